@@ -1,0 +1,340 @@
+//! Evidence: images and devices, opened read-only.
+//!
+//! [`open`] takes the path of a raw image, of a block device, or of the first piece of a split
+//! image, finds a ddrescue mapfile beside it, and gives an [`Image`]. Other formats (EWF, qcow2)
+//! will be one more module that gives the same [`Image`].
+//!
+//! Images are read with `pread`, never mapped: a mapped page on a failing medium kills the
+//! process with SIGBUS, a failed read is an error that becomes a gap. `docs/evidence.md` says
+//! more.
+
+mod mapfile;
+mod raw;
+mod split;
+
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::view::Concat;
+use crate::{ByteOffset, Error, GapCause, Gaps, OutOfRange, ReadAt, ReadAtExt};
+
+pub use mapfile::{Mapfile, MapfileError};
+use raw::RawFile;
+pub use split::siblings;
+
+/// How an image is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One file with the bytes of the disk.
+    Raw,
+    /// The same in several files, one after the other.
+    Split,
+    /// The disk itself, or a partition of it.
+    Device,
+}
+
+impl Format {
+    /// The word for it in `case.json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Split => "split",
+            Self::Device => "device",
+        }
+    }
+}
+
+/// One disk as evidence. It can be read, and that is all.
+pub struct Image {
+    path: PathBuf,
+    format: Format,
+    mapfile: Option<PathBuf>,
+    contents: Arc<dyn ReadAt>,
+    /// What ddrescue did not get, ordered and apart, in bytes.
+    not_rescued: Vec<Range<u64>>,
+    warnings: Vec<String>,
+}
+
+impl Image {
+    /// The path that was named; of a split image, the first piece.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How the image is kept.
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The ddrescue mapfile that was found beside it.
+    pub fn mapfile(&self) -> Option<&Path> {
+        self.mapfile.as_deref()
+    }
+
+    /// What a person should know: a missing piece, a mapfile that ends early.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+impl ReadAt for Image {
+    fn len(&self) -> u64 {
+        self.contents.len()
+    }
+
+    fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
+        self.check_range(at, buf.len())?;
+        let start = at.get();
+        let end = start.saturating_add(buf.len() as u64);
+        let first = self.not_rescued.partition_point(|bad| bad.end <= start);
+        let bad: Vec<Range<usize>> = self
+            .not_rescued
+            .iter()
+            .skip(first)
+            .take_while(|bad| bad.start < end)
+            .map(|bad| relative(bad, start, end))
+            .collect();
+        // A window that ddrescue has nothing of is not read at all: it may be a hole of a disk
+        // that answers slowly.
+        if bad.first() == Some(&(0..buf.len())) {
+            buf.fill(0);
+            return Ok(Gaps::one(0..buf.len(), GapCause::NotRescued));
+        }
+        let mut gaps = self.contents.read_at(at, buf)?;
+        for range in bad {
+            if let Some(hole) = buf.get_mut(range.clone()) {
+                hole.fill(0);
+            }
+            gaps.add(range, GapCause::NotRescued);
+        }
+        Ok(gaps)
+    }
+}
+
+/// The part of `range` inside `start..end`, counted from `start`.
+fn relative(range: &Range<u64>, start: u64, end: u64) -> Range<usize> {
+    let index = |n: u64| usize::try_from(n.saturating_sub(start)).unwrap_or(usize::MAX);
+    index(range.start.max(start))..index(range.end.min(end))
+}
+
+/// Opens the evidence at `path`.
+///
+/// Refused, with a text that says what to do instead: a directory, an empty file, a text, a
+/// ddrescue mapfile in the place of its image, a middle piece of a split image.
+pub fn open(path: &Path) -> Result<Image, Error> {
+    let metadata = fs::metadata(path).map_err(|source| Error::io(path, source))?;
+    let refuse = |what: &str| {
+        Err(Error::NotEvidence {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        })
+    };
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        return refuse("is a directory; name the images in it");
+    }
+    if !kind.is_file() && !kind.is_block_device() {
+        return refuse("is neither a file nor a block device");
+    }
+    let pieces = if kind.is_file() { siblings(path) } else { None };
+    if let Some(first) = pieces.as_ref().and_then(|set| set.first_other_than(path)) {
+        return refuse(&format!(
+            "is a later piece of a split image; name its first piece, {}",
+            first.display()
+        ));
+    }
+    let mut warnings = Vec::new();
+    let (contents, format): (Arc<dyn ReadAt>, Format) = match pieces {
+        Some(set) if set.len() > 1 => (Arc::new(set.open(&mut warnings)?), Format::Split),
+        _ => {
+            let file = RawFile::open(path)?;
+            let format = if kind.is_block_device() {
+                Format::Device
+            } else {
+                Format::Raw
+            };
+            (Arc::new(file), format)
+        }
+    };
+    if contents.is_empty() {
+        return refuse("is empty: nothing was imaged; see whether the copy failed");
+    }
+    if kind.is_file()
+        && let Some(what) = looks_like_text(contents.as_ref())
+    {
+        return refuse(what);
+    }
+    let (mapfile, not_rescued) = match mapfile::beside(path)? {
+        Some((found, map)) => {
+            if map.end() < contents.len() {
+                warnings.push(format!(
+                    "{} covers {} of {} bytes; what it does not cover is taken as not rescued",
+                    found.display(),
+                    map.end(),
+                    contents.len()
+                ));
+            }
+            (Some(found), map.not_rescued(contents.len()))
+        }
+        None => (None, Vec::new()),
+    };
+    Ok(Image {
+        path: path.to_owned(),
+        format,
+        mapfile,
+        contents,
+        not_rescued,
+        warnings,
+    })
+}
+
+/// Says what to do if the evidence is a text, which no image of a disk is.
+///
+/// A member of an array may well begin with text. What is whole sectors long is therefore only
+/// taken for a text if it is small and text all through.
+fn looks_like_text(contents: &dyn ReadAt) -> Option<&'static str> {
+    const HEAD: usize = 4096;
+    const SMALL: usize = 1 << 20;
+    let length = usize::try_from(contents.len()).unwrap_or(usize::MAX);
+    let read = if !contents.len().is_multiple_of(crate::SECTOR_BYTES) {
+        length.min(HEAD)
+    } else if length < SMALL {
+        length
+    } else {
+        return None;
+    };
+    let head = contents.read_whole(ByteOffset::ZERO, read)?;
+    if Mapfile::parse(&head).is_ok() {
+        return Some(
+            "is a ddrescue mapfile; name the image that it belongs to: the mapfile is found beside it",
+        );
+    }
+    let text = head
+        .iter()
+        .all(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7E | 0x80..=0xFF));
+    text.then_some("is a text, not the image of a disk; name raw images or block devices")
+}
+
+/// A part of a split image that is not there.
+struct MissingPiece {
+    length: u64,
+}
+
+impl ReadAt for MissingPiece {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
+        self.check_range(at, buf.len())?;
+        buf.fill(0);
+        Ok(Gaps::one(0..buf.len(), GapCause::PieceMissing))
+    }
+}
+
+impl split::Pieces {
+    /// Opens all pieces; one that is missing in the middle becomes a gap as long as the first.
+    fn open(&self, warnings: &mut Vec<String>) -> Result<Concat, Error> {
+        let mut parts: Vec<Arc<dyn ReadAt>> = Vec::new();
+        let mut piece_bytes = 0;
+        for piece in self.paths() {
+            match piece {
+                split::Piece::There(path) => {
+                    let file = RawFile::open(path)?;
+                    piece_bytes = piece_bytes.max(file.len());
+                    parts.push(Arc::new(file));
+                }
+                split::Piece::Missing(path) => {
+                    warnings.push(format!(
+                        "{} is missing: its {piece_bytes} bytes are a gap",
+                        path.display()
+                    ));
+                    parts.push(Arc::new(MissingPiece {
+                        length: piece_bytes,
+                    }));
+                }
+            }
+        }
+        let path = self.first();
+        Concat::new(parts).ok_or_else(|| Error::NotEvidence {
+            path: path.to_owned(),
+            what: "is a split image of more than 2^64 bytes".to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = dir.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn pieces_are_joined_and_a_missing_one_is_a_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = write(dir.path(), "d.001", &[1; 512]);
+        write(dir.path(), "d.002", &[2; 512]);
+        write(dir.path(), "d.004", &[4; 100]);
+        let image = open(&first).unwrap();
+        assert_eq!(image.format(), Format::Split);
+        assert_eq!(image.len(), 3 * 512 + 100);
+        assert_eq!(image.warnings().len(), 1);
+        let (bytes, gaps) = image.read_vec(ByteOffset::new(1000), 600).unwrap();
+        assert_eq!(bytes[23], 2);
+        assert_eq!(bytes[599], 4);
+        assert_eq!(gaps, Gaps::one(24..536, GapCause::PieceMissing));
+        assert!(matches!(
+            open(&dir.path().join("d.002")),
+            Err(Error::NotEvidence { what, .. }) if what.contains("d.001")
+        ));
+    }
+
+    #[test]
+    fn a_mapfile_turns_its_bad_areas_into_gaps() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(dir.path(), "d.img", &[7; 4096]);
+        write(
+            dir.path(),
+            "d.img.map",
+            b"# Mapfile. Created by GNU ddrescue\n0x0 ? 1\n0 0x400 +\n0x400 0x200 -\n0x600 0xA00 +\n",
+        );
+        let image = open(&path).unwrap();
+        let (bytes, gaps) = image.read_vec(ByteOffset::new(0x3FF), 0x300).unwrap();
+        assert_eq!((bytes[0], bytes[1], bytes[0x201]), (7, 0, 7));
+        assert_eq!(gaps, Gaps::one(1..0x201, GapCause::NotRescued));
+    }
+
+    #[test]
+    fn what_is_no_evidence_is_refused_with_advice() {
+        let dir = tempfile::tempdir().unwrap();
+        let cases = [
+            (write(dir.path(), "empty", b""), "is empty"),
+            (
+                write(dir.path(), "notes.txt", b"call the customer\n"),
+                "is a text",
+            ),
+            (
+                write(dir.path(), "x.map", b"0x0 + 1\n0 0x400 +\n"),
+                "is a ddrescue mapfile",
+            ),
+            (dir.path().to_owned(), "is a directory"),
+        ];
+        for (path, want) in cases {
+            match open(&path) {
+                Err(Error::NotEvidence { what, .. }) => assert!(what.contains(want), "{what}"),
+                other => panic!("{want}: {:?}", other.map(|i| i.len())),
+            }
+        }
+        assert!(matches!(
+            open(&dir.path().join("nothing")),
+            Err(Error::Io { .. })
+        ));
+    }
+}

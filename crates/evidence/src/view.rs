@@ -1,0 +1,313 @@
+//! Views: other ways to look at the same bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{ByteOffset, Gap, GapCause, Gaps, OutOfRange, ReadAt, ReadAtExt};
+
+/// Bytes in memory: a decompressed structure, or a test's disk.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    bytes: Vec<u8>,
+    gaps: Vec<Gap>,
+}
+
+impl Memory {
+    /// A view of `bytes`.
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            gaps: Vec::new(),
+        }
+    }
+
+    /// The same bytes, of which `gaps` could not be read.
+    #[must_use]
+    pub fn with_gaps(mut self, gaps: &Gaps) -> Self {
+        self.gaps = gaps.iter().cloned().collect();
+        self
+    }
+}
+
+impl ReadAt for Memory {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
+        self.check_range(at, buf.len())?;
+        let start = usize::try_from(at.get()).unwrap_or(usize::MAX);
+        let end = start.saturating_add(buf.len());
+        if let Some(part) = self.bytes.get(start..end) {
+            buf.copy_from_slice(part);
+        }
+        let mut gaps = Gaps::none();
+        for gap in &self.gaps {
+            let from = gap.range.start.max(start);
+            let to = gap.range.end.min(end);
+            if from < to {
+                let range = from.saturating_sub(start)..to.saturating_sub(start);
+                if let Some(hole) = buf.get_mut(range.clone()) {
+                    hole.fill(0);
+                }
+                gaps.add(range, gap.cause);
+            }
+        }
+        Ok(gaps)
+    }
+}
+
+/// A part of something, as if it began at zero. It may promise more than is there: what lies
+/// past the end of the whole is a gap, since a truncated image is common evidence.
+#[derive(Clone)]
+pub struct Slice {
+    whole: Arc<dyn ReadAt>,
+    start: u64,
+    length: u64,
+}
+
+impl Slice {
+    /// `length` bytes of `whole` from `start` on.
+    pub fn new(whole: Arc<dyn ReadAt>, start: ByteOffset, length: u64) -> Self {
+        Self {
+            whole,
+            start: start.get(),
+            length: length.min(u64::MAX.saturating_sub(start.get())),
+        }
+    }
+}
+
+impl ReadAt for Slice {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
+        self.check_range(at, buf.len())?;
+        let from = self.start.saturating_add(at.get());
+        let there = self.whole.len().saturating_sub(from);
+        let readable = usize::try_from(there).unwrap_or(usize::MAX).min(buf.len());
+        let total = buf.len();
+        let (head, tail) = buf.split_at_mut(readable);
+        let mut gaps = if head.is_empty() {
+            Gaps::none()
+        } else {
+            self.whole.read_at(ByteOffset::new(from), head)?
+        };
+        tail.fill(0);
+        gaps.add(readable..total, GapCause::BeyondEnd);
+        Ok(gaps)
+    }
+}
+
+/// Several things one after the other.
+#[derive(Clone, Default)]
+pub struct Concat {
+    /// Each part with the offset of its end.
+    parts: Vec<(u64, Arc<dyn ReadAt>)>,
+}
+
+impl Concat {
+    /// The `parts`, in order; `None` if their lengths add up to more than 2^64 bytes.
+    pub fn new(parts: impl IntoIterator<Item = Arc<dyn ReadAt>>) -> Option<Self> {
+        let mut end = 0_u64;
+        let mut all = Vec::new();
+        for part in parts {
+            end = end.checked_add(part.len())?;
+            all.push((end, part));
+        }
+        Some(Self { parts: all })
+    }
+}
+
+impl ReadAt for Concat {
+    fn len(&self) -> u64 {
+        self.parts.last().map_or(0, |(end, _)| *end)
+    }
+
+    fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
+        self.check_range(at, buf.len())?;
+        let mut gaps = Gaps::none();
+        let mut done = 0_usize;
+        let mut index = self.parts.partition_point(|(end, _)| *end <= at.get());
+        while done < buf.len() {
+            let Some((end, part)) = self.parts.get(index) else {
+                break;
+            };
+            let position = at.get().saturating_add(done as u64);
+            let inside = position.saturating_sub(end.saturating_sub(part.len()));
+            let there = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
+            let stop = done.saturating_add(there).min(buf.len());
+            if let Some(piece) = buf.get_mut(done..stop) {
+                gaps.add_all_at(done, &part.read_at(ByteOffset::new(inside), piece)?);
+            }
+            done = stop;
+            index = index.saturating_add(1);
+        }
+        Ok(gaps)
+    }
+}
+
+/// A base with newer bytes laid over it, as a journal replayed in memory does. The base is
+/// not changed, and where the overlay has bytes, the base's gaps do not matter.
+#[derive(Clone)]
+pub struct Overlay {
+    base: Arc<dyn ReadAt>,
+    /// Pieces by their start; they do not overlap.
+    pieces: BTreeMap<u64, Arc<[u8]>>,
+}
+
+impl Overlay {
+    /// `base` with nothing laid over it yet.
+    pub const fn new(base: Arc<dyn ReadAt>) -> Self {
+        Self {
+            base,
+            pieces: BTreeMap::new(),
+        }
+    }
+
+    /// Lays `bytes` over the base at `at`, and over what was laid there before.
+    ///
+    /// The part that reaches past the end of the base is cut off.
+    pub fn lay(&mut self, at: ByteOffset, bytes: &[u8]) {
+        let start = at.get();
+        let room = usize::try_from(self.base.len().saturating_sub(start)).unwrap_or(usize::MAX);
+        let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default();
+        let end = start.saturating_add(bytes.len() as u64);
+        if bytes.is_empty() {
+            return;
+        }
+        let hit: Vec<u64> = self
+            .pieces
+            .range(..end)
+            .rev()
+            .take_while(|(s, p)| s.saturating_add(p.len() as u64) > start)
+            .map(|(s, _)| *s)
+            .collect();
+        for old_start in hit {
+            let Some(old) = self.pieces.remove(&old_start) else {
+                continue;
+            };
+            let cut = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(old.len());
+            if let Some(head) = old.get(..cut(start.saturating_sub(old_start)))
+                && !head.is_empty()
+            {
+                self.pieces.insert(old_start, head.into());
+            }
+            if let Some(tail) = old.get(cut(end.saturating_sub(old_start))..)
+                && !tail.is_empty()
+            {
+                self.pieces.insert(end, tail.into());
+            }
+        }
+        self.pieces.insert(start, bytes.into());
+    }
+
+    /// How many pieces lie over the base.
+    pub fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+}
+
+impl ReadAt for Overlay {
+    fn len(&self) -> u64 {
+        self.base.len()
+    }
+
+    fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
+        let below = self.base.read_at(at, buf)?;
+        let start = at.get();
+        let end = start.saturating_add(buf.len() as u64);
+        let mut covered: Vec<std::ops::Range<usize>> = Vec::new();
+        let first = self
+            .pieces
+            .range(..=start)
+            .next_back()
+            .map_or(start, |(s, _)| *s);
+        for (piece_start, piece) in self.pieces.range(first..end) {
+            let piece_end = piece_start.saturating_add(piece.len() as u64);
+            let from = start.max(*piece_start);
+            let to = end.min(piece_end);
+            if from >= to {
+                continue;
+            }
+            let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+            let target = index(from.saturating_sub(start))..index(to.saturating_sub(start));
+            let source =
+                index(from.saturating_sub(*piece_start))..index(to.saturating_sub(*piece_start));
+            if let (Some(target), Some(source)) = (buf.get_mut(target.clone()), piece.get(source)) {
+                target.copy_from_slice(source);
+            }
+            covered.push(target);
+        }
+        Ok(uncovered(&below, &covered))
+    }
+}
+
+/// The parts of `gaps` that none of `covered` (ordered, apart) reaches.
+fn uncovered(gaps: &Gaps, covered: &[std::ops::Range<usize>]) -> Gaps {
+    let mut rest = Gaps::none();
+    for gap in gaps.iter() {
+        let mut from = gap.range.start;
+        for cover in covered {
+            if cover.end <= from || cover.start >= gap.range.end {
+                continue;
+            }
+            rest.add(from..cover.start.max(from), gap.cause);
+            from = cover.end;
+        }
+        rest.add(from..gap.range.end.max(from), gap.cause);
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(range: std::ops::Range<u8>) -> Arc<dyn ReadAt> {
+        Arc::new(Memory::new(range.collect()))
+    }
+
+    #[test]
+    fn a_slice_past_the_end_is_a_gap_and_not_an_error() {
+        let slice = Slice::new(numbered(0..10), ByteOffset::new(6), 8);
+        let (bytes, gaps) = slice.read_vec(ByteOffset::ZERO, 8).unwrap();
+        assert_eq!(bytes, [6, 7, 8, 9, 0, 0, 0, 0]);
+        assert_eq!(gaps, Gaps::one(4..8, GapCause::BeyondEnd));
+        assert!(slice.read_vec(ByteOffset::new(1), 8).is_err());
+    }
+
+    #[test]
+    fn concat_reads_across_its_seams() {
+        let all = Concat::new([numbered(0..3), numbered(3..3), numbered(3..10)]).unwrap();
+        for at in 0..10 {
+            for length in 0..=10 - at {
+                let (bytes, gaps) = all.read_vec(ByteOffset::new(at as u64), length).unwrap();
+                assert!(gaps.is_empty());
+                let want: Vec<u8> = (at as u8..(at + length) as u8).collect();
+                assert_eq!(bytes, want);
+            }
+        }
+    }
+
+    #[test]
+    fn an_overlay_hides_the_bytes_and_the_gaps_below_it() {
+        let holed =
+            Memory::new((0..16).collect()).with_gaps(&Gaps::one(4..12, GapCause::Unreadable));
+        let mut view = Overlay::new(Arc::new(holed));
+        view.lay(ByteOffset::new(6), &[60, 61, 62, 63]);
+        view.lay(ByteOffset::new(7), &[70]);
+        view.lay(ByteOffset::new(15), &[150, 151]);
+        let (bytes, gaps) = view.read_vec(ByteOffset::ZERO, 16).unwrap();
+        assert_eq!(
+            bytes,
+            [0, 1, 2, 3, 0, 0, 60, 70, 62, 63, 0, 0, 12, 13, 14, 150]
+        );
+        let mut want = Gaps::one(4..6, GapCause::Unreadable);
+        want.add(10..12, GapCause::Unreadable);
+        assert_eq!(gaps, want);
+        let (bytes, _) = view.read_vec(ByteOffset::new(8), 3).unwrap();
+        assert_eq!(bytes, [62, 63, 0]);
+    }
+}
