@@ -33,8 +33,8 @@ impl Pieces {
         &self.first
     }
 
-    /// The first piece, if it is not the one at `path`.
-    pub(super) fn first_other_than(&self, path: &Path) -> Option<&Path> {
+    /// The first piece, if that is not the file at `path`.
+    pub fn first_other_than(&self, path: &Path) -> Option<&Path> {
         (self.first != path).then_some(&self.first)
     }
 
