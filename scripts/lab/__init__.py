@@ -1,0 +1,1 @@
+"""The lab: real arrays, file systems and mail stores, made and broken on purpose."""
