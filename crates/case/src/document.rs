@@ -1,0 +1,58 @@
+//! `case.json`: the evidence and who wrote the case.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The format of the case that this program writes and reads.
+pub const FORMAT: u64 = 1;
+
+/// The contents of `case.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseFile {
+    /// [`FORMAT`].
+    pub format: u64,
+    /// The program and version that began the case.
+    pub program: String,
+    /// The evidence, by the names that the rest of the case uses.
+    pub evidence: BTreeMap<String, EvidenceRecord>,
+}
+
+impl CaseFile {
+    /// A case without evidence.
+    pub(crate) fn new() -> Self {
+        Self {
+            format: FORMAT,
+            program: concat!("restante ", env!("CARGO_PKG_VERSION")).to_owned(),
+            evidence: BTreeMap::new(),
+        }
+    }
+}
+
+/// One disk that was given as evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceRecord {
+    /// Where its image is.
+    pub path: PathBuf,
+    /// How it is kept: `raw`, `split`, `device`.
+    pub format: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The ddrescue mapfile beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapfile: Option<PathBuf>,
+    /// What a person should know of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// BLAKE3 of its contents, in hexadecimal, once it was read to the end. Bytes that could
+    /// not be read count as zeros; `unread` says how many there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blake3: Option<String>,
+    /// SHA-256 of the same, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// How many of its bytes could not be read.
+    #[serde(default)]
+    pub unread: u64,
+}

@@ -1,0 +1,138 @@
+//! `log.jsonl`: what was done, each line chained to the one before.
+//!
+//! A line's `previous` is the BLAKE3 of the line before it, without its line feed; of the first
+//! line, sixty-four zeros. A line that was changed, removed or put in later breaks the chain.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Case, CaseError};
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// When, in seconds since 1970.
+    pub time: u64,
+    /// The step: `scan`, `assemble`, `rebuild` …
+    pub step: String,
+    /// What the step was asked to do.
+    pub options: serde_json::Value,
+    /// What it worked from: a digest, or counts.
+    pub input: serde_json::Value,
+    /// What came out.
+    pub output: serde_json::Value,
+    /// BLAKE3 of the line before, in hexadecimal.
+    pub previous: String,
+}
+
+impl Case {
+    /// Appends a line to the log, chained to the last.
+    pub fn log(
+        &self,
+        step: &str,
+        options: serde_json::Value,
+        input: serde_json::Value,
+        output: serde_json::Value,
+    ) -> Result<(), CaseError> {
+        let path = self.path().join("log.jsonl");
+        let wrap = |source: io::Error| CaseError::io(&path, source);
+        let whole = read_whole_lines(&path).map_err(wrap)?;
+        let line = Line {
+            time: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |elapsed| elapsed.as_secs()),
+            step: step.to_owned(),
+            options,
+            input,
+            output,
+            previous: digest(whole.lines().last()),
+        };
+        let mut text = serde_json::to_vec(&line).map_err(|source| CaseError::Malformed {
+            path: path.clone(),
+            line: 0,
+            source,
+        })?;
+        text.push(b'\n');
+        let append = || -> io::Result<()> {
+            let mut file = File::options().create(true).append(true).open(&path)?;
+            // A run that was killed may have left half a line, which was never a record.
+            file.set_len(whole.len() as u64)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        };
+        append().map_err(wrap)
+    }
+
+    /// Reads the log and proves its chain.
+    pub fn verified_log(&self) -> Result<Vec<Line>, CaseError> {
+        let path = self.path().join("log.jsonl");
+        let text = read_whole_lines(&path).map_err(|source| CaseError::io(&path, source))?;
+        let mut lines: Vec<Line> = Vec::new();
+        let mut before = None;
+        for (index, raw) in text.lines().enumerate() {
+            let number = index.saturating_add(1);
+            let line: Line = serde_json::from_str(raw).map_err(|source| CaseError::Malformed {
+                path: path.clone(),
+                line: number,
+                source,
+            })?;
+            if line.previous != digest(before) {
+                return Err(CaseError::BrokenChain { path, line: number });
+            }
+            before = Some(raw);
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+}
+
+/// The digest that the next line carries.
+fn digest(line: Option<&str>) -> String {
+    line.map_or_else(
+        || "0".repeat(64),
+        |line| blake3::hash(line.as_bytes()).to_hex().to_string(),
+    )
+}
+
+/// The log up to its last line feed; empty if there is none yet.
+fn read_whole_lines(path: &Path) -> io::Result<String> {
+    let mut text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    let end = text.rfind('\n').map_or(0, |at| at.saturating_add(1));
+    text.truncate(end);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_changed_line_breaks_the_chain_and_a_torn_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let case = Case::open_or_create(&dir.path().join("case")).unwrap();
+        for step in ["scan", "assemble", "rebuild"] {
+            case.log(step, json!({}), json!({"n": 1}), json!(null))
+                .unwrap();
+        }
+        let path = case.path().join("log.jsonl");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{text}{{\"time\": 1")).unwrap();
+        case.log("sync", json!({}), json!(null), json!(null))
+            .unwrap();
+        assert_eq!(case.verified_log().unwrap().len(), 4);
+        fs::write(&path, text.replacen("\"n\":1", "\"n\":2", 1)).unwrap();
+        assert!(matches!(
+            case.verified_log(),
+            Err(CaseError::BrokenChain { line: 2, .. })
+        ));
+    }
+}

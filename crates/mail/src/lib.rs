@@ -1,0 +1,28 @@
+//! Mail: messages and mail stores, what proves them, and whose they are.
+//!
+//! * [`maildir`] finds Maildir++ folders in a file system and reads what is in them.
+//! * [`codec`] undoes the compression that Dovecot stores messages with.
+//! * [`proof`] judges a message: its [`Grade`], the proofs for it, the holes in it.
+//! * [`account`] says whose it is, by the path that it lies under.
+//! * [`record`] is what the case keeps of a message; [`content`] reads the message again.
+//!
+//! ```
+//! use mail::account::AccountRules;
+//!
+//! let rules = AccountRules::default();
+//! let path = ["srv", "vmail", "lindenhof.example", "ada", "Maildir"];
+//! let names: Vec<Vec<u8>> = path.iter().map(|name| name.as_bytes().to_vec()).collect();
+//! let owner = rules.owner_of(&names).map(|owner| owner.account.to_string());
+//! assert_eq!(owner.as_deref(), Some("ada@lindenhof.example"));
+//! ```
+
+pub mod account;
+pub mod codec;
+pub mod content;
+pub mod maildir;
+pub mod proof;
+pub mod record;
+
+pub use account::Address;
+pub use proof::Grade;
+pub use record::{Message, MessageId, Record};

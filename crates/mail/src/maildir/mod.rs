@@ -1,0 +1,16 @@
+//! Maildir++ as Dovecot and Courier keep it.
+//!
+//! [`find`] looks for folders in a file system; [`Folder::list`] lists the messages of one with
+//! what the store knows of them (flags, keywords, the index's own list).
+
+mod find;
+mod folder;
+mod keywords;
+mod name;
+mod uidlist;
+
+pub use find::{Folder, find};
+pub use folder::{Contents, MailFile};
+pub use keywords::Keywords;
+pub use name::{Flags, MaildirName};
+pub use uidlist::Uidlist;

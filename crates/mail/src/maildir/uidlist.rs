@@ -1,0 +1,70 @@
+//! `dovecot-uidlist`: the folder's own list of its messages, the denominator of "N of M".
+//!
+//! Version 3: a header line `3 V… N… G…`, then lines `UID [fields] :NAME` (Dovecot,
+//! "Maildir UID list"); version 1: `1 UIDVALIDITY NEXTUID`, then `UID NAME`.
+
+use std::collections::BTreeSet;
+
+/// The messages that a folder's list names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uidlist {
+    /// The base names (without flags), which identify messages.
+    pub names: BTreeSet<Vec<u8>>,
+    /// Lines that could not be read.
+    pub unreadable_lines: usize,
+}
+
+impl Uidlist {
+    /// Reads the file; `None` if it is not a list of a known version.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let header = lines.next()?;
+        let version = match header {
+            [b'3', b' ', ..] => 3,
+            [b'1', b' ', ..] => 1,
+            _ => return None,
+        };
+        let mut list = Self::default();
+        for line in lines.filter(|line| !line.is_empty()) {
+            match name_of(line, version) {
+                Some(name) => {
+                    list.names.insert(name.to_vec());
+                }
+                None => list.unreadable_lines = list.unreadable_lines.saturating_add(1),
+            }
+        }
+        Some(list)
+    }
+}
+
+fn name_of(line: &[u8], version: u8) -> Option<&[u8]> {
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    let (uid, rest) = line.split_at_checked(space)?;
+    if uid.is_empty() || !uid.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let name = if version == 3 {
+        let colon = rest.windows(2).position(|window| window == b" :")?;
+        rest.get(colon.checked_add(2)?..)?
+    } else {
+        rest.get(1..)?
+    };
+    let base = super::MaildirName::parse(name).base;
+    (!base.is_empty()).then_some(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_from_both_versions() {
+        let three = b"3 V1325376000 N4 G0123\n1 :a.b,S=1\n2 W12 S3 :c.d:2,S\nx\n";
+        let list = Uidlist::parse(three).unwrap();
+        let want: BTreeSet<Vec<u8>> = [b"a.b,S=1".to_vec(), b"c.d".to_vec()].into();
+        assert_eq!((list.names, list.unreadable_lines), (want, 1));
+        let one = Uidlist::parse(b"1 1325376000 3\n1 a.b\n2 c.d\n").unwrap();
+        assert_eq!(one.names.len(), 2);
+        assert_eq!(Uidlist::parse(b"hello"), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! What proves a message, and the grade that follows.
+//!
+//! A grade is never a guess from how the text looks. Metadata first: the file system's extents
+//! with all their blocks, the sizes in the file's name, the checksum of its compression.
+
+use evidence::{GapCause, Gaps};
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Codec;
+
+/// How far a message is proven. Only `Proven` and `Complete` are handed over as whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// A part of a message without its beginning.
+    Fragment,
+    /// Known holes or contradictions.
+    Damaged,
+    /// Its structure closes and nothing contradicts it.
+    Complete,
+    /// Every byte is accounted for by a proof.
+    Proven,
+}
+
+impl Grade {
+    /// Whether the message may be handed over as whole.
+    pub const fn is_whole(self) -> bool {
+        matches!(self, Self::Proven | Self::Complete)
+    }
+
+    /// The word for it in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fragment => "fragment",
+            Self::Damaged => "damaged",
+            Self::Complete => "complete",
+            Self::Proven => "proven",
+        }
+    }
+}
+
+/// A fact that speaks for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// The file system maps every byte, all blocks could be read, and the length is the inode's.
+    Extents,
+    /// The length is the one in the file's name, `S=`.
+    Size,
+    /// The length with CR LF line ends is the one in the file's name, `W=`.
+    VirtualSize,
+    /// The checksum of the compressed file holds.
+    Checksum,
+}
+
+/// A range of a message that is not its own bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    /// Where it begins, in bytes of the stored file.
+    pub start: u64,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// Why.
+    pub why: HoleCause,
+}
+
+/// Why a range of a message is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoleCause {
+    /// It could not be read.
+    Gap(GapCause),
+    /// The file system never wrote it: the machine stopped before the mail reached the disk.
+    NeverWritten,
+    /// The compressed file breaks off or contradicts itself here; nothing after it decodes.
+    DoesNotDecode,
+}
+
+impl HoleCause {
+    /// The cause in words that a report can show.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Gap(gap) => gap.describe(),
+            Self::NeverWritten => "the server stopped before this part was written to disk",
+            Self::DoesNotDecode => "the compressed file is damaged from here on",
+        }
+    }
+}
+
+/// What is known of a message's bytes when it is judged.
+pub(crate) struct Facts<'a> {
+    /// Holes found so far.
+    pub(crate) holes: Vec<Hole>,
+    /// How the file was stored.
+    pub(crate) codec: Codec,
+    /// The message.
+    pub(crate) content: &'a [u8],
+    /// `S=` of its name.
+    pub(crate) size: Option<u64>,
+    /// `W=` of its name.
+    pub(crate) virtual_size: Option<u64>,
+}
+
+/// The outcome of judging a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The grade.
+    pub grade: Grade,
+    /// What speaks for it, strongest first.
+    pub proofs: Vec<Proof>,
+    /// What speaks against it, in words.
+    pub contradictions: Vec<String>,
+    /// The holes in it.
+    pub holes: Vec<Hole>,
+}
+
+/// Judges a message that the file system led to.
+///
+/// A file whose every byte was read is what was stored, and so proven. It is damaged all the
+/// same if what was stored is not the message: shorter than its name says, which a delivery that
+/// was cut off leaves behind. Longer than the name says, or another `W=`, means that somebody
+/// edited the file after delivery; that is noted and speaks against nothing.
+pub(crate) fn judge(facts: Facts<'_>) -> Verdict {
+    let length = facts.content.len() as u64;
+    let mut proofs = Vec::new();
+    let mut contradictions = Vec::new();
+    let mut damaged = !facts.holes.is_empty();
+    if !damaged {
+        proofs.push(Proof::Extents);
+        if facts.codec.verifies() {
+            proofs.push(Proof::Checksum);
+        }
+    }
+    match facts.size {
+        Some(size) if size == length => proofs.push(Proof::Size),
+        Some(size) => {
+            damaged |= length < size;
+            contradictions.push(format!("its name says {size} bytes, it has {length}"));
+        }
+        None => {}
+    }
+    match facts.virtual_size {
+        Some(size) if size == virtual_size(facts.content) => proofs.push(Proof::VirtualSize),
+        Some(size) => contradictions.push(format!(
+            "its name says {size} bytes with CR LF line ends, it has {}",
+            virtual_size(facts.content)
+        )),
+        None => {}
+    }
+    if damaged {
+        // Sizes of a message with holes prove nothing.
+        proofs.clear();
+    }
+    Verdict {
+        grade: if damaged {
+            Grade::Damaged
+        } else {
+            Grade::Proven
+        },
+        proofs,
+        contradictions,
+        holes: facts.holes,
+    }
+}
+
+/// The length of a message with every line ended by CR LF, as IMAP counts it.
+pub fn virtual_size(content: &[u8]) -> u64 {
+    let mut bare = 0_u64;
+    let mut before = 0;
+    for byte in content {
+        bare = bare.saturating_add(u64::from(*byte == b'\n' && before != b'\r'));
+        before = *byte;
+    }
+    (content.len() as u64).saturating_add(bare)
+}
+
+/// The holes that the gaps of a read leave.
+pub(crate) fn holes_of(gaps: &Gaps) -> Vec<Hole> {
+    gaps.iter()
+        .map(|gap| Hole {
+            start: gap.range.start as u64,
+            bytes: gap.range.len() as u64,
+            why: HoleCause::Gap(gap.cause),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(content: &[u8], size: Option<u64>, virtual_size: Option<u64>) -> Facts<'_> {
+        Facts {
+            holes: Vec::new(),
+            codec: Codec::Plain,
+            content,
+            size,
+            virtual_size,
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_read_whole_is_proven() {
+        let verdict = judge(facts(b"a\nb\r\n\n", Some(6), Some(8)));
+        assert_eq!(verdict.grade, Grade::Proven);
+        assert_eq!(
+            verdict.proofs,
+            [Proof::Extents, Proof::Size, Proof::VirtualSize]
+        );
+        assert_eq!(judge(facts(b"a", None, None)).proofs, [Proof::Extents]);
+    }
+
+    #[test]
+    fn shorter_than_its_name_says_is_damaged_and_longer_is_noted() {
+        assert_eq!(judge(facts(b"abc", Some(9), None)).grade, Grade::Damaged);
+        let longer = judge(facts(b"abc", Some(2), Some(2)));
+        assert_eq!(longer.grade, Grade::Proven);
+        assert_eq!(longer.contradictions.len(), 2);
+    }
+
+    #[test]
+    fn a_hole_is_damage_whatever_the_size_says() {
+        let mut holed = facts(b"abc", Some(3), Some(3));
+        holed.holes.push(Hole {
+            start: 0,
+            bytes: 1,
+            why: HoleCause::NeverWritten,
+        });
+        let verdict = judge(holed);
+        assert_eq!(verdict.grade, Grade::Damaged);
+        assert!(verdict.proofs.is_empty());
+    }
+}

@@ -1,0 +1,248 @@
+//! What the case keeps of each message, and of everything else that was met on the way.
+
+use std::fmt;
+
+use evidence::Loss;
+use filesystem::{Extent, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::account::Owner;
+use crate::codec::Codec;
+use crate::maildir::Flags;
+use crate::proof::{Grade, Hole, Proof};
+
+/// The identity of a message: the BLAKE3 of its bytes, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageId(String);
+
+impl MessageId {
+    /// The identity of a message with these bytes.
+    pub fn of(content: &[u8]) -> Self {
+        Self(blake3::hash(content).to_hex().to_string())
+    }
+
+    /// The identity with all lines ended by LF: the same for a message and for its copy that an
+    /// IMAP server stored with other line ends.
+    pub fn normalised(content: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        let mut rest = content;
+        while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\n") {
+            let (line, tail) = rest.split_at(at);
+            hasher.update(line);
+            rest = tail.get(1..).unwrap_or_default();
+        }
+        hasher.update(rest);
+        Self(hasher.finalize().to_hex().to_string())
+    }
+
+    /// The hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first 32 digits, which are enough for a file name.
+    pub fn short(&self) -> &str {
+        self.0.get(..32).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One line of the message index.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub enum Record {
+    /// A message.
+    Message(Box<Message>),
+    /// A file in a mail store that is no message.
+    Rejected(FileNote),
+    /// A message that is known to have been there, and of which nothing could be had.
+    Lost(FileNote),
+    /// A folder, and what its own index says should be in it.
+    Folder(FolderRecord),
+    /// A part of the file system that could not be read: what was in it is not known.
+    Loss(Loss),
+}
+
+/// A message that was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its identity.
+    pub id: MessageId,
+    /// Its identity without regard to line ends, where that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalised: Option<MessageId>,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its length with CR LF line ends.
+    pub virtual_bytes: u64,
+    /// How far it is proven.
+    pub grade: Grade,
+    /// By what.
+    pub proofs: Vec<Proof>,
+    /// What speaks against it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contradictions: Vec<String>,
+    /// What is missing in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
+    /// Whose it is; `None` if nothing names anybody.
+    pub owner: Option<Owner>,
+    /// The folder it was in, with `.` between levels; `INBOX` for the mailbox itself.
+    pub folder: String,
+    /// Its flags.
+    pub flags: Flags,
+    /// Its keywords, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keywords: Vec<String>,
+    /// When it was delivered, by its file's time of modification, as Dovecot counts it.
+    pub delivered: Timestamp,
+    /// Where it was found.
+    pub origin: FileOrigin,
+    /// What a person recognises it by.
+    pub summary: Summary,
+}
+
+impl Message {
+    /// Its identity without regard to line ends.
+    pub fn normalised(&self) -> &MessageId {
+        self.normalised.as_ref().unwrap_or(&self.id)
+    }
+}
+
+/// Where the file of a message lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileOrigin {
+    /// The device with the file system.
+    pub device: String,
+    /// The path in it; bytes that are not text are shown as `\xNN`.
+    pub path: String,
+    /// The inode.
+    pub inode: u64,
+    /// The length of the file in bytes.
+    pub stored_bytes: u64,
+    /// How the message is compressed.
+    pub codec: Codec,
+    /// Where its bytes lie in the view of the file system.
+    pub pieces: Vec<Extent>,
+}
+
+/// What a person recognises a message by, decoded and cut to a sensible length.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The sender, as the header says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from: String,
+    /// The subject.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    /// The date in the header, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<i64>,
+}
+
+impl Summary {
+    /// The longest text kept, in characters.
+    const LIMIT: usize = 200;
+    /// Headers are looked for in so many bytes: one of 10 MB must not cost more.
+    const HEAD: usize = 64 << 10;
+
+    /// The summary of a message.
+    pub fn of(content: &[u8]) -> Self {
+        let head = content
+            .get(..Self::HEAD.min(content.len()))
+            .unwrap_or_default();
+        let Some(message) = mail_parser::MessageParser::default().parse_headers(head) else {
+            return Self::default();
+        };
+        let from = message.from().and_then(|address| address.first());
+        let name = from.and_then(|addr| addr.name()).unwrap_or_default();
+        let address = from.and_then(|addr| addr.address()).unwrap_or_default();
+        let from = match (name, address) {
+            ("", address) => address.to_owned(),
+            (name, "") => name.to_owned(),
+            (name, address) => format!("{name} <{address}>"),
+        };
+        Self {
+            from: cut(&from),
+            subject: cut(message.subject().unwrap_or_default()),
+            date: message.date().map(|date| date.to_timestamp()),
+        }
+    }
+}
+
+/// One line of at most [`Summary::LIMIT`] characters, without control characters.
+fn cut(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(Summary::LIMIT)
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+/// A file in a mail store that is not handed over, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileNote {
+    /// The device with the file system.
+    pub device: String,
+    /// The path in it.
+    pub path: String,
+    /// Whose mailbox it is in.
+    pub owner: Option<Owner>,
+    /// The folder it is in.
+    pub folder: String,
+    /// Why it is not handed over.
+    pub why: String,
+}
+
+/// A folder of a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderRecord {
+    /// The device with the file system.
+    pub device: String,
+    /// The path in it.
+    pub path: String,
+    /// Whose it is.
+    pub owner: Option<Owner>,
+    /// Its name.
+    pub folder: String,
+    /// How many messages its directories list.
+    pub present: u64,
+    /// How many messages the folder's own index lists; `None` without an index.
+    pub listed: Option<u64>,
+    /// Messages that the index lists and that are not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listed_but_gone: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_do_not_change_the_normalised_identity() {
+        let unix = b"a: b\n\nx\n\r y\n";
+        let dos = b"a: b\r\n\r\nx\r\n\r y\r\n";
+        assert_eq!(MessageId::normalised(unix), MessageId::normalised(dos));
+        assert_eq!(MessageId::normalised(unix), MessageId::of(unix));
+        assert_ne!(MessageId::of(unix), MessageId::of(dos));
+    }
+
+    #[test]
+    fn a_summary_is_one_clean_line() {
+        let raw = b"From: =?utf-8?q?Ada_L=C3=B6w?= <ada@a.example>\r\n\
+            Subject: =?utf-8?b?G1sySg==?= <script>\r\nDate: Mon, 01 Jan 2024 00:00:00 +0000\r\n\r\nx";
+        let summary = Summary::of(raw);
+        assert_eq!(summary.from, "Ada L\u{f6}w <ada@a.example>");
+        assert!(!summary.subject.contains('\u{1b}'), "{:?}", summary.subject);
+        assert_eq!(summary.date, Some(1_704_067_200));
+        assert_eq!(Summary::of(b"\x00\xFF\n\n"), Summary::default());
+        assert!(Summary::of(&b"Subject: x".repeat(100_000)).subject.len() <= 4 * Summary::LIMIT);
+    }
+}
