@@ -1,0 +1,292 @@
+//! The ledger: what was handed over, and what was met there.
+//!
+//! One file an account and target in the case, JSON Lines, only ever appended to. What stands in
+//! it is never added again, whatever the user did with it since.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mail::Address;
+use serde::{Deserialize, Serialize};
+
+use crate::{MaildirTarget, Place, RestoreError};
+
+/// The ledger of mail whose account is not proven.
+const UNATTRIBUTED_FILE: &str = "_unattributed.jsonl";
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was added.
+    Restored,
+    /// The account had it already.
+    AlreadyLive,
+}
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The directory of the folder below the Maildir.
+    pub folder: String,
+    /// The file name up to its flags, which names the message.
+    pub name: String,
+    /// The message.
+    pub id: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// When, in seconds since 1970.
+    pub time: u64,
+}
+
+impl Entry {
+    /// An entry made now.
+    pub fn now(folder: &str, name: &str, id: &str, outcome: Outcome) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+            id: id.to_owned(),
+            outcome,
+            time: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |elapsed| elapsed.as_secs()),
+        }
+    }
+}
+
+/// The ledger of one account at one target.
+#[derive(Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    entries: Vec<Entry>,
+    known: HashMap<(String, String), Outcome>,
+    /// The length of the file up to its last whole line.
+    whole: u64,
+}
+
+impl Ledger {
+    /// Opens the ledger of `place` at `target` in the directory `ledgers` of the case.
+    pub fn open(
+        ledgers: &Path,
+        target: &MaildirTarget,
+        place: &Place,
+    ) -> Result<Self, RestoreError> {
+        let directory = ledgers.join(target.id());
+        let path = match place {
+            Place::Account(account) => directory
+                .join(account.domain())
+                .join(format!("{}.jsonl", account.local())),
+            Place::Unattributed => directory.join(UNATTRIBUTED_FILE),
+        };
+        let (entries, whole) = read_entries(&path)?;
+        let mut ledger = Self {
+            path,
+            entries: Vec::new(),
+            known: HashMap::new(),
+            whole,
+        };
+        for entry in entries {
+            ledger.remember(entry);
+        }
+        Ok(ledger)
+    }
+
+    /// What became of the message `name` in `folder`, if it was dealt with before.
+    pub fn outcome(&self, folder: &str, name: &str) -> Option<Outcome> {
+        self.known
+            .get(&(folder.to_owned(), name.to_owned()))
+            .copied()
+    }
+
+    /// All entries, oldest first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Adds `entries` and makes them durable.
+    pub fn append(&mut self, entries: Vec<Entry>) -> Result<(), RestoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        for entry in &entries {
+            serde_json::to_writer(&mut text, entry)
+                .map_err(|error| RestoreError::io(&self.path, io::Error::from(error)))?;
+            text.push(b'\n');
+        }
+        let append = || -> io::Result<()> {
+            if let Some(directory) = self.path.parent() {
+                fs::create_dir_all(directory)?;
+            }
+            let mut file = File::options().create(true).append(true).open(&self.path)?;
+            file.set_len(self.whole)?;
+            file.write_all(&text)?;
+            file.sync_all()
+        };
+        append().map_err(|source| RestoreError::io(&self.path, source))?;
+        self.whole = self.whole.saturating_add(text.len() as u64);
+        for entry in entries {
+            self.remember(entry);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, entry: Entry) {
+        self.known
+            .insert((entry.folder.clone(), entry.name.clone()), entry.outcome);
+        self.entries.push(entry);
+    }
+}
+
+/// A ledger that lies in a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerFile {
+    /// The target's identity, [`MaildirTarget::id`].
+    pub target: String,
+    /// Whose mail it is about.
+    pub place: Place,
+    path: PathBuf,
+}
+
+impl LedgerFile {
+    /// Its entries, oldest first. Half a line at the end, which a killed run left, is no entry.
+    pub fn entries(&self) -> Result<Vec<Entry>, RestoreError> {
+        read_entries(&self.path).map(|(entries, _)| entries)
+    }
+}
+
+/// All ledgers in the directory `ledgers` of a case, by target and place. Files that no
+/// [`Ledger`] writes are left out.
+pub fn ledger_files(ledgers: &Path) -> Result<Vec<LedgerFile>, RestoreError> {
+    let mut files = Vec::new();
+    for (target, directory) in names_in(ledgers)? {
+        for (domain, below) in names_in(&directory)? {
+            if domain == UNATTRIBUTED_FILE {
+                files.push(LedgerFile {
+                    target: target.clone(),
+                    place: Place::Unattributed,
+                    path: below,
+                });
+                continue;
+            }
+            for (name, path) in names_in(&below)? {
+                let account = name
+                    .strip_suffix(".jsonl")
+                    .and_then(|local| Address::new(local, &domain));
+                if let Some(account) = account {
+                    files.push(LedgerFile {
+                        target: target.clone(),
+                        place: Place::Account(account),
+                        path,
+                    });
+                }
+            }
+        }
+    }
+    files.sort_by(|a, b| (&a.target, &a.place).cmp(&(&b.target, &b.place)));
+    Ok(files)
+}
+
+/// The names in a directory that are text, with their paths; none if it is no directory.
+fn names_in(directory: &Path) -> Result<Vec<(String, PathBuf)>, RestoreError> {
+    let wrap = |source| RestoreError::io(directory, source);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
+        Err(source) => return Err(wrap(source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(wrap)?;
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push((name, entry.path()));
+        }
+    }
+    Ok(names)
+}
+
+/// The entries of a ledger and the length of the file up to its last whole line; nothing if it
+/// is not there.
+fn read_entries(path: &Path) -> Result<(Vec<Entry>, u64), RestoreError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(source) => return Err(RestoreError::io(path, source)),
+    };
+    // A run that was killed may have left half a line, also half a letter: what it was about is
+    // done again.
+    let last = text.iter().rposition(|byte| *byte == b'\n');
+    let end = last.map_or(0, |at| at.saturating_add(1));
+    let mut entries = Vec::new();
+    let lines = text.get(..last.unwrap_or(0)).unwrap_or_default();
+    if lines.is_empty() {
+        return Ok((entries, end as u64));
+    }
+    for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
+        let entry = serde_json::from_slice(line).map_err(|source| RestoreError::Ledger {
+            path: path.to_owned(),
+            line: index.saturating_add(1),
+            source,
+        })?;
+        entries.push(entry);
+    }
+    Ok((entries, end as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Target;
+
+    #[test]
+    fn a_ledger_goes_on_after_half_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
+        let open = || Ledger::open(dir.path(), &target, &Place::Unattributed).unwrap();
+        let entry = |name: &str| Entry::now(".restored_emails", name, "id", Outcome::Restored);
+        open().append(vec![entry("a"), entry("b")]).unwrap();
+        let path = open().path;
+        let mut half = fs::read(&path).unwrap();
+        half.truncate(half.len() - 10);
+        half.push(0xC3);
+        fs::write(&path, half).unwrap();
+        let mut ledger = open();
+        assert_eq!(
+            ledger.outcome(".restored_emails", "a"),
+            Some(Outcome::Restored)
+        );
+        assert_eq!(ledger.outcome(".restored_emails", "b"), None);
+        ledger.append(vec![entry("c")]).unwrap();
+        assert_eq!(open().entries().len(), 2);
+    }
+
+    #[test]
+    fn all_ledgers_of_a_case_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(ledger_files(&dir.path().join("none")).unwrap().is_empty());
+        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
+        let ada = Place::Account(Address::parse("ada@lindenhof.example").unwrap());
+        for place in [&Place::Unattributed, &ada] {
+            let mut ledger = Ledger::open(dir.path(), &target, place).unwrap();
+            let entry = Entry::now(".restored_emails", "a", "id", Outcome::Restored);
+            ledger.append(vec![entry]).unwrap();
+        }
+        fs::write(dir.path().join("note.txt"), "x").unwrap();
+        fs::write(dir.path().join(target.id()).join("note.jsonl"), "x").unwrap();
+        let files = ledger_files(dir.path()).unwrap();
+        let places: Vec<&Place> = files.iter().map(|file| &file.place).collect();
+        assert_eq!(places, [&ada, &Place::Unattributed]);
+        assert_eq!(files[0].target, target.id());
+        assert_eq!(files[0].entries().unwrap().len(), 1);
+    }
+}

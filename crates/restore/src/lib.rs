@@ -1,0 +1,29 @@
+//! Handing mail back: plan, apply, ledger.
+//!
+//! A [`Target`] says where accounts live. [`maildir::Live`] looks at what an account holds now,
+//! [`Ledger`] remembers what was handed over before, and [`plan::plan`] decides, without a disk,
+//! what is to be added. [`maildir::apply`] does exactly that. Restoring only adds, below
+//! `restored_emails`; nothing that is there is renamed, changed or removed.
+//!
+//! ```
+//! use restore::Target;
+//!
+//! let target = Target::parse("maildir:/srv/vmail").map_err(|error| error.to_string())?;
+//! let ada = mail::Address::parse("ada@lindenhof.example").ok_or("no address")?;
+//! let Target::Maildir(target) = target;
+//! assert_eq!(
+//!     target.maildir_of(&ada).to_str(),
+//!     Some("/srv/vmail/lindenhof.example/ada/Maildir"),
+//! );
+//! # Ok::<(), String>(())
+//! ```
+
+mod error;
+mod ledger;
+pub mod maildir;
+pub mod plan;
+mod target;
+
+pub use error::RestoreError;
+pub use ledger::{Entry, Ledger, LedgerFile, Outcome, ledger_files};
+pub use target::{MaildirTarget, Place, Target};

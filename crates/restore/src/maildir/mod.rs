@@ -1,0 +1,50 @@
+//! Maildirs as a target.
+
+mod apply;
+mod live;
+mod place;
+
+pub use apply::{Applied, apply};
+pub use live::Live;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use filesystem::Timestamp;
+    use mail::codec::Codec;
+    use mail::maildir::Flags;
+    use mail::record::{FileOrigin, Summary};
+    use mail::{Grade, Message, MessageId};
+
+    /// A whole message with these bytes.
+    pub(crate) fn message(content: &[u8], folder: &str) -> Message {
+        let id = MessageId::of(content);
+        let normalised = Some(MessageId::normalised(content)).filter(|other| *other != id);
+        Message {
+            id,
+            normalised,
+            bytes: content.len() as u64,
+            virtual_bytes: mail::proof::virtual_size(content),
+            grade: Grade::Proven,
+            proofs: Vec::new(),
+            contradictions: Vec::new(),
+            holes: Vec::new(),
+            owner: None,
+            folder: folder.to_owned(),
+            flags: Flags::new("S"),
+            keywords: Vec::new(),
+            delivered: Timestamp {
+                seconds: 1_325_376_000,
+                nanoseconds: 5,
+            },
+            origin: FileOrigin {
+                device: "volume:mail".to_owned(),
+                path: "/x".to_owned(),
+                inode: 12,
+                stored_bytes: content.len() as u64,
+                codec: Codec::Plain,
+                pieces: Vec::new(),
+            },
+            summary: Summary::default(),
+        }
+    }
+}

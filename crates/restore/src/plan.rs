@@ -1,0 +1,349 @@
+//! Deciding what to add to an account, without touching a disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mail::{Grade, Message};
+use serde::Serialize;
+
+use crate::maildir::Live;
+use crate::{Entry, Ledger, Outcome, Place};
+
+/// The name of the folder that everything is restored into, below the mailbox.
+const TOP: &str = ".restored_emails";
+/// The name of the folder below it for damaged messages.
+const DAMAGED: &str = "Damaged";
+/// Bytes that a directory's name may have on every file system of today.
+const MAX_NAME: usize = 255;
+/// A folder has letters for so many keywords.
+const MAX_KEYWORDS: usize = 26;
+
+/// What is to be done for one account.
+#[derive(Clone, Debug, Default)]
+pub struct Plan<'a> {
+    /// What is to be added, by directory below the Maildir.
+    pub folders: BTreeMap<String, FolderPlan<'a>>,
+    /// What the ledger learns without anything being written: messages that were met at the
+    /// target and not noted before.
+    pub notes: Vec<Entry>,
+    /// How many messages there are in all.
+    pub counts: Counts,
+}
+
+/// What is to be added to one folder.
+#[derive(Clone, Debug, Default)]
+pub struct FolderPlan<'a> {
+    /// The messages, in the order of their names.
+    pub adds: Vec<Add<'a>>,
+    /// The keywords of all messages of the folder, those already there included, sorted.
+    pub keywords: Vec<String>,
+}
+
+/// One message that is to be added.
+#[derive(Clone, Debug)]
+pub struct Add<'a> {
+    /// The file name up to its flags.
+    pub name: String,
+    /// The message.
+    pub message: &'a Message,
+}
+
+/// Where the messages of an account went. Their sum is the number of messages found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// To be added, whole.
+    pub whole: u64,
+    /// To be added to the folder of damaged messages.
+    pub damaged: u64,
+    /// Restored by an earlier run, and still where it was put.
+    pub already_restored: u64,
+    /// Restored by an earlier run, and moved or deleted by the user since.
+    pub moved_or_deleted: u64,
+    /// The account has it already, outside `restored_emails`.
+    pub already_live: u64,
+    /// Found more than once: the same message in the same folder with the same time.
+    pub duplicates: u64,
+}
+
+impl Counts {
+    /// All messages.
+    pub const fn total(&self) -> u64 {
+        self.whole
+            .saturating_add(self.damaged)
+            .saturating_add(self.already_restored)
+            .saturating_add(self.moved_or_deleted)
+            .saturating_add(self.already_live)
+            .saturating_add(self.duplicates)
+    }
+
+    /// Adds the counts of another account.
+    pub const fn add(&mut self, other: &Self) {
+        self.whole = self.whole.saturating_add(other.whole);
+        self.damaged = self.damaged.saturating_add(other.damaged);
+        self.already_restored = self.already_restored.saturating_add(other.already_restored);
+        self.moved_or_deleted = self.moved_or_deleted.saturating_add(other.moved_or_deleted);
+        self.already_live = self.already_live.saturating_add(other.already_live);
+        self.duplicates = self.duplicates.saturating_add(other.duplicates);
+    }
+}
+
+impl Plan<'_> {
+    /// How many bytes and files this writes.
+    pub fn size(&self) -> (u64, u64) {
+        self.folders
+            .values()
+            .flat_map(|folder| &folder.adds)
+            .fold((0, 0), |(bytes, files), add| {
+                (bytes + add.message.bytes, files + 1)
+            })
+    }
+}
+
+/// Decides what to do with `messages`, all of which belong to `place`.
+///
+/// The outcome depends on the set of messages, not on their order.
+pub fn plan<'a>(
+    place: &Place,
+    messages: impl IntoIterator<Item = &'a Message>,
+    live: &Live,
+    ledger: &Ledger,
+) -> Plan<'a> {
+    let mut plan = Plan::default();
+    let mut wanted: BTreeMap<(String, String), &Message> = BTreeMap::new();
+    let mut keywords: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for message in messages {
+        let (folder, name) = destination(place, message);
+        let known = keywords.entry(folder.clone()).or_default();
+        known.extend(message.keywords.iter().map(String::as_str));
+        match wanted.entry((folder, name)) {
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(message);
+            }
+            std::collections::btree_map::Entry::Occupied(mut taken) => {
+                // The same message, found twice: the origin that sorts first is kept.
+                let origin = |m: &'a Message| (&m.origin.device, &m.origin.path, &m.flags);
+                if origin(message) < origin(taken.get()) {
+                    taken.insert(message);
+                }
+                plan.counts.duplicates += 1;
+            }
+        }
+    }
+    for ((folder, name), message) in wanted {
+        decide(&mut plan, folder, name, message, live, ledger);
+    }
+    for (folder, contents) in &mut plan.folders {
+        let all = keywords.remove(folder).unwrap_or_default();
+        contents.keywords = all
+            .into_iter()
+            .take(MAX_KEYWORDS)
+            .map(str::to_owned)
+            .collect();
+    }
+    plan
+}
+
+/// Where a message of `place` goes: the directory below the Maildir, and the file name up to its
+/// flags. Two finds with one destination are the same message; the ledger names it so too.
+pub fn destination(place: &Place, message: &Message) -> (String, String) {
+    (folder_directory(place, message), file_name(message))
+}
+
+fn decide<'a>(
+    plan: &mut Plan<'a>,
+    folder: String,
+    name: String,
+    message: &'a Message,
+    live: &Live,
+    ledger: &Ledger,
+) {
+    let counts = &mut plan.counts;
+    let there = live.has_restored(&folder, &name);
+    let note = |outcome| Entry::now(&folder, &name, message.id.as_str(), outcome);
+    match ledger.outcome(&folder, &name) {
+        Some(Outcome::Restored) if there => counts.already_restored += 1,
+        Some(Outcome::Restored) => counts.moved_or_deleted += 1,
+        Some(Outcome::AlreadyLive) => counts.already_live += 1,
+        None if there => {
+            counts.already_restored += 1;
+            plan.notes.push(note(Outcome::Restored));
+        }
+        None if live.has_message(message.normalised()) => {
+            counts.already_live += 1;
+            plan.notes.push(note(Outcome::AlreadyLive));
+        }
+        None => {
+            if message.grade.is_whole() {
+                counts.whole += 1;
+            } else {
+                counts.damaged += 1;
+            }
+            let contents = plan.folders.entry(folder).or_default();
+            contents.adds.push(Add { name, message });
+        }
+    }
+}
+
+/// The name of the restored file up to its flags: the same whenever the same message is found.
+fn file_name(message: &Message) -> String {
+    format!(
+        "{}.R{}.restante,S={},W={}",
+        message.delivered.seconds.max(0),
+        message.id.short(),
+        message.bytes,
+        message.virtual_bytes,
+    )
+}
+
+/// The directory, below the Maildir, that a message is restored into; empty for the Maildir itself.
+fn folder_directory(place: &Place, message: &Message) -> String {
+    let whole = matches!(message.grade, Grade::Proven | Grade::Complete);
+    match (place, whole) {
+        (Place::Unattributed, true) => String::new(),
+        (Place::Unattributed, false) => format!(".{DAMAGED}"),
+        (Place::Account(_), false) => format!("{TOP}.{DAMAGED}"),
+        (Place::Account(_), true) if message.folder == "INBOX" => TOP.to_owned(),
+        (Place::Account(_), true) => bounded(format!("{TOP}.{}", levels(&message.folder))),
+    }
+}
+
+/// The levels of a folder's name, each safe as a part of a directory name.
+fn levels(folder: &str) -> String {
+    let mut levels: Vec<String> = folder
+        .split('.')
+        .map(|level| {
+            let clean: String = level
+                .chars()
+                .map(|c| if c.is_control() || c == '/' { '_' } else { c })
+                .collect();
+            if clean.is_empty() {
+                "_".to_owned()
+            } else {
+                clean
+            }
+        })
+        .collect();
+    // The user's own folder of that name must not look like ours.
+    if let Some(first) = levels.first_mut()
+        && first == DAMAGED
+    {
+        first.insert(0, '_');
+    }
+    levels.join(".")
+}
+
+/// A name no longer than file systems take; what is cut off is told apart by a hash.
+fn bounded(name: String) -> String {
+    if name.len() <= MAX_NAME {
+        return name;
+    }
+    let digest = blake3::hash(name.as_bytes()).to_hex();
+    let tail = format!("~{}", digest.get(..16).unwrap_or_default());
+    let mut end = MAX_NAME.saturating_sub(tail.len());
+    while !name.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    format!("{}{tail}", name.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::maildir::tests::message;
+    use crate::{MaildirTarget, Target};
+    use std::path::Path;
+
+    fn target() -> MaildirTarget {
+        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
+        target
+    }
+
+    fn ada() -> Place {
+        Place::Account(mail::Address::parse("ada@lindenhof.example").unwrap())
+    }
+
+    fn ledger(dir: &Path) -> Ledger {
+        Ledger::open(dir, &target(), &ada()).unwrap()
+    }
+
+    #[test]
+    fn folders_of_the_user_never_look_like_ours() {
+        let mut own = message(b"a", "Damaged.2014");
+        let directory = |m: &Message| folder_directory(&ada(), m);
+        assert_eq!(directory(&own), ".restored_emails._Damaged.2014");
+        for (folder, want) in [
+            ("INBOX", ".restored_emails"),
+            ("Entw&APw-rfe", ".restored_emails.Entw&APw-rfe"),
+            ("a..b", ".restored_emails.a._.b"),
+            ("../../etc", ".restored_emails._._._etc"),
+            ("x/y", ".restored_emails.x_y"),
+        ] {
+            own.folder = folder.to_owned();
+            let got = directory(&own);
+            assert!(!got.contains('/'), "{got}");
+            if folder != "../../etc" {
+                assert_eq!(got, want);
+            }
+        }
+        own.folder = "\u{fc}".repeat(400);
+        assert!(directory(&own).len() <= MAX_NAME);
+        own.grade = Grade::Damaged;
+        assert_eq!(directory(&own), ".restored_emails.Damaged");
+        assert_eq!(folder_directory(&Place::Unattributed, &own), ".Damaged");
+    }
+
+    #[test]
+    fn every_message_is_counted_once_and_order_does_not_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (message(b"a", "INBOX"), message(b"b", "INBOX"));
+        let mut copy = a.clone();
+        copy.origin.path = "/other".to_owned();
+        let moved = message(b"a", "Archive");
+        let live = Live::default();
+        let ledger = ledger(dir.path());
+        let all = [&b, &copy, &a, &moved];
+        let one = plan(&ada(), all, &live, &ledger);
+        let two = plan(&ada(), all.into_iter().rev(), &live, &ledger);
+        assert_eq!(one.counts.total(), 4);
+        assert_eq!((one.counts.whole, one.counts.duplicates), (3, 1));
+        let names = |p: &Plan<'_>| -> Vec<(String, String)> {
+            p.folders
+                .values()
+                .flat_map(|f| &f.adds)
+                .map(|add| (add.name.clone(), add.message.origin.path.clone()))
+                .collect()
+        };
+        assert_eq!(names(&one), names(&two));
+        assert_eq!(one.size(), (3, 3));
+    }
+
+    #[test]
+    fn what_the_ledger_or_the_account_has_is_not_added_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b, c) = (
+            message(b"a", "INBOX"),
+            message(b"b", "INBOX"),
+            message(b"c\r\n", "INBOX"),
+        );
+        let mut book = ledger(dir.path());
+        book.append(vec![Entry::now(
+            TOP,
+            &file_name(&a),
+            "a",
+            Outcome::Restored,
+        )])
+        .unwrap();
+        let mut live = Live::default();
+        live.add_restored(TOP, file_name(&b));
+        live.add_message(mail::MessageId::of(b"c\n"));
+        let plan = plan(&ada(), [&a, &b, &c], &live, &book);
+        assert!(plan.folders.is_empty());
+        let want = Counts {
+            moved_or_deleted: 1,
+            already_restored: 1,
+            already_live: 1,
+            ..Counts::default()
+        };
+        assert_eq!(plan.counts, want);
+        assert_eq!(plan.notes.len(), 2);
+    }
+}

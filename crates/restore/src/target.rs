@@ -1,0 +1,260 @@
+//! Where mail is handed back to.
+
+use std::path::{Path, PathBuf};
+
+use mail::Address;
+use rustix::fs::{Access, access, statvfs};
+
+use crate::RestoreError;
+
+/// A place that takes mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Maildirs on this machine.
+    Maildir(MaildirTarget),
+}
+
+impl Target {
+    /// Reads `maildir:PATTERN`.
+    pub fn parse(text: &str) -> Result<Self, RestoreError> {
+        let error = |why| RestoreError::NoTarget {
+            text: text.to_owned(),
+            why,
+        };
+        if text.starts_with("imap:") || text.starts_with("imaps:") {
+            return Err(error("this version restores to Maildir only"));
+        }
+        let Some(pattern) = text.strip_prefix("maildir:") else {
+            return Err(error("it does not begin with maildir:"));
+        };
+        MaildirTarget::new(pattern)
+            .map(Self::Maildir)
+            .map_err(error)
+    }
+}
+
+/// Who a mailbox in the target belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// An account.
+    Account(Address),
+    /// Nobody yet: mail whose account is not proven waits here for a person to decide.
+    Unattributed,
+}
+
+/// Maildirs on this machine, at places that a pattern names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaildirTarget {
+    /// The part of the pattern without placeholders.
+    base: PathBuf,
+    /// The names after it.
+    names: Vec<String>,
+}
+
+impl MaildirTarget {
+    fn new(pattern: &str) -> Result<Self, &'static str> {
+        if pattern.is_empty() {
+            return Err("it names no directory");
+        }
+        let pattern = if pattern.contains('{') {
+            pattern.to_owned()
+        } else {
+            format!(
+                "{}/{{domain}}/{{local}}/Maildir",
+                pattern.trim_end_matches('/')
+            )
+        };
+        let names: Vec<&str> = pattern.split('/').collect();
+        let first = names
+            .iter()
+            .position(|name| name.contains('{'))
+            .unwrap_or(0);
+        let (base, rest) = names.split_at(first);
+        let tail = rest.join("/");
+        let mut literal = tail.clone();
+        for placeholder in ["{domain}", "{local}", "{account}"] {
+            literal = literal.replace(placeholder, "");
+        }
+        if literal.contains(['{', '}']) {
+            return Err("it has a placeholder other than {domain}, {local} and {account}");
+        }
+        if rest.iter().any(|name| matches!(*name, "" | "." | "..")) {
+            return Err("it has an empty name, `.` or `..` after a placeholder");
+        }
+        if !tail.contains("{account}") && !tail.contains("{local}") {
+            return Err("it gives all accounts one place: use {local} or {account}");
+        }
+        let base = base.join("/");
+        let base = match (base.as_str(), first) {
+            ("", 0) => PathBuf::from("."),
+            ("", _) => PathBuf::from("/"),
+            (text, _) => PathBuf::from(text),
+        };
+        Ok(Self {
+            base,
+            names: rest.iter().map(|name| (*name).to_owned()).collect(),
+        })
+    }
+
+    /// The directory that all mailboxes are below.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// The Maildir of an account. An [`Address`] holds nothing that could lead elsewhere.
+    pub fn maildir_of(&self, account: &Address) -> PathBuf {
+        let mut path = self.base.clone();
+        for name in &self.names {
+            path.push(
+                name.replace("{domain}", account.domain())
+                    .replace("{local}", account.local())
+                    .replace("{account}", &account.to_string()),
+            );
+        }
+        path
+    }
+
+    /// The Maildir of a place.
+    pub fn path_of(&self, place: &Place) -> PathBuf {
+        match place {
+            Place::Account(account) => self.maildir_of(account),
+            Place::Unattributed => self.base.join("_unattributed"),
+        }
+    }
+
+    /// The identity of the target, which its ledger is filed under.
+    pub fn id(&self) -> String {
+        let base = std::path::absolute(&self.base).unwrap_or_else(|_| self.base.clone());
+        let text = format!("maildir:{}/{}", base.display(), self.names.join("/"));
+        blake3::hash(text.as_bytes())
+            .to_hex()
+            .get(..16)
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// Checks that the target can be written to and lies outside the case in `case`.
+    pub fn check(&self, case: &Path) -> Result<(), RestoreError> {
+        let there = self.nearest_existing();
+        let real = there
+            .canonicalize()
+            .map_err(|source| RestoreError::io(&there, source))?;
+        let case = case
+            .canonicalize()
+            .map_err(|source| RestoreError::io(case, source))?;
+        let rest = std::path::absolute(&self.base)
+            .ok()
+            .and_then(|all| all.strip_prefix(&there).map(Path::to_owned).ok())
+            .unwrap_or_default();
+        if real.join(rest).starts_with(&case) {
+            return Err(RestoreError::InsideCase {
+                path: self.base.clone(),
+            });
+        }
+        if !real.is_dir() {
+            return Err(RestoreError::io(
+                &there,
+                std::io::Error::from(std::io::ErrorKind::NotADirectory),
+            ));
+        }
+        access(&real, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|errno| RestoreError::io(&there, errno))
+    }
+
+    /// Checks that `bytes` in `files` files fit, before anything is written.
+    pub fn check_room(&self, bytes: u64, files: u64) -> Result<(), RestoreError> {
+        let there = self.nearest_existing();
+        let stat = statvfs(&there).map_err(|errno| RestoreError::io(&there, errno))?;
+        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+        // A file system that makes inodes as needed says that it has none at all.
+        let free_files = if stat.f_files == 0 {
+            u64::MAX
+        } else {
+            stat.f_favail
+        };
+        // Half a block a file is lost at its end, on average; a whole one is reckoned.
+        let needed = bytes.saturating_add(files.saturating_mul(stat.f_frsize));
+        if needed > free_bytes || files > free_files {
+            return Err(RestoreError::NoRoom {
+                path: self.base.clone(),
+                free_bytes,
+                free_files,
+                bytes: needed,
+                files,
+            });
+        }
+        Ok(())
+    }
+
+    fn nearest_existing(&self) -> PathBuf {
+        let absolute = std::path::absolute(&self.base).unwrap_or_else(|_| self.base.clone());
+        absolute
+            .ancestors()
+            .find(|path| path.exists())
+            .unwrap_or(Path::new("/"))
+            .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn maildir(text: &str) -> MaildirTarget {
+        let Target::Maildir(target) = Target::parse(text).unwrap();
+        target
+    }
+
+    #[test]
+    fn patterns_name_the_place_of_an_account() {
+        let ada = Address::parse("ada@lindenhof.example").unwrap();
+        let table = [
+            (
+                "maildir:/srv/vmail/",
+                "/srv/vmail/lindenhof.example/ada/Maildir",
+            ),
+            ("maildir:/home/{local}/Maildir", "/home/ada/Maildir"),
+            ("maildir:/m/{account}", "/m/ada@lindenhof.example"),
+            (
+                "maildir:/m/{domain}/u-{local}/mail",
+                "/m/lindenhof.example/u-ada/mail",
+            ),
+            ("maildir:{account}", "./ada@lindenhof.example"),
+        ];
+        for (text, want) in table {
+            assert_eq!(maildir(text).maildir_of(&ada), Path::new(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_that_name_no_target_are_refused() {
+        for bad in [
+            "/srv/vmail",
+            "maildir:",
+            "imap://host",
+            "maildir:/m/{user}",
+            "maildir:/m/{domain}",
+            "maildir:/m/{local}/../x",
+        ] {
+            assert!(Target::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_target_inside_the_case_is_refused_even_if_it_is_not_there_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let case = dir.path().join("case");
+        std::fs::create_dir(&case).unwrap();
+        let inside = maildir(&format!("maildir:{}/a/b", case.display()));
+        assert!(matches!(
+            inside.check(&case),
+            Err(RestoreError::InsideCase { .. })
+        ));
+        let beside = maildir(&format!("maildir:{}/case-out", dir.path().display()));
+        beside.check(&case).unwrap();
+        assert!(matches!(
+            beside.check_room(u64::MAX / 2, 1),
+            Err(RestoreError::NoRoom { .. })
+        ));
+    }
+}
