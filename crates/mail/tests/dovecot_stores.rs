@@ -1,0 +1,159 @@
+//! Maildirs that a real Dovecot wrote, in every codec, read back against what it says is in them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use mail::account::AccountRules;
+use mail::content::{examine, reread};
+use mail::maildir::find;
+use mail::{Grade, Message, Record};
+use sha2::{Digest, Sha256};
+
+/// The store `name` of `fixtures/maildir`, as an account's home in an ext4 image.
+fn image(dir: &Path, name: &str) -> PathBuf {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let packed = fs::File::open(top.join("fixtures/maildir/stores.tar.zst")).unwrap();
+    let all = dir.join("stores");
+    tar::Archive::new(zstd::Decoder::new(packed).unwrap())
+        .unpack(&all)
+        .unwrap();
+    let root = dir.join("root");
+    fs::create_dir_all(root.join("vmail/tidewater.example")).unwrap();
+    fs::rename(all.join(name), root.join("vmail/tidewater.example/ada")).unwrap();
+    let image = dir.join("volume.img");
+    fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    let output = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-d"])
+        .args([&root, &image])
+        .output()
+        .expect("mke2fs is needed; scripts/setup.sh installs it");
+    assert!(output.status.success(), "{output:?}");
+    image
+}
+
+/// Everything that phase 1 finds in the store `name`.
+fn records(name: &str) -> Vec<Record> {
+    let dir = tempfile::tempdir().unwrap();
+    let image = image(dir.path(), name);
+    let volume = Arc::new(evidence::image::open(&image).unwrap());
+    let fs = filesystem::open(volume, "volume:mail").unwrap().unwrap();
+    let (folders, losses) = find(fs.as_ref(), &AccountRules::default());
+    assert!(losses.is_empty());
+    let mut records = Vec::new();
+    for folder in &folders {
+        let contents = folder.list(fs.as_ref(), "volume:mail");
+        records.push(Record::Folder(contents.record));
+        for file in &contents.files {
+            let record = examine(fs.as_ref(), "volume:mail", file);
+            if let Record::Message(message) = &record {
+                let again = reread(fs.view(), &message.origin).unwrap();
+                assert_eq!(mail::MessageId::of(&again.bytes), message.id);
+            }
+            records.push(record);
+        }
+    }
+    records
+}
+
+fn messages(records: &[Record]) -> Vec<&Message> {
+    records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Message(message) => Some(message.as_ref()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What identifies a message for the comparison: folder, size, flags, keywords, date.
+type Row = (String, u64, String, Vec<String>, i64);
+
+fn compare(name: &str) {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let manifest = fs::read(top.join("fixtures/maildir/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let want: BTreeSet<Row> = manifest["stores"][name]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| {
+            let mut keywords: Vec<String> =
+                serde_json::from_value(message["keywords"].clone()).unwrap();
+            keywords.sort();
+            (
+                message["folder"].as_str().unwrap().replace('/', "."),
+                message["size"].as_u64().unwrap(),
+                message["flags"].as_str().unwrap().to_owned(),
+                keywords,
+                message["date"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    let records = records(name);
+    let found = messages(&records);
+    let got: BTreeSet<Row> = found
+        .iter()
+        .map(|message| {
+            (
+                message.folder.clone(),
+                message.bytes,
+                message.flags.letters().to_owned(),
+                message.keywords.clone(),
+                message.delivered.seconds,
+            )
+        })
+        .collect();
+    assert_eq!(got, want, "{name}");
+    assert_eq!(found.len(), want.len());
+    for message in found {
+        assert_eq!(message.grade, Grade::Proven);
+        assert!(message.contradictions.is_empty(), "{message:?}");
+        let owner = message.owner.as_ref().unwrap();
+        assert_eq!(owner.account.to_string(), "ada@tidewater.example");
+    }
+}
+
+#[test]
+fn a_plain_maildir_is_what_dovecot_says() {
+    compare("maildir");
+}
+
+#[test]
+fn nested_folders_are_what_dovecot_says() {
+    compare("maildir-fs");
+}
+
+#[test]
+fn every_codec_is_what_dovecot_says() {
+    for codec in ["gz", "bz2", "xz", "lz4", "zstd"] {
+        compare(&format!("maildir-{codec}"));
+    }
+}
+
+#[test]
+fn contents_are_those_that_were_delivered() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let manifest = fs::read(top.join("fixtures/maildir/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    for store in ["maildir", "maildir-gz", "maildir-bz2", "maildir-xz", "maildir-lz4", "maildir-zstd"] {
+        let dir = tempfile::tempdir().unwrap();
+        let packed = fs::File::open(top.join("fixtures/maildir/stores.tar.zst")).unwrap();
+        tar::Archive::new(zstd::Decoder::new(packed).unwrap())
+            .unpack(dir.path())
+            .unwrap();
+        for message in manifest["stores"][store].as_array().unwrap() {
+            let file = dir.path().join(store).join(message["file"].as_str().unwrap());
+            let stored = fs::read(&file).unwrap();
+            let decoded = mail::codec::decode(mail::codec::Codec::of(&stored), &stored);
+            assert_eq!(decoded.error, None, "{}", file.display());
+            let digest: String = Sha256::digest(&decoded.bytes)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(digest, message["sha256"].as_str().unwrap(), "{}", file.display());
+        }
+    }
+}
