@@ -20,6 +20,8 @@ pub enum GapCause {
     MemberMissing,
     /// The volume's metadata maps nothing here.
     Unmapped,
+    /// A journal held a newer state of this place, and its copy is damaged.
+    NewerDamaged,
 }
 
 impl GapCause {
@@ -32,6 +34,7 @@ impl GapCause {
             Self::BeyondEnd => "the image ends before this place",
             Self::MemberMissing => "too many disks of the RAID group are missing here",
             Self::Unmapped => "the volume's metadata maps nothing here",
+            Self::NewerDamaged => "the journal's newer copy of this place is damaged",
         }
     }
 }

@@ -149,12 +149,40 @@ impl ReadAt for Concat {
 }
 
 /// A base with newer bytes laid over it, as a journal replayed in memory does. The base is
-/// not changed, and where the overlay has bytes, the base's gaps do not matter.
+/// not changed, and where the overlay has bytes, the base's gaps do not matter. The overlay can
+/// also have gaps, where there were newer bytes that cannot be had: the base's are not them.
 #[derive(Clone)]
 pub struct Overlay {
     base: Arc<dyn ReadAt>,
     /// Pieces by their start; they do not overlap.
-    pieces: BTreeMap<u64, Arc<[u8]>>,
+    pieces: BTreeMap<u64, Piece>,
+}
+
+/// What lies over a part of the base.
+#[derive(Clone)]
+enum Piece {
+    Bytes(Arc<[u8]>),
+    Gap(usize, GapCause),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Gap(length, _) => *length,
+        }
+    }
+
+    /// The part of it in `range`, unless that is empty.
+    fn part(&self, range: std::ops::Range<usize>) -> Option<Self> {
+        match self {
+            Self::Bytes(bytes) => bytes
+                .get(range)
+                .filter(|part| !part.is_empty())
+                .map(|part| Self::Bytes(part.into())),
+            Self::Gap(_, cause) => (!range.is_empty()).then(|| Self::Gap(range.len(), *cause)),
+        }
+    }
 }
 
 impl Overlay {
@@ -170,13 +198,21 @@ impl Overlay {
     ///
     /// The part that reaches past the end of the base is cut off.
     pub fn lay(&mut self, at: ByteOffset, bytes: &[u8]) {
+        self.lay_piece(at, &Piece::Bytes(bytes.into()));
+    }
+
+    /// Says that the newest bytes of this range, `length` bytes from `at` on, cannot be had.
+    pub fn lay_gap(&mut self, at: ByteOffset, length: usize, cause: GapCause) {
+        self.lay_piece(at, &Piece::Gap(length, cause));
+    }
+
+    fn lay_piece(&mut self, at: ByteOffset, piece: &Piece) {
         let start = at.get();
         let room = usize::try_from(self.base.len().saturating_sub(start)).unwrap_or(usize::MAX);
-        let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default();
-        let end = start.saturating_add(bytes.len() as u64);
-        if bytes.is_empty() {
+        let Some(piece) = piece.part(0..room.min(piece.len())) else {
             return;
-        }
+        };
+        let end = start.saturating_add(piece.len() as u64);
         let hit: Vec<u64> = self
             .pieces
             .range(..end)
@@ -189,18 +225,14 @@ impl Overlay {
                 continue;
             };
             let cut = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(old.len());
-            if let Some(head) = old.get(..cut(start.saturating_sub(old_start)))
-                && !head.is_empty()
-            {
-                self.pieces.insert(old_start, head.into());
+            if let Some(head) = old.part(0..cut(start.saturating_sub(old_start))) {
+                self.pieces.insert(old_start, head);
             }
-            if let Some(tail) = old.get(cut(end.saturating_sub(old_start))..)
-                && !tail.is_empty()
-            {
-                self.pieces.insert(end, tail.into());
+            if let Some(tail) = old.part(cut(end.saturating_sub(old_start))..old.len()) {
+                self.pieces.insert(end, tail);
             }
         }
-        self.pieces.insert(start, bytes.into());
+        self.pieces.insert(start, piece);
     }
 
     /// How many pieces lie over the base.
@@ -219,6 +251,7 @@ impl ReadAt for Overlay {
         let start = at.get();
         let end = start.saturating_add(buf.len() as u64);
         let mut covered: Vec<std::ops::Range<usize>> = Vec::new();
+        let mut own = Gaps::none();
         let first = self
             .pieces
             .range(..=start)
@@ -235,12 +268,23 @@ impl ReadAt for Overlay {
             let target = index(from.saturating_sub(start))..index(to.saturating_sub(start));
             let source =
                 index(from.saturating_sub(*piece_start))..index(to.saturating_sub(*piece_start));
-            if let (Some(target), Some(source)) = (buf.get_mut(target.clone()), piece.get(source)) {
-                target.copy_from_slice(source);
+            let part = buf.get_mut(target.clone()).unwrap_or_default();
+            match piece {
+                Piece::Bytes(bytes) => {
+                    if let Some(source) = bytes.get(source) {
+                        part.copy_from_slice(source);
+                    }
+                }
+                Piece::Gap(_, cause) => {
+                    part.fill(0);
+                    own.add(target.clone(), *cause);
+                }
             }
             covered.push(target);
         }
-        Ok(uncovered(&below, &covered))
+        let mut gaps = uncovered(&below, &covered);
+        gaps.add_all_at(0, &own);
+        Ok(gaps)
     }
 }
 
@@ -309,5 +353,12 @@ mod tests {
         assert_eq!(gaps, want);
         let (bytes, _) = view.read_vec(ByteOffset::new(8), 3).unwrap();
         assert_eq!(bytes, [62, 63, 0]);
+        view.lay_gap(ByteOffset::new(12), 3, GapCause::NewerDamaged);
+        view.lay(ByteOffset::new(13), &[130]);
+        let (bytes, gaps) = view.read_vec(ByteOffset::new(12), 4).unwrap();
+        assert_eq!(bytes, [0, 130, 0, 150]);
+        let mut want = Gaps::one(0..1, GapCause::NewerDamaged);
+        want.add(2..3, GapCause::NewerDamaged);
+        assert_eq!(gaps, want);
     }
 }

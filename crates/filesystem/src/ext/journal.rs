@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use evidence::view::Overlay;
-use evidence::{ByteOffset, ReadAtExt};
+use evidence::{ByteOffset, GapCause, ReadAtExt};
 
 use super::checksum::crc32_be;
 use super::fast_commit::{self, Change};
@@ -309,14 +309,20 @@ impl<'a> Log<'a> {
                     overlay.lay(self.volume.nominal(block), &data);
                     laid.insert(block);
                 }
-                None => failed = failed.saturating_add(1),
+                None => {
+                    // What the volume has there is older than what the file system says it is.
+                    let length = self.volume.sb.block.len();
+                    overlay.lay_gap(self.volume.nominal(block), length, GapCause::NewerDamaged);
+                    laid.insert(block);
+                    failed = failed.saturating_add(1);
+                }
             }
         }
         let damage = failed.saturating_add(outside);
         if damage > 0 {
             notes.push(format!(
-                "{damage} blocks of the journal were damaged and not replayed; an older state of \
-                 them is read"
+                "{damage} blocks of the journal were damaged and not replayed; what they held is \
+                 lost"
             ));
         }
         notes.push(format!(
