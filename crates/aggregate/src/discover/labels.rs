@@ -1,0 +1,91 @@
+//! Which md labels on a device are its own, and which belong to what lies on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use evidence::view::Slice;
+use evidence::{ByteOffset, ReadAt, SECTOR_BYTES};
+
+use crate::document::DeviceName;
+use crate::md::{self, Found, Uuid, Version};
+use crate::partition;
+
+/// The labels in `found` without those that are contents of an array.
+///
+/// A member whose label is at its end (0.90, 1.0) begins with the array's data, and if the
+/// array is itself a member of another one, that one's label shows through: on every member
+/// of a mirror, on the first of a stripe, and on a parity disk where the rest of the row is
+/// zeros. Since the array is one device, its members then show the label of one device only.
+/// Where they show the labels of several, another array was made over this one, and both count.
+pub(super) fn own(found: &[Found]) -> Vec<Found> {
+    let mut shown: BTreeMap<(Uuid, Uuid), BTreeSet<u32>> = BTreeMap::new();
+    for (outer, inner) in pairs(found) {
+        let key = (outer.superblock.set_uuid, inner.superblock.set_uuid);
+        shown
+            .entry(key)
+            .or_default()
+            .insert(inner.superblock.dev_number);
+    }
+    let contents: BTreeSet<(&DeviceName, ByteOffset)> = pairs(found)
+        .filter(|(outer, inner)| {
+            let key = (outer.superblock.set_uuid, inner.superblock.set_uuid);
+            shown.get(&key).is_some_and(|numbers| numbers.len() == 1)
+        })
+        .map(|(_, inner)| (&inner.device, inner.at))
+        .collect();
+    let own = found
+        .iter()
+        .filter(|f| !contents.contains(&(&f.device, f.at)));
+    own.cloned().collect()
+}
+
+/// Labels at the end of a device with those at the start of it that lie in their data.
+fn pairs(found: &[Found]) -> impl Iterator<Item = (&Found, &Found)> {
+    let sound = || found.iter().filter(|label| label.fault.is_none());
+    let at_end = sound().filter(|label| !at_start(label));
+    at_end.flat_map(move |outer| {
+        let start = outer.superblock.data_offset.saturating_mul(SECTOR_BYTES);
+        let bytes = outer.superblock.data_size.saturating_mul(SECTOR_BYTES);
+        let data = start..start.saturating_add(bytes);
+        sound()
+            .filter(move |inner| {
+                inner.device == outer.device
+                    && at_start(inner)
+                    && inner.superblock.set_uuid != outer.superblock.set_uuid
+                    && data.contains(&inner.at.get())
+            })
+            .map(move |inner| (outer, inner))
+    })
+}
+
+/// Whether a label is of a version that lies at the start of its device.
+pub(super) const fn at_start(label: &Found) -> bool {
+    matches!(label.superblock.version, Version::V1_1 | Version::V1_2)
+}
+
+/// Whether the labels `found` on a partitioned device are those of its partitions.
+///
+/// A label of version 0.90 lies at the end and does not say of what: that of a last partition
+/// is also seen from the whole device. A label elsewhere may be left from the time before the
+/// device was partitioned, so the younger one counts.
+pub(super) fn of_partitions(
+    found: &[Found],
+    table: &partition::Table,
+    device: &Arc<dyn ReadAt>,
+    name: &DeviceName,
+) -> bool {
+    let youngest = found.iter().map(|label| label.superblock.utime).max();
+    table.partitions.iter().any(|partition| {
+        let start = ByteOffset::new(partition.start);
+        let inside = Slice::new(Arc::clone(device), start, partition.bytes);
+        let labels = md::read_superblocks(&inside, name);
+        labels
+            .iter()
+            .filter(|label| label.fault.is_none())
+            .any(|label| {
+                let at = label.at.get().saturating_add(partition.start);
+                let same = found.iter().any(|outer| outer.at.get() == at);
+                same || Some(label.superblock.utime) > youngest
+            })
+    })
+}

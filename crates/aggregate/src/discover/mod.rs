@@ -1,0 +1,517 @@
+//! From disks to the document: labels on labels, until nothing new appears.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )
+)]
+
+mod labels;
+mod signature;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
+
+use crate::build::{Devices, MOST_LAYERS, Problem, on_devices};
+use crate::document::{
+    Aggregate, Area, DeviceName, FilesystemStatement, Group, Segment, SegmentMap, Unused, VERSION,
+    Volume,
+};
+use crate::{lvm, md, partition};
+
+/// A disk with its name in the case.
+pub type Disk = (String, Arc<dyn ReadAt>);
+
+/// Recognises a file system on a device: the crate that reads file systems stands above this
+/// one, so it is passed in.
+pub type Probe<'a> = dyn Fn(Arc<dyn ReadAt>, &DeviceName) -> Option<FilesystemStatement> + 'a;
+
+/// More devices than any aggregate has: a partition table made to be endless stops here.
+const MOST_DEVICES: usize = 65536;
+
+/// Reads what the labels on `disks` say, and the labels on what they describe, and so on.
+///
+/// The result does not depend on the order of the disks. A device that is part of another is
+/// not searched for file systems: a member of a mirror would show what the mirror holds.
+pub fn discover(disks: &[Disk], probe: &Probe<'_>) -> Aggregate {
+    discover_over(disks, &[], probe)
+}
+
+/// As [`discover()`], with `groups` that are known already, by inference or from a person:
+/// labels on their members are not read, and they are searched like any other device.
+pub fn discover_over(disks: &[Disk], groups: &[Group], probe: &Probe<'_>) -> Aggregate {
+    let mut discovery = Discovery::new(disks, groups, probe);
+    while discovery.examine_all()
+        || discovery.add_known()
+        || discovery.add_complete()
+        || discovery.look_without_labels()
+        || discovery.add_incomplete()
+    {}
+    discovery.finish()
+}
+
+struct Discovery<'a> {
+    probe: &'a Probe<'a>,
+    devices: Devices,
+    /// On how many layers each device lies.
+    layers: BTreeMap<DeviceName, usize>,
+    /// Devices that were not looked at yet.
+    waiting: BTreeSet<DeviceName>,
+    /// Groups that were given, and whose members may not be there yet.
+    known: Vec<Group>,
+    /// Members of groups that were given.
+    claimed: BTreeSet<DeviceName>,
+    md: Vec<md::Found>,
+    lvm: Vec<lvm::Scanned>,
+    /// Volume groups that are part of the aggregate already.
+    added: BTreeSet<lvm::Id>,
+    /// md groups that are, or that cannot be.
+    added_md: BTreeSet<String>,
+    /// Devices on which nothing was recognised, and whether old LVM metadata was looked for.
+    blank: BTreeMap<DeviceName, bool>,
+    aggregate: Aggregate,
+}
+
+/// Something that can be added to the aggregate.
+enum Addition {
+    Md(Box<Group>),
+    Lvm(Box<lvm::Group>),
+}
+
+impl<'a> Discovery<'a> {
+    fn new(disks: &[Disk], known: &[Group], probe: &'a Probe<'a>) -> Self {
+        let devices = Devices::of_disks(disks);
+        let names: Vec<DeviceName> = devices.iter().map(|(name, _)| name.clone()).collect();
+        let members = known.iter().flat_map(|group| &group.members);
+        Self {
+            probe,
+            layers: names.iter().map(|name| (name.clone(), 0)).collect(),
+            waiting: names.into_iter().collect(),
+            claimed: members.filter_map(|member| member.device.clone()).collect(),
+            known: known.to_vec(),
+            devices,
+            md: Vec::new(),
+            lvm: Vec::new(),
+            added: BTreeSet::new(),
+            added_md: BTreeSet::new(),
+            blank: BTreeMap::new(),
+            aggregate: Aggregate {
+                version: VERSION,
+                ..Aggregate::default()
+            },
+        }
+    }
+
+    /// Looks at every device that was not looked at yet; whether there was one.
+    fn examine_all(&mut self) -> bool {
+        let waiting = std::mem::take(&mut self.waiting);
+        for name in &waiting {
+            if let Some(device) = self.devices.get(name)
+                && !self.claimed.contains(name)
+            {
+                self.examine(name, &device);
+            }
+        }
+        !waiting.is_empty()
+    }
+
+    /// Finds out what a device is: the first of these that fits counts.
+    fn examine(&mut self, name: &DeviceName, device: &Arc<dyn ReadAt>) {
+        // No table is looked for inside a partition: disk images have none there, and a
+        // hostile one could nest them without end.
+        let table = (!name.0.starts_with("partition:"))
+            .then(|| partition::read(device))
+            .flatten();
+        let found = md::read_superblocks(device, name);
+        let sound = found.iter().any(|label| label.fault.is_none());
+        let partitioned = table
+            .as_ref()
+            .is_some_and(|table| labels::of_partitions(&found, table, device, name));
+        if !partitioned {
+            // Labels that are not to be believed are reported, and do not make a member.
+            self.md.extend(found);
+            if sound {
+                self.note_table(name, table.as_ref());
+                return;
+            }
+        }
+        if let Some(what) = signature::foreign_raid(device) {
+            self.unused(name, what);
+            return;
+        }
+        if let Some(scanned) = lvm::scan(device, name) {
+            self.lvm.push(scanned);
+            return;
+        }
+        if let Some(table) = table {
+            self.add_partitions(name, &table);
+            return;
+        }
+        if let Some(filesystem) = (self.probe)(Arc::clone(device), name) {
+            self.aggregate.filesystems.push(filesystem);
+        } else if let Some(what) = signature::contents(device) {
+            self.unused(name, what);
+        } else {
+            self.blank.insert(name.clone(), false);
+        }
+    }
+
+    fn unused(&mut self, name: &DeviceName, why: &str) {
+        self.aggregate.unused.push(Unused {
+            device: name.clone(),
+            why: why.to_owned(),
+        });
+    }
+
+    fn lose(&mut self, name: &DeviceName, what: String, cause: Cause) {
+        self.aggregate.losses.push(Loss {
+            what,
+            origin: Origin::new(name.to_string(), ByteOffset::ZERO),
+            cause,
+        });
+    }
+
+    /// Says that a member of an array also has a partition table that is not used. A mirror
+    /// shows its own table on its members; a table with a backup at the end is older than the
+    /// label that lies over its start.
+    fn note_table(&mut self, name: &DeviceName, table: Option<&partition::Table>) {
+        let at_start = self
+            .md
+            .iter()
+            .any(|label| label.device == *name && labels::at_start(label));
+        let Some(table) = table.filter(|table| at_start && table.kind == partition::TableKind::Mbr)
+        else {
+            return;
+        };
+        self.lose(
+            name,
+            format!("a table of {} partitions on {name}", table.partitions.len()),
+            Cause::Corrupt(
+                "the device carries an md label too, and that counts; if the label is a leftover, wipe it on a copy and add the copy instead".to_owned(),
+            ),
+        );
+    }
+
+    /// Adds the partitions of `table`, which was read on `on`.
+    fn add_partitions(&mut self, on: &DeviceName, table: &partition::Table) {
+        for partition in &table.partitions {
+            let mut name = DeviceName::partition(on, partition.number);
+            if self.devices.contains(&name) {
+                // A disk and a group may have one bare name.
+                name = DeviceName(format!(
+                    "partition:{}/{}",
+                    on.0.replace(':', "-"),
+                    partition.number
+                ));
+            }
+            let mut evidence = vec![format!(
+                "entry {} of the {} on {on}, type {}{}",
+                partition.number,
+                table.kind.name(),
+                partition.kind,
+                match partition.label.as_str() {
+                    "" => String::new(),
+                    label => format!(", called {label}"),
+                }
+            )];
+            evidence.extend(table.notes.iter().cloned());
+            self.add_volume(Volume {
+                device: name,
+                uuid: partition.uuid.clone(),
+                bytes: partition.bytes,
+                hidden: false,
+                segments: vec![Segment {
+                    start: 0,
+                    bytes: partition.bytes,
+                    map: SegmentMap::Linear(Area {
+                        device: Some(on.clone()),
+                        offset: partition.start,
+                    }),
+                }],
+                evidence,
+            });
+        }
+    }
+
+    /// Adds a volume that lies on devices that are there; a volume that cannot be is a loss.
+    fn add_volume(&mut self, volume: Volume) {
+        match self.devices.open_volume(&volume) {
+            Ok(device) => {
+                let on = on_devices(&volume).into_iter().cloned().collect();
+                if self.add_device(&volume.device, device, on, !volume.hidden) {
+                    self.aggregate.volumes.push(volume);
+                }
+            }
+            Err(problem) => self.refuse(&volume.device, &problem),
+        }
+    }
+
+    /// Adds a group whose members are there; whether it could be.
+    fn add_group(&mut self, group: Group, search: bool) {
+        let name = DeviceName::group(&group.name);
+        match self.devices.open_group(&group) {
+            Ok(device) => {
+                let on = group.members.iter().filter_map(|m| m.device.clone());
+                if self.add_device(&name, device, on.collect(), search) {
+                    self.aggregate.groups.push(group);
+                }
+            }
+            Err(problem) => self.refuse(&name, &problem),
+        }
+    }
+
+    fn refuse(&mut self, name: &DeviceName, problem: &Problem) {
+        self.lose(name, name.to_string(), Cause::Corrupt(problem.to_string()));
+    }
+
+    /// Adds a device that lies `on` others, to be searched if `search`; whether it was added.
+    fn add_device(
+        &mut self,
+        name: &DeviceName,
+        device: Arc<dyn ReadAt>,
+        on: Vec<DeviceName>,
+        search: bool,
+    ) -> bool {
+        let layer = self.layer(&on).saturating_add(1);
+        if layer > MOST_LAYERS || self.layers.len() >= MOST_DEVICES || self.devices.contains(name) {
+            let why = "too many devices or layers of them, or two of one name";
+            self.lose(name, name.to_string(), Cause::Corrupt(why.to_owned()));
+            return false;
+        }
+        self.layers.insert(name.clone(), layer);
+        self.devices.insert(name.clone(), device);
+        if search {
+            self.waiting.insert(name.clone());
+        }
+        true
+    }
+
+    /// The highest layer among `devices`.
+    fn layer(&self, devices: &[DeviceName]) -> usize {
+        let layers = devices.iter().filter_map(|name| self.layers.get(name));
+        layers.copied().max().unwrap_or(0)
+    }
+
+    /// Adds the groups that were given as soon as their members are there.
+    fn add_known(&mut self) -> bool {
+        let there = |group: &Group| {
+            let mut members = group.members.iter().flat_map(|member| &member.device);
+            members.all(|device| self.devices.contains(device))
+        };
+        let (ready, known): (Vec<_>, Vec<_>) = self.known.drain(..).partition(there);
+        self.known = known;
+        let any = !ready.is_empty();
+        for group in ready {
+            self.add_group(group, true);
+        }
+        any
+    }
+
+    /// What the labels found so far amount to and is not part of the aggregate yet.
+    fn additions(&self) -> Vec<Addition> {
+        let arrays = md::assemble(&labels::own(&self.md)).groups.into_iter();
+        let arrays = arrays.filter(|group| !self.added_md.contains(&group.name));
+        let groups = lvm::gather(&self.lvm).groups.into_iter();
+        let groups = groups.filter(|group| !self.added.contains(&group.text.id));
+        arrays
+            .map(|group| Addition::Md(Box::new(group)))
+            .chain(groups.map(|group| Addition::Lvm(Box::new(group))))
+            .collect()
+    }
+
+    /// Adds every group that has all its members; whether there was one.
+    fn add_complete(&mut self) -> bool {
+        let complete: Vec<Addition> = self
+            .additions()
+            .into_iter()
+            .filter(Addition::is_complete)
+            .collect();
+        let any = !complete.is_empty();
+        for addition in complete {
+            self.add(addition);
+        }
+        any
+    }
+
+    /// Looks for LVM metadata on the devices where nothing was recognised; whether it was found.
+    fn look_without_labels(&mut self) -> bool {
+        let mut any = false;
+        for (name, done) in &mut self.blank {
+            if std::mem::replace(done, true) {
+                continue;
+            }
+            let device = self.devices.get(name);
+            if let Some(scanned) = device.and_then(|d| lvm::scan_without_label(&d, name)) {
+                self.lvm.push(scanned);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Adds one group that lacks members; whether there was one.
+    ///
+    /// The one on the lowest layer comes first: what it holds may be the member that another
+    /// one lacks.
+    fn add_incomplete(&mut self) -> bool {
+        let lowest = self
+            .additions()
+            .into_iter()
+            .min_by_key(|addition| (addition.is_removed(), self.layer(&addition.on())));
+        match lowest {
+            Some(addition) => {
+                self.add(addition);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn add(&mut self, addition: Addition) {
+        match addition {
+            Addition::Md(group) => {
+                self.added_md.insert(group.name.clone());
+                self.add_group(*group, true);
+            }
+            Addition::Lvm(group) => {
+                self.added.insert(group.text.id);
+                self.add_volume_group(*group);
+            }
+        }
+    }
+
+    /// Adds the volumes of a volume group, those first on which others lie.
+    fn add_volume_group(&mut self, mut group: lvm::Group) {
+        let taken = self.aggregate.volume_groups.iter().map(|g| &g.name);
+        if taken.into_iter().any(|name| *name == group.name) {
+            group.name = format!("{}-{}", group.name, group.text.id.short());
+        }
+        for device in group.devices.values() {
+            self.blank.remove(device);
+        }
+        let made = group.volumes(&|volume| self.devices.open_volume(volume).ok());
+        self.aggregate.volume_groups.push(group.statement());
+        self.aggregate.losses.extend(group.losses());
+        self.aggregate.losses.extend(made.losses);
+        let mut volumes = made.volumes;
+        let mut groups = made.groups;
+        loop {
+            let there = |devices: &Devices, on: &BTreeSet<&DeviceName>| {
+                on.iter().all(|name| devices.contains(name))
+            };
+            let (ready, later): (Vec<_>, Vec<_>) = volumes
+                .into_iter()
+                .partition(|volume| there(&self.devices, &on_devices(volume)));
+            let members = |group: &Group| -> BTreeSet<DeviceName> {
+                group
+                    .members
+                    .iter()
+                    .filter_map(|m| m.device.clone())
+                    .collect()
+            };
+            let (ready_groups, later_groups): (Vec<_>, Vec<_>) = groups
+                .into_iter()
+                .partition(|group| there(&self.devices, &members(group).iter().collect()));
+            volumes = later;
+            groups = later_groups;
+            if ready.is_empty() && ready_groups.is_empty() {
+                break;
+            }
+            for volume in ready {
+                self.add_volume(volume);
+            }
+            for group in ready_groups {
+                self.add_group(group, false);
+            }
+        }
+        // What is left lies on itself or on a part that could not be added.
+        for volume in volumes {
+            let why = "it lies on itself, or on a part that cannot be read".to_owned();
+            self.lose(
+                &volume.device,
+                volume.device.to_string(),
+                Cause::Corrupt(why),
+            );
+        }
+    }
+
+    /// The document, with everything in its order.
+    fn finish(mut self) -> Aggregate {
+        let assembly = md::assemble(&labels::own(&self.md));
+        let gathered = lvm::gather(&self.lvm);
+        self.aggregate.unused.extend(assembly.unused);
+        self.aggregate.losses.extend(assembly.losses);
+        self.aggregate.losses.extend(gathered.losses);
+        for group in &gathered.superseded {
+            let mut statement = group.statement();
+            statement.notes.push(
+                "its disks belong to another group since: only its metadata is left, its volumes are not assembled".to_owned(),
+            );
+            self.aggregate.volume_groups.push(statement);
+        }
+        self.aggregate.unused.extend(gathered.unused);
+        for group in std::mem::take(&mut self.known) {
+            let name = DeviceName::group(&group.name);
+            let why = "a member is neither an image nor found on one".to_owned();
+            self.lose(&name, name.to_string(), Cause::Corrupt(why));
+        }
+        for name in std::mem::take(&mut self.blank).into_keys() {
+            let Some(device) = self.devices.get(&name) else {
+                continue;
+            };
+            if !self
+                .aggregate
+                .unused
+                .iter()
+                .any(|unused| unused.device == name)
+            {
+                self.unused(&name, &signature::nothing(&device));
+            }
+        }
+        let aggregate = &mut self.aggregate;
+        aggregate.groups.sort_by(|a, b| a.name.cmp(&b.name));
+        aggregate.volumes.sort_by(|a, b| a.device.cmp(&b.device));
+        aggregate
+            .volume_groups
+            .sort_by(|a, b| (&a.name, &a.uuid).cmp(&(&b.name, &b.uuid)));
+        aggregate
+            .filesystems
+            .sort_by(|a, b| a.device.cmp(&b.device));
+        aggregate.unused.sort_by(|a, b| a.device.cmp(&b.device));
+        aggregate.unused.dedup_by(|a, b| a.device == b.device);
+        aggregate.losses.sort();
+        aggregate.losses.dedup();
+        self.aggregate
+    }
+}
+
+impl Addition {
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Md(group) => group.members.iter().all(|member| member.device.is_some()),
+            Self::Lvm(group) => group.is_complete() && !group.removed,
+        }
+    }
+
+    fn is_removed(&self) -> bool {
+        matches!(self, Self::Lvm(group) if group.removed)
+    }
+
+    /// The devices that it lies on.
+    fn on(&self) -> Vec<DeviceName> {
+        match self {
+            Self::Md(group) => group
+                .members
+                .iter()
+                .filter_map(|m| m.device.clone())
+                .collect(),
+            Self::Lvm(group) => group.devices.values().cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! `aggregate.json`: what the aggregate is, statement by statement, with the evidence for each.
+//!
+//! The document is the only thing that [`crate::build()`] reads: what `assemble` found and what an
+//! engineer wrote are the same kind of statement. Devices are named with their kind in
+//! front: `disk:disk-a`, `partition:disk-a/1`, `group:md-1b2c3d4e`, `volume:aggr0/mail1`.
+
+use std::fmt;
+
+use evidence::{Loss, Origin};
+use serde::{Deserialize, Serialize};
+
+use crate::raid::Geometry;
+
+/// The version of the document that this program writes and reads.
+pub const VERSION: u32 = 1;
+
+/// The name of a device: `disk:…`, `partition:…`, `group:…` or `volume:…`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeviceName(pub String);
+
+impl DeviceName {
+    /// The name of a piece of evidence.
+    pub fn disk(name: &str) -> Self {
+        Self(format!("disk:{name}"))
+    }
+
+    /// The name of a RAID group.
+    pub fn group(name: &str) -> Self {
+        Self(format!("group:{name}"))
+    }
+
+    /// The name of a logical volume.
+    pub fn volume(name: &str) -> Self {
+        Self(format!("volume:{name}"))
+    }
+
+    /// The name of partition `number` of `device`: `disk:a` gives `partition:a/1`.
+    pub fn partition(device: &Self, number: u32) -> Self {
+        let (_, bare) = device.0.split_once(':').unwrap_or(("", &device.0));
+        Self(format!("partition:{bare}/{number}"))
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The whole aggregate: every device that is not a disk, in terms of others.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Aggregate {
+    /// [`VERSION`].
+    pub version: u32,
+    /// RAID groups.
+    pub groups: Vec<Group>,
+    /// Partitions and logical volumes.
+    pub volumes: Vec<Volume>,
+    /// LVM volume groups: whose metadata the logical volumes were taken from.
+    #[serde(default)]
+    pub volume_groups: Vec<VolumeGroup>,
+    /// File systems and on what device they lie.
+    pub filesystems: Vec<FilesystemStatement>,
+    /// Disks, partitions and volumes that nothing uses, and what they look like.
+    pub unused: Vec<Unused>,
+    /// What could not be assembled, and why.
+    #[serde(default)]
+    pub losses: Vec<Loss>,
+}
+
+/// A RAID group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name, unique in the case; [`DeviceName::group`] of it is its device.
+    pub name: String,
+    /// How its bytes lie on its members.
+    pub geometry: Geometry,
+    /// The members by role; a role that nobody fills has no device.
+    pub members: Vec<Member>,
+    /// What says so.
+    pub evidence: Vec<String>,
+    /// How sure it is, from 0 to 1; labels whose checksums hold give 1.
+    pub confidence: f64,
+}
+
+/// The part that one device has in a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its role: its place in the geometry, from 0.
+    pub role: u32,
+    /// The device; `None` if it is missing.
+    pub device: Option<DeviceName>,
+    /// Where in the device the data of the group begins, in bytes.
+    #[serde(default)]
+    pub data_offset: u64,
+    /// How many bytes of the device are data of the group.
+    #[serde(default)]
+    pub data_size: u64,
+    /// A member that is there but holds a state older than the rest's, or is not wholly rebuilt:
+    /// it is not read, and this says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
+    /// Places in the data area that the group itself recorded as bad: they are not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_blocks: Vec<BadBlocks>,
+}
+
+/// A range that an array recorded as bad on one of its members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadBlocks {
+    /// Where in the member's data area it begins, in bytes.
+    pub start: u64,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+}
+
+/// A partition or logical volume: a map of ranges to other devices.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its device name, `partition:…` or `volume:…`.
+    pub device: DeviceName,
+    /// Its UUID as its own metadata writes it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Whether it is only a part of another volume (a mirror's image, a pool's data), on which
+    /// no file system is looked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+    /// Its pieces, ordered, without breaks.
+    pub segments: Vec<Segment>,
+    /// What says so.
+    pub evidence: Vec<String>,
+}
+
+/// A piece of a volume.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// Where in the volume it begins, in bytes.
+    pub start: u64,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// Where its bytes are.
+    pub map: SegmentMap,
+}
+
+/// How a piece of a volume lies on other devices.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum SegmentMap {
+    /// One after the other on one device.
+    Linear(Area),
+    /// In turns over several devices.
+    Striped {
+        /// Bytes on one device before the next one's turn.
+        stripe_bytes: u64,
+        /// The devices in their order.
+        areas: Vec<Area>,
+    },
+    /// The same on each device: the first copy that can be read counts.
+    Mirrored {
+        /// The copies.
+        areas: Vec<Area>,
+    },
+    /// Zeros by definition, which no device holds: what is read there was stored so.
+    Zero,
+    /// Nowhere: the device that held it is missing, or the kind of segment is not supported.
+    Missing {
+        /// What is missing.
+        why: String,
+    },
+}
+
+/// A place on a device; `device` is `None` if it is missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Area {
+    /// The device.
+    pub device: Option<DeviceName>,
+    /// Where on it, in bytes.
+    pub offset: u64,
+}
+
+/// An LVM volume group: which copy of its metadata counts, and which others are there.
+///
+/// [`crate::build()`] does not read it, the volumes themselves say where their bytes are; it is
+/// here so that a person can see what was chosen and what else could be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VolumeGroup {
+    /// Its name as the names of its volumes begin: with a piece of the UUID where two groups
+    /// have one name.
+    pub name: String,
+    /// Its UUID in LVM's groups of letters.
+    pub uuid: String,
+    /// The number of the metadata text that was used; each change of the group adds one.
+    pub seqno: u64,
+    /// The size of an extent, in bytes.
+    pub extent_bytes: u64,
+    /// Its physical volumes, in the order of the metadata.
+    pub physical_volumes: Vec<PhysicalVolume>,
+    /// Every metadata text of this group that is still there, newest first.
+    pub versions: Vec<MetadataVersion>,
+    /// What a person should know before trusting it.
+    pub notes: Vec<String>,
+}
+
+/// A physical volume of a volume group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhysicalVolume {
+    /// Its name in the metadata: `pv0`.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// The device; `None` if it is missing.
+    pub device: Option<DeviceName>,
+    /// Its length in bytes as the metadata states it; 0 if it does not.
+    #[serde(default)]
+    pub bytes: u64,
+}
+
+/// One metadata text, as it lies in the ring of one or more metadata areas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetadataVersion {
+    /// The number that the text states.
+    pub seqno: u64,
+    /// Its length in bytes, with the zero that ends it.
+    pub bytes: u64,
+    /// LVM's CRC over these bytes.
+    pub crc: u32,
+    /// What the metadata area's header says about it.
+    pub state: VersionState,
+    /// Whether it parses to its end and does not contradict itself.
+    pub intact: bool,
+    /// What LVM was about to do or had done: the command, shortened.
+    pub description: String,
+    /// When it was written, in seconds since 1970; 0 if it does not say.
+    pub created: u64,
+    /// Where it lies.
+    pub places: Vec<Origin>,
+}
+
+/// What a metadata area's header says about a text in its ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VersionState {
+    /// It is the committed one, and its checksum is the header's.
+    Current,
+    /// It was written and not yet committed when the machine stopped.
+    Precommitted,
+    /// Nothing points to it any more.
+    Older,
+}
+
+/// A file system that was recognised on a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FilesystemStatement {
+    /// The device that it lies on.
+    pub device: DeviceName,
+    /// Its kind in lower case: `ext4`, `xfs`.
+    pub kind: String,
+    /// Its UUID in hexadecimal groups.
+    pub uuid: String,
+    /// Its label.
+    pub label: String,
+    /// Its length in bytes, by its own superblock.
+    pub bytes: u64,
+    /// What a person should know before trusting it.
+    pub notes: Vec<String>,
+}
+
+/// A device that nothing uses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unused {
+    /// The device.
+    pub device: DeviceName,
+    /// Why: a spare, a stale member, swap space, nothing recognised.
+    pub why: String,
+}

@@ -1,0 +1,126 @@
+//! The same devices as commands for other tools: `dmsetup` and `mdadm`.
+//!
+//! The texts are shell scripts for a person to read and run. They open images through
+//! read-only loop devices, whose names stand in variables: `disk:disk-a` is `$disk_a`.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )
+)]
+
+mod dmsetup;
+mod mdadm;
+
+pub use dmsetup::dmsetup_table;
+pub use mdadm::mdadm_commands;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::build::on_devices;
+use crate::document::{Aggregate, DeviceName, Group, Volume};
+
+/// The statements of a document by the device that they make.
+struct Statements<'a> {
+    groups: BTreeMap<DeviceName, &'a Group>,
+    volumes: BTreeMap<&'a DeviceName, &'a Volume>,
+    /// The shell variable of each disk.
+    disks: BTreeMap<DeviceName, String>,
+}
+
+impl<'a> Statements<'a> {
+    fn new(aggregate: &'a Aggregate) -> Self {
+        let groups = aggregate.groups.iter();
+        let volumes = aggregate.volumes.iter();
+        let mut this = Self {
+            groups: groups.map(|g| (DeviceName::group(&g.name), g)).collect(),
+            volumes: volumes.map(|v| (&v.device, v)).collect(),
+            disks: BTreeMap::new(),
+        };
+        let all: Vec<DeviceName> = this
+            .groups
+            .keys()
+            .chain(this.volumes.keys().copied())
+            .cloned()
+            .collect();
+        let named: BTreeSet<DeviceName> = all.iter().flat_map(|name| this.on(name)).collect();
+        let mut taken = BTreeSet::new();
+        for disk in named.into_iter().filter(|name| name.0.starts_with("disk:")) {
+            let bare = disk.0.trim_start_matches("disk:");
+            let mut variable = letters(bare, "", '_');
+            if !variable.starts_with(|c: char| c.is_ascii_alphabetic()) {
+                variable = format!("disk_{variable}");
+            }
+            while !taken.insert(variable.clone()) {
+                variable.push('_');
+            }
+            this.disks.insert(disk, variable);
+        }
+        this
+    }
+
+    /// The devices that `name` lies on.
+    fn on(&self, name: &DeviceName) -> BTreeSet<DeviceName> {
+        if let Some(group) = self.groups.get(name) {
+            return group
+                .members
+                .iter()
+                .filter_map(|m| m.device.clone())
+                .collect();
+        }
+        let volume = self.volumes.get(name);
+        volume.map_or_else(BTreeSet::new, |v| {
+            on_devices(v).into_iter().cloned().collect()
+        })
+    }
+
+    /// Everything that `name` lies on and itself, what lies lower first. Circles are cut, since
+    /// a person may have edited the document.
+    fn below(&self, name: &DeviceName) -> Vec<DeviceName> {
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        // Each device is met twice: when what it lies on is put on the stack, and after that.
+        let mut stack = vec![(name.clone(), false)];
+        while let Some((next, done)) = stack.pop() {
+            if done {
+                order.push(next);
+            } else if seen.insert(next.clone()) {
+                let on = self.on(&next);
+                stack.push((next, true));
+                stack.extend(on.into_iter().rev().map(|on| (on, false)));
+            }
+        }
+        order
+    }
+
+    /// The lines that open the `disks` read-only; the images' names are for the person to put.
+    fn open_disks<'b>(&self, disks: impl Iterator<Item = &'b DeviceName>, options: &str) -> String {
+        disks
+            .filter_map(|disk| {
+                let variable = self.disks.get(disk)?;
+                let image = letters(disk.0.trim_start_matches("disk:"), "._-+", '?');
+                Some(format!(
+                    "{variable}=$(losetup --find --show --read-only{options} {image}.img)\n"
+                ))
+            })
+            .collect()
+    }
+}
+
+/// `text` in letters, digits and the `others`; anything else becomes `filler`. What comes from
+/// a disk must not speak to a shell.
+fn letters(text: &str, others: &str, filler: char) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || others.contains(c) {
+                c
+            } else {
+                filler
+            }
+        })
+        .collect()
+}

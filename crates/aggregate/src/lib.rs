@@ -1,0 +1,43 @@
+//! From disks to volumes: RAID groups, partitions, logical volumes.
+//!
+//! Two nouns: the [`document::Aggregate`] says what the aggregate is, statement by statement,
+//! with the evidence for each; [`Devices`] are the same statements as [`evidence::ReadAt`]s.
+//! Between them stand three verbs:
+//!
+//! * [`discover()`] reads the labels on the disks (md superblocks, LVM metadata, partition
+//!   tables) and on all that they describe, until nothing new appears: disks → document.
+//! * [`build()`] checks every statement, also those that a person wrote, and puts the devices
+//!   together: document + disks → a `ReadAt` per device.
+//! * [`export`] writes the same as commands for `dmsetup` and `mdadm`.
+//!
+//! Below them: [`raid`] is geometry and parity arithmetic, [`md`] the superblocks of Linux
+//! software RAID, [`lvm`] labels, metadata rings and segments of LVM2, [`partition`] MBR and GPT.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use evidence::{ReadAt, view::Memory};
+//!
+//! let disk: Arc<dyn ReadAt> = Arc::new(Memory::new(vec![0; 1 << 20]));
+//! let disks = [("disk-a".to_owned(), disk)];
+//! let aggregate = aggregate::discover(&disks, &|_, _| None);
+//! assert_eq!(aggregate.unused.len(), 1);
+//! let devices = aggregate::build(&aggregate, &disks)?;
+//! assert_eq!(devices.iter().count(), 1);
+//! # Ok::<(), aggregate::Error>(())
+//! ```
+//!
+//! What cannot be assembled is a [`evidence::Loss`] in the document; a document that
+//! contradicts itself is an [`Error`] that names the statement.
+
+mod build;
+mod discover;
+pub mod document;
+pub mod export;
+pub mod lvm;
+pub mod md;
+pub mod partition;
+pub mod raid;
+mod volume;
+
+pub use build::{Devices, Error, Problem, build};
+pub use discover::{Disk, Probe, discover, discover_over};

@@ -1,0 +1,37 @@
+//! LVM2: labels, metadata areas with their rings of texts, volume groups and their segments.
+//!
+//! [`scan()`] reads one physical volume: its [`Label`], and from each metadata area every
+//! text that is still there. [`gather`] puts the physical volumes of each volume group
+//! together and chooses the text that counts; [`Group::volumes`] turns it into the statements
+//! of [`crate::document`].
+//!
+//! Sources: the structures and their comments in LVM2's `lib/format_text/layout.h` and
+//! `lib/label/label.h`, and the manual pages `lvm.conf(5)`, `lvmraid(7)` and `pvck(8)`.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )
+)]
+
+mod crc;
+mod group;
+mod id;
+mod label;
+mod metadata;
+mod model;
+mod raid_meta;
+pub mod text;
+mod volumes;
+
+pub use crc::crc;
+pub use group::{Gathered, Group, Scanned, gather, scan, scan_without_label};
+pub use id::Id;
+pub use label::{DiskArea, Label};
+pub use metadata::{MetadataArea, RawLocation, Version};
+pub use model::{AreaOf, LogicalVolume, PhysicalVolume, RaidImage, SegmentKind, VolumeGroup};
+pub use volumes::{Open, Volumes};
