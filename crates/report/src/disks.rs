@@ -1,0 +1,285 @@
+//! What the catalogue and the aggregate say of each disk.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aggregate::document::{Aggregate, DeviceName, Member, SegmentMap, Volume};
+use case::{Case, CaseFile};
+use scan::{CELL_BYTES, CatalogueRecord, Class, Find, UnitRecord};
+
+use crate::ReportError;
+use crate::facts::{Disk, DiskArea, FindKind, Looks, Run};
+
+/// Most stretches in the picture of a disk: more than a screen has dots.
+const MOST_BUCKETS: u64 = 1024;
+/// Offsets kept of each kind of find.
+const MOST_OFFSETS: usize = 32;
+/// More layers of partitions on partitions than there are.
+const MOST_LAYERS: u32 = 16;
+/// More pieces than the partitions of all disks have together: a map of volumes that a hostile
+/// label made to multiply stops here.
+const MOST_STEPS: usize = 1 << 20;
+/// More areas on a disk than can be drawn: a volume of a million pieces stops here.
+const MOST_AREAS: usize = 4096;
+
+/// The catalogue, added up by disk.
+pub(crate) struct Catalogue(BTreeMap<String, Adding>);
+
+/// One disk while its units go by.
+struct Adding {
+    bytes: u64,
+    /// The length of a stretch as a power of two.
+    shift: u32,
+    /// Bytes of each class in each stretch.
+    buckets: Vec<HashMap<Looks, u64>>,
+    scanned: u64,
+    finds: BTreeMap<String, FindKind>,
+}
+
+impl Catalogue {
+    /// Reads the catalogue of a case.
+    pub(crate) fn read(case: &Case, file: &CaseFile) -> Result<Self, ReportError> {
+        let disks = file.evidence.iter();
+        let mut disks: BTreeMap<String, Adding> = disks
+            .map(|(name, record)| (name.clone(), Adding::new(record.bytes)))
+            .collect();
+        // A unit comes first in its segment, then its finds.
+        let mut current = String::new();
+        for record in case.read_segments::<CatalogueRecord>("catalogue")? {
+            match record? {
+                CatalogueRecord::Unit(unit) => {
+                    if let Some(disk) = disks.get_mut(&unit.evidence) {
+                        disk.unit(&unit);
+                    }
+                    current = unit.evidence;
+                }
+                CatalogueRecord::Find(find) => {
+                    if let Some(disk) = disks.get_mut(&current) {
+                        disk.find(find);
+                    }
+                }
+            }
+        }
+        Ok(Self(disks))
+    }
+
+    /// How many bytes of all disks were scanned.
+    pub(crate) fn scanned(&self) -> u64 {
+        let disks = self.0.values().map(|disk| disk.scanned);
+        disks.fold(0, u64::saturating_add)
+    }
+
+    /// The pictures of the disks, by name.
+    pub(crate) fn finish(self) -> Vec<Disk> {
+        let disks = self.0.into_iter();
+        disks.map(|(name, disk)| disk.finish(name)).collect()
+    }
+}
+
+impl Adding {
+    fn new(bytes: u64) -> Self {
+        let mut shift = CELL_BYTES.ilog2();
+        while bytes >> shift > MOST_BUCKETS {
+            shift = shift.saturating_add(1);
+        }
+        let buckets = usize::try_from(bytes.div_ceil(1 << shift)).unwrap_or(0);
+        Self {
+            bytes,
+            shift,
+            buckets: vec![HashMap::new(); buckets],
+            scanned: 0,
+            finds: BTreeMap::new(),
+        }
+    }
+
+    fn unit(&mut self, unit: &UnitRecord) {
+        self.scanned = self.scanned.saturating_add(unit.bytes);
+        let mut at = unit.start.get();
+        let end = at.saturating_add(unit.bytes);
+        for class in unit.classes() {
+            let bytes = (CELL_BYTES as u64).min(end.saturating_sub(at));
+            let bucket = usize::try_from(at >> self.shift).unwrap_or(usize::MAX);
+            if let Some(bucket) = self.buckets.get_mut(bucket) {
+                let sum = bucket.entry(looks(class)).or_default();
+                *sum = sum.saturating_add(bytes);
+            }
+            at = at.saturating_add(bytes);
+        }
+    }
+
+    fn find(&mut self, find: Find) {
+        let kind = self
+            .finds
+            .entry(find.what)
+            .or_insert_with_key(|what| FindKind {
+                what: what.clone(),
+                count: 0,
+                offsets: Vec::new(),
+            });
+        kind.count = kind.count.saturating_add(1);
+        if kind.offsets.len() < MOST_OFFSETS {
+            kind.offsets.push(find.offset.get());
+        }
+    }
+
+    fn finish(self, name: String) -> Disk {
+        let mut runs: Vec<Run> = Vec::new();
+        let resolution = 1 << self.shift;
+        let mut at = 0_u64;
+        for bucket in &self.buckets {
+            let bytes = u64::min(resolution, self.bytes.saturating_sub(at));
+            let looks = mostly(bucket);
+            match runs.last_mut() {
+                Some(run) if run.looks == looks => run.bytes = run.bytes.saturating_add(bytes),
+                _ => runs.push(Run {
+                    start: at,
+                    bytes,
+                    looks,
+                }),
+            }
+            at = at.saturating_add(bytes);
+        }
+        Disk {
+            name,
+            bytes: self.bytes,
+            resolution,
+            runs,
+            areas: Vec::new(),
+            finds: self.finds.into_values().collect(),
+        }
+    }
+}
+
+const fn looks(class: Class) -> Looks {
+    match class {
+        Class::Zero => Looks::Zero,
+        Class::Text => Looks::Text,
+        Class::Data => Looks::Data,
+        Class::Unread => Looks::Unread,
+    }
+}
+
+/// What most of a stretch looks like; one that could not be read is never hidden by the rest.
+fn mostly(bucket: &HashMap<Looks, u64>) -> Looks {
+    if bucket.contains_key(&Looks::Unread) {
+        return Looks::Unread;
+    }
+    bucket
+        .iter()
+        .max_by_key(|(looks, bytes)| (**bytes, **looks))
+        .map_or(Looks::NotScanned, |(looks, _)| *looks)
+}
+
+/// The areas of each disk that something uses, by disk and place.
+pub(crate) fn areas(aggregate: &Aggregate) -> BTreeMap<String, Vec<DiskArea>> {
+    let mut map = Map {
+        volumes: aggregate
+            .volumes
+            .iter()
+            .map(|volume| (&volume.device, volume))
+            .collect(),
+        areas: BTreeMap::new(),
+        steps: MOST_STEPS,
+    };
+    for group in &aggregate.groups {
+        let user = DeviceName::group(&group.name);
+        for member in &group.members {
+            map.add_member(&user, member);
+        }
+    }
+    for group in &aggregate.volume_groups {
+        for volume in &group.physical_volumes {
+            if let Some(device) = &volume.device {
+                let use_of = Use::new(format!("volume group {}", group.name), &volume.name);
+                map.add(device, 0, volume.bytes, &use_of, 0);
+            }
+        }
+    }
+    for system in &aggregate.filesystems {
+        let use_of = Use::new(system.device.to_string(), &system.kind);
+        map.add(&system.device, 0, system.bytes, &use_of, 0);
+    }
+    let areas = map.areas.into_iter();
+    areas
+        .map(|(disk, areas)| (disk, areas.into_iter().collect()))
+        .collect()
+}
+
+/// Who uses an area, and as what.
+struct Use {
+    user: String,
+    part: String,
+    left_out: Option<String>,
+}
+
+impl Use {
+    fn new(user: String, part: &str) -> Self {
+        Self {
+            user,
+            part: part.to_owned(),
+            left_out: None,
+        }
+    }
+}
+
+struct Map<'a> {
+    volumes: HashMap<&'a DeviceName, &'a Volume>,
+    areas: BTreeMap<String, BTreeSet<DiskArea>>,
+    /// How many pieces may still be looked at.
+    steps: usize,
+}
+
+impl Map<'_> {
+    fn add_member(&mut self, user: &DeviceName, member: &Member) {
+        let Some(device) = &member.device else {
+            return;
+        };
+        let use_of = Use {
+            user: user.to_string(),
+            part: format!("role {}", member.role),
+            left_out: member.left_out.clone(),
+        };
+        self.add(device, member.data_offset, member.data_size, &use_of, 0);
+    }
+
+    /// Follows a range of a device through partitions down to disks. What is spread over a group
+    /// is not followed: the group's own areas say where that lies.
+    fn add(&mut self, device: &DeviceName, start: u64, bytes: u64, use_of: &Use, layer: u32) {
+        if let Some(disk) = device.0.strip_prefix("disk:") {
+            let areas = self.areas.entry(disk.to_owned()).or_default();
+            if areas.len() < MOST_AREAS && bytes > 0 {
+                areas.insert(DiskArea {
+                    start,
+                    bytes,
+                    user: use_of.user.clone(),
+                    part: use_of.part.clone(),
+                    left_out: use_of.left_out.clone(),
+                });
+            }
+            return;
+        }
+        let Some(volume) = self.volumes.get(device).copied() else {
+            return;
+        };
+        if layer >= MOST_LAYERS {
+            return;
+        }
+        let end = start.saturating_add(bytes);
+        for segment in &volume.segments {
+            let Some(left) = self.steps.checked_sub(1) else {
+                return;
+            };
+            self.steps = left;
+            let from = segment.start.max(start);
+            let to = segment.start.saturating_add(segment.bytes).min(end);
+            let SegmentMap::Linear(area) = &segment.map else {
+                continue;
+            };
+            let (Some(below), Some(length)) = (&area.device, to.checked_sub(from)) else {
+                continue;
+            };
+            let inside = from.saturating_sub(segment.start);
+            let at = area.offset.saturating_add(inside);
+            self.add(below, at, length, use_of, layer.saturating_add(1));
+        }
+    }
+}

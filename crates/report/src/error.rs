@@ -1,0 +1,35 @@
+//! What can go wrong with a report.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use case::CaseError;
+use restore::RestoreError;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The case could not be read, or a file of the report not be written.
+    #[error(transparent)]
+    Case(#[from] CaseError),
+    /// The ledger could not be read.
+    #[error(transparent)]
+    Ledger(#[from] RestoreError),
+    /// A file of the report could not be written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+}
+
+impl ReportError {
+    pub(crate) fn io(path: &Path, source: impl Into<io::Error>) -> Self {
+        Self::Io {
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+}

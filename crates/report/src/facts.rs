@@ -1,0 +1,497 @@
+//! The facts of a case: what `report.json` holds, and what every other file is made from.
+
+use std::sync::Arc;
+
+use aggregate::document::{FilesystemStatement, Group, Unused, Volume, VolumeGroup};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::sort::Known;
+
+/// The version of `report.json`. It goes up when a field is renamed, removed or means something
+/// else; new fields leave it.
+pub const FORMAT: u32 = 1;
+
+/// The name under which mail is counted whose account is not proven.
+pub const UNATTRIBUTED: &str = "_unattributed";
+
+/// Everything that the report says. Times are UTC, as `2014-06-17T08:09:10Z`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Facts {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The program and version that made the report.
+    pub program: String,
+    /// The directory of the case.
+    pub case: String,
+    /// When the last step that the log knows of was done: the facts are as of then.
+    pub as_of: Option<String>,
+    /// The sums over the whole case.
+    pub totals: Totals,
+    /// Sums that must be equal, counted in different ways.
+    pub checks: Vec<Check>,
+    /// The accounts in the order of their domains, then [`UNATTRIBUTED`] if there is such mail.
+    pub accounts: Vec<Account>,
+    /// The disks that were given as evidence, by name.
+    pub evidence: Vec<Evidence>,
+    /// What is on each disk, in the same order.
+    pub disks: Vec<Disk>,
+    /// How the disks were put together; `None` before `assemble`.
+    pub aggregate: Option<Structure>,
+    /// Parts of the file systems that could not be read: what mail was in them is not known.
+    pub losses: Vec<LossFact>,
+    /// Where mail was handed over to.
+    pub targets: Vec<Target>,
+    /// What was done.
+    pub log: Log,
+    /// What finds are judged by; kept so that the tables say the same as the sums.
+    #[serde(skip)]
+    pub(crate) known: Arc<Known>,
+}
+
+/// Counts of messages. `expected` = `whole` + `damaged` + `lost`, and `found` = `expected` +
+/// `rejected` + `duplicates`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Everything that was met: whole, damaged, lost, rejected, and met once more.
+    pub found: u64,
+    /// Messages that are known to have been there.
+    pub expected: u64,
+    /// Messages that came back as they were stored.
+    pub whole: u64,
+    /// Messages of which a part is missing or wrong.
+    pub damaged: u64,
+    /// Messages that were there and of which nothing could be had.
+    pub lost: u64,
+    /// Files in mail folders that are no messages.
+    pub rejected: u64,
+    /// Finds of a message that is counted already.
+    pub duplicates: u64,
+    /// Messages that were handed over.
+    pub handed_over: u64,
+    /// Messages that the account had already when they were to be handed over.
+    pub already_live: u64,
+    /// Messages, whole and damaged, that wait to be handed over.
+    pub waiting: u64,
+    /// Messages that a folder's own index lists and that are not there: deleted by their owner
+    /// after the index was last written, or lost. Which of the two cannot be told, so they are in
+    /// no other count.
+    pub listed_but_gone: u64,
+    /// Bytes of the whole messages.
+    pub whole_bytes: u64,
+    /// Bytes of the damaged messages, holes included.
+    pub damaged_bytes: u64,
+}
+
+impl Counts {
+    /// Adds the counts of another account.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.found, other.found),
+            (&mut self.expected, other.expected),
+            (&mut self.whole, other.whole),
+            (&mut self.damaged, other.damaged),
+            (&mut self.lost, other.lost),
+            (&mut self.rejected, other.rejected),
+            (&mut self.duplicates, other.duplicates),
+            (&mut self.handed_over, other.handed_over),
+            (&mut self.already_live, other.already_live),
+            (&mut self.waiting, other.waiting),
+            (&mut self.listed_but_gone, other.listed_but_gone),
+            (&mut self.whole_bytes, other.whole_bytes),
+            (&mut self.damaged_bytes, other.damaged_bytes),
+        ];
+        for (sum, more) in pairs {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
+/// The sums over the whole case, mail of unknown owners included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// How many accounts there are.
+    pub accounts: u64,
+    /// How much of `found` belongs to nobody that is proven.
+    pub unattributed: u64,
+    /// The counts.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+impl std::ops::Deref for Totals {
+    type Target = Counts;
+
+    fn deref(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+/// Two numbers that must be equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What is compared, in words.
+    pub what: String,
+    /// The one.
+    pub left: u64,
+    /// The other.
+    pub right: u64,
+    /// Whether they are equal.
+    pub holds: bool,
+}
+
+/// What is known of one account.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Account {
+    /// `local@domain`, or [`UNATTRIBUTED`].
+    pub address: String,
+    /// What says that the mail is this account's.
+    pub evidence: Vec<String>,
+    /// The counts.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// When the first message that came back was delivered.
+    pub first_delivered: Option<String>,
+    /// When the last one was.
+    pub last_delivered: Option<String>,
+    /// When a message was last handed over.
+    pub last_handed_over: Option<String>,
+    /// The folders, by name. Folders of unknown owners are apart by place.
+    pub folders: Vec<Folder>,
+    /// Deliveries by month, those without a believable time under `undated`.
+    pub months: Vec<Month>,
+    /// The damaged messages, by folder and time.
+    pub damaged_messages: Vec<DamagedMessage>,
+    /// The lost messages, by folder and path.
+    pub lost_messages: Vec<LostMessage>,
+    /// The rejected files, by folder and path.
+    pub rejected_files: Vec<RejectedFile>,
+    /// The messages that only an index lists, by folder and name.
+    pub gone_messages: Vec<GoneMessage>,
+}
+
+impl Account {
+    /// Whether it stands for the mail whose account is not proven.
+    pub fn is_unattributed(&self) -> bool {
+        self.address == UNATTRIBUTED
+    }
+}
+
+/// One folder of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Folder {
+    /// Its name as it is stored, with `.` between levels.
+    pub name: String,
+    /// Its name as a mail program shows it, where that differs.
+    pub shown: Option<String>,
+    /// Where it was found, as device and path.
+    pub places: Vec<String>,
+    /// Messages that are known to have been in it.
+    pub expected: u64,
+    /// Messages that came back as they were stored.
+    pub whole: u64,
+    /// Messages with damage.
+    pub damaged: u64,
+    /// Messages of which nothing could be had.
+    pub lost: u64,
+    /// Messages that only its index lists.
+    pub listed_but_gone: u64,
+    /// Bytes of the messages that came back.
+    pub bytes: u64,
+    /// When the first of them was delivered.
+    pub first_delivered: Option<String>,
+    /// When the last of them was.
+    pub last_delivered: Option<String>,
+}
+
+/// Deliveries of one month.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Month {
+    /// `2014-06`, or `undated`.
+    pub month: String,
+    /// Messages that came back as they were stored.
+    pub whole: u64,
+    /// Messages with damage.
+    pub damaged: u64,
+    /// Lost messages, by the time that their files' names state.
+    pub lost: u64,
+}
+
+/// A damaged message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DamagedMessage {
+    /// The folder it was in.
+    pub folder: String,
+    /// When it was delivered.
+    pub delivered: String,
+    /// Its sender, as its header says.
+    pub from: String,
+    /// Its subject.
+    pub subject: String,
+    /// The date in its header.
+    pub date: Option<String>,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// `damaged` or `fragment`.
+    pub grade: String,
+    /// What speaks against it.
+    pub contradictions: Vec<String>,
+    /// What is missing in it.
+    pub holes: Vec<HoleFact>,
+    /// The device that it was found on.
+    pub device: String,
+    /// Its path there.
+    pub path: String,
+    /// Its identity.
+    pub id: String,
+    /// Where the same message was found whole; it is counted there too.
+    pub whole_copy: Option<String>,
+}
+
+/// A range that is missing in a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HoleFact {
+    /// Where in the stored file it begins, in bytes.
+    pub start: u64,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl From<&mail::proof::Hole> for HoleFact {
+    fn from(hole: &mail::proof::Hole) -> Self {
+        Self {
+            start: hole.start,
+            bytes: hole.bytes,
+            why: hole.why.describe().to_owned(),
+        }
+    }
+}
+
+/// A message of which nothing could be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LostMessage {
+    /// The folder it was in.
+    pub folder: String,
+    /// When it was delivered, by the name of its file.
+    pub delivered: Option<String>,
+    /// The device.
+    pub device: String,
+    /// Its path there.
+    pub path: String,
+    /// Why nothing could be had.
+    pub why: String,
+}
+
+/// A file in a mail folder that is no message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RejectedFile {
+    /// The folder it is in.
+    pub folder: String,
+    /// The device.
+    pub device: String,
+    /// Its path there.
+    pub path: String,
+    /// Why it is no message.
+    pub why: String,
+}
+
+/// A message that a folder's index lists and that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct GoneMessage {
+    /// The folder.
+    pub folder: String,
+    /// The name of its file.
+    pub name: String,
+    /// When it was delivered, by that name.
+    pub delivered: Option<String>,
+}
+
+/// One disk that was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// Its name in the case.
+    pub name: String,
+    /// Where its image is.
+    pub path: String,
+    /// How it is kept: `raw`, `split`, `device`.
+    pub format: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The ddrescue mapfile beside it.
+    pub mapfile: Option<String>,
+    /// BLAKE3 of its contents.
+    pub blake3: Option<String>,
+    /// SHA-256 of its contents.
+    pub sha256: Option<String>,
+    /// How many of its bytes could not be read.
+    pub unread: u64,
+    /// What a person should know of it.
+    pub warnings: Vec<String>,
+}
+
+/// What is on one disk, from its beginning to its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// Its name in the case.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The least length that the picture can show: shorter runs are part of their neighbours,
+    /// unless they could not be read.
+    pub resolution: u64,
+    /// Stretches that look alike, without breaks.
+    pub runs: Vec<Run>,
+    /// Parts that something uses: a RAID group, a volume group, a file system.
+    pub areas: Vec<DiskArea>,
+    /// What was recognised, by kind.
+    pub finds: Vec<FindKind>,
+}
+
+/// A stretch of a disk that looks alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// Where it begins, in bytes.
+    pub start: u64,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// What it looks like.
+    pub looks: Looks,
+}
+
+/// What a stretch of a disk looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Looks {
+    /// Zeros that were read.
+    Zero,
+    /// Mostly text.
+    Text,
+    /// Other data.
+    Data,
+    /// Some of it could not be read.
+    Unread,
+    /// Not looked at yet.
+    NotScanned,
+}
+
+/// A part of a disk that something uses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct DiskArea {
+    /// Where it begins, in bytes.
+    pub start: u64,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// What uses it: `group:md0`.
+    pub user: String,
+    /// As what: `role 2`, `xfs`.
+    pub part: String,
+    /// Why it is not read, though it is there.
+    pub left_out: Option<String>,
+}
+
+/// Finds of one kind on one disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FindKind {
+    /// What they are: `md-superblock`.
+    pub what: String,
+    /// How many there are.
+    pub count: u64,
+    /// Where the first of them begin, in bytes.
+    pub offsets: Vec<u64>,
+}
+
+/// How the disks were put together. The statements are those of `aggregate.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Structure {
+    /// RAID groups.
+    pub groups: Vec<GroupFacts>,
+    /// Partitions and logical volumes.
+    pub volumes: Vec<Volume>,
+    /// LVM volume groups.
+    pub volume_groups: Vec<VolumeGroup>,
+    /// File systems.
+    pub filesystems: Vec<FilesystemStatement>,
+    /// Devices that nothing uses.
+    pub unused: Vec<Unused>,
+    /// What could not be put together.
+    pub losses: Vec<LossFact>,
+}
+
+/// A RAID group and the state that it is in.
+#[derive(Clone, Debug, Serialize)]
+pub struct GroupFacts {
+    /// The statement.
+    #[serde(flatten)]
+    pub group: Group,
+    /// How many members are missing.
+    pub missing: u64,
+    /// How many are there and not read.
+    pub left_out: u64,
+    /// How many may be missing with every byte still to be had.
+    pub redundancy: u64,
+}
+
+/// Something that could not be had.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LossFact {
+    /// The disk, group or volume.
+    pub source: String,
+    /// Where on it, in bytes.
+    pub offset: u64,
+    /// What is lost.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+impl From<&evidence::Loss> for LossFact {
+    fn from(loss: &evidence::Loss) -> Self {
+        Self {
+            source: loss.origin.source.clone(),
+            offset: loss.origin.offset.get(),
+            what: loss.what.clone(),
+            why: loss.cause.to_string(),
+        }
+    }
+}
+
+/// A place that mail was handed over to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Its identity in the ledger.
+    pub id: String,
+    /// How many messages were added there.
+    pub restored: u64,
+    /// How many were there already.
+    pub already_live: u64,
+    /// When the first was dealt with.
+    pub first: Option<String>,
+    /// When the last was.
+    pub last: Option<String>,
+}
+
+/// What was done, by the log of the case.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Log {
+    /// What is wrong with the log, if its chain does not hold: then it lists no steps.
+    pub problem: Option<String>,
+    /// The steps in their order.
+    pub steps: Vec<Step>,
+}
+
+/// A step that was done.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// When it was done.
+    pub time: String,
+    /// `scan`, `assemble`, `rebuild` …
+    pub step: String,
+    /// What it was asked to do.
+    pub options: Value,
+    /// What it worked from.
+    pub input: Value,
+    /// What came out.
+    pub output: Value,
+}

@@ -1,0 +1,217 @@
+//! The beginning of the page: the whole case in a few sentences, and the list of accounts.
+
+use serde::Serialize;
+
+use super::account::{dates, some};
+use super::answers::minute;
+use super::chart::Bar;
+use crate::facts::{Account, Facts};
+use crate::words::{bytes, counted, number, percent};
+
+/// The whole case.
+#[derive(Debug, Serialize)]
+pub(super) struct Overview {
+    case: String,
+    program: String,
+    as_of: String,
+    /// How much came back, in one sentence.
+    lead: String,
+    bar: Option<Bar>,
+    /// What else must be known of these numbers.
+    notes: Vec<String>,
+    /// What is wrong with them: sums that do not agree, a log that does not hold.
+    alarms: Vec<String>,
+    figures: Vec<Figure>,
+    accounts: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Figure {
+    value: String,
+    label: &'static str,
+}
+
+/// An account in the list.
+#[derive(Debug, Serialize)]
+struct Row {
+    id: usize,
+    address: String,
+    bar: Option<Bar>,
+    expected: String,
+    percent: String,
+    whole: String,
+    damaged: String,
+    lost: String,
+    handed_over: String,
+    waiting: String,
+    dates: String,
+}
+
+impl Overview {
+    pub(super) fn new(facts: &Facts) -> Self {
+        let rows = facts.accounts.iter().enumerate();
+        Self {
+            case: facts.case.clone(),
+            program: facts.program.clone(),
+            as_of: facts.as_of.as_deref().map(minute).unwrap_or_default(),
+            lead: lead(facts),
+            bar: Bar::new(&facts.totals),
+            notes: notes(facts),
+            alarms: alarms(facts),
+            figures: figures(facts),
+            accounts: rows.map(|(id, account)| Row::new(id, account)).collect(),
+        }
+    }
+}
+
+fn lead(facts: &Facts) -> String {
+    let totals = &facts.totals;
+    if totals.expected == 0 {
+        return "No message is known yet: the steps that look for mail were not done, or found \
+                none."
+            .to_owned();
+    }
+    let mut lead = format!(
+        "Of {} known to have been on these disks, {} ({}) came back whole",
+        counted(totals.expected, "message that is", "messages that are"),
+        number(totals.whole),
+        percent(totals.whole, totals.expected),
+    );
+    lead += &match (totals.damaged, totals.lost) {
+        (0, 0) => "; none is damaged or lost.".to_owned(),
+        (damaged, 0) => format!(
+            " and {} ({}) damaged; none is lost.",
+            number(damaged),
+            percent(damaged, totals.expected)
+        ),
+        (0, lost) => format!(
+            "; {} ({}) {} lost.",
+            number(lost),
+            percent(lost, totals.expected),
+            if lost == 1 { "is" } else { "are" },
+        ),
+        (damaged, lost) => format!(
+            ", {} ({}) damaged, and {} ({}) {} lost.",
+            number(damaged),
+            percent(damaged, totals.expected),
+            number(lost),
+            percent(lost, totals.expected),
+            if lost == 1 { "is" } else { "are" },
+        ),
+    };
+    lead
+}
+
+fn notes(facts: &Facts) -> Vec<String> {
+    let totals = &facts.totals;
+    let mut notes = Vec::new();
+    if totals.whole.saturating_add(totals.damaged) > 0 {
+        notes.push(handing_over(facts));
+    }
+    if totals.unattributed > 0 {
+        notes.push(format!(
+            "For {} nothing on the disks proves whose mail it is. That waits under _unattributed \
+             for a person to decide; no account got any of it.",
+            counted(totals.unattributed, "find", "finds"),
+        ));
+    }
+    if totals.listed_but_gone > 0 {
+        notes.push(format!(
+            "Folders' own lists name {} more that {} not there: deleted after the list was last \
+             written, or lost. The disks do not tell which, so they are in no sum.",
+            counted(totals.listed_but_gone, "message", "messages"),
+            if totals.listed_but_gone == 1 {
+                "is"
+            } else {
+                "are"
+            },
+        ));
+    }
+    if !facts.losses.is_empty() {
+        notes.push(format!(
+            "{} of the file systems could not be read. What mail was there, if any, is not \
+             known, and so in no sum.",
+            counted(facts.losses.len() as u64, "place", "places"),
+        ));
+    }
+    notes
+}
+
+fn handing_over(facts: &Facts) -> String {
+    let totals = &facts.totals;
+    let all = totals.whole.saturating_add(totals.damaged);
+    let live = match totals.already_live {
+        0 => String::new(),
+        live => format!(", {} in the accounts already", number(live)),
+    };
+    match totals.waiting {
+        0 => format!(
+            "Handing over is finished: {} of {}{live}.",
+            number(totals.handed_over),
+            counted(all, "message", "messages")
+        ),
+        waiting => format!(
+            "Handing over is not finished: {} handed over{live}, {} waiting.",
+            number(totals.handed_over),
+            number(waiting)
+        ),
+    }
+}
+
+fn alarms(facts: &Facts) -> Vec<String> {
+    let sums = facts
+        .checks
+        .iter()
+        .filter(|check| !check.holds)
+        .map(|check| {
+            format!(
+                "Two sums that must be equal are not: {} ({} and {}).",
+                check.what,
+                number(check.left),
+                number(check.right)
+            )
+        });
+    let log = facts
+        .log
+        .problem
+        .iter()
+        .map(|problem| format!("The log of the case does not hold: {problem}."));
+    sums.chain(log).collect()
+}
+
+fn figures(facts: &Facts) -> Vec<Figure> {
+    let totals = &facts.totals;
+    let figure = |value: String, label| Figure { value, label };
+    let evidence = facts.evidence.iter().map(|disk| disk.bytes);
+    vec![
+        figure(number(totals.accounts), "accounts"),
+        figure(number(totals.expected), "messages expected"),
+        figure(percent(totals.whole, totals.expected), "came back whole"),
+        figure(bytes(totals.whole_bytes), "of whole messages"),
+        figure(number(totals.handed_over), "handed over"),
+        figure(number(facts.evidence.len() as u64), "disks"),
+        figure(bytes(evidence.fold(0, u64::saturating_add)), "of evidence"),
+    ]
+}
+
+impl Row {
+    fn new(id: usize, account: &Account) -> Self {
+        let counts = &account.counts;
+        Self {
+            id,
+            address: account.address.clone(),
+            bar: Bar::new(counts),
+            expected: number(counts.expected),
+            percent: percent(counts.whole, counts.expected),
+            whole: number(counts.whole),
+            damaged: some(counts.damaged),
+            lost: some(counts.lost),
+            handed_over: number(counts.handed_over.saturating_add(counts.already_live)),
+            waiting: some(counts.waiting),
+            dates: dates(
+                account.first_delivered.as_deref(),
+                account.last_delivered.as_deref(),
+            ),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The picture of a disk: what it looks like from its beginning to its end, and who uses what.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::chart::scale;
+use crate::facts::{Disk, DiskArea, Looks};
+use crate::words::{binary, bytes, counted, number, percent};
+
+/// The width of a picture, in its own units.
+const WIDTH: u64 = 10_000;
+/// Areas drawn below one another at most.
+const MOST_LANES: usize = 3;
+/// How many colours there are for users of areas.
+const COLOURS: usize = 6;
+/// Finds drawn at most, over all kinds.
+const MOST_MARKS: usize = 400;
+
+/// The picture of one disk.
+#[derive(Debug, Serialize)]
+pub(super) struct Picture {
+    name: String,
+    size: String,
+    /// Its width on the page, in percent of the largest disk's.
+    part: String,
+    width: u64,
+    looks: Vec<Layer>,
+    areas: Vec<AreaView>,
+    /// How many lanes the areas take.
+    lanes: usize,
+    marks: String,
+    finds: Vec<String>,
+    caption: String,
+}
+
+/// Everything that looks alike, as one path.
+#[derive(Debug, Serialize)]
+struct Layer {
+    class: &'static str,
+    label: &'static str,
+    path: String,
+    bytes: String,
+    part: String,
+}
+
+#[derive(Debug, Serialize)]
+struct AreaView {
+    x: u64,
+    width: u64,
+    lane: usize,
+    colour: usize,
+    left_out: Option<String>,
+    user: String,
+    part: String,
+    place: String,
+}
+
+/// The colours of users, the same on all disks.
+pub(super) struct Colours(BTreeMap<String, usize>);
+
+impl Colours {
+    pub(super) fn new(disks: &[Disk]) -> Self {
+        let mut colours = BTreeMap::new();
+        for area in disks.iter().flat_map(|disk| &disk.areas) {
+            let next = colours.len() % COLOURS;
+            colours.entry(area.user.clone()).or_insert(next);
+        }
+        Self(colours)
+    }
+
+    fn of(&self, user: &str) -> usize {
+        self.0.get(user).copied().unwrap_or(0)
+    }
+}
+
+impl Picture {
+    /// The picture of `disk`, where the largest disk has `largest` bytes.
+    pub(super) fn new(disk: &Disk, largest: u64, colours: &Colours) -> Self {
+        let part = scale(disk.bytes, largest, 10_000).clamp(400, 10_000);
+        let areas = areas(disk, colours);
+        Self {
+            name: disk.name.clone(),
+            size: bytes(disk.bytes),
+            part: format!("{}.{:02}", part / 100, part % 100),
+            width: WIDTH,
+            looks: layers(disk),
+            lanes: areas
+                .iter()
+                .map(|area| area.lane)
+                .max()
+                .map_or(0, |lane| lane.saturating_add(1)),
+            areas,
+            marks: marks(disk),
+            finds: disk
+                .finds
+                .iter()
+                .map(|kind| format!("{} × {}", number(kind.count), kind.what))
+                .collect(),
+            caption: format!(
+                "{}, {}; stretches shorter than {} are shown as what most of them is",
+                disk.name,
+                counted(disk.bytes, "byte", "bytes"),
+                binary(disk.resolution)
+            ),
+        }
+    }
+}
+
+fn layers(disk: &Disk) -> Vec<Layer> {
+    const KINDS: [(Looks, &str, &str); 5] = [
+        (Looks::Text, "text", "text"),
+        (Looks::Data, "data", "other data"),
+        (Looks::Zero, "zero", "zeros"),
+        (Looks::NotScanned, "unknown", "not scanned"),
+        (Looks::Unread, "unread", "could not be read"),
+    ];
+    let mut layers = Vec::new();
+    for (looks, class, label) in KINDS {
+        let mut path = String::new();
+        let mut sum = 0_u64;
+        for run in disk.runs.iter().filter(|run| run.looks == looks) {
+            sum = sum.saturating_add(run.bytes);
+            let (x, width) = span(run.start, run.bytes, disk.bytes);
+            // Writing to a string cannot fail.
+            let _ = write!(path, "M{x} 0h{width}v1h-{width}z");
+        }
+        if sum > 0 {
+            layers.push(Layer {
+                class,
+                label,
+                path,
+                bytes: bytes(sum),
+                part: percent(sum, disk.bytes),
+            });
+        }
+    }
+    layers
+}
+
+/// A range of a disk on the scale of its picture; never so narrow that it is not seen.
+fn span(start: u64, length: u64, disk: u64) -> (u64, u64) {
+    const LEAST: u64 = 10;
+    let x = scale(start, disk, WIDTH).min(WIDTH.saturating_sub(LEAST));
+    let end = scale(start.saturating_add(length), disk, WIDTH).min(WIDTH);
+    (x, end.saturating_sub(x).max(LEAST))
+}
+
+/// The areas, each in the first lane where it overlaps no other.
+fn areas(disk: &Disk, colours: &Colours) -> Vec<AreaView> {
+    let mut ends: Vec<u64> = Vec::new();
+    let mut views = Vec::new();
+    for area in &disk.areas {
+        let free = ends.iter().position(|end| *end <= area.start);
+        let lane = free.unwrap_or(ends.len());
+        if lane >= MOST_LANES {
+            continue;
+        }
+        let end = area.start.saturating_add(area.bytes);
+        match ends.get_mut(lane) {
+            Some(known) => *known = end,
+            None => ends.push(end),
+        }
+        views.push(AreaView::new(area, disk.bytes, lane, colours));
+    }
+    views
+}
+
+impl AreaView {
+    fn new(area: &DiskArea, disk: u64, lane: usize, colours: &Colours) -> Self {
+        let (x, width) = span(area.start, area.bytes, disk);
+        Self {
+            x,
+            width,
+            lane,
+            colour: colours.of(&area.user),
+            left_out: area.left_out.clone(),
+            user: area.user.clone(),
+            part: area.part.clone(),
+            place: format!(
+                "from byte {}, {}",
+                number(area.start),
+                counted(area.bytes, "byte", "bytes")
+            ),
+        }
+    }
+}
+
+/// Where labels were found. Messages are too many to be marks.
+fn marks(disk: &Disk) -> String {
+    let mut path = String::new();
+    let offsets = disk
+        .finds
+        .iter()
+        .filter(|kind| kind.what != "message")
+        .flat_map(|kind| &kind.offsets);
+    for offset in offsets.take(MOST_MARKS) {
+        let x = scale(*offset, disk.bytes, WIDTH).min(WIDTH);
+        let _ = write!(path, "M{x} 0v1");
+    }
+    path
+}
