@@ -100,14 +100,18 @@ fn digest(line: Option<&str>) -> String {
 
 /// The log up to its last line feed; empty if there is none yet.
 fn read_whole_lines(path: &Path) -> io::Result<String> {
-    let mut text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+    let mut bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    let end = text.rfind('\n').map_or(0, |at| at.saturating_add(1));
-    text.truncate(end);
-    Ok(text)
+    // Half a line may end within a letter: it goes before the text is looked at.
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at.saturating_add(1));
+    bytes.truncate(end);
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 #[cfg(test)]
@@ -125,7 +129,8 @@ mod tests {
         }
         let path = case.path().join("log.jsonl");
         let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("{text}{{\"time\": 1")).unwrap();
+        let torn = [text.as_bytes(), b"{\"step\": \"\xC3"].concat();
+        fs::write(&path, torn).unwrap();
         case.log("sync", json!({}), json!(null), json!(null))
             .unwrap();
         assert_eq!(case.verified_log().unwrap().len(), 4);

@@ -1,5 +1,11 @@
 //! Maildirs that a real Dovecot wrote, in every codec, read back against what it says is in them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set up its store has failed"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -138,14 +144,24 @@ fn contents_are_those_that_were_delivered() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let manifest = fs::read(top.join("fixtures/maildir/manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-    for store in ["maildir", "maildir-gz", "maildir-bz2", "maildir-xz", "maildir-lz4", "maildir-zstd"] {
+    for store in [
+        "maildir",
+        "maildir-gz",
+        "maildir-bz2",
+        "maildir-xz",
+        "maildir-lz4",
+        "maildir-zstd",
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let packed = fs::File::open(top.join("fixtures/maildir/stores.tar.zst")).unwrap();
         tar::Archive::new(zstd::Decoder::new(packed).unwrap())
             .unpack(dir.path())
             .unwrap();
         for message in manifest["stores"][store].as_array().unwrap() {
-            let file = dir.path().join(store).join(message["file"].as_str().unwrap());
+            let file = dir
+                .path()
+                .join(store)
+                .join(message["file"].as_str().unwrap());
             let stored = fs::read(&file).unwrap();
             let decoded = mail::codec::decode(mail::codec::Codec::of(&stored), &stored);
             assert_eq!(decoded.error, None, "{}", file.display());
@@ -153,7 +169,12 @@ fn contents_are_those_that_were_delivered() {
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
-            assert_eq!(digest, message["sha256"].as_str().unwrap(), "{}", file.display());
+            assert_eq!(
+                digest,
+                message["sha256"].as_str().unwrap(),
+                "{}",
+                file.display()
+            );
         }
     }
 }

@@ -1,0 +1,223 @@
+//! The arguments of every command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Gets mailboxes back from dead storage: from raw images of disks to each account's mail.
+#[derive(Debug, Parser)]
+#[command(name = "restante", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// Print one JSON document on standard output instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Use N threads (default: one a core); the result is the same for any number
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
+    pub(crate) threads: Option<usize>,
+    /// Show no progress
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more: every folder, every loss
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1024) => Ok(count),
+        _ => Err("a number from 1 to 1024".to_owned()),
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Do the whole job: scan, assemble, rebuild, sync, report
+    Recover(Recover),
+    /// Add images as evidence, identify them, and catalogue what is on them
+    Scan(Scan),
+    /// Work out the aggregate: RAID groups, volumes, file systems
+    Assemble(Assemble),
+    /// Find messages through the metadata of the file systems
+    Rebuild(Rebuild),
+    /// List the accounts, and what says that mail is theirs
+    Accounts(CaseOnly),
+    /// Hand mail back: add what is missing below restored_emails
+    Sync(Sync),
+    /// Write the report: HTML, JSON and CSV
+    Report(Report),
+    /// Prove again: evidence, log, messages, restored mail
+    Verify(Verify),
+    /// Show what is at DEVICE:OFFSET, or a message by its id
+    Inspect(Inspect),
+    /// Write a device as a sparse image, or print commands that put it together elsewhere
+    Export(Export),
+    /// Break a known array, recover it, score it
+    Drill(Drill),
+}
+
+/// Recover.
+#[derive(Args, Debug)]
+pub(crate) struct Recover {
+    /// The directory of the case; made if it is not there
+    pub(crate) case: PathBuf,
+    /// Images of disks, in any order: raw files, first pieces of split ones, block devices
+    pub(crate) images: Vec<PathBuf>,
+    /// Where the mail goes: maildir:DIR or maildir:PATTERN with {domain}, {local}, {account}
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: String,
+    /// How to scan.
+    #[command(flatten)]
+    pub(crate) hashes: Hashes,
+    /// How to find accounts.
+    #[command(flatten)]
+    pub(crate) accounts: AccountOptions,
+}
+
+/// What to hash besides BLAKE3.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Hashes {
+    /// Hash the evidence with SHA-256 too (the units of a disk are then read in order)
+    #[arg(long)]
+    pub(crate) sha256: bool,
+}
+
+/// How paths name accounts.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AccountOptions {
+    /// A path that names an account, such as {domain}/{local}/Maildir; replaces the built-in ones
+    #[arg(long = "account-path", value_name = "PATTERN")]
+    pub(crate) patterns: Vec<String>,
+    /// The domain of accounts whose path names only a local part, such as home/ada/Maildir
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) default_domain: Option<String>,
+}
+
+/// Scan.
+#[derive(Args, Debug)]
+pub(crate) struct Scan {
+    /// The directory of the case; made if it is not there
+    pub(crate) case: PathBuf,
+    /// Images of disks, in any order; without any, the scan of the case's evidence goes on
+    pub(crate) images: Vec<PathBuf>,
+    /// How to scan.
+    #[command(flatten)]
+    pub(crate) hashes: Hashes,
+}
+
+/// Assemble.
+#[derive(Args, Debug)]
+pub(crate) struct Assemble {
+    /// The directory of the case
+    pub(crate) case: PathBuf,
+    /// Take the statements in FILE, in the form of aggregate.json, instead of the labels
+    #[arg(long, value_name = "FILE")]
+    pub(crate) geometry: Option<PathBuf>,
+    /// Work it out again even if a person has edited aggregate.json since
+    #[arg(long)]
+    pub(crate) again: bool,
+}
+
+/// Rebuild.
+#[derive(Args, Debug)]
+pub(crate) struct Rebuild {
+    /// The directory of the case
+    pub(crate) case: PathBuf,
+    /// How to find accounts.
+    #[command(flatten)]
+    pub(crate) accounts: AccountOptions,
+}
+
+/// A command that takes a case and nothing else.
+#[derive(Args, Debug)]
+pub(crate) struct CaseOnly {
+    /// The directory of the case
+    pub(crate) case: PathBuf,
+}
+
+/// Sync.
+#[derive(Args, Debug)]
+pub(crate) struct Sync {
+    /// The directory of the case
+    pub(crate) case: PathBuf,
+    /// Where the mail goes: maildir:DIR or maildir:PATTERN with {domain}, {local}, {account}
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: String,
+    /// Only this account (may be given several times)
+    #[arg(long = "account", value_name = "LOCAL@DOMAIN")]
+    pub(crate) accounts: Vec<String>,
+    /// Print the plan and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Report.
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// The directory of the case
+    pub(crate) case: PathBuf,
+    /// Write to DIR instead of CASE/report
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Verify.
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// The directory of the case
+    pub(crate) case: PathBuf,
+    /// Look at the mail that was restored there too
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: Option<String>,
+}
+
+/// Inspect.
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    /// The directory of the case
+    pub(crate) case: PathBuf,
+    /// DEVICE:OFFSET in bytes (decimal or 0x), DEVICE:sN for sector N, DEVICE:bN for block N of
+    /// its file system, or the first digits of a message's id
+    #[arg(value_name = "WHERE")]
+    pub(crate) place: String,
+    /// How many bytes to show
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    pub(crate) length: usize,
+}
+
+/// Export.
+#[derive(Args, Debug)]
+pub(crate) struct Export {
+    /// The directory of the case
+    pub(crate) case: PathBuf,
+    /// The device: volume:aggr0/mail, group:md0, partition:disk-a/1
+    pub(crate) device: Option<String>,
+    /// Write it here, sparse; what is missing in it is listed in FILE.map, as ddrescue does
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print dmsetup commands that put the device together from loop devices
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) dmsetup: bool,
+    /// Print mdadm commands that put the RAID groups together
+    #[arg(long, conflicts_with_all = ["out", "dmsetup"])]
+    pub(crate) mdadm: bool,
+}
+
+/// Drill.
+#[derive(Args, Debug)]
+pub(crate) struct Drill {
+    /// Work in DIR, new or empty (default: a new directory among the temporary files)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}

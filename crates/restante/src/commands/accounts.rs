@@ -1,0 +1,81 @@
+//! `accounts`: who is in there, with what evidence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use case::Case;
+use mail::Record;
+use serde::Serialize;
+use serde_json::json;
+
+use super::rebuild::MESSAGES;
+use crate::args::CaseOnly;
+use crate::output::{Output, bytes, table};
+
+/// What is known of one account.
+#[derive(Debug, Default, Serialize)]
+struct Account {
+    messages: u64,
+    bytes: u64,
+    damaged: u64,
+    lost: u64,
+    folders: BTreeSet<String>,
+    evidence: BTreeSet<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &CaseOnly) -> Result<Output> {
+    let case = Case::open_to_read(&args.case)?;
+    let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+    let mut of =
+        |owner: Option<&mail::account::Owner>, folder: &str, with: &dyn Fn(&mut Account)| {
+            let name = owner.map_or_else(
+                || "_unattributed".to_owned(),
+                |owner| owner.account.to_string(),
+            );
+            let account = accounts.entry(name).or_default();
+            account.folders.insert(folder.to_owned());
+            account
+                .evidence
+                .extend(owner.map(|owner| owner.evidence.clone()));
+            with(account);
+        };
+    for record in case.read_segments::<Record>(MESSAGES)? {
+        match record? {
+            Record::Message(message) => {
+                of(message.owner.as_ref(), &message.folder, &|account| {
+                    account.messages += 1;
+                    account.bytes += message.bytes;
+                    account.damaged += u64::from(!message.grade.is_whole());
+                });
+            }
+            Record::Lost(note) => of(note.owner.as_ref(), &note.folder, &|a| a.lost += 1),
+            Record::Folder(folder) => of(folder.owner.as_ref(), &folder.folder, &|_| ()),
+            Record::Rejected(_) | Record::Loss(_) => {}
+        }
+    }
+    let mut rows = vec![
+        [
+            "account", "messages", "size", "damaged", "lost", "folders", "evidence",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    for (name, account) in &accounts {
+        rows.push(vec![
+            name.clone(),
+            account.messages.to_string(),
+            bytes(account.bytes),
+            account.damaged.to_string(),
+            account.lost.to_string(),
+            account.folders.len().to_string(),
+            account
+                .evidence
+                .iter()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("; "),
+        ]);
+    }
+    Ok(Output::new(json!(accounts), table(&rows)))
+}

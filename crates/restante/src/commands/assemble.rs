@@ -1,0 +1,245 @@
+//! `assemble`: work out the aggregate and write `aggregate.json`.
+
+use std::fs;
+use std::sync::Arc;
+
+use aggregate::document::{Aggregate, DeviceName, FilesystemStatement, SegmentMap};
+use anyhow::{Context, Result};
+use case::Case;
+use evidence::ReadAt;
+use serde_json::json;
+
+use crate::args::{Assemble, Common};
+use crate::output::{Output, bytes, shown, table};
+use crate::session::open_disks;
+use crate::usage::Usage;
+
+/// Runs the command.
+pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
+    let case = Case::open(&args.case)?;
+    if let Some(path) = &args.geometry {
+        let text = fs::read(path).with_context(|| path.display().to_string())?;
+        let stated: Aggregate = serde_json::from_slice(&text).map_err(|error| {
+            Usage::error(format!(
+                "{}: {error}. It must have the form of aggregate.json, see docs/case-format.md",
+                path.display()
+            ))
+        })?;
+        return take(&case, stated, "stated in a geometry file", common);
+    }
+    if !args.again && edited(&case)? {
+        return Err(Usage::error(
+            "aggregate.json was edited since it was written; `restante rebuild` goes on with it as \
+             it is, and `restante assemble --again` works it out anew and replaces it",
+        ));
+    }
+    assemble(&case, common)
+}
+
+/// Works out the aggregate from the labels on the disks and writes it to the case.
+pub(crate) fn assemble(case: &Case, common: &Common) -> Result<Output> {
+    let disks = open_disks(&case.file()?)?;
+    let found = aggregate::discover(&disks, &probe);
+    take(case, found, "worked out from labels", common)
+}
+
+/// Whether a person changed `aggregate.json` since a step wrote it.
+pub(crate) fn edited(case: &Case) -> Result<bool> {
+    let Ok(text) = fs::read(case.path().join("aggregate.json")) else {
+        return Ok(false);
+    };
+    let digest = blake3::hash(&text).to_hex().to_string();
+    let log = case.verified_log()?;
+    let last = log.iter().rev().find(|line| line.step == "assemble");
+    Ok(last.is_some_and(|line| line.output["aggregate"] != digest.as_str()))
+}
+
+/// Checks `aggregate` against the disks and writes it to the case.
+fn take(case: &Case, mut aggregate: Aggregate, how: &str, common: &Common) -> Result<Output> {
+    let disks = open_disks(&case.file()?)?;
+    let devices = aggregate::build(&aggregate, &disks)?;
+    if aggregate.filesystems.is_empty() {
+        // Who states a geometry need not state what lies on it.
+        let mut statements = Vec::new();
+        for volume in &aggregate.volumes {
+            statements.extend(
+                devices
+                    .get(&volume.device)
+                    .and_then(|d| probe(d, &volume.device)),
+            );
+        }
+        for group in &aggregate.groups {
+            let name = DeviceName::group(&group.name);
+            statements.extend(devices.get(&name).and_then(|d| probe(d, &name)));
+        }
+        aggregate.filesystems = statements;
+    }
+    case.write_json("aggregate.json", &aggregate)?;
+    let text = fs::read(case.path().join("aggregate.json"))?;
+    let input = json!(disks.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    let digest = blake3::hash(&text).to_hex().to_string();
+    case.log(
+        "assemble",
+        json!({ "how": how }),
+        input,
+        json!({ "aggregate": digest }),
+    )?;
+    Ok(Output::new(json!(aggregate), describe(&aggregate, common)))
+}
+
+/// Says what file system is on a device.
+fn probe(device: Arc<dyn ReadAt>, name: &DeviceName) -> Option<FilesystemStatement> {
+    let statement = |kind: &str, uuid: String, label: String, bytes: u64, notes: Vec<String>| {
+        FilesystemStatement {
+            device: name.clone(),
+            kind: kind.to_owned(),
+            uuid,
+            label,
+            bytes,
+            notes,
+        }
+    };
+    let fs = filesystem::open(device, &name.0).ok()??;
+    let info = fs.info();
+    let mut notes = vec![info.version.clone()];
+    notes.extend(info.notes.iter().cloned());
+    Some(statement(
+        &info.kind.to_string().to_lowercase(),
+        uuid(&info.uuid),
+        info.label.clone(),
+        info.bytes,
+        notes,
+    ))
+}
+
+/// A UUID in the usual groups of digits.
+fn uuid(bytes: &[u8; 16]) -> String {
+    let mut text = String::new();
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// The aggregate as tables that a person can check.
+fn describe(aggregate: &Aggregate, common: &Common) -> String {
+    let mut text = String::new();
+    for group in &aggregate.groups {
+        let geometry = json!(group.geometry);
+        let word = |key: &str| geometry[key].as_str().unwrap_or_default().to_owned();
+        text.push_str(&format!(
+            "group {}: {} {}, chunk {}, {} (confidence {:.2})\n",
+            shown(&group.name),
+            word("level"),
+            word("layout"),
+            geometry["chunk_bytes"]
+                .as_u64()
+                .map_or_else(|| "-".to_owned(), bytes),
+            bytes(group.geometry.bytes),
+            group.confidence,
+        ));
+        let mut rows = vec![
+            ["role", "device", "data at", "data", ""]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
+        for member in &group.members {
+            rows.push(vec![
+                member.role.to_string(),
+                member
+                    .device
+                    .as_ref()
+                    .map_or_else(|| "missing".to_owned(), ToString::to_string),
+                member.data_offset.to_string(),
+                bytes(member.data_size),
+                member
+                    .left_out
+                    .as_ref()
+                    .map(|why| format!("left out: {why}"))
+                    .unwrap_or_default(),
+            ]);
+        }
+        text.push_str(&table(&rows));
+        if common.verbose {
+            for line in &group.evidence {
+                text.push_str(&format!("    {}\n", shown(line)));
+            }
+        }
+    }
+    if !aggregate.volumes.is_empty() {
+        let mut rows = vec![["volume", "size", "lies on"].map(str::to_owned).to_vec()];
+        for volume in &aggregate.volumes {
+            rows.push(vec![
+                volume.device.to_string(),
+                bytes(volume.bytes),
+                lies_on(volume.segments.iter().map(|segment| &segment.map)),
+            ]);
+        }
+        text.push_str("volumes\n");
+        text.push_str(&table(&rows));
+    }
+    text.push_str("file systems\n");
+    let mut rows = vec![
+        ["device", "kind", "size", "uuid", "notes"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for fs in &aggregate.filesystems {
+        rows.push(vec![
+            fs.device.to_string(),
+            fs.kind.clone(),
+            bytes(fs.bytes),
+            fs.uuid.clone(),
+            fs.notes.join("; "),
+        ]);
+    }
+    if aggregate.filesystems.is_empty() {
+        rows.push(vec!["none was recognised".to_owned()]);
+    }
+    text.push_str(&table(&rows));
+    for unused in &aggregate.unused {
+        text.push_str(&format!(
+            "unused {}: {}\n",
+            unused.device,
+            shown(&unused.why)
+        ));
+    }
+    for loss in &aggregate.losses {
+        text.push_str(&format!("lost: {}\n", shown(&loss.to_string())));
+    }
+    text
+}
+
+/// The devices that a volume lies on, each once, with how.
+fn lies_on<'a>(maps: impl Iterator<Item = &'a SegmentMap>) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for map in maps {
+        let (how, areas) = match map {
+            SegmentMap::Linear(area) => ("", std::slice::from_ref(area)),
+            SegmentMap::Striped { areas, .. } => ("striped over ", areas.as_slice()),
+            SegmentMap::Mirrored { areas } => ("mirrored on ", areas.as_slice()),
+            SegmentMap::Missing { why } => {
+                parts.push(format!("missing ({why})"));
+                continue;
+            }
+            SegmentMap::Zero => {
+                parts.push("zeros".to_owned());
+                continue;
+            }
+        };
+        let devices: Vec<String> = areas
+            .iter()
+            .map(|area| {
+                area.device
+                    .as_ref()
+                    .map_or_else(|| "missing".to_owned(), ToString::to_string)
+            })
+            .collect();
+        parts.push(format!("{how}{}", devices.join(" ")));
+    }
+    parts.dedup();
+    parts.join(", ")
+}

@@ -1,0 +1,144 @@
+//! `export`: a device as a sparse image, or as commands.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use case::Case;
+use evidence::{ByteOffset, ReadAt};
+use serde_json::json;
+
+use crate::args::{Common, Export};
+use crate::output::{Output, bytes};
+use crate::progress;
+use crate::session::Session;
+use crate::usage::Usage;
+
+/// Bytes read and written at once.
+const PIECE: usize = 4 << 20;
+/// Zeros of this length and alignment are left out of the file.
+const SPARSE: usize = 64 << 10;
+
+/// Runs the command.
+pub(crate) fn run(args: &Export, common: &Common) -> Result<Output> {
+    let case = Case::open_to_read(&args.case)?;
+    let session = Session::open(&case)?;
+    if args.mdadm {
+        let text = aggregate::export::mdadm_commands(&session.aggregate);
+        return Ok(Output::new(json!({ "commands": text }), text));
+    }
+    let Some(name) = &args.device else {
+        return Err(Usage::error(
+            "name the device to export, such as volume:aggr0/mail; `restante assemble` lists them",
+        ));
+    };
+    let (name, device) = session.device(name)?;
+    if args.dmsetup {
+        let text = aggregate::export::dmsetup_table(&session.aggregate, &name);
+        return Ok(Output::new(json!({ "commands": text }), text));
+    }
+    let Some(out) = &args.out else {
+        return Err(Usage::error("say where to: -o FILE, --dmsetup or --mdadm"));
+    };
+    let bar = progress::bar(common, "export", device.len(), progress::Unit::Bytes);
+    let gaps = write_sparse(device.as_ref(), out, &bar)?;
+    bar.finish_and_clear();
+    let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
+    let mut text = format!(
+        "{} of {name} written to {}\n",
+        bytes(device.len()),
+        out.display()
+    );
+    let mut map = None;
+    if !gaps.is_empty() {
+        let path = map_path(out);
+        write_map(&path, &gaps, device.len())?;
+        text.push_str(&format!(
+            "{missing} bytes in {} places could not be had; {} lists them\n",
+            gaps.len(),
+            path.display()
+        ));
+        map = Some(path);
+    }
+    Ok(Output::new(
+        json!({"device": name, "file": out, "bytes": device.len(), "missing": missing, "map": map}),
+        text,
+    ))
+}
+
+fn map_path(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".map");
+    PathBuf::from(name)
+}
+
+/// Writes `device` to a new file, leaving out zeros, and gives the ranges that could not be read.
+fn write_sparse(
+    device: &dyn ReadAt,
+    out: &Path,
+    bar: &indicatif::ProgressBar,
+) -> Result<Vec<Range<u64>>> {
+    let what = || out.display().to_string();
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(out)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Usage::error(format!(
+                "{} is there already; name a new file",
+                out.display()
+            )),
+            _ => anyhow::Error::from(error).context(what()),
+        })?;
+    file.set_len(device.len()).with_context(what)?;
+    let mut gaps: Vec<Range<u64>> = Vec::new();
+    let mut buf = vec![0; PIECE];
+    let mut at = 0_u64;
+    while at < device.len() {
+        let length = usize::try_from(device.len() - at)
+            .unwrap_or(PIECE)
+            .min(PIECE);
+        let piece = buf.get_mut(..length).unwrap_or_default();
+        for gap in device.read_at(ByteOffset::new(at), piece)?.iter() {
+            let range = at + gap.range.start as u64..at + gap.range.end as u64;
+            match gaps.last_mut() {
+                Some(last) if last.end == range.start => last.end = range.end,
+                _ => gaps.push(range),
+            }
+        }
+        for (index, part) in piece.chunks(SPARSE).enumerate() {
+            if part.iter().any(|byte| *byte != 0) {
+                file.write_all_at(part, at + (index * SPARSE) as u64)
+                    .with_context(what)?;
+            }
+        }
+        at += length as u64;
+        bar.inc(length as u64);
+    }
+    file.sync_all().with_context(what)?;
+    Ok(gaps)
+}
+
+/// Writes the gaps as a ddrescue mapfile, which `restante` reads beside the image again.
+fn write_map(path: &Path, gaps: &[Range<u64>], length: u64) -> Result<()> {
+    let mut text = String::from("# Mapfile in the form of GNU ddrescue, written by restante\n");
+    text.push_str("0x0     +               1\n");
+    let mut from = 0;
+    for gap in gaps {
+        if gap.start > from {
+            text.push_str(&format!("{from:#010x}  {:#010x}  +\n", gap.start - from));
+        }
+        let size = gap.end - gap.start;
+        text.push_str(&format!("{:#010x}  {size:#010x}  -\n", gap.start));
+        from = gap.end;
+    }
+    if from < length {
+        text.push_str(&format!("{from:#010x}  {:#010x}  +\n", length - from));
+    }
+    let mut file = File::options().write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}

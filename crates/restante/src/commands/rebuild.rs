@@ -1,0 +1,262 @@
+//! `rebuild`: phase 1, messages through the metadata of the file systems.
+
+use anyhow::Result;
+use case::Case;
+use filesystem::Filesystem;
+use mail::account::AccountRules;
+use mail::content::examine;
+use mail::maildir::{MailFile, find};
+use mail::{Grade, Record};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::args::{AccountOptions, Common, Rebuild};
+use crate::output::{Output, bytes, table};
+use crate::progress;
+use crate::session::Session;
+
+/// The directory of the case that holds the message index.
+pub(crate) const MESSAGES: &str = "messages";
+/// So many messages make a segment: enough to keep all threads busy, few enough to lose.
+const BATCH: usize = 4096;
+
+/// What the message index was made from; kept beside it as `messages/index.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct IndexState {
+    /// BLAKE3 of all that decides what is in the index.
+    made_from: String,
+    /// Whether all of it is there.
+    finished: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Rebuild, common: &Common) -> Result<Output> {
+    let rules = rules(&args.accounts)?;
+    let case = Case::open(&args.case)?;
+    rebuild(&case, &args.accounts, &rules, common)
+}
+
+/// The rules that the options ask for.
+pub(crate) fn rules(options: &AccountOptions) -> Result<AccountRules> {
+    Ok(AccountRules::new(
+        &options.patterns,
+        options.default_domain.as_deref(),
+    )?)
+}
+
+/// Makes the message index of the case, or goes on with it.
+pub(crate) fn rebuild(
+    case: &Case,
+    options: &AccountOptions,
+    rules: &AccountRules,
+    common: &Common,
+) -> Result<Output> {
+    let session = Session::open(case)?;
+    let made_from = made_from(case, &session, options)?;
+    let state_name = format!("{MESSAGES}/index.json");
+    let state: Option<IndexState> = case.read_json(&state_name)?;
+    let same = state.as_ref().is_some_and(|s| s.made_from == made_from);
+    if !same {
+        // Another geometry or other rules: what was found with the old ones does not count.
+        case.remove_segments(MESSAGES, "")?;
+        let state = IndexState {
+            made_from: made_from.clone(),
+            finished: false,
+        };
+        case.write_json(&state_name, &state)?;
+    }
+    if !same || !state.is_some_and(|s| s.finished) {
+        for (device, fs) in session.filesystems()? {
+            rebuild_filesystem(case, &device, fs.as_ref(), rules, common)?;
+        }
+        let state = IndexState {
+            made_from: made_from.clone(),
+            finished: true,
+        };
+        case.write_json(&state_name, &state)?;
+        let counts = Counts::of(case)?;
+        case.log(
+            "rebuild",
+            json!({"account_paths": options.patterns, "default_domain": options.default_domain}),
+            json!({ "made_from": made_from }),
+            json!(counts),
+        )?;
+    }
+    let counts = Counts::of(case)?;
+    Ok(Output::new(json!(counts), counts.text()))
+}
+
+/// The digest of all that the message index depends on.
+fn made_from(case: &Case, session: &Session, options: &AccountOptions) -> Result<String> {
+    let file = case.file()?;
+    let evidence: Vec<_> = file
+        .evidence
+        .iter()
+        .map(|(name, record)| (name, &record.blake3, record.bytes))
+        .collect();
+    let text = serde_json::to_vec(&json!({
+        "program": env!("CARGO_PKG_VERSION"),
+        "evidence": evidence,
+        "aggregate": session.aggregate,
+        "account_paths": options.patterns,
+        "default_domain": options.default_domain,
+    }))?;
+    Ok(blake3::hash(&text).to_hex().to_string())
+}
+
+fn rebuild_filesystem(
+    case: &Case,
+    device: &str,
+    fs: &dyn Filesystem,
+    rules: &AccountRules,
+    common: &Common,
+) -> Result<()> {
+    let (folders, losses) = find(fs, rules);
+    let mut writer = Writer {
+        case,
+        device,
+        fs,
+        next: 0,
+        files: Vec::new(),
+        records: losses.into_iter().map(Record::Loss).collect(),
+    };
+    let bar = progress::bar(
+        common,
+        "rebuild",
+        folders.len() as u64,
+        progress::Unit::Items,
+    );
+    for folder in &folders {
+        let contents = folder.list(fs, device);
+        writer.records.push(Record::Folder(contents.record));
+        let rejected = contents.rejected.into_iter().map(Record::Rejected);
+        writer.records.extend(rejected);
+        let losses = contents.losses.into_iter().map(Record::Loss);
+        writer.records.extend(losses);
+        for file in contents.files {
+            writer.add(file)?;
+        }
+        bar.inc(1);
+    }
+    writer.write()?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Writes the messages of a file system in segments of [`BATCH`], which depend on the file system
+/// alone: a run that goes on after a kill finds those that are done by their names.
+struct Writer<'a> {
+    case: &'a Case,
+    device: &'a str,
+    fs: &'a dyn Filesystem,
+    next: usize,
+    files: Vec<MailFile>,
+    records: Vec<Record>,
+}
+
+impl Writer<'_> {
+    fn add(&mut self, file: MailFile) -> Result<()> {
+        self.files.push(file);
+        if self.files.len() == BATCH {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let device: String = self
+            .device
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        // Two devices may look alike once their names fit a file name.
+        let digest = blake3::hash(self.device.as_bytes()).to_hex();
+        let digest = digest.get(..8).unwrap_or_default();
+        let name = format!("{device}-{digest}-{:06}", self.next);
+        self.next += 1;
+        let files = std::mem::take(&mut self.files);
+        let mut records = std::mem::take(&mut self.records);
+        if self.case.has_segment(MESSAGES, &name) {
+            return Ok(());
+        }
+        let messages: Vec<Record> = files
+            .par_iter()
+            .map(|file| examine(self.fs, self.device, file))
+            .collect();
+        records.extend(messages);
+        Ok(self.case.write_segment(MESSAGES, &name, &records)?)
+    }
+}
+
+/// What the message index holds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Counts {
+    folders: u64,
+    messages: u64,
+    proven: u64,
+    complete: u64,
+    damaged: u64,
+    fragments: u64,
+    lost: u64,
+    rejected: u64,
+    unattributed: u64,
+    bytes: u64,
+    losses: u64,
+}
+
+impl Counts {
+    /// Counts what is in the index of `case`.
+    pub(crate) fn of(case: &Case) -> Result<Self> {
+        let mut counts = Self::default();
+        for record in case.read_segments::<Record>(MESSAGES)? {
+            match record? {
+                Record::Message(message) => {
+                    counts.messages += 1;
+                    counts.bytes += message.bytes;
+                    counts.unattributed += u64::from(message.owner.is_none());
+                    match message.grade {
+                        Grade::Proven => counts.proven += 1,
+                        Grade::Complete => counts.complete += 1,
+                        Grade::Damaged => counts.damaged += 1,
+                        Grade::Fragment => counts.fragments += 1,
+                    }
+                }
+                Record::Rejected(_) => counts.rejected += 1,
+                Record::Lost(_) => counts.lost += 1,
+                Record::Folder(_) => counts.folders += 1,
+                Record::Loss(_) => counts.losses += 1,
+            }
+        }
+        Ok(counts)
+    }
+
+    fn text(&self) -> String {
+        let rows = [
+            ("folders", self.folders.to_string()),
+            (
+                "messages",
+                format!("{} ({})", self.messages, bytes(self.bytes)),
+            ),
+            ("  proven", self.proven.to_string()),
+            ("  complete", self.complete.to_string()),
+            ("  damaged", self.damaged.to_string()),
+            ("  fragments", self.fragments.to_string()),
+            ("  of them without account", self.unattributed.to_string()),
+            ("lost messages", self.lost.to_string()),
+            ("files that are no messages", self.rejected.to_string()),
+            ("places of file systems lost", self.losses.to_string()),
+        ];
+        let rows: Vec<Vec<String>> = rows
+            .into_iter()
+            .map(|(what, count)| vec![what.to_owned(), count])
+            .collect();
+        table(&rows)
+    }
+}

@@ -1,0 +1,87 @@
+//! `recover`: the main job, all steps in their order.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use case::Case;
+use serde_json::json;
+
+use super::{assemble, rebuild, report, scan, sync};
+use crate::args::{Common, Recover};
+use crate::output::Output;
+use crate::usage::Usage;
+
+/// Runs the command.
+pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
+    let rules = rebuild::rules(&args.accounts)?;
+    let restore::Target::Maildir(_) = restore::Target::parse(&args.to)?;
+    let images = scan::open_images(&args.images)?;
+    if images.is_empty() && !args.case.join("case.json").exists() {
+        return Err(Usage::error(
+            "no image was named; write `restante recover CASE IMAGE... --to TARGET` with raw \
+             images or block devices",
+        ));
+    }
+    let case = Case::open_or_create(&args.case)?;
+    // A target that cannot be used is better known before hours of scanning than after.
+    let target = sync::checked_target(&args.to, case.path())?;
+    let scanned = scan::scan(&case, images, args.hashes, common)?;
+    let assembled = if needs_assembly(&case)? {
+        assemble::assemble(&case, common)?
+    } else {
+        Output::new(
+            json!("kept as it is"),
+            "aggregate.json is kept as it is\n".to_owned(),
+        )
+    };
+    let rebuilt = rebuild::rebuild(&case, &args.accounts, &rules, common)?;
+    let synced = sync::sync(&case, &target, &BTreeSet::new(), false, common)?;
+    let report = report::write(&case, None)?;
+    let nothing = rebuilt.json["folders"] == 0;
+    let mut text = [
+        ("evidence", &scanned),
+        ("aggregate", &assembled),
+        ("messages", &rebuilt),
+        ("restored", &synced),
+        ("report", &report),
+    ]
+    .map(|(title, output)| format!("{title}\n{}", indented(&output.text)))
+    .join("\n");
+    if nothing {
+        text.push_str(
+            "\nNo mail folder was found. See above what was lost or not recognised; the recovery \
+             guide, docs/recovery-guide.md, says what to try next.\n",
+        );
+    }
+    Ok(Output {
+        failed: synced.failed || nothing,
+        json: json!({
+            "scan": scanned.json,
+            "assemble": assembled.json,
+            "rebuild": rebuilt.json,
+            "sync": synced.json,
+            "report": report.json,
+        }),
+        text,
+    })
+}
+
+/// Whether the aggregate is to be worked out: it is not there, or evidence came since. What a
+/// person edited is kept.
+fn needs_assembly(case: &Case) -> Result<bool> {
+    if !case.path().join("aggregate.json").exists() {
+        return Ok(true);
+    }
+    if assemble::edited(case)? {
+        return Ok(false);
+    }
+    let log = case.verified_log()?;
+    let last = log.iter().rev().find(|line| line.step == "assemble");
+    let disks = crate::session::open_disks(&case.file()?)?;
+    let names = json!(disks.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    Ok(last.is_none_or(|line| line.input != names))
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}

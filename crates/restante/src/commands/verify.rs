@@ -1,0 +1,202 @@
+//! `verify`: prove again what the case says.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use case::Case;
+use mail::maildir::MaildirName;
+use mail::{MessageId, Record};
+use rayon::prelude::*;
+use restore::{Ledger, MaildirTarget, Outcome, Place};
+use serde_json::json;
+
+use super::rebuild::MESSAGES;
+use super::sync::{checked_target, content, views};
+use crate::args::{Common, Verify};
+use crate::output::{Output, shown};
+use crate::progress;
+use crate::session::open_evidence;
+
+/// What was proved, and what did not hold.
+#[derive(Default)]
+struct Findings {
+    holds: Vec<String>,
+    fails: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Verify, common: &Common) -> Result<Output> {
+    let case = Case::open(&args.case)?;
+    let target = args
+        .to
+        .as_deref()
+        .map(|text| checked_target(text, case.path()))
+        .transpose()?;
+    let mut findings = Findings::default();
+    match case.verified_log() {
+        Ok(lines) => findings
+            .holds
+            .push(format!("the chain of the log's {} lines", lines.len())),
+        Err(error) => findings.fails.push(error.to_string()),
+    }
+    evidence(&case, &mut findings, common)?;
+    messages(&case, &mut findings, common)?;
+    if let Some(target) = &target {
+        restored(&case, target, &mut findings)?;
+    }
+    let mut text = String::new();
+    for line in &findings.holds {
+        text.push_str(&format!("holds: {}\n", shown(line)));
+    }
+    for line in &findings.fails {
+        text.push_str(&format!("FAILS: {}\n", shown(line)));
+    }
+    Ok(Output {
+        failed: !findings.fails.is_empty(),
+        json: json!({"holds": findings.holds, "fails": findings.fails}),
+        text,
+    })
+}
+
+/// Reads all evidence again and compares its hashes.
+fn evidence(case: &Case, findings: &mut Findings, common: &Common) -> Result<()> {
+    let file = case.file()?;
+    let total = file.evidence.values().map(|record| record.bytes).sum();
+    let bar = progress::bar(common, "evidence", total, progress::Unit::Bytes);
+    let results: Vec<Result<String, String>> = file
+        .evidence
+        .par_iter()
+        .map(|(name, record)| {
+            let image = open_evidence(name, &record.path, record.bytes)
+                .map_err(|error| format!("{error:#}"))?;
+            let Some(wanted) = &record.blake3 else {
+                return Err(format!("{name} was never scanned to its end"));
+            };
+            let hashes: Vec<scan::UnitHash> = scan::units(&image)
+                .map(|unit| {
+                    let options = scan::ScanOptions::default();
+                    scan::scan_unit(&image, unit, &[], &options, None, &|count| bar.inc(count))
+                        .map(|result| result.hash)
+                        .map_err(|error| error.to_string())
+                })
+                .collect::<Result<_, _>>()?;
+            let hash = scan::whole_hash(&image, &hashes).map(|hash| hash.to_hex().to_string());
+            if hash.as_ref() == Some(wanted) {
+                Ok(format!("{name} has the BLAKE3 that it had"))
+            } else {
+                Err(format!(
+                    "{name} ({}) has another BLAKE3 than when it was scanned: the image was changed, \
+                     or its medium reads differently now",
+                    record.path.display()
+                ))
+            }
+        })
+        .collect();
+    bar.finish_and_clear();
+    findings.take(results);
+    Ok(())
+}
+
+/// Reads all messages again from where they were found.
+fn messages(case: &Case, findings: &mut Findings, common: &Common) -> Result<()> {
+    if !case.path().join("aggregate.json").exists() {
+        return Ok(());
+    }
+    let views = views(case)?;
+    let (mut count, mut failed) = (0_u64, Vec::new());
+    let bar = progress::bar(common, "messages", 0, progress::Unit::Items);
+    let mut batch = Vec::new();
+    let mut prove = |batch: &mut Vec<mail::Message>| {
+        let results: Vec<Option<String>> = batch
+            .par_iter()
+            .map(|message| {
+                content(&views, message)
+                    .err()
+                    .map(|error| error.to_string())
+            })
+            .collect();
+        count += batch.len() as u64;
+        bar.inc(batch.len() as u64);
+        failed.extend(results.into_iter().flatten());
+        batch.clear();
+    };
+    for record in case.read_segments::<Record>(MESSAGES)? {
+        if let Record::Message(message) = record? {
+            batch.push(*message);
+            if batch.len() == 4096 {
+                prove(&mut batch);
+            }
+        }
+    }
+    prove(&mut batch);
+    bar.finish_and_clear();
+    if failed.is_empty() {
+        findings.holds.push(format!(
+            "{count} messages read as they did when they were found"
+        ));
+    }
+    findings.fails.extend(failed);
+    Ok(())
+}
+
+/// Looks at what was restored: each file is there and holds the message, or the user moved it.
+fn restored(case: &Case, target: &MaildirTarget, findings: &mut Findings) -> Result<()> {
+    let mut places = std::collections::BTreeSet::new();
+    for record in case.read_segments::<Record>(MESSAGES)? {
+        if let Record::Message(message) = record? {
+            places.insert(
+                message
+                    .owner
+                    .map_or(Place::Unattributed, |owner| Place::Account(owner.account)),
+            );
+        }
+    }
+    let (mut there, mut moved, mut live) = (0_u64, 0_u64, 0_u64);
+    for place in &places {
+        let ledger = Ledger::open(&case.path().join("ledger"), target, place)?;
+        for entry in ledger.entries() {
+            if entry.outcome == Outcome::AlreadyLive {
+                live += 1;
+                continue;
+            }
+            let folder = target.path_of(place).join(&entry.folder);
+            match find_file(&folder, &entry.name) {
+                None => moved += 1,
+                Some(bytes) if MessageId::of(&bytes).as_str() == entry.id => there += 1,
+                Some(_) => findings.fails.push(format!(
+                    "{} in {} does not hold the message that was put there",
+                    entry.name,
+                    folder.display()
+                )),
+            }
+        }
+    }
+    findings.holds.push(format!(
+        "{there} restored messages are where they were put and hold what they did; {moved} were \
+         moved or deleted since; {live} were there before"
+    ));
+    Ok(())
+}
+
+/// The contents of the message called `name` in a maildir folder, whatever its flags are now.
+fn find_file(folder: &Path, name: &str) -> Option<Vec<u8>> {
+    ["cur", "new"].into_iter().find_map(|directory| {
+        let entries = fs::read_dir(folder.join(directory)).ok()?;
+        let file = entries.flatten().find(|entry| {
+            MaildirName::parse(entry.file_name().as_encoded_bytes()).base == name.as_bytes()
+        })?;
+        fs::read(file.path()).ok()
+    })
+}
+
+impl Findings {
+    fn take(&mut self, results: Vec<Result<String, String>>) {
+        for result in results {
+            match result {
+                Ok(line) => self.holds.push(line),
+                Err(line) => self.fails.push(line),
+            }
+        }
+    }
+}

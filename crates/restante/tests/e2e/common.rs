@@ -1,0 +1,171 @@
+//! What the end-to-end tests share: incidents, runs of the program, trees to compare.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The top of the repository.
+pub(crate) fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// An incident from `fixtures/incidents`, unpacked, with a place for its case and its mail.
+pub(crate) struct Incident {
+    dir: tempfile::TempDir,
+    truth: PathBuf,
+}
+
+impl Incident {
+    /// Unpacks the incident `name`.
+    pub(crate) fn new(name: &str) -> Self {
+        Self::from_folder(&top().join("fixtures/incidents").join(name))
+    }
+
+    /// Unpacks the incident in `folder`, which holds `disks.tar.zst` and `truth.json`.
+    pub(crate) fn from_folder(folder: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let packed = fs::File::open(folder.join("disks.tar.zst")).unwrap();
+        let mut archive = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
+        archive.unpack(dir.path().join("unpacked")).unwrap();
+        Self {
+            dir,
+            truth: folder.join("truth.json"),
+        }
+    }
+
+    /// A path beside the disks.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The disks, sorted by name.
+    pub(crate) fn disks(&self) -> Vec<PathBuf> {
+        let mut disks = Vec::new();
+        let mut left = vec![self.path("unpacked")];
+        while let Some(dir) = left.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    left.push(path);
+                } else {
+                    disks.push(path);
+                }
+            }
+        }
+        disks.sort();
+        disks
+    }
+
+    /// `recover CASE DISKS --to maildir:MAIL`, with more arguments.
+    pub(crate) fn recover(&self, case: &str, mail: &str, more: &[&str]) -> Command {
+        let mut command = restante();
+        command
+            .arg("recover")
+            .arg(self.path(case))
+            .args(self.disks())
+            .arg("--to")
+            .arg(self.target(mail))
+            .args(more);
+        command
+    }
+
+    /// The target whose mail lies in the directory `mail`.
+    pub(crate) fn target(&self, mail: &str) -> String {
+        format!("maildir:{}", self.path(mail).display())
+    }
+
+    /// The score of the tree in `mail`, by `scripts/score.py`.
+    pub(crate) fn score(&self, mail: &str) -> serde_json::Value {
+        let output = Command::new("python3")
+            .arg(top().join("scripts/score.py"))
+            .arg(&self.truth)
+            .arg(self.path(mail))
+            .arg("--json")
+            .output()
+            .expect("python3 scores the restored mail; scripts/setup.sh installs what tests need");
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+/// The program.
+pub(crate) fn restante() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_restante"))
+}
+
+/// Runs a command that must succeed, and gives what it printed.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}\n{}", both(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that must fail with `code`, and gives what it said on standard error.
+pub(crate) fn fail(command: &mut Command, code: i32) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{command:?}\n{}",
+        both(&output)
+    );
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn both(output: &Output) -> String {
+    format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Every file and directory below `root`: its mode, the time of files, and their contents.
+pub(crate) fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, i64, String)> {
+    let mut all = BTreeMap::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = path.symlink_metadata().unwrap();
+            let name = path.strip_prefix(root).unwrap().to_owned();
+            if metadata.is_dir() {
+                all.insert(name, (metadata.mode(), 0, String::new()));
+                left.push(path);
+            } else {
+                let contents = if metadata.is_symlink() {
+                    fs::read_link(&path)
+                        .unwrap()
+                        .into_os_string()
+                        .into_encoded_bytes()
+                } else {
+                    fs::read(&path).unwrap()
+                };
+                let digest = blake3::hash(&contents).to_hex().to_string();
+                // Only messages carry a time that means something.
+                let time = match path.parent().and_then(Path::file_name) {
+                    Some(name) if name == "cur" => metadata.mtime(),
+                    _ => 0,
+                };
+                all.insert(name, (metadata.mode(), time, digest));
+            }
+        }
+    }
+    all
+}
+
+/// The files of a tree that are messages.
+pub(crate) fn messages(root: &Path) -> Vec<PathBuf> {
+    tree(root)
+        .into_keys()
+        .filter(|path| {
+            path.parent()
+                .and_then(Path::file_name)
+                .is_some_and(|name| name == "cur")
+        })
+        .map(|path| root.join(path))
+        .filter(|path| path.is_file())
+        .collect()
+}

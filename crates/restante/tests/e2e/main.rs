@@ -1,0 +1,14 @@
+//! The program as its users run it, over whole incidents.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot set up its incident has failed"
+)]
+
+mod common;
+mod incidents;
+mod kill;
+mod usage;
+mod user;
