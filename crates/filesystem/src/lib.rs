@@ -28,6 +28,7 @@ mod cache;
 pub mod ext;
 mod file;
 mod model;
+mod pieces;
 mod walk;
 pub mod xfs;
 

@@ -6,15 +6,14 @@ use evidence::{ByteOffset, Cause, Loss};
 
 use super::inode::{ENCRYPT_FL, EXTENTS_FL, I_BLOCK_AT, INLINE_DATA_FL, RawInode};
 use super::volume::{Volume, corrupt};
-use crate::{Extent, Extents, FileKind, Inode, Place};
+use crate::pieces::Pieces;
+use crate::{Extents, FileKind, Inode, Place};
 
 /// The map of one file while it is being read, from the start of the file to its end.
 pub(super) struct Map {
     block_bytes: u64,
     size: u64,
-    pieces: Vec<Extent>,
-    /// Up to where the pieces reach, in bytes.
-    end: u64,
+    pieces: Pieces,
     losses: Vec<Loss>,
     /// Blocks of the tree that were used. A block that is used twice is damage, and without this
     /// a few blocks could describe a tree without end.
@@ -27,8 +26,7 @@ impl Map {
         Self {
             block_bytes: block_bytes.into(),
             size,
-            pieces: Vec::new(),
-            end: 0,
+            pieces: Pieces::new(size, Place::Hole),
             losses: Vec::new(),
             used: HashSet::new(),
         }
@@ -39,24 +37,9 @@ impl Map {
     /// What was left out since the last run is a hole. What was given before stays: the part of
     /// a run that lies before the end of the last one is cut off, as is what lies past the size.
     pub(super) fn push(&mut self, first: u64, count: u64, place: Place) {
-        let wanted = first.saturating_mul(self.block_bytes);
-        let stop = first
-            .saturating_add(count)
-            .saturating_mul(self.block_bytes)
-            .min(self.size);
-        let start = wanted.max(self.end);
-        if start >= stop {
-            return;
-        }
-        let place = match place {
-            Place::At(at) => match at.checked_add(start.saturating_sub(wanted)) {
-                Some(at) => Place::At(at),
-                None => Place::Lost,
-            },
-            other => other,
-        };
-        self.append(start, Place::Hole);
-        self.append(stop, place);
+        let start = first.saturating_mul(self.block_bytes);
+        let stop = first.saturating_add(count).saturating_mul(self.block_bytes);
+        self.pieces.push(start..stop, place);
     }
 
     /// Notes that `count` blocks from `first` on are lost, and why.
@@ -75,39 +58,12 @@ impl Map {
         self.size.div_ceil(self.block_bytes)
     }
 
-    fn append(&mut self, stop: u64, place: Place) {
-        let length = stop.saturating_sub(self.end);
-        if length == 0 {
-            return;
-        }
-        match self.pieces.last_mut() {
-            Some(last) if continues(last, place) => {
-                last.length = last.length.saturating_add(length);
-            }
-            _ => self.pieces.push(Extent {
-                file_offset: self.end,
-                length,
-                place,
-            }),
-        }
-        self.end = stop;
-    }
-
     /// The whole map; what is left of the file is a hole.
-    pub(super) fn finish(mut self) -> Extents {
-        self.append(self.size, Place::Hole);
+    pub(super) fn finish(self) -> Extents {
         Extents {
-            pieces: self.pieces,
+            pieces: self.pieces.finish(),
             losses: self.losses,
         }
-    }
-}
-
-/// Whether `place` goes on where `last` ends.
-fn continues(last: &Extent, place: Place) -> bool {
-    match (last.place, place) {
-        (Place::At(start), Place::At(next)) => start.checked_add(last.length) == Some(next),
-        (before, now) => before == now,
     }
 }
 
