@@ -12,7 +12,9 @@ tools=(
     lvm:lvm2
     losetup:mount
     sgdisk:gdisk
+    sfdisk:fdisk partx:util-linux
     zstd:zstd
+    python3:python3
     doveadm:dovecot-core
     /usr/lib/dovecot/imap:dovecot-imapd
 )
