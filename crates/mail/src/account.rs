@@ -91,7 +91,7 @@ fn is_local(text: &str) -> bool {
 
 /// Names that stores give to directories of their own, which no account is called.
 fn is_store_directory(name: &str) -> bool {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 16] = [
         "Maildir",
         "maildir",
         "mdbox",
@@ -100,6 +100,15 @@ fn is_store_directory(name: &str) -> bool {
         "new",
         "tmp",
         "mailboxes",
+        // Folders, as clients that keep their own maildirs name them below a server's name.
+        "INBOX",
+        "Inbox",
+        "Drafts",
+        "Sent",
+        "Trash",
+        "Junk",
+        "Templates",
+        "Archives",
     ];
     NAMES.contains(&name)
 }
@@ -176,10 +185,16 @@ impl PathPattern {
         }
     }
 
-    fn matches(&self, path: &[&str], default_domain: Option<&str>) -> Option<Address> {
-        let tail = path.get(path.len().checked_sub(self.parts.len())?..)?;
+    /// The account that the end of `path` names, and which name of the path is the first that
+    /// names it.
+    fn matches(&self, path: &[&str], default_domain: Option<&str>) -> Option<(Address, usize)> {
+        let start = path.len().checked_sub(self.parts.len())?;
         let (mut domain, mut local, mut account) = (default_domain, None, None);
-        for (part, name) in self.parts.iter().zip(tail) {
+        let mut first = None;
+        for (index, (part, name)) in self.parts.iter().zip(path.get(start..)?).enumerate() {
+            if matches!(part, Part::Domain | Part::Local | Part::Account) {
+                first.get_or_insert(start.saturating_add(index));
+            }
             match part {
                 Part::Domain => domain = Some(*name),
                 Part::Local => local = Some(*name),
@@ -188,10 +203,11 @@ impl PathPattern {
                 Part::Name(wanted) => (wanted == name).then_some(())?,
             }
         }
-        match account {
+        let address = match account {
             Some(account) => Address::parse(account),
             None => Address::new(local?, domain?),
-        }
+        };
+        Some((address?, first?))
     }
 }
 
@@ -199,6 +215,8 @@ impl PathPattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountRules {
     patterns: Vec<PathPattern>,
+    /// Whether a person gave the patterns.
+    given: bool,
     default_domain: Option<String>,
 }
 
@@ -206,6 +224,7 @@ impl Default for AccountRules {
     fn default() -> Self {
         Self::new(&[], None).unwrap_or(Self {
             patterns: Vec::new(),
+            given: false,
             default_domain: None,
         })
     }
@@ -243,6 +262,7 @@ impl AccountRules {
         }
         Ok(Self {
             patterns: parsed?,
+            given: !patterns.is_empty(),
             default_domain: default_domain.map(str::to_owned),
         })
     }
@@ -251,6 +271,21 @@ impl AccountRules {
     ///
     /// Patterns that name an account with its domain go before those that take the default one.
     pub fn owner_of(&self, path: &[Vec<u8>]) -> Option<Owner> {
+        self.find(path).map(|(owner, _)| owner)
+    }
+
+    /// The owner of a mail store that lies inside a mailbox whose owner is not known, `depth`
+    /// names below the root.
+    ///
+    /// The folder `clients/acme.example/bob` of somebody's mailbox is not Bob's account: the
+    /// path must begin to name the account at or above the mailbox. Patterns that a person gave
+    /// are believed.
+    pub fn owner_inside(&self, path: &[Vec<u8>], depth: usize) -> Option<Owner> {
+        let (owner, first) = self.find(path)?;
+        (self.given || first < depth).then_some(owner)
+    }
+
+    fn find(&self, path: &[Vec<u8>]) -> Option<(Owner, usize)> {
         let names: Option<Vec<&str>> = path
             .iter()
             .map(|name| std::str::from_utf8(name).ok())
@@ -260,11 +295,9 @@ impl AccountRules {
             .into_iter()
             .find_map(|domain| {
                 self.patterns.iter().find_map(|pattern| {
-                    let account = pattern.matches(&names, domain)?;
-                    Some(Owner {
-                        account,
-                        evidence: format!("path /{} fits {}", names.join("/"), pattern.text),
-                    })
+                    let (account, first) = pattern.matches(&names, domain)?;
+                    let evidence = format!("path /{} fits {}", names.join("/"), pattern.text);
+                    Some((Owner { account, evidence }, first))
                 })
             })
     }
@@ -309,6 +342,7 @@ mod tests {
             ("lindenhof.example/ada/Maildir/cur", None),
             ("lindenhof.example/.hidden/Maildir", None),
             ("lindenhof.example/a b/Maildir", None),
+            ("x/ImapMail/imap.acme.example/INBOX", None),
             ("Maildir", None),
         ];
         for (path, want) in table {

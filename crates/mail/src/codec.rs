@@ -9,8 +9,9 @@ use std::io::{self, Read};
 use evidence::Fields;
 use serde::{Deserialize, Serialize};
 
-/// No message is longer: Dovecot and Postfix cap far below, and a bomb must end somewhere.
-pub const MAX_MESSAGE_BYTES: u64 = 1 << 30;
+/// No message is longer: servers cap far below (Postfix at 10 MB, large providers at 150 MB), and
+/// a file that decompresses without end must end somewhere.
+pub const MAX_MESSAGE_BYTES: u64 = 256 << 20;
 
 /// How a message is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,13 @@ pub struct Decoded {
     pub bytes: Vec<u8>,
     /// Why decoding stopped early.
     pub error: Option<String>,
+}
+
+impl Decoded {
+    /// Whether it stopped because there is more than any message has.
+    pub fn is_too_long(&self) -> bool {
+        self.bytes.len() as u64 > MAX_MESSAGE_BYTES
+    }
 }
 
 /// Undoes the compression of `stored`; what was decoded before an error is kept.

@@ -22,10 +22,20 @@ pub struct Content {
     pub holes: Vec<Hole>,
 }
 
+/// Why a file gives no message.
+enum Unreadable {
+    /// It is, or decompresses to, more than any message has.
+    TooLong,
+    /// The map of the file contradicts its length.
+    Map,
+}
+
 /// Reads the message in `file`. The length of the file must have been checked.
-fn read(file: &File) -> Option<Content> {
-    let length = usize::try_from(file.len()).ok()?;
-    let (stored, gaps) = file.read_vec(ByteOffset::ZERO, length).ok()?;
+fn read(file: &File) -> Result<Content, Unreadable> {
+    let length = usize::try_from(file.len()).map_err(|_| Unreadable::TooLong)?;
+    let (stored, gaps) = file
+        .read_vec(ByteOffset::ZERO, length)
+        .map_err(|_| Unreadable::Map)?;
     let mut holes = holes_of(&gaps);
     holes.extend(file.never_written().map(|range| Hole {
         start: range.start,
@@ -35,7 +45,7 @@ fn read(file: &File) -> Option<Content> {
     holes.sort_by_key(|hole| hole.start);
     let codec = Codec::of(&stored);
     if codec == Codec::Plain {
-        return Some(Content {
+        return Ok(Content {
             bytes: Bytes::from(stored),
             codec,
             holes,
@@ -43,8 +53,12 @@ fn read(file: &File) -> Option<Content> {
     }
     // Of a compressed file only what comes before the first hole can be decoded.
     let first_hole = holes.first().map_or(file.len(), |hole| hole.start);
-    let sound = stored.get(..usize::try_from(first_hole).ok()?)?;
+    let sound = usize::try_from(first_hole).map_or(length, |hole| hole.min(length));
+    let sound = stored.get(..sound).unwrap_or_default();
     let decoded = codec::decode(codec, sound);
+    if decoded.is_too_long() {
+        return Err(Unreadable::TooLong);
+    }
     if decoded.error.is_some() && holes.is_empty() {
         // How far the decoder got in the stored file it does not say; what came out is kept.
         let kept = u64::from(!decoded.bytes.is_empty());
@@ -54,7 +68,7 @@ fn read(file: &File) -> Option<Content> {
             why: HoleCause::DoesNotDecode,
         });
     }
-    Some(Content {
+    Ok(Content {
         bytes: Bytes::from(decoded.bytes),
         codec,
         holes,
@@ -68,7 +82,7 @@ pub fn reread(view: &Arc<dyn ReadAt>, origin: &FileOrigin) -> Option<Content> {
         return None;
     }
     let file = File::from_pieces(Arc::clone(view), origin.stored_bytes, origin.pieces.clone())?;
-    read(&file)
+    read(&file).ok()
 }
 
 /// Reads and judges one file of a maildir folder.
@@ -96,8 +110,14 @@ pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
         return rejected("longer than any message");
     }
     let file = File::open(fs, &inode);
-    let Some(content) = read(&file) else {
-        return lost("the map of the file contradicts its length".to_owned());
+    let content = match read(&file) {
+        Ok(content) => content,
+        Err(Unreadable::TooLong) => {
+            return rejected("it decompresses to more than any message has");
+        }
+        Err(Unreadable::Map) => {
+            return lost("the map of the file contradicts its length".to_owned());
+        }
     };
     let missing: u64 = content.holes.iter().map(|hole| hole.bytes).sum();
     if missing >= inode.size || content.bytes.is_empty() {

@@ -62,10 +62,8 @@ pub fn find(fs: &dyn Filesystem, rules: &AccountRules) -> (Vec<Folder>, Vec<Loss
         let Some(children) = tree.children() else {
             continue;
         };
-        if !children
-            .iter()
-            .any(|c| c.name == b"cur" || c.name == b"new")
-        {
+        let inside = inside_of(&entry.path, &roots).is_some();
+        if !is_folder(fs, children, inside) {
             continue;
         }
         let entries = children.to_vec();
@@ -84,6 +82,38 @@ pub fn find(fs: &dyn Filesystem, rules: &AccountRules) -> (Vec<Folder>, Vec<Loss
     (folders, losses)
 }
 
+/// Whether a directory that lists `children` is a maildir folder: two of its three directories
+/// are there, or, inside a mailbox, one that holds messages. A lone `new` is a common name.
+fn is_folder(fs: &dyn Filesystem, children: &[DirEntry], inside: bool) -> bool {
+    // What cannot be read may well be a directory.
+    let is_directory = |entry: &DirEntry| {
+        fs.inode(entry.inode)
+            .map_or(true, |inode| inode.kind == FileKind::Directory)
+    };
+    let has = |name: &[u8]| {
+        children
+            .iter()
+            .any(|entry| entry.name == name && is_directory(entry))
+    };
+    let (cur, new) = (has(b"cur"), has(b"new"));
+    (cur || new) && (inside || (cur && new) || has(b"tmp"))
+}
+
+/// The mailbox that a directory lies in, and its owner.
+fn inside_of<'a>(
+    path: &FsPath,
+    roots: &'a HashMap<FsPath, Option<Owner>>,
+) -> Option<(FsPath, &'a Option<Owner>)> {
+    let mut above = path.parent();
+    while let Some(ancestor) = above {
+        if let Some(owner) = roots.get(&ancestor) {
+            return Some((ancestor, owner));
+        }
+        above = ancestor.parent();
+    }
+    None
+}
+
 fn is_message_directory(name: &[u8]) -> bool {
     matches!(name, b"cur" | b"new" | b"tmp")
 }
@@ -98,17 +128,14 @@ fn place(
     roots: &HashMap<FsPath, Option<Owner>>,
     rules: &AccountRules,
 ) -> (Option<Owner>, String) {
-    let mut above = path.parent();
-    while let Some(ancestor) = above {
-        if let Some(owner) = roots.get(&ancestor) {
-            let own = rules.owner_of(path.names());
-            if owner.is_some() || own.is_none() {
-                let below = path.names().get(ancestor.names().len()..);
-                return (owner.clone(), folder_name(below.unwrap_or_default()));
-            }
-            return (own, "INBOX".to_owned());
+    if let Some((mailbox, owner)) = inside_of(path, roots) {
+        let depth = mailbox.names().len();
+        let own = rules.owner_inside(path.names(), depth);
+        if owner.is_some() || own.is_none() {
+            let below = path.names().get(depth..);
+            return (owner.clone(), folder_name(below.unwrap_or_default()));
         }
-        above = ancestor.parent();
+        return (own, "INBOX".to_owned());
     }
     // A subfolder whose mailbox lost its own `cur` and `new`.
     if let (Some(name), Some(parent)) = (path.name(), path.parent())
@@ -186,6 +213,15 @@ mod tests {
         );
         let stray = placed("v/quarry.example", "v/quarry.example/.Sent");
         assert_eq!(stray, (None, "Sent".to_owned()));
+    }
+
+    #[test]
+    fn a_folder_named_like_an_account_stays_its_mailboxes_own() {
+        let got = placed(
+            "home/ada/Maildir",
+            "home/ada/Maildir/clients/acme.example/bob",
+        );
+        assert_eq!(got, (None, "clients.acme.example.bob".to_owned()));
     }
 
     #[test]
