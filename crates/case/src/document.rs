@@ -17,6 +17,20 @@ pub struct CaseFile {
     pub program: String,
     /// The evidence, by the names that the rest of the case uses.
     pub evidence: BTreeMap<String, EvidenceRecord>,
+    /// How paths name accounts, if a person said so.
+    #[serde(default)]
+    pub accounts: AccountPaths,
+}
+
+/// How paths name accounts, where a person said so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountPaths {
+    /// The patterns, in their order; without any the built-in ones are tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<String>,
+    /// The domain of accounts whose path names only a local part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_domain: Option<String>,
 }
 
 impl CaseFile {
@@ -26,6 +40,7 @@ impl CaseFile {
             format: FORMAT,
             program: concat!("restante ", env!("CARGO_PKG_VERSION")).to_owned(),
             evidence: BTreeMap::new(),
+            accounts: AccountPaths::default(),
         }
     }
 }
@@ -42,6 +57,16 @@ pub struct EvidenceRecord {
     /// The ddrescue mapfile beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapfile: Option<PathBuf>,
+    /// How many bytes the mapfile says were not rescued.
+    #[serde(default)]
+    pub not_rescued: u64,
+    /// BLAKE3 of the list of areas that were not rescued: another mapfile is other evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_rescued_digest: Option<String>,
+    /// When its file was last changed, in nanoseconds since 1970, as it was added. As long as
+    /// that and its length stay, it is believed to be the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified_ns: Option<u64>,
     /// What a person should know of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

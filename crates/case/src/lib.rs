@@ -25,7 +25,7 @@ mod segment;
 mod write;
 
 pub use directory::Case;
-pub use document::{CaseFile, EvidenceRecord, FORMAT};
+pub use document::{AccountPaths, CaseFile, EvidenceRecord, FORMAT};
 pub use error::CaseError;
 pub use segment::Segments;
 pub use write::{sync_directory, write_atomically};

@@ -74,6 +74,11 @@ impl Image {
         self.mapfile.as_deref()
     }
 
+    /// What ddrescue did not get, ordered and apart, in bytes.
+    pub fn not_rescued(&self) -> &[Range<u64>] {
+        &self.not_rescued
+    }
+
     /// What a person should know: a missing piece, a mapfile that ends early.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -148,7 +153,15 @@ pub fn open(path: &Path) -> Result<Image, Error> {
     }
     let mut warnings = Vec::new();
     let (contents, format): (Arc<dyn ReadAt>, Format) = match pieces {
-        Some(set) if set.len() > 1 => (Arc::new(set.open(&mut warnings)?), Format::Split),
+        Some(set) if set.len() > 1 => {
+            warnings.push(format!(
+                "{} files, from {} on, were joined to one disk; if each is a disk, give them names \
+                 that do not count up",
+                set.len(),
+                path.display()
+            ));
+            (Arc::new(set.open(&mut warnings)?), Format::Split)
+        }
         _ => {
             let file = RawFile::open(path)?;
             let format = if kind.is_block_device() {
@@ -285,7 +298,7 @@ mod tests {
         let image = open(&first).unwrap();
         assert_eq!(image.format(), Format::Split);
         assert_eq!(image.len(), 3 * 512 + 100);
-        assert_eq!(image.warnings().len(), 1);
+        assert_eq!(image.warnings().len(), 2);
         let (bytes, gaps) = image.read_vec(ByteOffset::new(1000), 600).unwrap();
         assert_eq!(bytes[23], 2);
         assert_eq!(bytes[599], 4);

@@ -111,6 +111,9 @@ pub(crate) struct Scan {
     pub(crate) case: PathBuf,
     /// Images of disks, in any order; without any, the scan of the case's evidence goes on
     pub(crate) images: Vec<PathBuf>,
+    /// Scan this evidence of the case again, as it is now (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) again: Vec<String>,
     /// How to scan.
     #[command(flatten)]
     pub(crate) hashes: Hashes,

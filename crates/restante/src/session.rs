@@ -1,53 +1,149 @@
 //! A case with its evidence open: what all commands after `scan` begin with.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use aggregate::document::{Aggregate, DeviceName};
 use aggregate::{Devices, Disk};
 use anyhow::{Context, Result};
-use case::{Case, CaseFile};
+use case::{Case, EvidenceRecord};
 use evidence::ReadAt;
+use evidence::image::{Format, Image};
 use filesystem::Filesystem;
+use scan::{CatalogueRecord, ScanOptions, Unit, UnitRecord, scan_unit, units};
 
 use crate::usage::Usage;
 
-/// Opens the disks of a case, in the order of their names. An image that is the same as another
-/// is left out: it is the same disk, imaged or named twice.
-pub(crate) fn open_disks(file: &CaseFile) -> Result<Vec<Disk>> {
+/// The directory of the case that holds the catalogue.
+pub(crate) const CATALOGUE: &str = "catalogue";
+
+/// Opens the disks of a case, in the order of their names. Of images that are the same the one
+/// with the fewest gaps is taken: it is the same disk, imaged or named twice.
+pub(crate) fn open_disks(case: &Case) -> Result<Vec<Disk>> {
+    let file = case.file()?;
     if file.evidence.is_empty() {
         return Err(Usage::error(
             "the case has no evidence yet; add images with `restante scan CASE IMAGE...`",
         ));
     }
-    let mut disks: Vec<Disk> = Vec::new();
-    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut best: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
     for (name, record) in &file.evidence {
-        if let Some(hash) = &record.blake3
-            && seen.insert(hash, name).is_some()
-        {
+        if let Some(hash) = &record.blake3 {
+            let entry = best.entry(hash).or_insert((name, record.unread));
+            if record.unread < entry.1 {
+                *entry = (name, record.unread);
+            }
+        }
+    }
+    let mut disks: Vec<Disk> = Vec::new();
+    for (name, record) in &file.evidence {
+        let twin = record.blake3.as_deref().and_then(|hash| best.get(hash));
+        if twin.is_some_and(|(best, _)| best != name) {
             continue;
         }
-        let image = open_evidence(name, &record.path, record.bytes)?;
+        let image = open_evidence(name, record)?;
+        check_identity(case, name, record, &image)?;
         disks.push((name.clone(), Arc::new(image)));
     }
     Ok(disks)
 }
 
-/// Opens one piece of evidence, which must be as long as when it was added.
-pub(crate) fn open_evidence(name: &str, path: &Path, bytes: u64) -> Result<evidence::image::Image> {
-    let image =
-        evidence::image::open(path).with_context(|| format!("evidence {name} cannot be opened"))?;
-    if image.len() != bytes {
-        return Err(Usage::error(format!(
-            "{} has {} bytes, and had {bytes} when it was added to the case as {name}: it is not \
-             the same evidence any more. Put the image back, or begin a new case",
-            path.display(),
-            image.len(),
-        )));
+/// Opens one piece of evidence. It must be as long as when it was added, and its mapfile must
+/// say the same.
+pub(crate) fn open_evidence(name: &str, record: &EvidenceRecord) -> Result<Image> {
+    let image = evidence::image::open(&record.path)
+        .with_context(|| format!("evidence {name} cannot be opened"))?;
+    let changed = |what: String| {
+        Usage::error(format!(
+            "{} is not the same evidence as when it was added to the case as {name}: {what}. Put it \
+             back as it was, or take it as it is now with `restante scan CASE --again {name}`",
+            record.path.display(),
+        ))
+    };
+    if image.len() != record.bytes {
+        let (now, then) = (image.len(), record.bytes);
+        return Err(changed(format!("it has {now} bytes, and had {then}")));
+    }
+    if not_rescued_digest(&image) != record.not_rescued_digest {
+        return Err(changed(
+            "its ddrescue mapfile is new, gone, or says something else".to_owned(),
+        ));
     }
     Ok(image)
+}
+
+/// The digest of the areas that the mapfile of `image` names as not rescued; `None` without any.
+pub(crate) fn not_rescued_digest(image: &Image) -> Option<String> {
+    let areas = image.not_rescued();
+    let text: String = areas
+        .iter()
+        .map(|area| format!("{}-{}\n", area.start, area.end))
+        .collect();
+    (!areas.is_empty()).then(|| blake3::hash(text.as_bytes()).to_hex().to_string())
+}
+
+/// When the file of an image was last changed; `None` for a device, whose time says nothing.
+pub(crate) fn modified_ns(image: &Image) -> Option<u64> {
+    let modified = match image.format() {
+        Format::Device => None,
+        Format::Raw | Format::Split => fs::metadata(image.path()).ok()?.modified().ok(),
+    };
+    let elapsed = modified?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(elapsed.as_nanos()).ok()
+}
+
+/// Checks that an image holds what it did when it was scanned, by its first and its last unit,
+/// unless its file was not touched since: device names change their disks, and images are
+/// copied over each other. `restante verify` reads all of it.
+pub(crate) fn check_identity(
+    case: &Case,
+    name: &str,
+    record: &EvidenceRecord,
+    image: &Image,
+) -> Result<()> {
+    let modified = modified_ns(image);
+    if modified.is_some() && modified == record.modified_ns {
+        return Ok(());
+    }
+    let all: Vec<Unit> = units(image).collect();
+    let ends = all.iter().take(1).chain(all.iter().skip(1).last());
+    for unit in ends {
+        let Some(wanted) = scanned_unit(case, name, *unit)?.and_then(|record| record.hash()) else {
+            continue;
+        };
+        let options = ScanOptions::default();
+        let now = scan_unit(image, *unit, &[], &options, None, &|_| ())?;
+        if now.hash != wanted {
+            return Err(Usage::error(format!(
+                "{} holds other bytes than when it was scanned as {name} (at {}): it was changed, \
+                 or another disk has its name now. Put it back, or take it as it is now with \
+                 `restante scan CASE --again {name}`",
+                image.path().display(),
+                unit.start,
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The name of the catalogue segment of a unit.
+pub(crate) fn segment_name(evidence: &str, unit: Unit) -> String {
+    format!("{evidence}@{:016x}", unit.start.get())
+}
+
+/// The record of a unit that is scanned already.
+pub(crate) fn scanned_unit(case: &Case, evidence: &str, unit: Unit) -> Result<Option<UnitRecord>> {
+    let name = segment_name(evidence, unit);
+    if !case.has_segment(CATALOGUE, &name) {
+        return Ok(None);
+    }
+    match case.read_segment(CATALOGUE, &name)?.next() {
+        Some(Ok(CatalogueRecord::Unit(record))) if record.bytes == unit.bytes => Ok(Some(record)),
+        Some(Err(error)) => Err(error.into()),
+        _ => Ok(None),
+    }
 }
 
 /// The aggregate of a case, put together.
@@ -64,7 +160,7 @@ impl Session {
         let aggregate: Aggregate = case.read_json("aggregate.json")?.ok_or_else(|| {
             Usage::error("the case has no aggregate.json yet; run `restante assemble` on it")
         })?;
-        let disks = open_disks(&case.file()?)?;
+        let disks = open_disks(case)?;
         let devices = aggregate::build(&aggregate, &disks)?;
         Ok(Self { aggregate, devices })
     }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// A mapfile larger than this is not one: ddrescue writes a line an area.
-const MAX_BYTES: u64 = 64 << 20;
+/// A mapfile of this length would have tens of millions of areas.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// Why a text is not a mapfile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,10 +140,19 @@ pub(super) fn beside(path: &Path) -> Result<Option<(PathBuf, Mapfile)>, Error> {
     });
     let replaced = ["map", "mapfile", "log"].map(|suffix| path.with_extension(suffix));
     for candidate in added.into_iter().chain(replaced) {
-        let there = fs::metadata(&candidate)
-            .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_BYTES);
-        if !there || candidate == path {
+        let Ok(metadata) = fs::metadata(&candidate) else {
             continue;
+        };
+        if !metadata.is_file() || candidate == path {
+            continue;
+        }
+        if metadata.len() > MAX_BYTES {
+            return Err(Error::NotEvidence {
+                path: candidate,
+                what: "may be the image's ddrescue mapfile, and is too long to be read; if it is \
+                       not, move it away"
+                    .to_owned(),
+            });
         }
         let text = fs::read(&candidate).map_err(|source| Error::io(&candidate, source))?;
         match Mapfile::parse(&text) {

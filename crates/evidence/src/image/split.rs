@@ -56,6 +56,10 @@ impl Pieces {
 pub fn siblings(path: &Path) -> Option<Pieces> {
     let suffix = path.extension().and_then(OsStr::to_str)?;
     let first = first_suffix(suffix, path)?;
+    if !path.with_extension(&first).is_file() {
+        // `shelf.2014` is a name like any other.
+        return None;
+    }
     let mut pieces = Vec::new();
     let mut missing = Vec::new();
     let mut next = Some(first.clone());
@@ -91,8 +95,7 @@ fn first_suffix(suffix: &str, path: &Path) -> Option<String> {
         });
     }
     let letters = matches!(width, 2 | 3) && suffix.bytes().all(|byte| byte.is_ascii_lowercase());
-    let first = "a".repeat(width);
-    (letters && path.with_extension(&first).is_file()).then_some(first)
+    letters.then(|| "a".repeat(width))
 }
 
 /// The suffix after this one, as `split` counts; `None` after the last.

@@ -82,8 +82,9 @@ pub fn find(fs: &dyn Filesystem, rules: &AccountRules) -> (Vec<Folder>, Vec<Loss
     (folders, losses)
 }
 
-/// Whether a directory that lists `children` is a maildir folder: two of its three directories
-/// are there, or, inside a mailbox, one that holds messages. A lone `new` is a common name.
+/// Whether a directory that lists `children` is a maildir folder: it has a directory `cur`, or a
+/// `new` beside a `tmp`, since `new` alone is a common name. Inside a mailbox one is enough.
+/// Copies of maildirs often lack the directories that were empty.
 fn is_folder(fs: &dyn Filesystem, children: &[DirEntry], inside: bool) -> bool {
     // What cannot be read may well be a directory.
     let is_directory = |entry: &DirEntry| {
@@ -96,7 +97,7 @@ fn is_folder(fs: &dyn Filesystem, children: &[DirEntry], inside: bool) -> bool {
             .any(|entry| entry.name == name && is_directory(entry))
     };
     let (cur, new) = (has(b"cur"), has(b"new"));
-    (cur || new) && (inside || (cur && new) || has(b"tmp"))
+    cur || (new && (inside || has(b"tmp")))
 }
 
 /// The mailbox that a directory lies in, and its owner.

@@ -203,6 +203,9 @@ fn disks(case: &Case) {
                 path: format!("/evidence/2014-06/{name}.img").into(),
                 format: "raw".to_owned(),
                 bytes,
+                not_rescued: unread,
+                not_rescued_digest: None,
+                modified_ns: None,
                 mapfile: (number == 1).then(|| format!("/evidence/2014-06/{name}.map").into()),
                 warnings: if number == 1 {
                     vec!["its mapfile says that 3 MiB were not rescued".to_owned()]

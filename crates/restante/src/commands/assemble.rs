@@ -1,18 +1,22 @@
 //! `assemble`: work out the aggregate and write `aggregate.json`.
 
+use std::cell::RefCell;
 use std::fs;
 use std::sync::Arc;
 
 use aggregate::document::{Aggregate, DeviceName, FilesystemStatement, SegmentMap};
 use anyhow::{Context, Result};
 use case::Case;
-use evidence::ReadAt;
+use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 use serde_json::json;
 
 use crate::args::{Assemble, Common};
 use crate::output::{Output, bytes, shown, table};
 use crate::session::open_disks;
 use crate::usage::Usage;
+
+/// How the log names an aggregate that a person stated.
+const STATED: &str = "stated in a geometry file";
 
 /// Runs the command.
 pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
@@ -25,11 +29,11 @@ pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
                 path.display()
             ))
         })?;
-        return take(&case, stated, "stated in a geometry file", common);
+        return take(&case, stated, STATED, common);
     }
     if !args.again && edited(&case)? {
         return Err(Usage::error(
-            "aggregate.json was edited since it was written; `restante rebuild` goes on with it as \
+            "aggregate.json was stated or edited by a person; `restante rebuild` goes on with it as \
              it is, and `restante assemble --again` works it out anew and replaces it",
         ));
     }
@@ -38,12 +42,17 @@ pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
 
 /// Works out the aggregate from the labels on the disks and writes it to the case.
 pub(crate) fn assemble(case: &Case, common: &Common) -> Result<Output> {
-    let disks = open_disks(&case.file()?)?;
-    let found = aggregate::discover(&disks, &probe);
+    let disks = open_disks(case)?;
+    let troubles = RefCell::new(Vec::new());
+    let probe = |device, name: &DeviceName| probe(device, name, &troubles);
+    let mut found = aggregate::discover(&disks, &probe);
+    found.losses.append(&mut troubles.take());
+    found.losses.sort();
+    found.losses.dedup();
     take(case, found, "worked out from labels", common)
 }
 
-/// Whether a person changed `aggregate.json` since a step wrote it.
+/// Whether a person stated what is in `aggregate.json`, or changed it since a step wrote it.
 pub(crate) fn edited(case: &Case) -> Result<bool> {
     let Ok(text) = fs::read(case.path().join("aggregate.json")) else {
         return Ok(false);
@@ -51,32 +60,44 @@ pub(crate) fn edited(case: &Case) -> Result<bool> {
     let digest = blake3::hash(&text).to_hex().to_string();
     let log = case.verified_log()?;
     let last = log.iter().rev().find(|line| line.step == "assemble");
-    Ok(last.is_some_and(|line| line.output["aggregate"] != digest.as_str()))
+    Ok(last.is_some_and(|line| {
+        line.options["how"] == STATED || line.output["aggregate"] != digest.as_str()
+    }))
+}
+
+/// The evidence that an aggregate is worked out from: the names and hashes of all disks.
+pub(crate) fn evidence_digest(case: &Case) -> Result<serde_json::Value> {
+    let file = case.file()?;
+    let all: Vec<_> = file
+        .evidence
+        .iter()
+        .map(|(name, record)| (name, &record.blake3, &record.not_rescued_digest))
+        .collect();
+    Ok(json!(all))
 }
 
 /// Checks `aggregate` against the disks and writes it to the case.
 fn take(case: &Case, mut aggregate: Aggregate, how: &str, common: &Common) -> Result<Output> {
-    let disks = open_disks(&case.file()?)?;
+    let disks = open_disks(case)?;
     let devices = aggregate::build(&aggregate, &disks)?;
     if aggregate.filesystems.is_empty() {
         // Who states a geometry need not state what lies on it.
+        let troubles = RefCell::new(Vec::new());
         let mut statements = Vec::new();
         for volume in &aggregate.volumes {
-            statements.extend(
-                devices
-                    .get(&volume.device)
-                    .and_then(|d| probe(d, &volume.device)),
-            );
+            let device = devices.get(&volume.device);
+            statements.extend(device.and_then(|d| probe(d, &volume.device, &troubles)));
         }
         for group in &aggregate.groups {
             let name = DeviceName::group(&group.name);
-            statements.extend(devices.get(&name).and_then(|d| probe(d, &name)));
+            statements.extend(devices.get(&name).and_then(|d| probe(d, &name, &troubles)));
         }
         aggregate.filesystems = statements;
+        aggregate.losses.append(&mut troubles.take());
     }
     case.write_json("aggregate.json", &aggregate)?;
     let text = fs::read(case.path().join("aggregate.json"))?;
-    let input = json!(disks.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    let input = evidence_digest(case)?;
     let digest = blake3::hash(&text).to_hex().to_string();
     case.log(
         "assemble",
@@ -88,7 +109,13 @@ fn take(case: &Case, mut aggregate: Aggregate, how: &str, common: &Common) -> Re
 }
 
 /// Says what file system is on a device.
-fn probe(device: Arc<dyn ReadAt>, name: &DeviceName) -> Option<FilesystemStatement> {
+///
+/// One that is there and cannot be read is a loss, which `troubles` collects.
+fn probe(
+    device: Arc<dyn ReadAt>,
+    name: &DeviceName,
+    troubles: &RefCell<Vec<Loss>>,
+) -> Option<FilesystemStatement> {
     let statement = |kind: &str, uuid: String, label: String, bytes: u64, notes: Vec<String>| {
         FilesystemStatement {
             device: name.clone(),
@@ -99,7 +126,17 @@ fn probe(device: Arc<dyn ReadAt>, name: &DeviceName) -> Option<FilesystemStateme
             notes,
         }
     };
-    let fs = filesystem::open(device, &name.0).ok()??;
+    let fs = match filesystem::open(device, &name.0) {
+        Ok(fs) => fs?,
+        Err(error) => {
+            troubles.borrow_mut().push(Loss {
+                what: "file system".to_owned(),
+                origin: Origin::new(name.0.clone(), ByteOffset::ZERO),
+                cause: Cause::Corrupt(error.to_string()),
+            });
+            return None;
+        }
+    };
     let info = fs.info();
     let mut notes = vec![info.version.clone()];
     notes.extend(info.notes.iter().cloned());

@@ -1,7 +1,7 @@
 //! `export`: a device as a sparse image, or as commands.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -43,8 +43,19 @@ pub(crate) fn run(args: &Export, common: &Common) -> Result<Output> {
     let Some(out) = &args.out else {
         return Err(Usage::error("say where to: -o FILE, --dmsetup or --mdadm"));
     };
+    let map = with_suffix(out, ".map");
+    for path in [out, &map] {
+        if path.exists() {
+            return Err(Usage::error(format!(
+                "{} is there already; name a new file",
+                path.display()
+            )));
+        }
+    }
+    // The image gets its name last: without its map, its holes would read as zeros.
+    let part = with_suffix(out, ".part");
     let bar = progress::bar(common, "export", device.len(), progress::Unit::Bytes);
-    let gaps = write_sparse(device.as_ref(), out, &bar)?;
+    let gaps = write_sparse(device.as_ref(), &part, &bar)?;
     bar.finish_and_clear();
     let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
     let mut text = format!(
@@ -52,26 +63,25 @@ pub(crate) fn run(args: &Export, common: &Common) -> Result<Output> {
         bytes(device.len()),
         out.display()
     );
-    let mut map = None;
     if !gaps.is_empty() {
-        let path = map_path(out);
-        write_map(&path, &gaps, device.len())?;
+        write_map(&map, &gaps, device.len()).with_context(|| map.display().to_string())?;
         text.push_str(&format!(
             "{missing} bytes in {} places could not be had; {} lists them\n",
             gaps.len(),
-            path.display()
+            map.display()
         ));
-        map = Some(path);
     }
+    fs::rename(&part, out).with_context(|| out.display().to_string())?;
+    let map = Some(map).filter(|_| !gaps.is_empty());
     Ok(Output::new(
         json!({"device": name, "file": out, "bytes": device.len(), "missing": missing, "map": map}),
         text,
     ))
 }
 
-fn map_path(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".map");
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
     PathBuf::from(name)
 }
 
@@ -82,17 +92,7 @@ fn write_sparse(
     bar: &indicatif::ProgressBar,
 ) -> Result<Vec<Range<u64>>> {
     let what = || out.display().to_string();
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .open(out)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Usage::error(format!(
-                "{} is there already; name a new file",
-                out.display()
-            )),
-            _ => anyhow::Error::from(error).context(what()),
-        })?;
+    let file = File::create(out).with_context(what)?;
     file.set_len(device.len()).with_context(what)?;
     let mut gaps: Vec<Range<u64>> = Vec::new();
     let mut buf = vec![0; PIECE];
@@ -140,5 +140,5 @@ fn write_map(path: &Path, gaps: &[Range<u64>], length: u64) -> Result<()> {
     }
     let mut file = File::options().write(true).create_new(true).open(path)?;
     file.write_all(text.as_bytes())?;
-    Ok(())
+    Ok(file.sync_all()?)
 }

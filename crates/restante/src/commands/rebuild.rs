@@ -1,7 +1,7 @@
 //! `rebuild`: phase 1, messages through the metadata of the file systems.
 
 use anyhow::Result;
-use case::Case;
+use case::{AccountPaths, Case};
 use filesystem::Filesystem;
 use mail::account::AccountRules;
 use mail::content::examine;
@@ -32,28 +32,40 @@ struct IndexState {
 
 /// Runs the command.
 pub(crate) fn run(args: &Rebuild, common: &Common) -> Result<Output> {
-    let rules = rules(&args.accounts)?;
+    check(&args.accounts)?;
     let case = Case::open(&args.case)?;
-    rebuild(&case, &args.accounts, &rules, common)
+    rebuild(&case, &args.accounts, common)
 }
 
-/// The rules that the options ask for.
-pub(crate) fn rules(options: &AccountOptions) -> Result<AccountRules> {
-    Ok(AccountRules::new(
-        &options.patterns,
-        options.default_domain.as_deref(),
-    )?)
+/// Checks what was said of accounts, before anything is done.
+pub(crate) fn check(options: &AccountOptions) -> Result<()> {
+    AccountRules::new(&options.patterns, options.default_domain.as_deref())?;
+    Ok(())
+}
+
+/// How paths name accounts in this case: as is said now, or as was said last. Each of the two
+/// options stands until it is given again, so that a later run does not sort mail otherwise.
+fn account_paths(case: &Case, options: &AccountOptions) -> Result<AccountPaths> {
+    let mut file = case.file()?;
+    let before = file.accounts.clone();
+    if !options.patterns.is_empty() {
+        file.accounts.patterns = options.patterns.clone();
+    }
+    if options.default_domain.is_some() {
+        file.accounts.default_domain = options.default_domain.clone();
+    }
+    if file.accounts != before {
+        case.write_file(&file)?;
+    }
+    Ok(file.accounts)
 }
 
 /// Makes the message index of the case, or goes on with it.
-pub(crate) fn rebuild(
-    case: &Case,
-    options: &AccountOptions,
-    rules: &AccountRules,
-    common: &Common,
-) -> Result<Output> {
+pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) -> Result<Output> {
+    let options = account_paths(case, options)?;
+    let rules = AccountRules::new(&options.patterns, options.default_domain.as_deref())?;
     let session = Session::open(case)?;
-    let made_from = made_from(case, &session, options)?;
+    let made_from = made_from(case, &session, &options)?;
     let state_name = format!("{MESSAGES}/index.json");
     let state: Option<IndexState> = case.read_json(&state_name)?;
     let same = state.as_ref().is_some_and(|s| s.made_from == made_from);
@@ -68,7 +80,7 @@ pub(crate) fn rebuild(
     }
     if !same || !state.is_some_and(|s| s.finished) {
         for (device, fs) in session.filesystems()? {
-            rebuild_filesystem(case, &device, fs.as_ref(), rules, common)?;
+            rebuild_filesystem(case, &device, fs.as_ref(), &rules, common)?;
         }
         let state = IndexState {
             made_from: made_from.clone(),
@@ -78,7 +90,7 @@ pub(crate) fn rebuild(
         let counts = Counts::of(case)?;
         case.log(
             "rebuild",
-            json!({"account_paths": options.patterns, "default_domain": options.default_domain}),
+            json!(options),
             json!({ "made_from": made_from }),
             json!(counts),
         )?;
@@ -88,19 +100,21 @@ pub(crate) fn rebuild(
 }
 
 /// The digest of all that the message index depends on.
-fn made_from(case: &Case, session: &Session, options: &AccountOptions) -> Result<String> {
+fn made_from(case: &Case, session: &Session, options: &AccountPaths) -> Result<String> {
     let file = case.file()?;
     let evidence: Vec<_> = file
         .evidence
         .iter()
-        .map(|(name, record)| (name, &record.blake3, record.bytes))
+        .map(|(name, record)| {
+            let gaps = (record.unread, &record.not_rescued_digest);
+            (name, &record.blake3, record.bytes, gaps)
+        })
         .collect();
     let text = serde_json::to_vec(&json!({
         "program": env!("CARGO_PKG_VERSION"),
         "evidence": evidence,
         "aggregate": session.aggregate,
-        "account_paths": options.patterns,
-        "default_domain": options.default_domain,
+        "accounts": options,
     }))?;
     Ok(blake3::hash(&text).to_hex().to_string())
 }

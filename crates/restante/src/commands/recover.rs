@@ -13,7 +13,7 @@ use crate::usage::Usage;
 
 /// Runs the command.
 pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
-    let rules = rebuild::rules(&args.accounts)?;
+    rebuild::check(&args.accounts)?;
     let restore::Target::Maildir(_) = restore::Target::parse(&args.to)?;
     let images = scan::open_images(&args.images)?;
     if images.is_empty() && !args.case.join("case.json").exists() {
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
             "aggregate.json is kept as it is\n".to_owned(),
         )
     };
-    let rebuilt = rebuild::rebuild(&case, &args.accounts, &rules, common)?;
+    let rebuilt = rebuild::rebuild(&case, &args.accounts, common)?;
     let synced = sync::sync(&case, &target, &BTreeSet::new(), false, common)?;
     let report = report::write(&case, None)?;
     let nothing = rebuilt.json["folders"] == 0;
@@ -77,9 +77,8 @@ fn needs_assembly(case: &Case) -> Result<bool> {
     }
     let log = case.verified_log()?;
     let last = log.iter().rev().find(|line| line.step == "assemble");
-    let disks = crate::session::open_disks(&case.file()?)?;
-    let names = json!(disks.iter().map(|(name, _)| name).collect::<Vec<_>>());
-    Ok(last.is_none_or(|line| line.input != names))
+    let evidence = assemble::evidence_digest(case)?;
+    Ok(last.is_none_or(|line| line.input != evidence))
 }
 
 fn indented(text: &str) -> String {

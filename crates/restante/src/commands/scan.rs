@@ -11,20 +11,19 @@ use evidence::image::{self, Image};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use scan::{
-    CatalogueRecord, Detector, RunningSha256, ScanOptions, Unit, UnitRecord, scan_unit, units,
-    whole_hash,
+    CatalogueRecord, Detector, RunningSha256, ScanOptions, Unit, scan_unit, units, whole_hash,
 };
 use serde_json::json;
 
 use crate::args::{Common, Hashes, Scan};
 use crate::output::{Output, bytes, table};
 use crate::progress;
-use crate::session::open_evidence;
+use crate::session::{
+    CATALOGUE, check_identity, modified_ns, not_rescued_digest, open_evidence, scanned_unit,
+    segment_name,
+};
 use crate::signatures::signatures;
 use crate::usage::Usage;
-
-/// The directory of the case that holds the catalogue.
-const CATALOGUE: &str = "catalogue";
 
 /// Runs the command.
 pub(crate) fn run(args: &Scan, common: &Common) -> Result<Output> {
@@ -36,7 +35,52 @@ pub(crate) fn run(args: &Scan, common: &Common) -> Result<Output> {
         ));
     }
     let case = Case::open_or_create(&args.case)?;
+    for name in &args.again {
+        forget(&case, name)?;
+    }
     scan(&case, images, args.hashes, common)
+}
+
+/// Drops what is known of a piece of evidence, which is to be taken as it is now.
+fn forget(case: &Case, name: &str) -> Result<()> {
+    let mut file = case.file()?;
+    let Some(record) = file.evidence.get_mut(name) else {
+        return Err(Usage::error(format!(
+            "the case has no evidence {name:?}; it has {}",
+            file.evidence.keys().cloned().collect::<Vec<_>>().join(", ")
+        )));
+    };
+    let before = record.clone();
+    *record = new_record(&image::open(&before.path)?);
+    case.remove_segments(CATALOGUE, &format!("{name}@"))?;
+    case.write_file(&file)?;
+    Ok(case.log(
+        "forget",
+        json!({ "evidence": name }),
+        json!(before),
+        json!(null),
+    )?)
+}
+
+/// What is known of an image before it is scanned.
+fn new_record(image: &Image) -> EvidenceRecord {
+    EvidenceRecord {
+        path: image.path().to_owned(),
+        format: image.format().name().to_owned(),
+        bytes: image.len(),
+        mapfile: image.mapfile().map(Path::to_owned),
+        not_rescued: image
+            .not_rescued()
+            .iter()
+            .map(|area| area.end.saturating_sub(area.start))
+            .sum(),
+        not_rescued_digest: not_rescued_digest(image),
+        modified_ns: modified_ns(image),
+        warnings: image.warnings().to_vec(),
+        blake3: None,
+        sha256: None,
+        unread: 0,
+    }
 }
 
 /// Adds `images` to the case and scans all of its evidence that is not scanned yet.
@@ -53,10 +97,9 @@ pub(crate) fn scan(
         .evidence
         .iter()
         .map(|(name, record)| {
-            Ok((
-                name.clone(),
-                open_evidence(name, &record.path, record.bytes)?,
-            ))
+            let image = open_evidence(name, record)?;
+            check_identity(case, name, record, &image)?;
+            Ok((name.clone(), image))
         })
         .collect::<Result<_>>()?;
     let bar = progress::bar(common, "scan", 0, progress::Unit::Bytes);
@@ -123,16 +166,7 @@ fn add(case: &Case, images: &[Image]) -> Result<bool> {
             continue;
         }
         let name = free_name(&file, image.path());
-        let record = EvidenceRecord {
-            path: image.path().to_owned(),
-            format: image.format().name().to_owned(),
-            bytes: image.len(),
-            mapfile: image.mapfile().map(Path::to_owned),
-            warnings: image.warnings().to_vec(),
-            blake3: None,
-            sha256: None,
-            unread: 0,
-        };
+        let record = new_record(image);
         file.evidence.insert(name, record);
         added = true;
     }
@@ -168,28 +202,11 @@ fn free_name(file: &CaseFile, path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn segment_name(evidence: &str, unit: Unit) -> String {
-    format!("{evidence}@{:016x}", unit.start.get())
-}
-
-/// The record of a unit that is scanned already.
-fn scanned(case: &Case, evidence: &str, unit: Unit) -> Result<Option<UnitRecord>> {
-    let name = segment_name(evidence, unit);
-    if !case.has_segment(CATALOGUE, &name) {
-        return Ok(None);
-    }
-    match case.read_segment(CATALOGUE, &name)?.next() {
-        Some(Ok(CatalogueRecord::Unit(record))) if record.bytes == unit.bytes => Ok(Some(record)),
-        Some(Err(error)) => Err(error.into()),
-        _ => Ok(None),
-    }
-}
-
 fn scan_units(case: &Case, disks: &[(String, Image)], bar: &ProgressBar) -> Result<()> {
     let mut work = Vec::new();
     for (name, disk) in disks {
         for unit in units(disk) {
-            if scanned(case, name, unit)?.is_none() {
+            if scanned_unit(case, name, unit)?.is_none() {
                 work.push((name, disk, unit));
             }
         }
@@ -203,7 +220,7 @@ fn scan_in_order(case: &Case, name: &str, disk: &Image, bar: &ProgressBar) -> Re
     bar.inc_length(disk.len());
     let mut state = RunningSha256::new();
     for unit in units(disk) {
-        let known = scanned(case, name, unit)?.and_then(|record| record.sha256());
+        let known = scanned_unit(case, name, unit)?.and_then(|record| record.sha256());
         state = match known {
             Some(state) => {
                 bar.inc(unit.bytes);
@@ -253,7 +270,7 @@ fn identify(
         let mut unread = 0_u64;
         let mut sha256 = None;
         for unit in units(disk) {
-            let record = scanned(case, name, unit)?
+            let record = scanned_unit(case, name, unit)?
                 .ok_or_else(|| anyhow!("a unit of {name} was not scanned"))?;
             hashes.push(record.hash().ok_or_else(|| {
                 anyhow!("the catalogue of {name} was changed; remove its segments and scan again")
@@ -265,7 +282,16 @@ fn identify(
             continue;
         };
         let before = record.clone();
-        record.blake3 = whole_hash(disk, &hashes).map(|hash| hash.to_hex().to_string());
+        let hash = whole_hash(disk, &hashes).map(|hash| hash.to_hex().to_string());
+        if record.blake3.is_some() && record.blake3 != hash {
+            return Err(Usage::error(format!(
+                "{} reads otherwise than when it was scanned as {name}: it was changed, or its \
+                 medium fails. Put it back, or take it as it is now with `restante scan CASE --again \
+                 {name}`",
+                record.path.display()
+            )));
+        }
+        record.blake3 = hash;
         record.unread = unread;
         if let Some(state) = sha256 {
             record.sha256 = Some(state.finish());

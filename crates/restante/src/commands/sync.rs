@@ -1,7 +1,7 @@
 //! `sync`: hand mail back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -49,7 +49,7 @@ pub(crate) fn sync(
     dry_run: bool,
     common: &Common,
 ) -> Result<Output> {
-    let messages = messages_by_place(case, wanted)?;
+    let messages = messages_by_place(case, target, wanted)?;
     let jobs: Vec<Job<'_>> = messages
         .par_iter()
         .map(|(place, messages)| Job::new(case, target, place, messages))
@@ -87,14 +87,19 @@ pub(crate) fn sync(
 /// The messages of the case, by whose they are.
 fn messages_by_place(
     case: &Case,
+    target: &MaildirTarget,
     wanted: &BTreeSet<Address>,
 ) -> Result<BTreeMap<Place, Vec<Message>>> {
     let mut places: BTreeMap<Place, Vec<Message>> = BTreeMap::new();
+    let mut all: BTreeSet<Place> = BTreeSet::from([Place::Unattributed]);
     for record in case.read_segments::<Record>(MESSAGES)? {
         if let Record::Message(message) = record? {
             let place = message.owner.as_ref().map_or(Place::Unattributed, |owner| {
                 Place::Account(owner.account.clone())
             });
+            if !all.contains(&place) {
+                all.insert(place.clone());
+            }
             let asked_for = match &place {
                 Place::Account(account) => wanted.is_empty() || wanted.contains(account),
                 Place::Unattributed => wanted.is_empty(),
@@ -111,7 +116,37 @@ fn messages_by_place(
             )));
         }
     }
+    check_apart(target, &all)?;
     Ok(places)
+}
+
+/// Checks that no two accounts of the case, restored now or not, share a place at the target,
+/// and that none lies inside another's: one would read the other's mail.
+fn check_apart(target: &MaildirTarget, places: &BTreeSet<Place>) -> Result<()> {
+    // Where names differ only by case, some file systems make them one.
+    let mut paths: Vec<(PathBuf, &Place)> = places
+        .iter()
+        .map(|place| {
+            let path = target.path_of(place).to_string_lossy().to_lowercase();
+            (PathBuf::from(path), place)
+        })
+        .collect();
+    // By components, so that what lies inside a directory comes right after it.
+    paths.sort();
+    for pair in paths.windows(2) {
+        if let [(outer, one), (inner, other)] = pair
+            && inner.starts_with(outer)
+        {
+            return Err(Usage::error(format!(
+                "the target gives {} and {} one place, {}: use a pattern with {{domain}} and {{local}}, \
+                 or {{account}}. Nothing was written",
+                name_of(one),
+                name_of(other),
+                outer.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The views that messages are read from, by device.

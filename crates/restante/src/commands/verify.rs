@@ -1,7 +1,8 @@
 //! `verify`: prove again what the case says.
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use case::Case;
@@ -68,7 +69,7 @@ fn evidence(case: &Case, findings: &mut Findings, common: &Common) -> Result<()>
         .evidence
         .par_iter()
         .map(|(name, record)| {
-            let image = open_evidence(name, &record.path, record.bytes)
+            let image = open_evidence(name, record)
                 .map_err(|error| format!("{error:#}"))?;
             let Some(wanted) = &record.blake3 else {
                 return Err(format!("{name} was never scanned to its end"));
@@ -103,7 +104,15 @@ fn messages(case: &Case, findings: &mut Findings, common: &Common) -> Result<()>
     if !case.path().join("aggregate.json").exists() {
         return Ok(());
     }
-    let views = views(case)?;
+    let views = match views(case) {
+        Ok(views) => views,
+        Err(error) => {
+            findings
+                .fails
+                .push(format!("the messages cannot be read again: {error:#}"));
+            return Ok(());
+        }
+    };
     let (mut count, mut failed) = (0_u64, Vec::new());
     let bar = progress::bar(common, "messages", 0, progress::Unit::Items);
     let mut batch = Vec::new();
@@ -155,22 +164,37 @@ fn restored(case: &Case, target: &MaildirTarget, findings: &mut Findings) -> Res
     let (mut there, mut moved, mut live) = (0_u64, 0_u64, 0_u64);
     for place in &places {
         let ledger = Ledger::open(&case.path().join("ledger"), target, place)?;
+        let mut folders: HashMap<&str, HashMap<Vec<u8>, PathBuf>> = HashMap::new();
         for entry in ledger.entries() {
             if entry.outcome == Outcome::AlreadyLive {
                 live += 1;
                 continue;
             }
-            let folder = target.path_of(place).join(&entry.folder);
-            match find_file(&folder, &entry.name) {
+            let path = target.path_of(place).join(&entry.folder);
+            let files = folders
+                .entry(&entry.folder)
+                .or_insert_with(|| files_by_name(&path));
+            let bytes = files
+                .get(entry.name.as_bytes())
+                .and_then(|file| fs::read(file).ok());
+            match bytes {
                 None => moved += 1,
                 Some(bytes) if MessageId::of(&bytes).as_str() == entry.id => there += 1,
                 Some(_) => findings.fails.push(format!(
                     "{} in {} does not hold the message that was put there",
                     entry.name,
-                    folder.display()
+                    path.display()
                 )),
             }
         }
+    }
+    let added = added_by_log(case, target)?;
+    if added > there + moved {
+        findings.fails.push(format!(
+            "the log counts {added} messages added to this target, the ledger knows {}: lines of \
+             the ledger are missing",
+            there + moved
+        ));
     }
     findings.holds.push(format!(
         "{there} restored messages are where they were put and hold what they did; {moved} were \
@@ -179,15 +203,32 @@ fn restored(case: &Case, target: &MaildirTarget, findings: &mut Findings) -> Res
     Ok(())
 }
 
-/// The contents of the message called `name` in a maildir folder, whatever its flags are now.
-fn find_file(folder: &Path, name: &str) -> Option<Vec<u8>> {
-    ["cur", "new"].into_iter().find_map(|directory| {
-        let entries = fs::read_dir(folder.join(directory)).ok()?;
-        let file = entries.flatten().find(|entry| {
-            MaildirName::parse(entry.file_name().as_encoded_bytes()).base == name.as_bytes()
-        })?;
-        fs::read(file.path()).ok()
-    })
+/// How many messages the log says were added to `target`.
+fn added_by_log(case: &Case, target: &MaildirTarget) -> Result<u64> {
+    let id = target.id();
+    let log = case.verified_log().unwrap_or_default();
+    Ok(log
+        .iter()
+        .filter(|line| line.step == "sync" && line.options["target"] == id.as_str())
+        .filter_map(|line| line.output["added"].as_u64())
+        .sum())
+}
+
+/// The messages of a maildir folder by their names up to the flags. Only files count: what a
+/// link leads to is not what was put there.
+fn files_by_name(folder: &Path) -> HashMap<Vec<u8>, PathBuf> {
+    let mut files = HashMap::new();
+    for directory in ["cur", "new"] {
+        let entries = fs::read_dir(folder.join(directory));
+        for entry in entries.into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                let name = entry.file_name();
+                let base = MaildirName::parse(name.as_encoded_bytes()).base.to_vec();
+                files.insert(base, entry.path());
+            }
+        }
+    }
+    files
 }
 
 impl Findings {

@@ -71,6 +71,17 @@ impl Incident {
         command
     }
 
+    /// `recover CASE --to maildir:MAIL`, with the evidence that the case has.
+    pub(crate) fn recover_again(&self, case: &str, mail: &str) -> Command {
+        let mut command = restante();
+        command
+            .arg("recover")
+            .arg(self.path(case))
+            .arg("--to")
+            .arg(self.target(mail));
+        command
+    }
+
     /// The target whose mail lies in the directory `mail`.
     pub(crate) fn target(&self, mail: &str) -> String {
         format!("maildir:{}", self.path(mail).display())

@@ -8,6 +8,7 @@
 )]
 
 mod common;
+mod evidence;
 mod incidents;
 mod kill;
 mod usage;

@@ -84,6 +84,25 @@ fn targets_that_cannot_take_mail_are_refused_untouched() {
     assert_eq!(fs::read(&file).unwrap(), b"x");
 }
 
+#[test]
+fn a_target_that_gives_two_accounts_one_place_is_refused() {
+    let incident = Incident::new("drill");
+    // bruno@saltmarsh.example and bruno@tidewater.example.
+    let target = format!(
+        "maildir:{}/{{local}}/Maildir",
+        incident.path("mail").display()
+    );
+    let mut command = restante();
+    command
+        .arg("recover")
+        .arg(incident.path("case"))
+        .args(incident.disks())
+        .args(["--to", &target]);
+    let error = fail(&mut command, 2);
+    assert!(error.contains("one place"), "{error}");
+    assert!(!incident.path("mail").exists());
+}
+
 /// A file system of its own, mounted for a test and gone after it.
 struct Mounted(PathBuf);
 
