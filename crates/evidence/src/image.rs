@@ -90,6 +90,13 @@ impl ReadAt for Image {
         self.contents.len()
     }
 
+    fn known_gaps(&self) -> u64 {
+        self.not_rescued
+            .iter()
+            .map(|bad| bad.end.saturating_sub(bad.start))
+            .sum()
+    }
+
     fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
         self.check_range(at, buf.len())?;
         let start = at.get();

@@ -28,6 +28,12 @@ pub trait ReadAt: Send + Sync {
         self.len() == 0
     }
 
+    /// How many of its bytes are known not to be readable before they are read: what a mapfile
+    /// names. Of two images of one disk the one with fewer is the better one.
+    fn known_gaps(&self) -> u64 {
+        0
+    }
+
     /// Fills the whole of `buf` from `at` and names the ranges of `buf` that could not be read.
     ///
     /// Bytes inside a gap are set to zero, so that a result never depends on what the buffer
@@ -39,6 +45,9 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     fn len(&self) -> u64 {
         (**self).len()
     }
+    fn known_gaps(&self) -> u64 {
+        (**self).known_gaps()
+    }
     fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
         (**self).read_at(at, buf)
     }
@@ -47,6 +56,9 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
 impl<T: ReadAt + ?Sized> ReadAt for &T {
     fn len(&self) -> u64 {
         (**self).len()
+    }
+    fn known_gaps(&self) -> u64 {
+        (**self).known_gaps()
     }
     fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
         (**self).read_at(at, buf)

@@ -82,6 +82,10 @@ impl ReadAt for Slice {
         self.length
     }
 
+    fn known_gaps(&self) -> u64 {
+        self.whole.known_gaps()
+    }
+
     fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
         self.check_range(at, buf.len())?;
         let from = self.start.saturating_add(at.get());

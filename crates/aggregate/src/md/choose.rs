@@ -193,7 +193,7 @@ fn best<'a>(
 }
 
 /// What candidates for one role are ordered by, the best first: current before rebuilt before
-/// old; the newer; the one that was rebuilt further; the one whose device fits its label best;
+/// old; the newer; the one that was rebuilt further; the one with fewer gaps; the one whose device fits its label best;
 /// and, so that nothing depends on the order of the evidence, the first by name.
 fn rank<'a>(candidate: &Candidate<'a>) -> impl Ord + use<'a> {
     let (class, rebuilt) = match candidate.standing {
@@ -205,6 +205,7 @@ fn rank<'a>(candidate: &Candidate<'a>) -> impl Ord + use<'a> {
     (
         class,
         std::cmp::Reverse((found.superblock.events, rebuilt)),
+        found.known_gaps,
         found.slack().unwrap_or(u64::MAX),
         &found.device,
         found.at,
@@ -232,8 +233,16 @@ fn duplicate(role: u32, first: &Found, other: &Found) -> String {
     } else {
         "another device that claims"
     };
+    let unread = |found: &Found| match found.known_gaps {
+        0 => String::new(),
+        bytes => format!(", {bytes} bytes not rescued"),
+    };
     format!(
-        "{what} role {role} (events {}); {} (events {}) is read",
-        other.superblock.events, first.device, first.superblock.events
+        "{what} role {role} (events {}{}); {} (events {}{}) is read",
+        other.superblock.events,
+        unread(other),
+        first.device,
+        first.superblock.events,
+        unread(first)
     )
 }

@@ -21,6 +21,8 @@ pub struct Found {
     pub device: DeviceName,
     /// The length of the device in bytes.
     pub device_bytes: u64,
+    /// How many bytes of the device are known not to be readable.
+    pub known_gaps: u64,
     /// Where on the device the label lies.
     pub at: ByteOffset,
     /// What it says.
@@ -276,6 +278,7 @@ pub fn read_superblocks(device: &dyn ReadAt, name: &DeviceName) -> Vec<Found> {
         .map(|(at, superblock, fault)| Found {
             device: name.clone(),
             device_bytes: device.len(),
+            known_gaps: device.known_gaps(),
             at,
             superblock,
             fault,

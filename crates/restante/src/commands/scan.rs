@@ -69,11 +69,7 @@ fn new_record(image: &Image) -> EvidenceRecord {
         format: image.format().name().to_owned(),
         bytes: image.len(),
         mapfile: image.mapfile().map(Path::to_owned),
-        not_rescued: image
-            .not_rescued()
-            .iter()
-            .map(|area| area.end.saturating_sub(area.start))
-            .sum(),
+        not_rescued: image.known_gaps(),
         not_rescued_digest: not_rescued_digest(image),
         modified_ns: modified_ns(image),
         warnings: image.warnings().to_vec(),

@@ -41,6 +41,35 @@ fn a_mapfile_that_comes_later_changes_the_evidence() {
 }
 
 #[test]
+fn of_two_images_of_a_disk_the_better_one_is_read() {
+    let incident = Incident::new("drill");
+    let disk = incident.disks().remove(0);
+    // An earlier try, which sorts first, got much less.
+    let worse = disk.with_file_name("a-first-try.img");
+    fs::copy(&disk, &worse).unwrap();
+    let file = fs::File::options().write(true).open(&worse).unwrap();
+    file.write_all_at(&vec![0; 0x80_0000], 0x40_0000).unwrap();
+    let text = "# Mapfile. Created by GNU ddrescue\n0x0 + 1\n0x0 0x400000 +\n0x400000 0x800000 -\n\
+                0xC00000 0x1400000 +\n";
+    fs::write(worse.with_extension("img.map"), text).unwrap();
+    let mut command = restante();
+    command
+        .arg("recover")
+        .arg(incident.path("case"))
+        .args(
+            incident
+                .disks()
+                .iter()
+                .filter(|path| path.extension().is_some_and(|e| e == "img")),
+        )
+        .arg("--to")
+        .arg(incident.target("mail"));
+    let text = succeed(&mut command);
+    assert!(text.contains("bytes not rescued"), "{text}");
+    assert_eq!(incident.score("mail")["yield"], 1.0);
+}
+
+#[test]
 fn an_image_that_is_another_now_is_refused() {
     let incident = Incident::new("drill");
     succeed(&mut incident.recover("case", "mail", &[]));
