@@ -50,19 +50,24 @@ impl fmt::Display for DeviceName {
 
 /// The whole aggregate: every device that is not a disk, in terms of others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Aggregate {
     /// [`VERSION`].
     pub version: u32,
     /// RAID groups.
+    #[serde(default)]
     pub groups: Vec<Group>,
     /// Partitions and logical volumes.
+    #[serde(default)]
     pub volumes: Vec<Volume>,
     /// LVM volume groups: whose metadata the logical volumes were taken from.
     #[serde(default)]
     pub volume_groups: Vec<VolumeGroup>,
     /// File systems and on what device they lie.
+    #[serde(default)]
     pub filesystems: Vec<FilesystemStatement>,
     /// Disks, partitions and volumes that nothing uses, and what they look like.
+    #[serde(default)]
     pub unused: Vec<Unused>,
     /// What could not be assembled, and why.
     #[serde(default)]
@@ -71,6 +76,7 @@ pub struct Aggregate {
 
 /// A RAID group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Group {
     /// Its name, unique in the case; [`DeviceName::group`] of it is its device.
     pub name: String,
@@ -79,13 +85,21 @@ pub struct Group {
     /// The members by role; a role that nobody fills has no device.
     pub members: Vec<Member>,
     /// What says so.
+    #[serde(default)]
     pub evidence: Vec<String>,
     /// How sure it is, from 0 to 1; labels whose checksums hold give 1.
+    #[serde(default = "certain")]
     pub confidence: f64,
+}
+
+/// What a person states without a figure is certain.
+const fn certain() -> f64 {
+    1.0
 }
 
 /// The part that one device has in a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Member {
     /// Its role: its place in the geometry, from 0.
     pub role: u32,
@@ -117,6 +131,7 @@ pub struct BadBlocks {
 
 /// A partition or logical volume: a map of ranges to other devices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Volume {
     /// Its device name, `partition:…` or `volume:…`.
     pub device: DeviceName,
@@ -132,11 +147,13 @@ pub struct Volume {
     /// Its pieces, ordered, without breaks.
     pub segments: Vec<Segment>,
     /// What says so.
+    #[serde(default)]
     pub evidence: Vec<String>,
 }
 
 /// A piece of a volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Segment {
     /// Where in the volume it begins, in bytes.
     pub start: u64,
@@ -175,6 +192,7 @@ pub enum SegmentMap {
 
 /// A place on a device; `device` is `None` if it is missing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Area {
     /// The device.
     pub device: Option<DeviceName>,
@@ -254,6 +272,7 @@ pub enum VersionState {
 
 /// A file system that was recognised on a device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FilesystemStatement {
     /// The device that it lies on.
     pub device: DeviceName,
@@ -271,6 +290,7 @@ pub struct FilesystemStatement {
 
 /// A device that nothing uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Unused {
     /// The device.
     pub device: DeviceName,

@@ -30,6 +30,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
                     CaseError::NotACase { .. }
                         | CaseError::NotEmpty { .. }
                         | CaseError::OtherFormat { .. }
+                        | CaseError::Malformed { .. }
                 )
             )
             || matches!(

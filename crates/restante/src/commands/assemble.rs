@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::fs;
 use std::sync::Arc;
 
+use aggregate::Devices;
 use aggregate::document::{Aggregate, DeviceName, FilesystemStatement, SegmentMap};
 use anyhow::{Context, Result};
 use case::Case;
-use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
+use evidence::{ByteOffset, Cause, GapCause, Loss, Origin, ReadAt};
 use serde_json::json;
 
 use crate::args::{Assemble, Common};
@@ -95,6 +96,8 @@ fn take(case: &Case, mut aggregate: Aggregate, how: &str, common: &Common) -> Re
         aggregate.filesystems = statements;
         aggregate.losses.append(&mut troubles.take());
     }
+    let cut_off = cut_off(&aggregate, &devices);
+    aggregate.losses.extend(cut_off);
     case.write_json("aggregate.json", &aggregate)?;
     let text = fs::read(case.path().join("aggregate.json"))?;
     let input = evidence_digest(case)?;
@@ -106,6 +109,23 @@ fn take(case: &Case, mut aggregate: Aggregate, how: &str, common: &Common) -> Re
         json!({ "aggregate": digest }),
     )?;
     Ok(Output::new(json!(aggregate), describe(&aggregate, common)))
+}
+
+/// The members whose device ends before their data does: images that were cut short.
+fn cut_off(aggregate: &Aggregate, devices: &Devices) -> Vec<Loss> {
+    let members = aggregate.groups.iter().flat_map(|group| &group.members);
+    members
+        .filter_map(|member| {
+            let name = member.device.as_ref()?;
+            let length = devices.get(name)?.len();
+            let end = member.data_offset.saturating_add(member.data_size);
+            (end > length).then(|| Loss {
+                what: format!("the last {} of {name}", bytes(end.saturating_sub(length))),
+                origin: Origin::new(name.0.clone(), ByteOffset::new(length)),
+                cause: Cause::Gap(GapCause::BeyondEnd),
+            })
+        })
+        .collect()
 }
 
 /// Says what file system is on a device.

@@ -62,6 +62,7 @@ pub(crate) fn sync(
     if files > 0 {
         target.check_room(size, files)?;
     }
+    check_still_there(target, &jobs)?;
     let bar = progress::bar(common, "sync", size, progress::Unit::Bytes);
     let outcomes: Vec<Outcome> = if dry_run {
         jobs.into_iter().map(Job::into_dry_outcome).collect()
@@ -82,6 +83,30 @@ pub(crate) fn sync(
         )?;
     }
     Ok(output)
+}
+
+/// Checks that the target is the one that the ledger is about: users empty their mailboxes, but
+/// not all of them down to the directory.
+fn check_still_there(target: &MaildirTarget, jobs: &[Job<'_>]) -> Result<()> {
+    let mut totals = Counts::default();
+    let mut there = false;
+    for job in jobs {
+        if let Ok((plan, _)) = &job.planned {
+            totals.add(&plan.counts);
+            there |= plan.counts.moved_or_deleted > 0 && target.path_of(job.place).exists();
+        }
+    }
+    if totals.moved_or_deleted > 0 && totals.already_restored == 0 && !there {
+        return Err(Usage::error(format!(
+            "the ledger knows {} messages that were restored to this target, and none of their \
+             mailboxes is there any more: is another file system mounted at {}? To restore to a \
+             new place name it by a new path; to begin anew here, move CASE/ledger/{} away",
+            totals.moved_or_deleted,
+            target.base().display(),
+            target.id(),
+        )));
+    }
+    Ok(())
 }
 
 /// The messages of the case, by whose they are.

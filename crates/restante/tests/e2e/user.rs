@@ -171,3 +171,14 @@ fn a_link_that_a_user_made_is_not_followed() {
     // The other accounts got theirs.
     assert!(messages(&incident.path("mail")).len() > 50);
 }
+
+#[test]
+fn a_target_that_was_wiped_is_not_taken_for_users_who_deleted_all() {
+    let incident = Incident::new("drill");
+    succeed(&mut incident.recover("case", "mail", &[]));
+    fs::remove_dir_all(incident.path("mail")).unwrap();
+    let error = crate::common::fail(&mut incident.recover_again("case", "mail"), 2);
+    assert!(error.contains("none of their mailboxes"), "{error}");
+    succeed(&mut incident.recover_again("case", "elsewhere"));
+    assert_eq!(incident.score("elsewhere")["yield"], 1.0);
+}
