@@ -27,5 +27,5 @@ mod write;
 pub use directory::Case;
 pub use document::{AccountPaths, CaseFile, EvidenceRecord, FORMAT};
 pub use error::CaseError;
-pub use segment::Segments;
+pub use segment::{Position, SegmentSet, Segments};
 pub use write::{sync_directory, write_atomically};

@@ -82,6 +82,18 @@ impl Case {
         })
     }
 
+    /// All segments in `directory`, open to be read at any record.
+    pub fn open_segments(&self, directory: &str) -> Result<SegmentSet, CaseError> {
+        let segments: Result<Vec<OpenSegment>, CaseError> = self
+            .segment_names(directory)?
+            .iter()
+            .map(|name| OpenSegment::new(self.segment_path(directory, name)))
+            .collect();
+        Ok(SegmentSet {
+            segments: segments?,
+        })
+    }
+
     /// The records of the segment `name` in `directory`.
     pub fn read_segment<T: DeserializeOwned>(
         &self,
@@ -112,6 +124,55 @@ impl Case {
     }
 }
 
+/// Where a record lies in a [`SegmentSet`]: small enough to remember one for each message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    segment: u32,
+    at: u64,
+}
+
+/// Segments that are mapped, so that records can be read in any order without being kept.
+pub struct SegmentSet {
+    segments: Vec<OpenSegment>,
+}
+
+impl SegmentSet {
+    /// All records with their positions, in the order of the segments' names.
+    pub fn records<T: DeserializeOwned>(
+        &self,
+    ) -> impl Iterator<Item = Result<(Position, T), CaseError>> {
+        self.segments
+            .iter()
+            .zip(0_u32..)
+            .flat_map(|(segment, number)| {
+                let mut line = 0_usize;
+                segment.lines().map(move |(at, text)| {
+                    line = line.saturating_add(1);
+                    let position = Position {
+                        segment: number,
+                        at: at as u64,
+                    };
+                    segment.parse(text, line).map(|record| (position, record))
+                })
+            })
+    }
+
+    /// The record at `position`, which [`SegmentSet::records`] gave.
+    pub fn read<T: DeserializeOwned>(&self, position: Position) -> Result<T, CaseError> {
+        let segment = usize::try_from(position.segment)
+            .ok()
+            .and_then(|number| self.segments.get(number));
+        let at = usize::try_from(position.at).unwrap_or(usize::MAX);
+        match segment {
+            Some(segment) => segment.parse(segment.line_at(at), 0),
+            None => Err(CaseError::io(
+                Path::new("segment"),
+                io::Error::from(io::ErrorKind::NotFound),
+            )),
+        }
+    }
+}
+
 /// The records of several segments, one after the other.
 pub struct Segments<T> {
     /// Files not yet begun, the next one last.
@@ -139,18 +200,49 @@ impl OpenSegment {
         })
     }
 
-    fn next_line(&mut self) -> Option<&[u8]> {
-        let rest = self.map.as_ref()?.get(self.at..)?;
-        if rest.is_empty() {
+    fn bytes(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+
+    /// The line that begins at `at`, without its line feed.
+    fn line_at(&self, at: usize) -> &[u8] {
+        let rest = self.bytes().get(at..).unwrap_or_default();
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        rest.get(..end).unwrap_or_default()
+    }
+
+    /// All lines with their places.
+    fn lines(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let mut at = 0_usize;
+        std::iter::from_fn(move || {
+            if at >= self.bytes().len() {
+                return None;
+            }
+            let start = at;
+            let line = self.line_at(start);
+            at = start.saturating_add(line.len()).saturating_add(1);
+            Some((start, line))
+        })
+    }
+
+    fn parse<T: DeserializeOwned>(&self, text: &[u8], line: usize) -> Result<T, CaseError> {
+        serde_json::from_slice(text).map_err(|source| CaseError::Malformed {
+            path: self.path.clone(),
+            line,
+            source,
+        })
+    }
+
+    /// Goes on to the next line of a walk through the segment: its number, and where it begins.
+    fn advance(&mut self) -> Option<(usize, usize)> {
+        if self.at >= self.bytes().len() {
             return None;
         }
-        let end = rest
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .unwrap_or(rest.len());
-        self.at = self.at.saturating_add(end).saturating_add(1);
+        let start = self.at;
+        let length = self.line_at(start).len();
+        self.at = start.saturating_add(length).saturating_add(1);
         self.line = self.line.saturating_add(1);
-        rest.get(..end)
+        Some((self.line, start))
     }
 }
 
@@ -174,18 +266,10 @@ impl<T: DeserializeOwned> Iterator for Segments<T> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(open) = &mut self.open {
-                let parsed = open.next_line().map(serde_json::from_slice);
-                match parsed {
-                    Some(Ok(record)) => return Some(Ok(record)),
-                    Some(Err(source)) => {
-                        return Some(Err(CaseError::Malformed {
-                            path: open.path.clone(),
-                            line: open.line,
-                            source,
-                        }));
-                    }
-                    None => self.open = None,
+                if let Some((line, start)) = open.advance() {
+                    return Some(open.parse(open.line_at(start), line));
                 }
+                self.open = None;
             }
             match OpenSegment::new(self.left.pop()?) {
                 Ok(open) => self.open = Some(open),
@@ -208,6 +292,11 @@ mod tests {
         case.write_segment::<u32>("messages", "c", &[]).unwrap();
         let all: Result<Vec<u32>, _> = case.read_segments("messages").unwrap().collect();
         assert_eq!(all.unwrap(), [1, 2, 3, 4]);
+        let set = case.open_segments("messages").unwrap();
+        let records: Result<Vec<(Position, u32)>, _> = set.records().collect();
+        for (position, record) in records.unwrap() {
+            assert_eq!(set.read::<u32>(position).unwrap(), record);
+        }
         case.remove_segments("messages", "a").unwrap();
         assert_eq!(case.segment_names("messages").unwrap(), ["b-1", "c"]);
         assert!(case.has_segment("messages", "b-1"));
