@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What a disk answers that cannot write; `io::ErrorKind` has no name for it.
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
+
 /// Why a target cannot be used, or an account's mail could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -44,6 +47,24 @@ pub enum RestoreError {
         /// The link.
         path: PathBuf,
     },
+    /// A name that a file is read from is something else, or too long to be what it should be.
+    #[error("{} is no file of less than {limit} bytes, and is left alone", path.display())]
+    NotReadable {
+        /// What is there.
+        path: PathBuf,
+        /// How long it may be.
+        limit: u64,
+    },
+    /// What was made could not be given to the owner of the mailbox.
+    #[error("{} would not get the owner of its mailbox: run restante as root, or as user {uid} and a member of group {gid}", path.display())]
+    Owner {
+        /// The file or directory, which was removed again.
+        path: PathBuf,
+        /// The user that it should belong to.
+        uid: u32,
+        /// The group that it should belong to.
+        gid: u32,
+    },
     /// The file system of the target or of the ledger failed.
     #[error("{}: {source}", path.display())]
     Io {
@@ -74,7 +95,54 @@ pub enum RestoreError {
     },
 }
 
+/// What is worth knowing though all mail was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Warning {
+    /// The server was about to write the subscriptions.
+    #[error("not subscribed yet: the server holds the lock {}. Run sync again", path.display())]
+    SubscriptionsLocked {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The folders could not be subscribed.
+    #[error("not subscribed yet, so that the user may not see the folders: {0}")]
+    NotSubscribed(RestoreError),
+    /// The run may not give files to the group of the mailbox.
+    #[error(
+        "files in {} are closed to group {gid}: run restante as root, or as a member of it", path.display()
+    )]
+    GroupNotGiven {
+        /// The Maildir.
+        path: PathBuf,
+        /// The group.
+        gid: u32,
+    },
+}
+
 impl RestoreError {
+    /// Whether what comes next in the same folder would fail likewise: the storage is at fault,
+    /// not one file.
+    pub(crate) fn is_of_storage(&self) -> bool {
+        match self {
+            Self::Owner { .. } => true,
+            Self::Io { source, .. } if source.raw_os_error() == Some(EIO) => true,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::StaleNetworkFileHandle
+                    | io::ErrorKind::PermissionDenied
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether there was something of that name already.
+    pub(crate) fn is_exists(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    }
+
     pub(crate) fn io(path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io {
             path: path.to_owned(),

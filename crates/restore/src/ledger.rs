@@ -1,9 +1,10 @@
 //! The ledger: what was handed over, and what was met there.
 //!
 //! One file an account and target in the case, JSON Lines, only ever appended to. What stands in
-//! it is never added again, whatever the user did with it since.
+//! it is never added again, whatever the user did with it since. So it is with folders: one that
+//! was subscribed once is not subscribed again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MaildirTarget, Place, RestoreError};
 
-/// The ledger of mail whose account is not proven.
-const UNATTRIBUTED_FILE: &str = "_unattributed.jsonl";
+/// The ledger of mail whose account is not proven, beside the domains. No domain has a `+`.
+const UNATTRIBUTED_FILE: &str = "+unattributed.jsonl";
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ pub enum Outcome {
     AlreadyLive,
 }
 
-/// One line of the ledger.
+/// One line of the ledger that is about a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The directory of the folder below the Maildir.
@@ -50,11 +51,31 @@ impl Entry {
             name: name.to_owned(),
             id: id.to_owned(),
             outcome,
-            time: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |elapsed| elapsed.as_secs()),
+            time: now(),
         }
     }
+}
+
+/// One line of the ledger that is about a folder.
+#[derive(Debug, Serialize, Deserialize)]
+struct Subscription {
+    /// The directory of the folder below the Maildir, which is subscribed now.
+    subscribed: String,
+    /// When, in seconds since 1970.
+    time: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Subscription(Subscription),
+    Message(Entry),
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// The ledger of one account at one target.
@@ -63,6 +84,7 @@ pub struct Ledger {
     path: PathBuf,
     entries: Vec<Entry>,
     known: HashMap<(String, String), Outcome>,
+    subscribed: BTreeSet<String>,
     /// The length of the file up to its last whole line.
     whole: u64,
 }
@@ -81,15 +103,21 @@ impl Ledger {
                 .join(format!("{}.jsonl", account.local())),
             Place::Unattributed => directory.join(UNATTRIBUTED_FILE),
         };
-        let (entries, whole) = read_entries(&path)?;
+        let (lines, whole) = read_lines(&path)?;
         let mut ledger = Self {
             path,
             entries: Vec::new(),
             known: HashMap::new(),
+            subscribed: BTreeSet::new(),
             whole,
         };
-        for entry in entries {
-            ledger.remember(entry);
+        for line in lines {
+            match line {
+                Line::Message(entry) => ledger.remember(entry),
+                Line::Subscription(line) => {
+                    ledger.subscribed.insert(line.subscribed);
+                }
+            }
         }
         Ok(ledger)
     }
@@ -101,19 +129,51 @@ impl Ledger {
             .copied()
     }
 
-    /// All entries, oldest first.
+    /// All entries about messages, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
+    /// Folder and name of all messages that were restored, in no order.
+    pub(crate) fn restored(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.known
+            .iter()
+            .filter(|(_, outcome)| **outcome == Outcome::Restored)
+            .map(|((folder, name), _)| (folder.as_str(), name.as_str()))
+    }
+
+    /// Whether the folder was subscribed by an earlier run.
+    pub(crate) fn was_subscribed(&self, folder: &str) -> bool {
+        self.subscribed.contains(folder)
+    }
+
     /// Adds `entries` and makes them durable.
     pub fn append(&mut self, entries: Vec<Entry>) -> Result<(), RestoreError> {
-        if entries.is_empty() {
+        self.write(&entries)?;
+        for entry in entries {
+            self.remember(entry);
+        }
+        Ok(())
+    }
+
+    /// Notes that `folders` are subscribed, and makes that durable.
+    pub(crate) fn append_subscribed(&mut self, folders: Vec<String>) -> Result<(), RestoreError> {
+        let line = |folder: &String| Subscription {
+            subscribed: folder.clone(),
+            time: now(),
+        };
+        self.write(&folders.iter().map(line).collect::<Vec<_>>())?;
+        self.subscribed.extend(folders);
+        Ok(())
+    }
+
+    fn write(&mut self, lines: &[impl Serialize]) -> Result<(), RestoreError> {
+        if lines.is_empty() {
             return Ok(());
         }
         let mut text = Vec::new();
-        for entry in &entries {
-            serde_json::to_writer(&mut text, entry)
+        for line in lines {
+            serde_json::to_writer(&mut text, line)
                 .map_err(|error| RestoreError::io(&self.path, io::Error::from(error)))?;
             text.push(b'\n');
         }
@@ -128,9 +188,6 @@ impl Ledger {
         };
         append().map_err(|source| RestoreError::io(&self.path, source))?;
         self.whole = self.whole.saturating_add(text.len() as u64);
-        for entry in entries {
-            self.remember(entry);
-        }
         Ok(())
     }
 
@@ -152,9 +209,14 @@ pub struct LedgerFile {
 }
 
 impl LedgerFile {
-    /// Its entries, oldest first. Half a line at the end, which a killed run left, is no entry.
+    /// Its entries about messages, oldest first. Half a line at the end, which a killed run left, is no entry.
     pub fn entries(&self) -> Result<Vec<Entry>, RestoreError> {
-        read_entries(&self.path).map(|(entries, _)| entries)
+        let (lines, _) = read_lines(&self.path)?;
+        let message = |line| match line {
+            Line::Message(entry) => Some(entry),
+            Line::Subscription(_) => None,
+        };
+        Ok(lines.into_iter().filter_map(message).collect())
     }
 }
 
@@ -215,9 +277,9 @@ fn names_in(directory: &Path) -> Result<Vec<(String, PathBuf)>, RestoreError> {
     Ok(names)
 }
 
-/// The entries of a ledger and the length of the file up to its last whole line; nothing if it
+/// The lines of a ledger and the length of the file up to its last whole line; nothing if it
 /// is not there.
-fn read_entries(path: &Path) -> Result<(Vec<Entry>, u64), RestoreError> {
+fn read_lines(path: &Path) -> Result<(Vec<Line>, u64), RestoreError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -227,20 +289,20 @@ fn read_entries(path: &Path) -> Result<(Vec<Entry>, u64), RestoreError> {
     // done again.
     let last = text.iter().rposition(|byte| *byte == b'\n');
     let end = last.map_or(0, |at| at.saturating_add(1));
-    let mut entries = Vec::new();
-    let lines = text.get(..last.unwrap_or(0)).unwrap_or_default();
-    if lines.is_empty() {
-        return Ok((entries, end as u64));
+    let mut lines = Vec::new();
+    let whole = text.get(..last.unwrap_or(0)).unwrap_or_default();
+    if whole.is_empty() {
+        return Ok((lines, end as u64));
     }
-    for (index, line) in lines.split(|byte| *byte == b'\n').enumerate() {
-        let entry = serde_json::from_slice(line).map_err(|source| RestoreError::Ledger {
+    for (index, line) in whole.split(|byte| *byte == b'\n').enumerate() {
+        let line = serde_json::from_slice(line).map_err(|source| RestoreError::Ledger {
             path: path.to_owned(),
             line: index.saturating_add(1),
             source,
         })?;
-        entries.push(entry);
+        lines.push(line);
     }
-    Ok((entries, end as u64))
+    Ok((lines, end as u64))
 }
 
 #[cfg(test)]
@@ -280,6 +342,8 @@ mod tests {
             let mut ledger = Ledger::open(dir.path(), &target, place).unwrap();
             let entry = Entry::now(".restored_emails", "a", "id", Outcome::Restored);
             ledger.append(vec![entry]).unwrap();
+            let folder = ".restored_emails".to_owned();
+            ledger.append_subscribed(vec![folder]).unwrap();
         }
         fs::write(dir.path().join("note.txt"), "x").unwrap();
         fs::write(dir.path().join(target.id()).join("note.jsonl"), "x").unwrap();
@@ -288,5 +352,34 @@ mod tests {
         assert_eq!(places, [&ada, &Place::Unattributed]);
         assert_eq!(files[0].target, target.id());
         assert_eq!(files[0].entries().unwrap().len(), 1);
+        let again = Ledger::open(dir.path(), &target, &ada).unwrap();
+        assert!(again.was_subscribed(".restored_emails"));
+        assert!(!again.was_subscribed(".restored_emails.Sent"));
+    }
+
+    #[test]
+    fn a_domain_that_is_called_like_a_ledger_has_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
+        let odd = Place::Account(Address::parse("ada@_unattributed.jsonl").unwrap());
+        for place in [&odd, &Place::Unattributed] {
+            let mut ledger = Ledger::open(dir.path(), &target, place).unwrap();
+            let entry = Entry::now(".restored_emails", "a", "id", Outcome::Restored);
+            ledger.append(vec![entry]).unwrap();
+        }
+        assert_eq!(ledger_files(dir.path()).unwrap().len(), 2);
+        assert!(Address::parse("ada@+unattributed.jsonl").is_none());
+    }
+
+    #[test]
+    fn lines_of_the_first_version_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
+        let path = dir.path().join(target.id()).join(UNATTRIBUTED_FILE);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let line = r#"{"folder":"","name":"a","id":"b","outcome":"already-live","time":7}"#;
+        fs::write(&path, format!("{line}\n")).unwrap();
+        let ledger = Ledger::open(dir.path(), &target, &Place::Unattributed).unwrap();
+        assert_eq!(ledger.outcome("", "a"), Some(Outcome::AlreadyLive));
     }
 }

@@ -24,6 +24,6 @@ pub mod maildir;
 pub mod plan;
 mod target;
 
-pub use error::RestoreError;
+pub use error::{RestoreError, Warning};
 pub use ledger::{Entry, Ledger, LedgerFile, Outcome, ledger_files};
 pub use target::{MaildirTarget, Place, Target};

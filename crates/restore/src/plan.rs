@@ -1,6 +1,6 @@
 //! Deciding what to add to an account, without touching a disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mail::{Grade, Message};
 use serde::Serialize;
@@ -128,9 +128,12 @@ pub fn plan<'a>(
             }
         }
     }
-    for ((folder, name), message) in wanted {
-        decide(&mut plan, folder, name, message, live, ledger);
-    }
+    let known = Known {
+        live,
+        ledger,
+        strays: strays(&wanted, live, ledger),
+    };
+    decide(&mut plan, wanted, known);
     for (folder, contents) in &mut plan.folders {
         let all = keywords.remove(folder).unwrap_or_default();
         contents.keywords = all
@@ -148,37 +151,86 @@ pub fn destination(place: &Place, message: &Message) -> (String, String) {
     (folder_directory(place, message), file_name(message))
 }
 
+/// What is known of an account before anything is decided.
+struct Known<'k> {
+    live: &'k Live,
+    ledger: &'k Ledger,
+    /// How many files of a name lie where nothing was put.
+    strays: HashMap<&'k str, usize>,
+}
+
+/// The restored files, by name, that lie in a folder of `restored_emails` into which no message of
+/// that name belongs, and that the ledger does not know as moved: users moved them there from a
+/// folder that one belongs into. A message that belongs into several folders is no stray in them.
+fn strays<'k>(
+    wanted: &BTreeMap<(String, String), &Message>,
+    live: &'k Live,
+    ledger: &Ledger,
+) -> HashMap<&'k str, usize> {
+    let mut strays: HashMap<&str, usize> = HashMap::new();
+    for (folder, name) in live.restored() {
+        if !wanted.contains_key(&(folder.to_owned(), name.to_owned())) {
+            let count = strays.entry(name).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    for (folder, name) in ledger.restored() {
+        if !live.has_restored(folder, name)
+            && let Some(count) = strays.get_mut(name)
+        {
+            *count = count.saturating_sub(1);
+        }
+    }
+    strays
+}
+
+impl Known<'_> {
+    /// Takes one of the files called `name` that lie where nothing was put.
+    fn take_stray(&mut self, name: &str) -> bool {
+        match self.strays.get_mut(name) {
+            Some(count) if *count > 0 => {
+                *count = count.saturating_sub(1);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
 fn decide<'a>(
     plan: &mut Plan<'a>,
-    folder: String,
-    name: String,
-    message: &'a Message,
-    live: &Live,
-    ledger: &Ledger,
+    wanted: BTreeMap<(String, String), &'a Message>,
+    mut known: Known<'_>,
 ) {
-    let counts = &mut plan.counts;
-    let there = live.has_restored(&folder, &name);
-    let note = |outcome| Entry::now(&folder, &name, message.id.as_str(), outcome);
-    match ledger.outcome(&folder, &name) {
-        Some(Outcome::Restored) if there => counts.already_restored += 1,
-        Some(Outcome::Restored) => counts.moved_or_deleted += 1,
-        Some(Outcome::AlreadyLive) => counts.already_live += 1,
-        None if there => {
-            counts.already_restored += 1;
-            plan.notes.push(note(Outcome::Restored));
-        }
-        None if live.has_message(message.normalised()) => {
-            counts.already_live += 1;
-            plan.notes.push(note(Outcome::AlreadyLive));
-        }
-        None => {
-            if message.grade.is_whole() {
-                counts.whole += 1;
-            } else {
-                counts.damaged += 1;
+    for ((folder, name), message) in wanted {
+        let counts = &mut plan.counts;
+        let there = known.live.has_restored(&folder, &name);
+        let note = |outcome| Entry::now(&folder, &name, message.id.as_str(), outcome);
+        match known.ledger.outcome(&folder, &name) {
+            Some(Outcome::Restored) if there => counts.already_restored += 1,
+            Some(Outcome::Restored) => counts.moved_or_deleted += 1,
+            Some(Outcome::AlreadyLive) => counts.already_live += 1,
+            None if there => {
+                counts.already_restored += 1;
+                plan.notes.push(note(Outcome::Restored));
             }
-            let contents = plan.folders.entry(folder).or_default();
-            contents.adds.push(Add { name, message });
+            None if known.take_stray(&name) => {
+                counts.moved_or_deleted += 1;
+                plan.notes.push(note(Outcome::Restored));
+            }
+            None if known.live.has_message(message.normalised()) => {
+                counts.already_live += 1;
+                plan.notes.push(note(Outcome::AlreadyLive));
+            }
+            None => {
+                if message.grade.is_whole() {
+                    counts.whole += 1;
+                } else {
+                    counts.damaged += 1;
+                }
+                let contents = plan.folders.entry(folder).or_default();
+                contents.adds.push(Add { name, message });
+            }
         }
     }
 }
@@ -208,27 +260,30 @@ fn folder_directory(place: &Place, message: &Message) -> String {
 
 /// The levels of a folder's name, each safe as a part of a directory name.
 fn levels(folder: &str) -> String {
-    let mut levels: Vec<String> = folder
+    let levels: Vec<String> = folder
         .split('.')
-        .map(|level| {
-            let clean: String = level
-                .chars()
-                .map(|c| if c.is_control() || c == '/' { '_' } else { c })
-                .collect();
-            if clean.is_empty() {
-                "_".to_owned()
-            } else {
-                clean
-            }
-        })
+        .enumerate()
+        .map(|(depth, level)| safe_level(level, depth == 0))
+        .collect();
+    levels.join(".")
+}
+
+/// A level that can be part of a directory name: itself, or what can be read of it with a hash of
+/// it behind, so that two levels never become one.
+fn safe_level(level: &str, is_first: bool) -> String {
+    let mut safe: String = level
+        .chars()
+        .map(|c| if c.is_control() || c == '/' { '_' } else { c })
         .collect();
     // The user's own folder of that name must not look like ours.
-    if let Some(first) = levels.first_mut()
-        && first == DAMAGED
-    {
-        first.insert(0, '_');
+    if safe.is_empty() || (is_first && safe == DAMAGED) {
+        safe.insert(0, '_');
     }
-    levels.join(".")
+    // Nor may a name that is as it was look like one that was changed.
+    if safe == level && !has_hash(level) {
+        return safe;
+    }
+    format!("{safe}{}", hash_tail(level, 8))
 }
 
 /// A name no longer than file systems take; what is cut off is told apart by a hash.
@@ -236,13 +291,28 @@ fn bounded(name: String) -> String {
     if name.len() <= MAX_NAME {
         return name;
     }
-    let digest = blake3::hash(name.as_bytes()).to_hex();
-    let tail = format!("~{}", digest.get(..16).unwrap_or_default());
+    let tail = hash_tail(&name, 16);
     let mut end = MAX_NAME.saturating_sub(tail.len());
     while !name.is_char_boundary(end) {
         end = end.saturating_sub(1);
     }
     format!("{}{tail}", name.get(..end).unwrap_or_default())
+}
+
+/// What is put behind a name that had to be changed: `~` and `digits` digits of its BLAKE3.
+fn hash_tail(name: &str, digits: usize) -> String {
+    let digest = blake3::hash(name.as_bytes()).to_hex();
+    format!("~{}", digest.get(..digits).unwrap_or_default())
+}
+
+/// Whether a name ends as one that had to be changed.
+fn has_hash(name: &str) -> bool {
+    name.rsplit_once('~').is_some_and(|(_, tail)| {
+        matches!(tail.len(), 8 | 16)
+            && tail
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 #[cfg(test)]
@@ -269,13 +339,17 @@ mod tests {
     fn folders_of_the_user_never_look_like_ours() {
         let mut own = message(b"a", "Damaged.2014");
         let directory = |m: &Message| folder_directory(&ada(), m);
-        assert_eq!(directory(&own), ".restored_emails._Damaged.2014");
+        let mark = |name: &str| format!(".restored_emails.{name}");
+        let first = hash_tail("Damaged", 8);
+        assert_eq!(directory(&own), mark(&format!("_Damaged{first}.2014")));
         for (folder, want) in [
             ("INBOX", ".restored_emails"),
             ("Entw&APw-rfe", ".restored_emails.Entw&APw-rfe"),
-            ("a..b", ".restored_emails.a._.b"),
-            ("../../etc", ".restored_emails._._._etc"),
-            ("x/y", ".restored_emails.x_y"),
+            ("_Damaged", ".restored_emails._Damaged"),
+            ("a.Damaged", ".restored_emails.a.Damaged"),
+            ("a..b", &mark(&format!("a._{}.b", hash_tail("", 8)))),
+            ("x/y", &mark(&format!("x_y{}", hash_tail("x/y", 8)))),
+            ("../../etc", ""),
         ] {
             own.folder = folder.to_owned();
             let got = directory(&own);
@@ -289,6 +363,54 @@ mod tests {
         own.grade = Grade::Damaged;
         assert_eq!(directory(&own), ".restored_emails.Damaged");
         assert_eq!(folder_directory(&Place::Unattributed, &own), ".Damaged");
+    }
+
+    #[test]
+    fn two_folders_never_become_one() {
+        let changed = levels("Damaged");
+        let cut = |end: &str| bounded(format!("{}{end}", "u".repeat(400)));
+        let names = [
+            "Damaged", "_Damaged", &changed, "x/y", "x_y", "x\ty", "a..b", "a._.b", "a.\0.b", "",
+            "_", "./", "_._",
+        ];
+        let all: BTreeSet<String> = names.iter().map(|name| levels(name)).collect();
+        assert_eq!(all.len(), names.len(), "{all:?}");
+        assert!(all.iter().all(|name| !name.contains(['/', '\0', '\t'])));
+        assert_ne!(cut("a"), cut("b"));
+    }
+
+    #[test]
+    fn without_a_ledger_a_message_is_still_known_in_the_folder_it_was_moved_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inbox, sent) = (message(b"a", "INBOX"), message(b"a", "Sent"));
+        let name = file_name(&inbox);
+        assert_eq!(name, file_name(&sent));
+        let kept = format!("{TOP}.Kept");
+        let book = ledger(dir.path());
+        // Moved out of its folder: it is not added again.
+        let mut live = Live::default();
+        live.add_restored(&kept, name.clone());
+        let one = plan(&ada(), [&inbox], &live, &book);
+        assert_eq!((one.counts.moved_or_deleted, one.notes.len()), (1, 1));
+        assert!(one.folders.is_empty());
+        // One file accounts for one folder that it belongs into.
+        let two = plan(&ada(), [&inbox, &sent], &live, &book);
+        assert_eq!((two.counts.moved_or_deleted, two.counts.whole), (1, 1));
+        // Where it belongs it is no sign of a move, and after a kill the other one follows.
+        let mut live = Live::default();
+        live.add_restored(TOP, name.clone());
+        let rest = plan(&ada(), [&inbox, &sent], &live, &book);
+        assert_eq!((rest.counts.already_restored, rest.counts.whole), (1, 1));
+        let first = plan(&ada(), [&inbox, &sent], &Live::default(), &book);
+        assert_eq!(first.counts.whole, 2);
+        // A move that the ledger knows of says nothing about the other folder.
+        let mut book = book;
+        let entry = Entry::now(TOP, &name, inbox.id.as_str(), Outcome::Restored);
+        book.append(vec![entry]).unwrap();
+        let mut live = Live::default();
+        live.add_restored(&kept, name);
+        let known = plan(&ada(), [&inbox, &sent], &live, &book);
+        assert_eq!((known.counts.moved_or_deleted, known.counts.whole), (1, 1));
     }
 
     #[test]

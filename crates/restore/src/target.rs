@@ -70,6 +70,9 @@ impl MaildirTarget {
             .position(|name| name.contains('{'))
             .unwrap_or(0);
         let (base, rest) = names.split_at(first);
+        if base.contains(&"..") {
+            return Err("it has `..` in it, which leads elsewhere behind a symbolic link");
+        }
         let tail = rest.join("/");
         let mut literal = tail.clone();
         for placeholder in ["{domain}", "{local}", "{account}"] {
@@ -122,11 +125,20 @@ impl MaildirTarget {
         }
     }
 
-    /// The identity of the target, which its ledger is filed under.
+    /// The identity of the target, which its ledger is filed under: the same however its place is
+    /// spelled, and before and after it is made.
     pub fn id(&self) -> String {
-        let base = std::path::absolute(&self.base).unwrap_or_else(|_| self.base.clone());
-        let text = format!("maildir:{}/{}", base.display(), self.names.join("/"));
-        blake3::hash(text.as_bytes())
+        let base = self
+            .real_base()
+            .or_else(|_| std::path::absolute(&self.base))
+            .unwrap_or_else(|_| self.base.clone());
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"maildir:");
+        hasher.update(base.as_os_str().as_encoded_bytes());
+        hasher.update(b"/");
+        hasher.update(self.names.join("/").as_bytes());
+        hasher
+            .finalize()
             .to_hex()
             .get(..16)
             .unwrap_or_default()
@@ -136,21 +148,20 @@ impl MaildirTarget {
     /// Checks that the target can be written to and lies outside the case in `case`.
     pub fn check(&self, case: &Path) -> Result<(), RestoreError> {
         let there = self.nearest_existing();
-        let real = there
-            .canonicalize()
-            .map_err(|source| RestoreError::io(&there, source))?;
         let case = case
             .canonicalize()
             .map_err(|source| RestoreError::io(case, source))?;
-        let rest = std::path::absolute(&self.base)
-            .ok()
-            .and_then(|all| all.strip_prefix(&there).map(Path::to_owned).ok())
-            .unwrap_or_default();
-        if real.join(rest).starts_with(&case) {
+        let base = self
+            .real_base()
+            .map_err(|source| RestoreError::io(&there, source))?;
+        if base.starts_with(&case) {
             return Err(RestoreError::InsideCase {
                 path: self.base.clone(),
             });
         }
+        let real = there
+            .canonicalize()
+            .map_err(|source| RestoreError::io(&there, source))?;
         if !real.is_dir() {
             return Err(RestoreError::io(
                 &there,
@@ -184,6 +195,15 @@ impl MaildirTarget {
             });
         }
         Ok(())
+    }
+
+    /// The base without symbolic links, as far as it exists. The rest has no `..` in it.
+    fn real_base(&self) -> std::io::Result<PathBuf> {
+        let there = self.nearest_existing();
+        let all = std::path::absolute(&self.base)?;
+        let mut real = there.canonicalize()?;
+        real.extend(all.strip_prefix(&there).unwrap_or(Path::new("")));
+        Ok(real)
     }
 
     fn nearest_existing(&self) -> PathBuf {
@@ -235,6 +255,8 @@ mod tests {
             "maildir:/m/{user}",
             "maildir:/m/{domain}",
             "maildir:/m/{local}/../x",
+            "maildir:/m/../n",
+            "maildir:../{local}",
         ] {
             assert!(Target::parse(bad).is_err(), "{bad}");
         }
@@ -256,5 +278,41 @@ mod tests {
             beside.check_room(u64::MAX / 2, 1),
             Err(RestoreError::NoRoom { .. })
         ));
+    }
+
+    #[test]
+    fn a_target_has_one_identity_however_it_is_spelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().display().to_string();
+        std::fs::create_dir(dir.path().join("disk")).unwrap();
+        std::os::unix::fs::symlink("disk", dir.path().join("link")).unwrap();
+        let spellings = ["disk/mail", "disk//mail/", "disk/./mail", "link/mail"];
+        let id = |name: &str| maildir(&format!("maildir:{top}/{name}")).id();
+        let before = id("disk/mail");
+        for name in spellings {
+            assert_eq!(id(name), before, "{name}");
+        }
+        std::fs::create_dir(dir.path().join("disk/mail")).unwrap();
+        for name in spellings {
+            assert_eq!(id(name), before, "{name}");
+        }
+        assert_ne!(id("disk/other"), before);
+        assert_ne!(id("disk/mail/{local}"), before);
+    }
+
+    #[test]
+    fn no_spelling_leads_into_the_case() {
+        let dir = tempfile::tempdir().unwrap();
+        let case = dir.path().join("case");
+        std::fs::create_dir(&case).unwrap();
+        std::os::unix::fs::symlink("case", dir.path().join("link")).unwrap();
+        let top = dir.path().display();
+        for name in ["case/a", "link", "link/a/b", "./case", "case//a"] {
+            let target = maildir(&format!("maildir:{top}/{name}"));
+            let error = target.check(&case).unwrap_err();
+            assert!(matches!(error, RestoreError::InsideCase { .. }), "{name}");
+        }
+        let error = Target::parse(&format!("maildir:{top}/new/../case/a")).unwrap_err();
+        assert!(error.to_string().contains("`..`"), "{error}");
     }
 }

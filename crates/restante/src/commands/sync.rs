@@ -253,7 +253,7 @@ impl<'a> Job<'a> {
             applied: Applied::default(),
             error: None,
         };
-        let result = self.planned.and_then(|(plan, mut ledger)| {
+        let result = self.planned.map(|(plan, mut ledger)| {
             outcome.counts = plan.counts;
             outcome.folders = folder_counts(&plan);
             let path: &Path = &target.path_of(place);
@@ -343,6 +343,15 @@ fn summarise(outcomes: &[Outcome], dry_run: bool, common: &Common) -> Output {
         for failure in &failures {
             problems.push_str(&format!("  {}: {}\n", outcome.name, shown(failure)));
         }
+        let warnings: Vec<String> = outcome
+            .applied
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        for warning in &warnings {
+            problems.push_str(&format!("  {}: {}\n", outcome.name, shown(warning)));
+        }
         accounts.insert(
             &outcome.name,
             json!({
@@ -351,6 +360,7 @@ fn summarise(outcomes: &[Outcome], dry_run: bool, common: &Common) -> Output {
                 "added": outcome.applied.added,
                 "bytes": outcome.applied.bytes,
                 "keywords_left_out": outcome.applied.keywords_left_out,
+                "warnings": warnings,
                 "failures": failures,
             }),
         );

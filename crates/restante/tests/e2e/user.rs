@@ -61,6 +61,48 @@ fn without_its_ledger_a_run_still_finds_what_is_there_by_name_and_content() {
 }
 
 #[test]
+fn one_target_spelled_otherwise_is_the_same_and_deleted_mail_stays_deleted() {
+    let incident = Incident::new("drill");
+    succeed(&mut incident.recover("case", "mail", &[]));
+    let mail = incident.path("mail");
+    fs::remove_file(&messages(&mail)[0]).unwrap();
+    std::os::unix::fs::symlink(&mail, incident.path("link")).unwrap();
+    for spelling in ["link", "./mail//"] {
+        let mut command = crate::common::restante();
+        command
+            .args(["sync", "--json"])
+            .arg(incident.path("case"))
+            .arg("--to")
+            .arg(incident.target(spelling));
+        let done: serde_json::Value = serde_json::from_str(&succeed(&mut command)).unwrap();
+        assert_eq!(done["totals"]["added"], 0, "{spelling}");
+        assert_eq!(done["totals"]["planned"]["moved_or_deleted"], 1);
+    }
+}
+
+#[test]
+fn what_the_user_unsubscribed_or_moved_within_the_restored_folders_stays_so() {
+    let incident = Incident::new("drill");
+    succeed(&mut incident.recover("case", "mail", &[]));
+    let mail = incident.path("mail");
+    let moved = &messages(&mail)[0];
+    let maildir: PathBuf = moved.ancestors().nth(3).unwrap().to_owned();
+    let kept = maildir.join(".restored_emails.Kept/cur");
+    fs::create_dir_all(&kept).unwrap();
+    fs::rename(moved, kept.join(moved.file_name().unwrap())).unwrap();
+    fs::write(maildir.join("subscriptions"), "V\t2\n\n").unwrap();
+    let before = tree(&mail);
+    let totals = sync(&incident, &[])["totals"].clone();
+    assert_eq!(totals["added"], 0, "{totals}");
+    assert_eq!(before, tree(&mail));
+    // The move is known by name also when the ledger is lost.
+    fs::remove_dir_all(incident.path("case/ledger")).unwrap();
+    let totals = sync(&incident, &[])["totals"].clone();
+    assert_eq!(totals["added"], 0, "{totals}");
+    assert_eq!(totals["planned"]["moved_or_deleted"], 1, "{totals}");
+}
+
+#[test]
 fn mail_that_the_account_has_already_is_not_added_and_the_rest_follows_the_live_maildir() {
     let incident = Incident::new("drill");
     succeed(&mut incident.recover("case", "elsewhere", &[]));

@@ -42,6 +42,13 @@ impl Live {
             .is_some_and(|names| names.contains(name))
     }
 
+    /// Folder and name of every message in `restored_emails` that has a name of our making.
+    pub(crate) fn restored(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.restored
+            .iter()
+            .flat_map(|(folder, names)| names.iter().map(|name| (folder.as_str(), name.as_str())))
+    }
+
     /// Whether the account has this message outside `restored_emails`.
     pub(crate) fn has_message(&self, normalised: &MessageId) -> bool {
         self.messages.contains(normalised)

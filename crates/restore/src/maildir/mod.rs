@@ -3,6 +3,7 @@
 mod apply;
 mod live;
 mod place;
+mod subscriptions;
 
 pub use apply::{Applied, apply};
 pub use live::Live;

@@ -1,16 +1,20 @@
 //! Directories of a target, opened so that nobody's symbolic link leads elsewhere.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Mutex;
 
 use filesystem::Timestamp;
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, fchmod, fchown,
-    fstat, fsync, futimens, linkat, mkdirat, openat, renameat_with, statat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, fchmod,
+    fchown, fstat, fsync, futimens, linkat, mkdirat, openat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::RestoreError;
 
@@ -19,6 +23,21 @@ pub(super) struct Directory {
     fd: OwnedFd,
     path: PathBuf,
     owner: Owner,
+    /// Shared by all directories of a mailbox: its group, if something could not be given to it.
+    group_not_given: Rc<Cell<Option<u32>>>,
+}
+
+/// So much of a file of the server's is read.
+const READ_LIMIT: u64 = 16 << 20;
+
+/// Held while a directory is made.
+static MAKING: Mutex<()> = Mutex::new(());
+
+/// The name that something has until it is whole. It does not begin with a dot, so Dovecot takes
+/// it for no folder of a Maildir.
+fn draft_of(name: &[u8]) -> Vec<u8> {
+    let digest = blake3::hash(name).to_hex();
+    format!("restante-new.{}", digest.get(..16).unwrap_or_default()).into_bytes()
 }
 
 #[derive(Clone, Copy)]
@@ -63,6 +82,27 @@ impl Directory {
     /// others: they will hold mail. Above what has to be made the administrator may have links;
     /// the Maildir itself must not be one.
     pub(super) fn open_maildir(path: &Path) -> Result<Self, RestoreError> {
+        let (mut directory, there) = Self::open_above(path)?;
+        for name in path.strip_prefix(&there).unwrap_or(path).components() {
+            directory = directory.open_or_make(name.as_os_str().as_encoded_bytes())?;
+        }
+        Ok(directory)
+    }
+
+    /// Opens the Maildir at `path`, if it is there.
+    pub(super) fn find_maildir(path: &Path) -> Result<Option<Self>, RestoreError> {
+        let (mut directory, there) = Self::open_above(path)?;
+        for name in path.strip_prefix(&there).unwrap_or(path).components() {
+            match directory.open(name.as_os_str().as_encoded_bytes())? {
+                Some(below) => directory = below,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(directory))
+    }
+
+    /// The nearest directory above `path` that is there, and its path.
+    fn open_above(path: &Path) -> Result<(Self, PathBuf), RestoreError> {
         let there = path
             .ancestors()
             .skip(1)
@@ -80,15 +120,13 @@ impl Directory {
         )
         .map_err(|errno| RestoreError::io(there, errno))?;
         let stat = fstat(&fd).map_err(|errno| RestoreError::io(there, errno))?;
-        let mut directory = Self {
+        let directory = Self {
             fd,
             path: there.to_owned(),
             owner: Owner::of(&stat).without_others(),
+            group_not_given: Rc::default(),
         };
-        for name in path.strip_prefix(there).unwrap_or(path).components() {
-            directory = directory.open_or_make(name.as_os_str().as_encoded_bytes())?;
-        }
-        Ok(directory)
+        Ok((directory, there.to_owned()))
     }
 
     /// Opens the directory `name` in this one, if it is there.
@@ -101,6 +139,7 @@ impl Directory {
                     fd,
                     path,
                     owner: Owner::of(&stat),
+                    group_not_given: Rc::clone(&self.group_not_given),
                 }))
             }
             Err(Errno::NOENT) => Ok(None),
@@ -111,28 +150,82 @@ impl Directory {
     }
 
     /// Opens the directory `name` in this one, and makes it like this one if it is not there.
+    ///
+    /// It has its owner and mode before it has its name: a run that is killed leaves none that its
+    /// user cannot enter, and none that what is made later would take after.
     pub(super) fn open_or_make(&self, name: &[u8]) -> Result<Self, RestoreError> {
         if let Some(there) = self.open(name)? {
             return Ok(there);
         }
-        let path = self.path_of(name);
-        let wrap = |errno: Errno| RestoreError::io(&path, errno);
-        match mkdirat(&self.fd, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(wrap(errno)),
+        // Accounts are restored side by side and share the directory of their domain. Two would
+        // take each other's draft for one that a killed run left.
+        let _alone = MAKING
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(there) = self.open(name)? {
+            return Ok(there);
         }
-        let made = self
-            .open(name)?
-            .ok_or_else(|| RestoreError::io(&path, io::Error::from(io::ErrorKind::NotFound)))?;
-        made.own(&made.fd, self.owner, self.owner.mode | Mode::RWXU)
-            .map_err(wrap)?;
+        let draft = draft_of(name);
+        self.remove_left(&draft)?;
+        let made =
+            self.make_draft(&draft)
+                .and_then(|made| match self.name_directory(&draft, name) {
+                    Ok(()) => Ok(made),
+                    Err(errno) => Err(RestoreError::io(&self.path_of(name), errno)),
+                });
+        if made.is_err() {
+            // What is half made must not stay; the error that comes back says why it was.
+            let _ = unlinkat(&self.fd, draft.as_slice(), AtFlags::REMOVEDIR);
+            // The server may have made it meanwhile.
+            if let Some(there) = self.open(name)? {
+                return Ok(there);
+            }
+        }
+        let made = made?;
+        self.sync()?;
         Ok(Self {
-            owner: Owner {
-                mode: self.owner.mode | Mode::RWXU,
-                ..self.owner
-            },
+            path: self.path_of(name),
             ..made
         })
+    }
+
+    /// Makes the empty directory `draft` with the owner and mode of this one.
+    fn make_draft(&self, draft: &[u8]) -> Result<Self, RestoreError> {
+        let path = self.path_of(draft);
+        mkdirat(&self.fd, draft, Mode::RWXU).map_err(|errno| RestoreError::io(&path, errno))?;
+        let made = self
+            .open(draft)?
+            .ok_or_else(|| RestoreError::io(&path, io::Error::from(io::ErrorKind::NotFound)))?;
+        let mode = self.owner.mode | Mode::RWXU;
+        self.own(&made.fd, mode, &path)?;
+        Ok(Self {
+            owner: Owner { mode, ..self.owner },
+            ..made
+        })
+    }
+
+    /// Gives the directory `draft` its name, unless there is something of that name.
+    fn name_directory(&self, draft: &[u8], name: &[u8]) -> Result<(), Errno> {
+        match renameat_with(&self.fd, draft, &self.fd, name, RenameFlags::NOREPLACE) {
+            // Where that cannot be done: a directory replaces nothing but an empty one.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                rustix::fs::renameat(&self.fd, draft, &self.fd, name)
+            }
+            other => other,
+        }
+    }
+
+    /// Removes what a killed run left under a name of ours: a file or an empty directory.
+    fn remove_left(&self, name: &[u8]) -> Result<(), RestoreError> {
+        let removed = match unlinkat(&self.fd, name, AtFlags::empty()) {
+            // Linux says ISDIR, POSIX and other systems PERM.
+            Err(Errno::ISDIR | Errno::PERM) => unlinkat(&self.fd, name, AtFlags::REMOVEDIR),
+            other => other,
+        };
+        match removed {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(RestoreError::io(&self.path_of(name), errno)),
+        }
     }
 
     /// Whether there is something called `name` here.
@@ -140,79 +233,110 @@ impl Directory {
         statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Reads the file `name`, if it is there; it must be short.
-    pub(super) fn read(&self, name: &[u8]) -> Result<Option<Vec<u8>>, RestoreError> {
-        const LIMIT: u64 = 16 << 20;
-        let path = self.path_of(name);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match openat(&self.fd, name, flags, Mode::empty()) {
-            Ok(fd) => {
-                let mut text = Vec::new();
-                io::Read::read_to_end(&mut io::Read::take(File::from(fd), LIMIT), &mut text)
-                    .map_err(|source| RestoreError::io(&path, source))?;
-                Ok(Some(text))
-            }
-            Err(Errno::NOENT) => Ok(None),
-            Err(Errno::LOOP) => Err(RestoreError::SymbolicLink { path }),
-            Err(errno) => Err(RestoreError::io(&path, errno)),
+    /// Whether `name` and `other`, both here, are one file.
+    pub(super) fn is_same(&self, name: &[u8], other: &[u8]) -> bool {
+        let of = |name| statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        match (of(name), of(other)) {
+            (Ok(one), Ok(two)) => (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino),
+            _ => false,
         }
     }
 
-    /// Writes a new file `name` with `bytes`, synced to the disk. One that is there is truncated:
-    /// only names in `tmp` and lock files, which are ours, are written so.
+    /// Reads the file `name`, if it is there. What is longer than [`READ_LIMIT`] is refused: half
+    /// of it would be taken for all.
+    pub(super) fn read(&self, name: &[u8]) -> Result<Option<Vec<u8>>, RestoreError> {
+        let path = self.path_of(name);
+        // A pipe that its user put there is opened without waiting for somebody to write.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(RestoreError::SymbolicLink { path }),
+            Err(errno) => return Err(RestoreError::io(&path, errno)),
+        };
+        let stat = fstat(&fd).map_err(|errno| RestoreError::io(&path, errno))?;
+        let mut text = Vec::new();
+        let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if file {
+            io::Read::read_to_end(&mut io::Read::take(File::from(fd), READ_LIMIT), &mut text)
+                .map_err(|source| RestoreError::io(&path, source))?;
+        }
+        if file && (text.len() as u64) < READ_LIMIT {
+            Ok(Some(text))
+        } else {
+            Err(RestoreError::NotReadable {
+                path,
+                limit: READ_LIMIT,
+            })
+        }
+    }
+
+    /// Writes a new file `name` with `bytes`, synced to the disk. The name is one of ours: what a
+    /// killed run or anybody else left there is unlinked, never opened, so that neither a link nor
+    /// a pipe leads the bytes elsewhere.
     pub(super) fn write(
         &self,
         name: &[u8],
         bytes: &[u8],
         modified: Option<Timestamp>,
     ) -> Result<(), RestoreError> {
+        self.remove_left(name)?;
+        let path = self.path_of(name);
         let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        self.write_with(name, bytes, modified, flags)
-    }
-
-    /// Writes `name` only if there is nothing of that name; says whether it did.
-    pub(super) fn write_new(&self, name: &[u8], bytes: &[u8]) -> Result<bool, RestoreError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        match self.write_with(name, bytes, None, flags) {
-            Ok(()) => Ok(true),
-            Err(RestoreError::Io { source, .. })
-                if source.kind() == io::ErrorKind::AlreadyExists =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error),
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|errno| RestoreError::io(&path, errno))?;
+        let written = self.fill(File::from(fd), bytes, modified, &path);
+        if written.is_err() {
+            // What is half written must not stay; the error that comes back says why it was.
+            let _ = unlinkat(&self.fd, name, AtFlags::empty());
         }
+        written
     }
 
-    fn write_with(
+    fn fill(
         &self,
-        name: &[u8],
+        mut file: File,
         bytes: &[u8],
         modified: Option<Timestamp>,
-        flags: OFlags,
+        path: &Path,
     ) -> Result<(), RestoreError> {
-        let write = || -> io::Result<()> {
-            let fd = openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?;
-            let mut file = File::from(fd);
-            file.write_all(bytes)?;
-            self.own(&file, self.owner, self.owner.file_mode() | Mode::RUSR)?;
-            if let Some(time) = modified {
-                let time = Timespec {
-                    tv_sec: time.seconds,
-                    tv_nsec: time.nanoseconds.into(),
-                };
-                futimens(
-                    &file,
-                    &Timestamps {
-                        last_access: time,
-                        last_modification: time,
-                    },
-                )?;
+        let wrap = |source| RestoreError::io(path, source);
+        file.write_all(bytes).map_err(wrap)?;
+        self.own(&file, self.owner.file_mode() | Mode::RUSR, path)?;
+        if let Some(time) = modified {
+            let time = Timespec {
+                tv_sec: time.seconds,
+                tv_nsec: time.nanoseconds.into(),
+            };
+            let times = Timestamps {
+                last_access: time,
+                last_modification: time,
+            };
+            futimens(&file, &times).map_err(|errno| wrap(errno.into()))?;
+        }
+        file.sync_all().map_err(wrap)
+    }
+
+    /// Writes `name` only if there is nothing of that name; says whether it did. The name appears
+    /// with all of its contents.
+    pub(super) fn write_new(&self, name: &[u8], bytes: &[u8]) -> Result<bool, RestoreError> {
+        if self.has(name) {
+            return Ok(false);
+        }
+        let draft = draft_of(name);
+        self.write(&draft, bytes, None)?;
+        match self.move_new(&draft, self, name) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.remove_left(&draft)?;
+                if error.is_exists() {
+                    Ok(false)
+                } else {
+                    Err(error)
+                }
             }
-            file.sync_all()
-        };
-        write().map_err(|source| RestoreError::io(&self.path_of(name), source))
+        }
     }
 
     /// Moves `name` to `to` in `other`, unless there is something of that name.
@@ -234,16 +358,25 @@ impl Directory {
         }
     }
 
+    /// Gives the file `name` a second name, unless there is something of that name; says whether it
+    /// did.
+    pub(super) fn link_new(&self, name: &[u8], second: &[u8]) -> Result<bool, RestoreError> {
+        match linkat(&self.fd, name, &self.fd, second, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(RestoreError::io(&self.path_of(second), errno)),
+        }
+    }
+
     /// Replaces `name` by the file `from`, both in this directory.
     pub(super) fn replace(&self, from: &[u8], name: &[u8]) -> Result<(), RestoreError> {
         rustix::fs::renameat(&self.fd, from, &self.fd, name)
             .map_err(|errno| RestoreError::io(&self.path_of(name), errno))
     }
 
-    /// Removes the file `name`, which this run made.
+    /// Removes the file `name`, if it is there, which this run or an earlier one made.
     pub(super) fn remove_own(&self, name: &[u8]) -> Result<(), RestoreError> {
-        unlinkat(&self.fd, name, AtFlags::empty())
-            .map_err(|errno| RestoreError::io(&self.path_of(name), errno))
+        self.remove_left(name)
     }
 
     /// Makes the names in this directory durable.
@@ -251,21 +384,48 @@ impl Directory {
         fsync(&self.fd).map_err(|errno| RestoreError::io(&self.path, errno))
     }
 
-    fn own(&self, file: impl AsFd, owner: Owner, mode: Mode) -> Result<(), Errno> {
-        let stat = fstat(&file)?;
-        if stat.st_uid != owner.uid.as_raw() || stat.st_gid != owner.gid.as_raw() {
-            fchown(&file, Some(owner.uid), Some(owner.gid))?;
+    /// Gives what was made to the owner of this directory, with `mode`.
+    ///
+    /// Who is not root may give a file to no group of which they are no member. Then it keeps
+    /// theirs, closed to it: other people may be in that one than in the mailbox's.
+    fn own(&self, file: impl AsFd, mode: Mode, path: &Path) -> Result<(), RestoreError> {
+        let wrap = |errno| RestoreError::io(path, errno);
+        let Owner { uid, gid, .. } = self.owner;
+        let stat = fstat(&file).map_err(wrap)?;
+        let mut mode = mode;
+        if stat.st_uid != uid.as_raw() || stat.st_gid != gid.as_raw() {
+            match fchown(&file, Some(uid), Some(gid)) {
+                Ok(()) => {}
+                Err(Errno::PERM) if stat.st_uid == uid.as_raw() && !geteuid().is_root() => {
+                    self.group_not_given.set(Some(gid.as_raw()));
+                    mode = mode.difference(Mode::RWXG | Mode::SGID);
+                }
+                Err(Errno::PERM) => {
+                    return Err(RestoreError::Owner {
+                        path: path.to_owned(),
+                        uid: uid.as_raw(),
+                        gid: gid.as_raw(),
+                    });
+                }
+                Err(errno) => return Err(wrap(errno)),
+            }
         }
-        fchmod(&file, mode)
+        fchmod(&file, mode).map_err(wrap)
+    }
+
+    /// The group of a mailbox, if something in it could not be given to it.
+    pub(super) fn group_not_given(&self) -> Option<u32> {
+        self.group_not_given.get()
+    }
+
+    /// The path of `name` in this directory.
+    pub(super) fn path_of(&self, name: &[u8]) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        self.path.join(std::ffi::OsStr::from_bytes(name))
     }
 
     fn is_link(&self, name: &[u8]) -> bool {
         statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| stat.st_mode & 0o170_000 == 0o120_000)
-    }
-
-    fn path_of(&self, name: &[u8]) -> PathBuf {
-        use std::os::unix::ffi::OsStrExt;
-        self.path.join(std::ffi::OsStr::from_bytes(name))
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
     }
 }
