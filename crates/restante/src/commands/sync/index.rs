@@ -1,0 +1,79 @@
+//! Whose messages lie where in the message index.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use case::{Case, Position, SegmentSet};
+use mail::{Address, Message, Record};
+use restore::Place;
+
+use crate::commands::rebuild::MESSAGES;
+use crate::usage::Usage;
+
+/// The message index, by accounts.
+pub(super) struct Index {
+    segments: SegmentSet,
+    /// Every place that has mail in the case, and that of mail without an account.
+    all: BTreeSet<Place>,
+    /// Where the messages of the places that were asked for lie.
+    wanted: BTreeMap<Place, Vec<Position>>,
+}
+
+impl Index {
+    /// Opens the index of `case` for the accounts `wanted`, or for all if it is empty.
+    pub(super) fn open(case: &Case, wanted: &BTreeSet<Address>) -> Result<Self> {
+        let mut index = Self {
+            segments: case.open_segments(MESSAGES)?,
+            all: BTreeSet::from([Place::Unattributed]),
+            wanted: BTreeMap::new(),
+        };
+        for record in index.segments.records() {
+            let (position, Record::Message(message)) = record? else {
+                continue;
+            };
+            let place = message
+                .owner
+                .map_or(Place::Unattributed, |owner| Place::Account(owner.account));
+            let asked_for = match &place {
+                Place::Account(account) => wanted.is_empty() || wanted.contains(account),
+                Place::Unattributed => wanted.is_empty(),
+            };
+            if !index.all.contains(&place) {
+                index.all.insert(place.clone());
+            }
+            if asked_for {
+                index.wanted.entry(place).or_default().push(position);
+            }
+        }
+        for account in wanted {
+            if !index.wanted.contains_key(&Place::Account(account.clone())) {
+                return Err(Usage::error(format!(
+                    "the case has no mail of {account}; `restante accounts` lists whose it has"
+                )));
+            }
+        }
+        Ok(index)
+    }
+
+    /// Every place that has mail in the case.
+    pub(super) const fn all(&self) -> &BTreeSet<Place> {
+        &self.all
+    }
+
+    /// The places that were asked for, in their order.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.wanted.keys()
+    }
+
+    /// The messages of one place.
+    pub(super) fn messages(&self, place: &Place) -> Result<Vec<Message>> {
+        let positions = self.wanted.get(place).map(Vec::as_slice);
+        let mut messages = Vec::new();
+        for position in positions.unwrap_or_default() {
+            if let Record::Message(message) = self.segments.read(*position)? {
+                messages.push(*message);
+            }
+        }
+        Ok(messages)
+    }
+}

@@ -1,0 +1,248 @@
+//! `sync`: hand mail back.
+//!
+//! Accounts are planned and carried out one by one, several abreast: what is kept of all of them
+//! is where their messages lie in the index, and how each came out.
+
+mod index;
+mod summary;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use case::Case;
+use evidence::ReadAt;
+use indicatif::ProgressBar;
+use mail::content::reread;
+use mail::{Address, Message, MessageId};
+use rayon::prelude::*;
+use restore::maildir::{Live, apply};
+use restore::plan::{Plan, plan};
+use restore::{Ledger, MaildirTarget, Outcome as Fate, Place, RestoreError, Target};
+use serde_json::json;
+
+use crate::args::{Common, Sync};
+use crate::output::Output;
+use crate::progress;
+use crate::session::Session;
+use crate::usage::Usage;
+use index::Index;
+use summary::{Outcome, summarise};
+
+/// Runs the command.
+pub(crate) fn run(args: &Sync, common: &Common) -> Result<Output> {
+    let Target::Maildir(target) = Target::parse(&args.to)?;
+    let case = Case::open(&args.case)?;
+    target.check(case.path())?;
+    let wanted: BTreeSet<Address> = args
+        .accounts
+        .iter()
+        .map(|text| {
+            Address::parse(text).ok_or_else(|| {
+                Usage::error(format!("{text:?} is not an account like local@domain"))
+            })
+        })
+        .collect::<Result<_>>()?;
+    sync(&case, &target, &wanted, args.dry_run, common)
+}
+
+/// Hands the mail of the case back to `target`: of the accounts `wanted`, or of all if it is empty.
+pub(crate) fn sync(
+    case: &Case,
+    target: &MaildirTarget,
+    wanted: &BTreeSet<Address>,
+    dry_run: bool,
+    common: &Common,
+) -> Result<Output> {
+    let index = Index::open(case, wanted)?;
+    check_apart(target, index.all())?;
+    let accounts = Accounts {
+        case,
+        target,
+        index: &index,
+    };
+    let places: Vec<&Place> = index.places().collect();
+    // All is planned before anything is written: whether it fits, and whether the target is ours.
+    let planned: Vec<Outcome> = places
+        .par_iter()
+        .map(|place| accounts.survey(place))
+        .collect();
+    let size: u64 = planned.iter().map(|outcome| outcome.bytes).sum();
+    let files = planned.iter().map(|outcome| outcome.files).sum();
+    if files > 0 {
+        target.check_room(size, files)?;
+    }
+    check_still_there(target, &planned)?;
+    let outcomes = if dry_run {
+        planned
+    } else {
+        let bar = progress::bar(common, "sync", size, progress::Unit::Bytes);
+        let views = views(case)?;
+        let outcomes = places
+            .par_iter()
+            .map(|place| accounts.carry_out(place, &views, &bar))
+            .collect();
+        bar.finish_and_clear();
+        outcomes
+    };
+    let output = summarise(&outcomes, dry_run, common);
+    if !dry_run {
+        case.log(
+            "sync",
+            json!({"target": target.id(), "accounts": wanted}),
+            json!({"accounts": outcomes.len()}),
+            output.json["totals"].clone(),
+        )?;
+    }
+    Ok(output)
+}
+
+/// The accounts of a case at a target.
+struct Accounts<'a> {
+    case: &'a Case,
+    target: &'a MaildirTarget,
+    index: &'a Index,
+}
+
+impl Accounts<'_> {
+    /// Plans one account and gives the plan to `then`.
+    fn planned<T>(&self, place: &Place, then: impl FnOnce(&Plan<'_>, Ledger) -> T) -> Result<T> {
+        let messages = self.index.messages(place)?;
+        let lengths: HashSet<u64> = messages.iter().map(|m| m.virtual_bytes).collect();
+        let live = Live::read(&self.target.path_of(place), &lengths)?;
+        let ledger = Ledger::open(&self.case.path().join("ledger"), self.target, place)?;
+        let plan = plan(place, &messages, &live, &ledger);
+        Ok(then(&plan, ledger))
+    }
+
+    /// What is to be done for one account.
+    fn survey(&self, place: &Place) -> Outcome {
+        let mut outcome = Outcome::new(place);
+        let result = self.planned(place, |plan, ledger| {
+            outcome.take_plan(plan);
+            outcome.restored_before = ledger
+                .entries()
+                .iter()
+                .any(|entry| entry.outcome == Fate::Restored);
+        });
+        outcome.error = result.err().map(|error| format!("{error:#}"));
+        outcome.is_there = self.target.path_of(place).exists();
+        outcome
+    }
+
+    /// Does it.
+    fn carry_out(
+        &self,
+        place: &Place,
+        views: &HashMap<String, Arc<dyn ReadAt>>,
+        bar: &ProgressBar,
+    ) -> Outcome {
+        let mut outcome = Outcome::new(place);
+        let path = self.target.path_of(place);
+        let result = self.planned(place, |plan, mut ledger| {
+            outcome.take_plan(plan);
+            apply(plan, place, &path, &mut ledger, &|message| {
+                bar.inc(message.bytes);
+                content(views, message)
+            })
+        });
+        match result {
+            Ok(applied) => outcome.applied = applied,
+            Err(error) => outcome.error = Some(format!("{error:#}")),
+        }
+        outcome
+    }
+}
+
+/// Checks that the target is the one that the ledger is about: users empty their mailboxes, but
+/// not all of them down to the directory.
+fn check_still_there(target: &MaildirTarget, planned: &[Outcome]) -> Result<()> {
+    let before: Vec<&Outcome> = planned.iter().filter(|o| o.restored_before).collect();
+    if before.is_empty() || before.iter().any(|outcome| outcome.is_there) {
+        return Ok(());
+    }
+    Err(Usage::error(format!(
+        "the ledger knows {} accounts that were restored to this target, and none of their \
+         mailboxes is there any more: is another file system mounted at {}? To restore to a new \
+         place name it by a new path; to begin anew here, move CASE/ledger/{} away",
+        before.len(),
+        target.base().display(),
+        target.id(),
+    )))
+}
+
+/// Checks that no two accounts of the case, restored now or not, share a place at the target,
+/// and that none lies inside another's: one would read the other's mail.
+fn check_apart(target: &MaildirTarget, places: &BTreeSet<Place>) -> Result<()> {
+    // Where names differ only by case, some file systems make them one.
+    let mut paths: Vec<(PathBuf, &Place)> = places
+        .iter()
+        .map(|place| {
+            let path = target.path_of(place).to_string_lossy().to_lowercase();
+            (PathBuf::from(path), place)
+        })
+        .collect();
+    // By components, so that what lies inside a directory comes right after it.
+    paths.sort();
+    for pair in paths.windows(2) {
+        if let [(outer, one), (inner, other)] = pair
+            && inner.starts_with(outer)
+        {
+            return Err(Usage::error(format!(
+                "the target gives {} and {} one place, {}: use a pattern with {{domain}} and {{local}}, \
+                 or {{account}}. Nothing was written",
+                name_of(one),
+                name_of(other),
+                outer.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The views that messages are read from, by device.
+pub(crate) fn views(case: &Case) -> Result<HashMap<String, Arc<dyn ReadAt>>> {
+    let session = Session::open(case)?;
+    let open = session.filesystems()?;
+    Ok(open
+        .into_iter()
+        .map(|(device, fs)| (device, Arc::clone(fs.view())))
+        .collect())
+}
+
+/// The bytes of a message, read again and proved to be what was found.
+pub(crate) fn content(
+    views: &HashMap<String, Arc<dyn ReadAt>>,
+    message: &Message,
+) -> Result<Bytes, RestoreError> {
+    let changed = |why: &str| RestoreError::Changed {
+        id: message.id.to_string(),
+        why: why.to_owned(),
+    };
+    let view = views
+        .get(&message.origin.device)
+        .ok_or_else(|| changed("its device is not in aggregate.json any more"))?;
+    let content = reread(view, &message.origin)
+        .ok_or_else(|| changed("its extents do not fit the device any more"))?;
+    if MessageId::of(&content.bytes) == message.id {
+        Ok(content.bytes)
+    } else {
+        Err(changed("its bytes are others"))
+    }
+}
+
+fn name_of(place: &Place) -> String {
+    match place {
+        Place::Account(account) => account.to_string(),
+        Place::Unattributed => "_unattributed".to_owned(),
+    }
+}
+
+/// Opens a target and checks that it can be written to, for commands that come to it late.
+pub(crate) fn checked_target(text: &str, case: &Path) -> Result<MaildirTarget> {
+    let Target::Maildir(target) = Target::parse(text)?;
+    target.check(case).context("the target cannot be used")?;
+    Ok(target)
+}
