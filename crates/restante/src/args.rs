@@ -28,7 +28,7 @@ pub(crate) struct Common {
     /// Show no progress
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Say more: every folder, every loss
+    /// Say more: the evidence for each statement, everything that is damaged or lost
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
 }

@@ -1,6 +1,6 @@
 //! What is in one maildir folder.
 
-use evidence::{ByteOffset, Loss, ReadAt, ReadAtExt};
+use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
 use filesystem::{File, FileKind, Filesystem, FsPath, InodeNumber};
 
 use super::{Folder, Keywords, MaildirName, Uidlist};
@@ -41,10 +41,6 @@ pub struct Contents {
 impl Folder {
     /// Lists the folder, which lies on `device`.
     pub fn list(&self, fs: &dyn Filesystem, device: &str) -> Contents {
-        let keywords = self
-            .read_index(fs, b"dovecot-keywords")
-            .map(|text| Keywords::parse(&text))
-            .unwrap_or_default();
         let mut contents = Contents {
             record: FolderRecord {
                 device: device.to_owned(),
@@ -59,13 +55,19 @@ impl Folder {
             rejected: Vec::new(),
             losses: Vec::new(),
         };
+        let mut index = |name: &[u8]| {
+            self.read_index(fs, device, name).unwrap_or_else(|loss| {
+                contents.losses.push(loss);
+                None
+            })
+        };
+        let keywords = index(b"dovecot-keywords").map(|text| Keywords::parse(&text));
+        let keywords = keywords.unwrap_or_default();
+        let list = index(b"dovecot-uidlist").and_then(|text| Uidlist::parse(&text));
         for directory in [&b"cur"[..], b"new", b"tmp"] {
             self.list_directory(fs, directory, &keywords, &mut contents);
         }
-        if let Some(list) = self
-            .read_index(fs, b"dovecot-uidlist")
-            .and_then(|text| Uidlist::parse(&text))
-        {
+        if let Some(list) = list {
             compare(&list, &mut contents);
         }
         contents
@@ -123,14 +125,43 @@ impl Folder {
         }
     }
 
-    /// The contents of an index file of the folder, if it is there and can be read whole.
-    fn read_index(&self, fs: &dyn Filesystem, name: &[u8]) -> Option<Vec<u8>> {
-        let inode = fs.inode(self.entry(name)?).ok()?;
-        if inode.kind != FileKind::Regular || inode.size > MAX_INDEX_BYTES {
-            return None;
+    /// The contents of an index file of the folder: `None` if there is none, a loss if it is
+    /// there and cannot be read whole.
+    fn read_index(
+        &self,
+        fs: &dyn Filesystem,
+        device: &str,
+        name: &[u8],
+    ) -> Result<Option<Vec<u8>>, Loss> {
+        let Some(number) = self.entry(name) else {
+            return Ok(None);
+        };
+        let what = self.path.join(name).to_string();
+        let inode = fs.inode(number).map_err(|loss| Loss {
+            what: what.clone(),
+            ..loss
+        })?;
+        if inode.kind != FileKind::Regular {
+            return Ok(None);
+        }
+        let lost = |cause| Loss {
+            what: what.clone(),
+            origin: Origin::new(device, inode.place),
+            cause,
+        };
+        if inode.size > MAX_INDEX_BYTES {
+            let why = "longer than any index of a folder".to_owned();
+            return Err(lost(Cause::Unsupported(why)));
         }
         let file = File::open(fs, &inode);
-        file.read_whole(ByteOffset::ZERO, usize::try_from(file.len()).ok()?)
+        let length = usize::try_from(file.len()).unwrap_or(usize::MAX);
+        match file.read_vec(ByteOffset::ZERO, length) {
+            Ok((text, gaps)) => match gaps.iter().next() {
+                None => Ok(Some(text)),
+                Some(gap) => Err(lost(Cause::Gap(gap.cause))),
+            },
+            Err(error) => Err(lost(Cause::Corrupt(error.to_string()))),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::args::{AccountOptions, Common, Rebuild};
-use crate::output::{Output, bytes, table};
+use crate::output::{Output, bytes, shown, table};
 use crate::progress;
 use crate::session::Session;
 
@@ -96,7 +96,37 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
         )?;
     }
     let counts = Counts::of(case)?;
-    Ok(Output::new(json!(counts), counts.text()))
+    let mut text = counts.text();
+    if common.verbose {
+        text.push_str(&details(case)?);
+    }
+    Ok(Output::new(json!(counts), text))
+}
+
+/// Everything that is not whole, a line each.
+fn details(case: &Case) -> Result<String> {
+    let mut text = String::new();
+    let mut line = |what: &str, of: &str, why: &str| {
+        text.push_str(&shown(&format!("{what} {of}: {why}").replace('\n', " ")));
+        text.push('\n');
+    };
+    for record in case.read_segments::<Record>(MESSAGES)? {
+        match record? {
+            Record::Message(message) if !message.grade.is_whole() => {
+                let holes = message.holes.iter().map(|hole| {
+                    let why = hole.why.describe();
+                    format!("{} bytes at {}: {why}", hole.bytes, hole.start)
+                });
+                let why: Vec<String> = holes.chain(message.contradictions).collect();
+                line(message.grade.name(), &message.origin.path, &why.join("; "));
+            }
+            Record::Rejected(note) => line("rejected", &note.path, &note.why),
+            Record::Lost(note) => line("lost", &note.path, &note.why),
+            Record::Loss(loss) => line("lost", &loss.what, &loss.to_string()),
+            Record::Message(_) | Record::Folder(_) => {}
+        }
+    }
+    Ok(text)
 }
 
 /// The digest of all that the message index depends on.
