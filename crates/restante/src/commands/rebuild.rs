@@ -122,7 +122,10 @@ fn details(case: &Case) -> Result<String> {
             }
             Record::Rejected(note) => line("rejected", &note.path, &note.why),
             Record::Lost(note) => line("lost", &note.path, &note.why),
-            Record::Loss(loss) => line("lost", &loss.what, &loss.to_string()),
+            Record::Loss(loss) => {
+                let why = format!("{} ({})", loss.cause, loss.origin);
+                line("lost", &loss.what, &why);
+            }
             Record::Message(_) | Record::Folder(_) => {}
         }
     }
