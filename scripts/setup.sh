@@ -15,6 +15,7 @@ tools=(
     sfdisk:fdisk partx:util-linux
     zstd:zstd
     python3:python3
+    strace:strace
     doveadm:dovecot-core
     /usr/lib/dovecot/imap:dovecot-imapd
 )

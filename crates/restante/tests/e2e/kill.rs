@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Instant;
 
@@ -63,55 +63,67 @@ fn owners(root: &Path) -> BTreeMap<PathBuf, (u32, u32)> {
         .collect()
 }
 
+/// Makes a target that is not root's, whose group new things inherit.
+fn target_of_somebody(path: &Path) {
+    fs::create_dir(path).unwrap();
+    chown(path, Some(1234), Some(1235)).expect("only root may test owners");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o2770)).unwrap();
+}
+
+/// The calls that make, give away, and name things; a kill falls before one of them is carried out.
+const CALLS: [&str; 7] = [
+    "mkdirat",
+    "fchown",
+    "fchmod",
+    "renameat2",
+    "linkat",
+    "renameat",
+    "unlinkat",
+];
+
 #[test]
 fn twenty_kills_while_mail_is_handed_back_change_neither_mail_nor_owners_nor_subscriptions() {
     let incident = Incident::new("drill");
     succeed(&mut incident.recover("case", "elsewhere", &[]));
-    let target = |name: &str| {
-        let path = incident.path(name);
-        fs::create_dir(&path).unwrap();
-        chown(&path, Some(1234), Some(1235)).expect("only root may test owners");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o2770)).unwrap();
-        path
-    };
-    let (quiet, killed) = (target("undisturbed"), target("mail"));
-    let sync = |name: &str| {
-        let mut command = crate::common::restante();
+    let (quiet, mail) = (incident.path("undisturbed"), incident.path("mail"));
+    let sync = |command: &mut Command, name: &str| {
         command
             .arg("sync")
             .arg(incident.path("case"))
             .arg("--to")
-            .arg(incident.target(name));
-        command
+            .arg(incident.target(name))
+            .args(["--threads", "1"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("strace places the kills; scripts/setup.sh installs what tests need")
+            .success()
     };
-    let begun = Instant::now();
-    succeed(&mut sync("undisturbed"));
-    let whole = begun.elapsed();
+    target_of_somebody(&quiet);
+    assert!(sync(&mut crate::common::restante(), "undisturbed"));
     let (wanted, wanted_owners) = (tree(&quiet), owners(&quiet));
     let subscriptions = wanted.keys().filter(|path| path.ends_with("subscriptions"));
     assert!(subscriptions.count() > 2);
     assert!(wanted_owners.values().all(|owner| *owner == (1234, 1235)));
 
-    let mut ended = 0;
-    for round in 1..=20_u32 {
-        let mut child = sync("mail")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Later and later: each run goes on where the one before was killed.
-        sleep(whole.mul_f64(f64::from(round) / 24.0));
-        child.kill().unwrap();
-        if child.wait().unwrap().success() {
-            // All is there: the next kills need work to fall into.
-            ended += 1;
-            fs::remove_dir_all(&killed).unwrap();
-            fs::remove_dir_all(incident.path("case/ledger")).unwrap();
-            target("mail");
+    let mut killed = 0;
+    for call in CALLS {
+        target_of_somebody(&mail);
+        // Each run goes on where the one before it was killed.
+        for when in [1, 2, 1, 5] {
+            let mut traced = Command::new("strace");
+            traced
+                .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+                .arg(format!("inject={call}:signal=SIGKILL:when={when}"))
+                .arg(env!("CARGO_BIN_EXE_restante"));
+            killed += usize::from(!sync(&mut traced, "mail"));
         }
+        assert!(sync(&mut crate::common::restante(), "mail"));
+        assert_eq!(wanted, tree(&mail), "{call}");
+        assert_eq!(wanted_owners, owners(&mail), "{call}");
+        // The next kills begin anew.
+        fs::remove_dir_all(&mail).unwrap();
+        fs::remove_dir_all(incident.path("case/ledger")).unwrap();
     }
-    assert!(ended < 20, "every run ended before its kill");
-    succeed(&mut sync("mail"));
-    assert_eq!(wanted, tree(&killed));
-    assert_eq!(wanted_owners, owners(&killed));
+    assert!(killed >= 20, "only {killed} runs were killed");
 }
