@@ -112,6 +112,14 @@ pub(super) fn summarise(outcomes: &[Outcome], dry_run: bool, common: &Common) ->
             .iter()
             .map(ToString::to_string)
             .collect();
+        let left_out = outcome.applied.keywords_left_out;
+        if left_out > 0 {
+            problems.push_str(&format!(
+                "  {}: {left_out} keywords were left out: the folder's dovecot-keywords names no \
+                 letter for them\n",
+                outcome.name
+            ));
+        }
         for warning in &warnings {
             problems.push_str(&format!("  {}: {}\n", outcome.name, shown(warning)));
         }
