@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
-use filesystem::{File, FileKind, Filesystem};
+use filesystem::{File, FileKind, Filesystem, Timestamp};
 
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::maildir::{MailFile, MaildirName};
@@ -87,19 +87,20 @@ pub fn reread(view: &Arc<dyn ReadAt>, origin: &FileOrigin) -> Option<Content> {
 
 /// Reads and judges one file of a maildir folder.
 pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
-    let note = |why: String| FileNote {
+    let note = |delivered: Option<Timestamp>, why: String| FileNote {
         device: device.to_owned(),
         path: mail.path.to_string(),
         owner: mail.owner.clone(),
         folder: mail.folder.clone(),
+        delivered,
         why,
     };
-    let rejected = |why: &str| Record::Rejected(note(why.to_owned()));
-    let lost = |why: String| Record::Lost(note(why));
     let inode = match fs.inode(mail.inode) {
         Ok(inode) => inode,
-        Err(loss) => return lost(loss.to_string()),
+        Err(loss) => return Record::Lost(note(None, loss.to_string())),
     };
+    let rejected = |why: &str| Record::Rejected(note(Some(inode.modified), why.to_owned()));
+    let lost = |why: &str| Record::Lost(note(Some(inode.modified), why.to_owned()));
     if inode.kind != FileKind::Regular {
         return rejected("not a regular file");
     }
@@ -116,13 +117,13 @@ pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
             return rejected("it decompresses to more than any message has");
         }
         Err(Unreadable::Map) => {
-            return lost("the map of the file contradicts its length".to_owned());
+            return lost("the map of the file contradicts its length");
         }
     };
     let missing: u64 = content.holes.iter().map(|hole| hole.bytes).sum();
     if missing >= inode.size || content.bytes.is_empty() {
         let why = content.holes.first().map(|hole| hole.why.describe());
-        return lost(why.unwrap_or("nothing of the file decodes").to_owned());
+        return lost(why.unwrap_or("nothing of the file decodes"));
     }
     let stored_bytes = inode.size;
     let name = MaildirName::parse(mail.path.name().unwrap_or_default());

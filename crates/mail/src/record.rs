@@ -197,6 +197,9 @@ pub struct FileNote {
     pub owner: Option<Owner>,
     /// The folder it is in.
     pub folder: String,
+    /// When it was delivered, if its inode could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Timestamp>,
     /// Why it is not handed over.
     pub why: String,
 }

@@ -49,6 +49,14 @@ struct AddingFolder {
 #[derive(Clone, Copy, Debug, Default)]
 struct Dates(Option<(i64, i64)>);
 
+/// When a message of which nothing is left was delivered: by its inode, or by the time that the
+/// server put into its name.
+pub(crate) fn delivered(note: &FileNote) -> Option<i64> {
+    note.delivered
+        .map(|time| time.seconds)
+        .or_else(|| server_name(&note.path).map(|(_, seconds)| seconds))
+}
+
 impl Dates {
     fn add(&mut self, seconds: i64) {
         let (first, last) = self.0.unwrap_or((seconds, seconds));
@@ -125,7 +133,7 @@ impl Adding {
             return;
         }
         bump(&mut folder.lost);
-        let delivered = server_name(&note.path).map(|(_, seconds)| seconds);
+        let delivered = delivered(note);
         bump(&mut self.month(delivered).lost);
         bump(&mut self.counts.expected);
         bump(&mut self.counts.lost);

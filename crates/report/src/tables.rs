@@ -8,8 +8,9 @@ use mail::Message;
 use mail::record::{FileNote, Record};
 use restore::Outcome;
 
+use crate::account::delivered;
 use crate::facts::{Account, Facts, Folder, HoleFact};
-use crate::sort::{Sorted, Sorter, Status, name_of, place_of, server_name};
+use crate::sort::{Sorted, Sorter, Status, name_of, place_of};
 use crate::text::cell;
 use crate::write::Failure;
 use crate::{utf7, words};
@@ -294,7 +295,7 @@ fn note_row<W: Write>(
     status: Status,
     why: &str,
 ) -> Result<(), Failure> {
-    let delivered = server_name(&note.path).map(|(_, seconds)| words::iso(seconds));
+    let delivered = delivered(note).map(words::iso);
     MessageRow {
         account: &name_of(&place_of(note.owner.as_ref())),
         folder: &note.folder,

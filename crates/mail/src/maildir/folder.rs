@@ -101,6 +101,7 @@ impl Folder {
                 path: path.to_string(),
                 owner: self.owner.clone(),
                 folder: self.name.clone(),
+                delivered: None,
                 why: why.to_owned(),
             };
             if directory == b"tmp" {

@@ -127,6 +127,7 @@ pub(crate) fn note(account: &str, folder: &str, n: u64, seconds: i64, why: &str)
         path: message(account, folder, n, seconds).origin.path,
         owner: owner(account),
         folder: folder.to_owned(),
+        delivered: None,
         why: why.to_owned(),
     }
 }
