@@ -33,6 +33,7 @@ mod build;
 mod discover;
 pub mod document;
 pub mod export;
+mod infer;
 pub mod lvm;
 pub mod md;
 pub mod partition;

@@ -1,0 +1,385 @@
+//! Geometries that anchors allow, each solved and not searched for.
+//!
+//! For a chunk size and a number of data members, every anchor says where row 0 of its file
+//! system would lie; the right pair is the one for which most anchors say the same. The layout
+//! then follows from a vote: each anchor names the role of its device.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::anchors::{Anchor, Source};
+use crate::raid::{Level, ParityLayout, Raid0Layout, Raid5Layout, Raid6Layout};
+
+/// The chunk sizes that are tried: powers of two from 4 KiB to 4 MiB.
+const CHUNKS: std::ops::RangeInclusive<u32> = 12..=22;
+
+/// Fewer anchors than this that agree on a place say nothing.
+const LEAST_SUPPORT: usize = 12;
+
+/// How many anchors must name a device's role, and how many times more than name its next.
+const LEAST_VOTES: u32 = 3;
+const CLEAR_VOTES: u32 = 3;
+
+/// A level and layout, without chunk and devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// So many members.
+    Raid0(u32),
+    /// The layout, and how many members there are with those of parity.
+    Parity(ParityLayout, u32),
+}
+
+impl Shape {
+    /// All shapes with `data` members of data in a row, of which `present` devices are there.
+    fn all(data: u32, present: u32) -> Vec<Self> {
+        let mut shapes = Vec::new();
+        if present == data {
+            shapes.push(Self::Raid0(data));
+        }
+        let five = Raid5Layout::ALL.map(ParityLayout::Raid5);
+        let six = Raid6Layout::ALL.map(ParityLayout::Raid6);
+        for (layouts, parities) in [(five.as_slice(), 1), (six.as_slice(), 2)] {
+            let members = data + parities;
+            if (members - parities..=members).contains(&present) && members > parities + 1 {
+                shapes.extend(layouts.iter().map(|layout| Self::Parity(*layout, members)));
+            }
+        }
+        shapes
+    }
+
+    pub(super) const fn members(self) -> u32 {
+        match self {
+            Self::Raid0(members) | Self::Parity(_, members) => members,
+        }
+    }
+
+    /// How many members a row needs no data of.
+    pub(super) const fn parities(self) -> u32 {
+        match self {
+            Self::Raid0(_) => 0,
+            Self::Parity(layout, _) => layout.parities(),
+        }
+    }
+
+    /// The member that has data chunk `number` of row `row`.
+    pub(super) fn data(self, row: u64, number: u64) -> usize {
+        match self {
+            Self::Raid0(_) => usize::try_from(number).unwrap_or(usize::MAX),
+            Self::Parity(layout, members) => layout.row(row, members).data(number),
+        }
+    }
+
+    /// The roles that never hold data.
+    fn dataless(self) -> Vec<usize> {
+        let members = u64::from(self.members());
+        let width = members - u64::from(self.parities());
+        let holds = |role: usize| {
+            (0..members).any(|row| (0..width).any(|number| self.data(row, number) == role))
+        };
+        let roles = 0..usize::try_from(members).unwrap_or(0);
+        roles.filter(|role| !holds(*role)).collect()
+    }
+
+    /// After how many rows from number `turn` the layout begins anew.
+    pub(super) fn to_begin(self, turn: u64) -> u64 {
+        let Self::Parity(layout, members) = self else {
+            return 0;
+        };
+        let rows = u64::from(members);
+        let begins = |skip: &u64| {
+            (0..rows).all(|row| layout.row(turn + skip + row, members) == layout.row(row, members))
+        };
+        (0..rows).find(begins).unwrap_or(0)
+    }
+
+    /// Whether row number 0 may lie `rows` before one whose number is `turn` modulo `members`.
+    pub(super) fn begins_at(self, turn: u64, rows: u64) -> bool {
+        let Self::Parity(layout, members) = self else {
+            return true;
+        };
+        let span = u64::from(members);
+        (0..span).all(|row| layout.row(turn + row, members) == layout.row(rows + row, members))
+    }
+
+    /// The level that a document states.
+    pub(super) fn level(self, chunk_bytes: u64, member_bytes: &[u64]) -> Level {
+        match self {
+            Self::Raid0(_) => Level::Raid0 {
+                layout: Raid0Layout::default(),
+                chunk_bytes,
+                member_bytes: member_bytes.to_vec(),
+            },
+            Self::Parity(ParityLayout::Raid4, members) => Level::Raid4 {
+                chunk_bytes,
+                members,
+            },
+            Self::Parity(ParityLayout::Raid5(layout), members) => Level::Raid5 {
+                layout,
+                chunk_bytes,
+                members,
+            },
+            Self::Parity(ParityLayout::Raid6(layout), members) => Level::Raid6 {
+                layout,
+                chunk_bytes,
+                members,
+            },
+        }
+    }
+}
+
+/// A geometry for a set of devices, as far as one file system's anchors tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hypothesis {
+    pub(super) source: Source,
+    pub(super) shape: Shape,
+    pub(super) chunk: u64,
+    /// Where on the devices the row lies in which the file system begins.
+    pub(super) start: u64,
+    /// How many chunks of that row lie before the file system.
+    pub(super) before: u64,
+    /// The number of that row, modulo the members.
+    pub(super) turn: u64,
+    /// The device of each role.
+    pub(super) roles: Vec<Option<usize>>,
+    /// How many anchors agree with all of it.
+    pub(super) hits: u32,
+    /// How many anchors of this file system these devices have.
+    pub(super) anchors: u32,
+    /// Whether the anchors name the role of every device, and clearly.
+    pub(super) clear: bool,
+}
+
+/// A place of row 0 on which anchors agree.
+struct Place<'a> {
+    chunk: u64,
+    data: u64,
+    before: u64,
+    start: u64,
+    support: Vec<&'a Anchor>,
+    /// How many anchors there are that such a chunk allows to use.
+    valid: usize,
+}
+
+/// Every geometry that the anchors of one file system on `devices` allow, the best first.
+pub(super) fn solve(anchors: &[Anchor], source: Source, devices: &[usize]) -> Vec<Hypothesis> {
+    let anchors: Vec<&Anchor> = anchors
+        .iter()
+        .filter(|anchor| anchor.source == source && devices.contains(&anchor.device))
+        .collect();
+    let present = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+    let mut places = Vec::new();
+    for chunk in CHUNKS.map(|bits| 1_u64 << bits) {
+        for data in present.saturating_sub(2).max(1)..=present {
+            for before in 0..u64::from(data) {
+                places.extend(place(&anchors, chunk, u64::from(data), before));
+            }
+        }
+    }
+    let best = places.iter().map(|place| place.support.len()).max();
+    let least = (best.unwrap_or(0) / 2).max(LEAST_SUPPORT);
+    places.retain(|place| place.support.len() >= least);
+    let mut found = Vec::new();
+    for place in &places {
+        let data = u32::try_from(place.data).unwrap_or(u32::MAX);
+        for shape in Shape::all(data, present) {
+            let turns = if let Shape::Raid0(_) = shape {
+                1
+            } else {
+                u64::from(shape.members())
+            };
+            found.extend((0..turns).filter_map(|turn| vote(place, shape, turn, devices)));
+        }
+    }
+    let best = found.iter().map(|h| h.hits).max().unwrap_or(0);
+    found.retain(|hypothesis| hypothesis.hits.saturating_mul(2) >= best);
+    found.sort_by_key(|hypothesis| std::cmp::Reverse(hypothesis.hits));
+    found
+}
+
+/// Where the row lies in which the file system begins, by most anchors.
+fn place<'a>(anchors: &[&'a Anchor], chunk: u64, data: u64, before: u64) -> Option<Place<'a>> {
+    let start_by = |anchor: &Anchor| {
+        let row = (anchor.address / chunk + before) / data;
+        anchor.at.checked_sub(row * chunk + anchor.address % chunk)
+    };
+    let mut counts: HashMap<u64, u32> = HashMap::new();
+    for start in anchors.iter().filter_map(|anchor| start_by(anchor)) {
+        *counts.entry(start).or_default() += 1;
+    }
+    let (start, _) = counts
+        .into_iter()
+        .max_by_key(|(start, count)| (*count, std::cmp::Reverse(*start)))?;
+    let one_chunk = |a: u64, b: u64| match (a.checked_sub(start), b.checked_sub(start)) {
+        (Some(a), Some(b)) => a / chunk == b / chunk,
+        _ => false,
+    };
+    let valid: Vec<&&Anchor> = anchors
+        .iter()
+        .filter(|anchor| anchor.together.is_none_or(|(a, b)| one_chunk(a, b)))
+        .collect();
+    let support: Vec<&Anchor> = valid
+        .iter()
+        .filter(|anchor| start_by(anchor) == Some(start))
+        .map(|anchor| **anchor)
+        .collect();
+    (support.len() >= LEAST_SUPPORT).then_some(Place {
+        chunk,
+        data,
+        before,
+        start,
+        support,
+        valid: valid.len(),
+    })
+}
+
+/// Lets the anchors vote for the role of each device.
+fn vote(place: &Place<'_>, shape: Shape, turn: u64, devices: &[usize]) -> Option<Hypothesis> {
+    let members = usize::try_from(shape.members()).ok()?;
+    let mut votes: BTreeMap<usize, Vec<u32>> = devices
+        .iter()
+        .map(|device| (*device, vec![0; members]))
+        .collect();
+    for anchor in &place.support {
+        let chunk = anchor.address / place.chunk + place.before;
+        let role = shape.data(chunk / place.data + turn, chunk % place.data);
+        if let Some(count) = votes.get_mut(&anchor.device)?.get_mut(role) {
+            *count += 1;
+        }
+    }
+    let mut ballots: Vec<(u32, usize, usize)> = votes
+        .iter()
+        .flat_map(|(device, counts)| {
+            let counts = counts.iter().enumerate();
+            counts.map(|(role, count)| (*count, *device, role))
+        })
+        .collect();
+    ballots.sort_by_key(|(count, device, role)| (std::cmp::Reverse(*count), *device, *role));
+    let mut roles: Vec<Option<usize>> = vec![None; members];
+    let (mut hits, mut clear) = (0, true);
+    for (count, device, role) in &ballots {
+        let taken = roles.contains(&Some(*device));
+        if let Some(slot @ None) = roles.get_mut(*role)
+            && !taken
+        {
+            *slot = Some(*device);
+            hits += count;
+            let others = votes.get(device)?.iter().enumerate();
+            let next = others.filter(|(other, _)| other != role).map(|(_, n)| *n);
+            let next = next.max().unwrap_or(0);
+            let voted = *count >= LEAST_VOTES && *count >= next.saturating_mul(CLEAR_VOTES);
+            // No file system block lies on the one member that has parity alone.
+            clear &= voted || shape.dataless() == [*role] && *count == 0;
+        }
+    }
+    let source = place.support.first()?.source;
+    Some(Hypothesis {
+        source,
+        shape,
+        chunk: place.chunk,
+        start: place.start,
+        before: place.before,
+        turn,
+        roles,
+        hits,
+        anchors: u32::try_from(place.valid).unwrap_or(u32::MAX),
+        clear,
+    })
+}
+
+/// A member as it shows in what a hypothesis claims: a device, or one of those missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    Device(usize),
+    Missing(usize),
+}
+
+/// All that a hypothesis claims of the rows from its file system on: two of equal claims are
+/// one answer in two notations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Claims {
+    start: u64,
+    chunk: u64,
+    /// For each chunk of the file system: where it lies on whom.
+    data: Vec<(Holder, u64)>,
+    /// For each row: who holds P, who holds Q, and what Q multiplies each member with.
+    parity: Vec<(Holder, Option<Holder>, Vec<(Holder, u8)>)>,
+}
+
+impl Hypothesis {
+    /// What it claims.
+    pub(super) fn claims(&self) -> Claims {
+        let mut missing: Vec<usize> = Vec::new();
+        let mut holder = |role: usize| match self.roles.get(role).copied().flatten() {
+            Some(device) => Holder::Device(device),
+            None => {
+                let known = missing.iter().position(|other| *other == role);
+                Holder::Missing(known.unwrap_or_else(|| {
+                    missing.push(role);
+                    missing.len() - 1
+                }))
+            }
+        };
+        let width = self.data_members();
+        // Layouts repeat after as many rows as there are members, or one less.
+        let members = u64::from(self.shape.members());
+        let rows = 2 * members;
+        let mut claims = Claims {
+            start: self.start,
+            chunk: self.chunk,
+            data: Vec::new(),
+            parity: Vec::new(),
+        };
+        for number in self.before..self.before + rows * width {
+            let row = number / width;
+            let role = self.shape.data(row + self.turn, number % width);
+            claims.data.push((holder(role), row));
+        }
+        for row in 0..rows {
+            let Shape::Parity(layout, members) = self.shape else {
+                break;
+            };
+            let row = layout.row(row + self.turn, members);
+            let mut factors: Vec<(Holder, u8)> = Vec::new();
+            if row.q.is_some() {
+                for number in 0..width {
+                    let role = row.data(number);
+                    factors.push((holder(role), row.coefficient(role)));
+                }
+            }
+            factors.sort_unstable();
+            claims
+                .parity
+                .push((holder(row.p), row.q.map(&mut holder), factors));
+        }
+        claims
+    }
+
+    /// How many members of a row hold data.
+    pub(super) fn data_members(&self) -> u64 {
+        u64::from(self.shape.members() - self.shape.parities()).max(1)
+    }
+
+    /// How many members are missing.
+    pub(super) fn missing(&self) -> u32 {
+        let missing = self.roles.iter().filter(|role| role.is_none()).count();
+        u32::try_from(missing).unwrap_or(u32::MAX)
+    }
+
+    /// The hypothesis for a person.
+    pub(super) fn describe(&self) -> String {
+        let level = self.shape.level(self.chunk, &vec![0; self.roles.len()]);
+        let layout = match &level {
+            Level::Raid5 { layout, .. } => format!(" {layout:?}"),
+            Level::Raid6 { layout, .. } => format!(" {layout:?}"),
+            _ => String::new(),
+        };
+        format!(
+            "{}{layout} of {} members, {} missing, chunk {} KiB, {} of {} anchors",
+            level.name(),
+            self.shape.members(),
+            self.missing(),
+            self.chunk >> 10,
+            self.hits,
+            self.anchors,
+        )
+    }
+}
