@@ -9,8 +9,8 @@ use super::sample::Candidate;
 use super::verify;
 use crate::{lvm, partition};
 
-/// Rows before the file system's first in which the group's start is looked for.
-const MOST_ROWS: u64 = 1 << 16;
+/// Rows in which the group's start is looked for.
+const MOST_ROWS: i64 = 1 << 16;
 
 /// A hypothesis with the offset at which its members' data begins.
 pub(super) struct Based<'a> {
@@ -32,13 +32,11 @@ pub(super) fn find<'a>(
 ) -> Result<Based<'a>, String> {
     let mut found: BTreeMap<(u64, Vec<Option<usize>>), Based<'a>> = BTreeMap::new();
     for hypothesis in notations {
-        for row in 0..=(hypothesis.start / hypothesis.chunk).min(MOST_ROWS) {
-            // A layout repeats, so the number of the row is known but for whole turns.
-            let begins = hypothesis.shape.begins_at(hypothesis.turn, row);
-            if !begins || (row == 0 && hypothesis.before == 0) {
+        for (rows, offset) in starts(hypothesis) {
+            let is_direct = rows == 0 && hypothesis.before == 0;
+            if is_direct || !hypothesis.shape.begins_at(hypothesis.turn, rows) {
                 continue;
             }
-            let offset = hypothesis.start - row * hypothesis.chunk;
             if let Some(what) = begins_with(hypothesis, candidates, offset) {
                 let key = (offset, hypothesis.roles.clone());
                 found.entry(key).or_insert(Based {
@@ -61,21 +59,42 @@ pub(super) fn find<'a>(
     if let Some(based) = found.into_values().next() {
         return Ok(based);
     }
-    let direct = |h: &&Hypothesis| h.before == 0 && h.shape.begins_at(h.turn, 0);
-    let hypothesis = notations.iter().find(direct).ok_or_else(|| {
+    let direct = notations.iter().find_map(|hypothesis| {
+        let begins = hypothesis.before == 0 && hypothesis.shape.begins_at(hypothesis.turn, 0);
+        Some((
+            hypothesis,
+            u64::try_from(hypothesis.start).ok().filter(|_| begins)?,
+        ))
+    });
+    let (hypothesis, offset) = direct.ok_or_else(|| {
+        let known = notations.first().map(Hypothesis::describe);
         format!(
             "its geometry is known ({}), but not where it begins: its file system lies somewhere in it, and neither LVM metadata nor a partition table says where",
-            notations.first().map(Hypothesis::describe).unwrap_or_default()
+            known.unwrap_or_default()
         )
     })?;
     Ok(Based {
         hypothesis,
-        offset: hypothesis.start,
-        evidence: format!(
-            "the group begins with its file system, {} bytes into its members",
-            hypothesis.start
-        ),
+        offset,
+        evidence: format!("the group begins with its file system, {offset} bytes into its members"),
     })
+}
+
+/// Where the group may begin, with how many rows lie between that and the file system's first
+/// row: at a whole number of chunks from there, and not behind any block of the file system.
+fn starts(hypothesis: &Hypothesis) -> impl Iterator<Item = (i64, u64)> {
+    let (start, lowest) = (hypothesis.start, hypothesis.lowest);
+    let chunk = i64::try_from(hypothesis.chunk).unwrap_or(i64::MAX);
+    (0..MOST_ROWS)
+        .map(move |row| {
+            start
+                .rem_euclid(chunk)
+                .saturating_add(row.saturating_mul(chunk))
+        })
+        .map_while(move |offset| {
+            let at = u64::try_from(offset).ok().filter(|at| *at <= lowest)?;
+            Some(((start - offset) / chunk, at))
+        })
 }
 
 /// What lies at the start of the group if its members' data begins at `offset`, of the things

@@ -91,12 +91,21 @@ impl Shape {
         (0..rows).find(begins).unwrap_or(0)
     }
 
+    /// After how many rows every layout begins anew.
+    pub(super) fn period(self) -> i64 {
+        let members = i64::from(self.members());
+        members * (members - 1).max(1)
+    }
+
     /// Whether row number 0 may lie `rows` before one whose number is `turn` modulo `members`.
-    pub(super) fn begins_at(self, turn: u64, rows: u64) -> bool {
+    pub(super) fn begins_at(self, turn: u64, rows: i64) -> bool {
         let Self::Parity(layout, members) = self else {
             return true;
         };
         let span = u64::from(members);
+        let Ok(rows) = u64::try_from(rows.rem_euclid(self.period())) else {
+            return false;
+        };
         (0..span).all(|row| layout.row(turn + row, members) == layout.row(rows + row, members))
     }
 
@@ -132,8 +141,11 @@ pub(super) struct Hypothesis {
     pub(super) source: Source,
     pub(super) shape: Shape,
     pub(super) chunk: u64,
-    /// Where on the devices the row lies in which the file system begins.
-    pub(super) start: u64,
+    /// Where on the devices the row lies in which the file system begins: before their start
+    /// if only a later part of the file system lies on this group.
+    pub(super) start: i64,
+    /// The lowest place of an anchor that agrees: the group begins there or before.
+    pub(super) lowest: u64,
     /// How many chunks of that row lie before the file system.
     pub(super) before: u64,
     /// The number of that row, modulo the members.
@@ -142,7 +154,8 @@ pub(super) struct Hypothesis {
     pub(super) roles: Vec<Option<usize>>,
     /// How many anchors agree with all of it.
     pub(super) hits: u32,
-    /// How many anchors of this file system these devices have.
+    /// How many anchors of this file system these devices have, without those that parity shows
+    /// of a missing member where the rest of a row is zeros.
     pub(super) anchors: u32,
     /// Whether the anchors name the role of every device, and clearly.
     pub(super) clear: bool,
@@ -153,7 +166,7 @@ struct Place<'a> {
     chunk: u64,
     data: u64,
     before: u64,
-    start: u64,
+    start: i64,
     support: Vec<&'a Anchor>,
     /// How many anchors there are that such a chunk allows to use.
     valid: usize,
@@ -199,16 +212,18 @@ pub(super) fn solve(anchors: &[Anchor], source: Source, devices: &[usize]) -> Ve
 fn place<'a>(anchors: &[&'a Anchor], chunk: u64, data: u64, before: u64) -> Option<Place<'a>> {
     let start_by = |anchor: &Anchor| {
         let row = (anchor.address / chunk + before) / data;
-        anchor.at.checked_sub(row * chunk + anchor.address % chunk)
+        let into = i64::try_from(row * chunk + anchor.address % chunk).ok()?;
+        i64::try_from(anchor.at).ok()?.checked_sub(into)
     };
-    let mut counts: HashMap<u64, u32> = HashMap::new();
+    let mut counts: HashMap<i64, u32> = HashMap::new();
     for start in anchors.iter().filter_map(|anchor| start_by(anchor)) {
         *counts.entry(start).or_default() += 1;
     }
     let (start, _) = counts
         .into_iter()
         .max_by_key(|(start, count)| (*count, std::cmp::Reverse(*start)))?;
-    let one_chunk = |a: u64, b: u64| match (a.checked_sub(start), b.checked_sub(start)) {
+    let edge = u64::try_from(start.rem_euclid(i64::try_from(chunk).ok()?)).ok()?;
+    let one_chunk = |a: u64, b: u64| match (a.checked_sub(edge), b.checked_sub(edge)) {
         (Some(a), Some(b)) => a / chunk == b / chunk,
         _ => false,
     };
@@ -254,7 +269,7 @@ fn vote(place: &Place<'_>, shape: Shape, turn: u64, devices: &[usize]) -> Option
         .collect();
     ballots.sort_by_key(|(count, device, role)| (std::cmp::Reverse(*count), *device, *role));
     let mut roles: Vec<Option<usize>> = vec![None; members];
-    let (mut hits, mut clear) = (0, true);
+    let mut hits = 0;
     for (count, device, role) in &ballots {
         let taken = roles.contains(&Some(*device));
         if let Some(slot @ None) = roles.get_mut(*role)
@@ -262,27 +277,67 @@ fn vote(place: &Place<'_>, shape: Shape, turn: u64, devices: &[usize]) -> Option
         {
             *slot = Some(*device);
             hits += count;
-            let others = votes.get(device)?.iter().enumerate();
-            let next = others.filter(|(other, _)| other != role).map(|(_, n)| *n);
-            let next = next.max().unwrap_or(0);
-            let voted = *count >= LEAST_VOTES && *count >= next.saturating_mul(CLEAR_VOTES);
-            // No file system block lies on the one member that has parity alone.
-            clear &= voted || shape.dataless() == [*role] && *count == 0;
         }
     }
+    let ghosts = ghosts(place, shape, turn, &roles);
+    let clear = roles.iter().enumerate().all(|(role, device)| {
+        let Some(device) = device else { return true };
+        let sum: u32 = votes.get(device).map_or(0, |counts| counts.iter().sum());
+        let own = votes
+            .get(device)
+            .and_then(|counts| counts.get(role))
+            .copied()
+            .unwrap_or(0);
+        let against = sum - own - ghosts.get(device).copied().unwrap_or(0).min(sum - own);
+        let voted = own >= LEAST_VOTES && own >= against.saturating_mul(CLEAR_VOTES);
+        // No file system block lies on the one member that has parity alone.
+        voted || (sum == 0 && shape.dataless() == [role])
+    });
+    let ghosts: u32 = ghosts.values().sum();
     let source = place.support.first()?.source;
     Some(Hypothesis {
         source,
         shape,
         chunk: place.chunk,
         start: place.start,
+        lowest: place.support.iter().map(|anchor| anchor.at).min()?,
         before: place.before,
         turn,
         roles,
         hits,
-        anchors: u32::try_from(place.valid).unwrap_or(u32::MAX),
+        anchors: u32::try_from(place.valid)
+            .unwrap_or(u32::MAX)
+            .saturating_sub(ghosts),
         clear,
     })
+}
+
+/// How many anchors of each device name a missing member, and lie in a row where the device has
+/// parity: the rest of the row is zeros there, and parity is a copy of what is missing.
+fn ghosts(
+    place: &Place<'_>,
+    shape: Shape,
+    turn: u64,
+    roles: &[Option<usize>],
+) -> BTreeMap<usize, u32> {
+    let mut ghosts = BTreeMap::new();
+    let Shape::Parity(layout, members) = shape else {
+        return ghosts;
+    };
+    for anchor in &place.support {
+        let chunk = anchor.address / place.chunk + place.before;
+        let row = layout.row(chunk / place.data + turn, members);
+        let device = |role: usize| roles.get(role).copied().flatten();
+        let missing = device(row.data(chunk % place.data)).is_none();
+        let holds_parity = [Some(row.p), row.q]
+            .into_iter()
+            .flatten()
+            .any(|role| device(role) == Some(anchor.device));
+        if missing && holds_parity {
+            *ghosts.entry(anchor.device).or_default() += 1;
+        }
+    }
+    ghosts
 }
 
 /// A member as it shows in what a hypothesis claims: a device, or one of those missing.
@@ -292,16 +347,20 @@ enum Holder {
     Missing(usize),
 }
 
+/// The device that holds Q in a row, and what it multiplies each member with.
+type TimesQ = (usize, Vec<(Holder, u8)>);
+
 /// All that a hypothesis claims of the rows from its file system on: two of equal claims are
 /// one answer in two notations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claims {
-    start: u64,
+    start: i64,
     chunk: u64,
     /// For each chunk of the file system: where it lies on whom.
     data: Vec<(Holder, u64)>,
-    /// For each row: who holds P, who holds Q, and what Q multiplies each member with.
-    parity: Vec<(Holder, Option<Holder>, Vec<(Holder, u8)>)>,
+    /// For each row what parity there is: the device that holds P, and the one that holds Q
+    /// with what Q multiplies each member with. Parity that is missing claims nothing.
+    parity: Vec<(Option<usize>, Option<TimesQ>)>,
 }
 
 impl Hypothesis {
@@ -319,9 +378,9 @@ impl Hypothesis {
             }
         };
         let width = self.data_members();
-        // Layouts repeat after as many rows as there are members, or one less.
-        let members = u64::from(self.shape.members());
-        let rows = 2 * members;
+        // Layouts repeat after as many rows as there are members, or one less; so many rows for
+        // every level with as many members of data.
+        let rows = 2 * (width + 2);
         let mut claims = Claims {
             start: self.start,
             chunk: self.chunk,
@@ -338,19 +397,32 @@ impl Hypothesis {
                 break;
             };
             let row = layout.row(row + self.turn, members);
-            let mut factors: Vec<(Holder, u8)> = Vec::new();
-            if row.q.is_some() {
-                for number in 0..width {
-                    let role = row.data(number);
-                    factors.push((holder(role), row.coefficient(role)));
-                }
-            }
-            factors.sort_unstable();
-            claims
-                .parity
-                .push((holder(row.p), row.q.map(&mut holder), factors));
+            let device = |role: usize| self.roles.get(role).copied().flatten();
+            let times_q = row.q.and_then(device).map(|q| {
+                let roles = (0..width).map(|number| row.data(number));
+                let factors = roles.map(|role| (holder(role), row.coefficient(role)));
+                let mut factors: Vec<_> = factors.collect();
+                factors.sort_unstable();
+                (q, factors)
+            });
+            claims.parity.push((device(row.p), times_q));
         }
         claims
+    }
+
+    /// A place where a row 0 lies, as far as the layout tells: at the start of the file system's
+    /// first row or as few rows behind it as can be.
+    pub(super) fn some_row_0(&self) -> Option<u64> {
+        let chunk = i64::try_from(self.chunk).ok()?;
+        let skip = i64::try_from(self.shape.to_begin(self.turn)).ok()?;
+        let base = self.start.checked_add(skip.checked_mul(chunk)?)?;
+        let turn = self.shape.period().checked_mul(chunk)?;
+        u64::try_from(if base < 0 {
+            base.rem_euclid(turn)
+        } else {
+            base
+        })
+        .ok()
     }
 
     /// How many members of a row hold data.

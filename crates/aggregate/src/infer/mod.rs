@@ -25,7 +25,7 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 
 use self::anchors::{Anchor, Collector, Source};
 use self::hypothesis::{Claims, Hypothesis};
-use self::relations::{MOST_DEVICES, Tied, tied};
+use self::relations::{MOST_DEVICES, Tied, copies, tied};
 use self::sample::{Candidate, Sketcher, Sketches};
 use self::verify::Trials;
 use crate::document::{DeviceName, Group, Member};
@@ -81,7 +81,21 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
         return inferred;
     }
     let anchors = collector.anchors(&candidates, &windows);
+    let copies = copies(&sketches);
+    for pair in &copies {
+        let why = "their contents are equal: copies in a mirror or RAID-10, which are not worked out without labels yet; state the geometry by hand".to_owned();
+        inferred
+            .losses
+            .push(loss(&candidates, pair, Cause::Unsupported(why)));
+    }
     for set in sets(&tied(&sketches), &anchors) {
+        if set
+            .devices
+            .iter()
+            .any(|device| copies.as_flattened().contains(device))
+        {
+            continue;
+        }
         match decide(&set, &candidates, &sketches, &anchors) {
             Ok(mut group) => {
                 group.name = format!("found-{}", inferred.groups.len().saturating_add(1));
@@ -190,28 +204,41 @@ fn decide(
     anchors: &[Anchor],
 ) -> Result<Group, String> {
     let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
-    let solved = sources
-        .into_iter()
-        .map(|source| hypothesis::solve(anchors, source, &set.devices))
-        .max_by_key(|found| found.first().map_or(0, |best| best.hits))
-        .unwrap_or_default();
     let together = match set.tied_rows {
         Some(rows) => format!(
             "parity ties these devices together ({rows} relations between their blocks hold)"
         ),
         None => "blocks of one file system lie on all of these devices".to_owned(),
     };
-    if solved.is_empty() {
-        return Err(format!(
-            "{together}, but too few blocks state their own address to tell the chunk and the order; state the geometry by hand"
-        ));
+    let mut solved: Vec<Vec<Hypothesis>> = sources
+        .into_iter()
+        .map(|source| hypothesis::solve(anchors, source, &set.devices))
+        .filter(|found| !found.is_empty())
+        .collect();
+    solved.sort_by_key(|found| std::cmp::Reverse(found.first().map_or(0, |best| best.hits)));
+    let mut undecided = Vec::new();
+    for found in solved {
+        let answers = answers(found, candidates, sketches);
+        let decided = choose(&answers, set).and_then(|best| {
+            let based = base::find(&best.notations, candidates)?;
+            Ok(group(best, &based, candidates, &together))
+        });
+        match decided {
+            Ok(group) => return Ok(group),
+            Err(why) => undecided.push(why),
+        }
     }
-    let answers = answers(solved, set, candidates, sketches);
-    let Some((best, rivals)) = answers.split_first() else {
-        return Err(format!(
-            "{together}, but no geometry that the file system's blocks allow agrees with the parity"
-        ));
-    };
+    let why = undecided.into_iter().next().unwrap_or_else(|| {
+        "too few blocks state their own address to tell the chunk and the order; state the geometry by hand".to_owned()
+    });
+    Err(format!("{together}, but {why}"))
+}
+
+/// The one answer that stands out, or why none does.
+fn choose<'a>(answers: &'a [Answer], set: &Set) -> Result<&'a Answer, String> {
+    let (best, rivals) = answers.split_first().ok_or_else(|| {
+        "no geometry that the file system's blocks allow agrees with the parity".to_owned()
+    })?;
     let listed = || {
         let all = answers.iter().take(MOST_LISTED).map(Answer::describe);
         all.collect::<Vec<_>>().join("; ")
@@ -219,7 +246,7 @@ fn decide(
     let close = best.hits().saturating_mul(RIVAL_SHARE) / 100;
     if rivals.iter().any(|rival| rival.hits() >= close) {
         return Err(format!(
-            "{together}, and several geometries fit: {}; more anchors, or a missing member, would decide",
+            "several geometries fit: {}; more blocks that state their address, or a missing member, would decide",
             listed()
         ));
     }
@@ -229,23 +256,17 @@ fn decide(
         let by_q = h.shape.parities() == 2 && best.trials.is_some_and(Trials::pass);
         (h.hits, h.anchors.max(1), h.clear || by_q)
     });
-    if hits < devices.saturating_mul(ANCHORS_EACH) || hits.saturating_mul(2) < all || !certain {
-        return Err(format!(
-            "{together}, but the best geometry is not certain: {}",
-            listed()
-        ));
+    if hits < devices.saturating_mul(ANCHORS_EACH)
+        || hits.saturating_mul(10) < all.saturating_mul(6)
+        || !certain
+    {
+        return Err(format!("the best geometry is not certain: {}", listed()));
     }
-    let based = base::find(&best.notations, candidates)?;
-    Ok(group(best, &based, candidates, together))
+    Ok(best)
 }
 
 /// The answers that the parity does not contradict, the best first.
-fn answers(
-    solved: Vec<Hypothesis>,
-    set: &Set,
-    candidates: &[Candidate],
-    sketches: &Sketches,
-) -> Vec<Answer> {
+fn answers(solved: Vec<Hypothesis>, candidates: &[Candidate], sketches: &Sketches) -> Vec<Answer> {
     let mut answers: Vec<Answer> = Vec::new();
     for hypothesis in solved {
         let claims = hypothesis.claims();
@@ -258,11 +279,14 @@ fn answers(
             }),
         }
     }
-    answers.retain(|answer| match answer.trials {
-        Some(trials) => trials.pass(),
-        // Where relations hold there is redundancy left, so the true geometry can be tried.
-        None => set.tied_rows.is_none(),
-    });
+    // A level whose parity disks are all missing reads as one without them: the plainer counts.
+    for answer in &mut answers {
+        let plainest = answer.notations.iter().map(|h| h.shape.members()).min();
+        answer
+            .notations
+            .retain(|h| Some(h.shape.members()) == plainest);
+    }
+    answers.retain(|answer| answer.trials.is_none_or(Trials::pass));
     answers
 }
 
@@ -271,7 +295,7 @@ fn group(
     best: &Answer,
     based: &base::Based<'_>,
     candidates: &[Candidate],
-    together: String,
+    together: &str,
 ) -> Group {
     let hypothesis = based.hypothesis;
     let sizes = verify::member_bytes(hypothesis, candidates, based.offset);

@@ -17,6 +17,10 @@ pub(super) const MOST_DEVICES: usize = 64;
 const LEAST_ROWS: u64 = 8;
 const LEAST_SHARE: u64 = 50;
 
+/// Copies agree in at least so many rows with contents, and in this share of them.
+const LEAST_EQUAL: u64 = 32;
+const EQUAL_PERCENT: u64 = 95;
+
 /// Devices that relations tie together, as indices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tied {
@@ -67,6 +71,24 @@ pub(super) fn tied(sketches: &Sketches) -> Vec<Tied> {
             rows,
         })
         .collect()
+}
+
+/// The pairs of devices whose contents are equal, but for a few rows that were being written.
+pub(super) fn copies(sketches: &Sketches) -> Vec<[usize; 2]> {
+    let count = sketches.rows.first().map_or(0, |(_, row)| row.len());
+    let equal = |a: usize, b: usize| {
+        let rows = sketches
+            .rows
+            .iter()
+            .filter_map(|(_, row)| Some((*row.get(a)?, *row.get(b)?)));
+        let full = rows.filter(|(a, b)| *a != 0 || *b != 0);
+        let (all, same) = full.fold((0_u64, 0_u64), |(all, same), (a, b)| {
+            (all + 1, same + u64::from(a == b))
+        });
+        all >= LEAST_EQUAL && same * 100 >= all * EQUAL_PERCENT
+    };
+    let pairs = (0..count).flat_map(|a| (a + 1..count).map(move |b| [a, b]));
+    pairs.filter(|[a, b]| equal(*a, *b)).collect()
 }
 
 /// The indices in a set.
@@ -126,6 +148,8 @@ mod tests {
     #[test]
     fn copies_and_zeros_tie_nothing() {
         let rows = (1..100).map(|i| (i, vec![i, i, 0, 0])).collect();
-        assert_eq!(tied(&Sketches { rows }), []);
+        let sketches = Sketches { rows };
+        assert_eq!(tied(&sketches), []);
+        assert_eq!(copies(&sketches), [[0, 1]]);
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn rebuild(
     if spare == 0 {
         return None;
     }
-    let base = hypothesis.shape.to_begin(hypothesis.turn) * hypothesis.chunk + hypothesis.start;
+    let base = hypothesis.some_row_0()?;
     let informative: Vec<_> = sketches
         .rows
         .iter()
