@@ -12,8 +12,12 @@ use crate::raid::{Level, ParityLayout, Raid0Layout, Raid5Layout, Raid6Layout};
 /// The chunk sizes that are tried: powers of two from 4 KiB to 4 MiB.
 const CHUNKS: std::ops::RangeInclusive<u32> = 12..=22;
 
+/// Anchors in one piece of a device of so many bytes count as one: inodes and journal copies lie
+/// side by side, and many of them in one chunk say no more than one.
+const ONE_IN: u64 = 16 << 10;
+
 /// Fewer anchors than this that agree on a place say nothing.
-const LEAST_SUPPORT: usize = 12;
+const LEAST_SUPPORT: usize = 8;
 
 /// How many anchors must name a device's role, and how many times more than name its next.
 const LEAST_VOTES: u32 = 3;
@@ -174,10 +178,11 @@ struct Place<'a> {
 
 /// Every geometry that the anchors of one file system on `devices` allow, the best first.
 pub(super) fn solve(anchors: &[Anchor], source: Source, devices: &[usize]) -> Vec<Hypothesis> {
-    let anchors: Vec<&Anchor> = anchors
+    let mut anchors: Vec<&Anchor> = anchors
         .iter()
         .filter(|anchor| anchor.source == source && devices.contains(&anchor.device))
         .collect();
+    anchors.sort_unstable_by_key(|anchor| (anchor.device, anchor.at, anchor.address));
     let present = u32::try_from(devices.len()).unwrap_or(u32::MAX);
     let mut places = Vec::new();
     for chunk in CHUNKS.map(|bits| 1_u64 << bits) {
@@ -227,22 +232,27 @@ fn place<'a>(anchors: &[&'a Anchor], chunk: u64, data: u64, before: u64) -> Opti
         (Some(a), Some(b)) => a / chunk == b / chunk,
         _ => false,
     };
-    let valid: Vec<&&Anchor> = anchors
+    let valid: Vec<&Anchor> = anchors
         .iter()
+        .copied()
         .filter(|anchor| anchor.together.is_none_or(|(a, b)| one_chunk(a, b)))
         .collect();
-    let support: Vec<&Anchor> = valid
+    let mut support: Vec<&Anchor> = valid
         .iter()
+        .copied()
         .filter(|anchor| start_by(anchor) == Some(start))
-        .map(|anchor| **anchor)
         .collect();
+    let piece = |anchor: &mut &Anchor| (anchor.device, anchor.at / ONE_IN);
+    let mut pieces = valid;
+    pieces.dedup_by_key(piece);
+    support.dedup_by_key(piece);
     (support.len() >= LEAST_SUPPORT).then_some(Place {
         chunk,
         data,
         before,
         start,
         support,
-        valid: valid.len(),
+        valid: pieces.len(),
     })
 }
 
@@ -358,9 +368,9 @@ pub(super) struct Claims {
     chunk: u64,
     /// For each chunk of the file system: where it lies on whom.
     data: Vec<(Holder, u64)>,
-    /// For each row what parity there is: the device that holds P, and the one that holds Q
+    /// For rows with parity, by number: the device that holds P, and the one that holds Q
     /// with what Q multiplies each member with. Parity that is missing claims nothing.
-    parity: Vec<(Option<usize>, Option<TimesQ>)>,
+    parity: Vec<(u64, Option<usize>, Option<TimesQ>)>,
 }
 
 impl Hypothesis {
@@ -392,11 +402,11 @@ impl Hypothesis {
             let role = self.shape.data(row + self.turn, number % width);
             claims.data.push((holder(role), row));
         }
-        for row in 0..rows {
+        for number in 0..rows {
             let Shape::Parity(layout, members) = self.shape else {
                 break;
             };
-            let row = layout.row(row + self.turn, members);
+            let row = layout.row(number + self.turn, members);
             let device = |role: usize| self.roles.get(role).copied().flatten();
             let times_q = row.q.and_then(device).map(|q| {
                 let roles = (0..width).map(|number| row.data(number));
@@ -405,7 +415,10 @@ impl Hypothesis {
                 factors.sort_unstable();
                 (q, factors)
             });
-            claims.parity.push((device(row.p), times_q));
+            let p = device(row.p);
+            if p.is_some() || times_q.is_some() {
+                claims.parity.push((number, p, times_q));
+            }
         }
         claims
     }
@@ -428,6 +441,11 @@ impl Hypothesis {
     /// How many members of a row hold data.
     pub(super) fn data_members(&self) -> u64 {
         u64::from(self.shape.members() - self.shape.parities()).max(1)
+    }
+
+    /// By how many more anchors agree than speak against it.
+    pub(super) const fn score(&self) -> u32 {
+        self.hits.saturating_mul(2).saturating_sub(self.anchors)
     }
 
     /// How many members are missing.

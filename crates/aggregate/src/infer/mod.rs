@@ -31,11 +31,13 @@ use self::verify::Trials;
 use crate::document::{DeviceName, Group, Member};
 use crate::raid::Geometry;
 
-/// A geometry is decided if no other has more than this share of its anchors, in percent.
+/// A geometry is decided if no other has more than this share of its anchors, in percent, and
+/// none lacks fewer of them than this.
 const RIVAL_SHARE: u32 = 90;
+const RIVAL_LACKS: u32 = 4;
 
 /// Anchors that must agree, for each device of a group.
-const ANCHORS_EACH: u32 = 6;
+const ANCHORS_EACH: u32 = 3;
 
 /// Rivals that a loss lists.
 const MOST_LISTED: usize = 6;
@@ -184,8 +186,8 @@ struct Answer {
 }
 
 impl Answer {
-    fn hits(&self) -> u32 {
-        self.notations.first().map_or(0, |h| h.hits)
+    fn score(&self) -> u32 {
+        self.notations.first().map_or(0, Hypothesis::score)
     }
 
     fn describe(&self) -> String {
@@ -243,23 +245,22 @@ fn choose<'a>(answers: &'a [Answer], set: &Set) -> Result<&'a Answer, String> {
         let all = answers.iter().take(MOST_LISTED).map(Answer::describe);
         all.collect::<Vec<_>>().join("; ")
     };
-    let close = best.hits().saturating_mul(RIVAL_SHARE) / 100;
-    if rivals.iter().any(|rival| rival.hits() >= close) {
+    let share = best.score().saturating_mul(RIVAL_SHARE) / 100;
+    let close = share.min(best.score().saturating_sub(RIVAL_LACKS));
+    if rivals.iter().any(|rival| rival.score() >= close) {
         return Err(format!(
             "several geometries fit: {}; more blocks that state their address, or a missing member, would decide",
             listed()
         ));
     }
     let devices = u32::try_from(set.devices.len()).unwrap_or(u32::MAX);
-    let (hits, all, certain) = best.notations.first().map_or((0, 1, false), |h| {
-        // The relation with Q holds for one order only.
+    let certain = best.notations.first().is_some_and(|h| {
+        // The relation with Q holds for one order only; else most anchors must agree, and clearly.
         let by_q = h.shape.parities() == 2 && best.trials.is_some_and(Trials::pass);
-        (h.hits, h.anchors.max(1), h.clear || by_q)
+        let by_anchors = h.clear && h.hits.saturating_mul(10) >= h.anchors.saturating_mul(6);
+        h.hits >= devices.saturating_mul(ANCHORS_EACH) && (by_q || by_anchors)
     });
-    if hits < devices.saturating_mul(ANCHORS_EACH)
-        || hits.saturating_mul(10) < all.saturating_mul(6)
-        || !certain
-    {
+    if !certain {
         return Err(format!("the best geometry is not certain: {}", listed()));
     }
     Ok(best)
@@ -287,6 +288,7 @@ fn answers(solved: Vec<Hypothesis>, candidates: &[Candidate], sketches: &Sketche
             .retain(|h| Some(h.shape.members()) == plainest);
     }
     answers.retain(|answer| answer.trials.is_none_or(Trials::pass));
+    answers.sort_by_key(|answer| std::cmp::Reverse(answer.score()));
     answers
 }
 

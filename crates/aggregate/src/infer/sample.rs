@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn the_sketch_of_a_sum_is_the_sum_of_the_sketches() {
         let sketcher = Sketcher::new();
-        let a: Vec<u8> = (0..4096_u32).map(|i| (i * 31 >> 3) as u8).collect();
-        let b: Vec<u8> = (0..4096_u32).map(|i| (i * 77 >> 2) as u8).collect();
+        let a: Vec<u8> = (0..4096_u32).map(|i| ((i * 31) >> 3) as u8).collect();
+        let b: Vec<u8> = (0..4096_u32).map(|i| ((i * 77) >> 2) as u8).collect();
         let sum: Vec<u8> = a.iter().zip(&b).map(|(a, b)| a ^ b).collect();
         let by_parts = sketcher.sketch(&a) ^ sketcher.sketch(&b);
         assert_eq!(sketcher.sketch(&sum), by_parts);

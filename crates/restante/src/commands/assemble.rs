@@ -36,11 +36,11 @@ pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
     assemble(&case, common)
 }
 
-/// Works out the aggregate from the labels on the disks and writes it to the case.
+/// Works out the aggregate from labels and contents of the disks and writes it to the case.
 pub(crate) fn assemble(case: &Case, common: &Common) -> Result<Output> {
     let disks = open_disks(&case.file()?)?;
     let found = aggregate::discover(&disks, &probe);
-    take(case, found, "worked out from labels", common)
+    take(case, found, "worked out from the disks", common)
 }
 
 /// Whether a person changed `aggregate.json` since a step wrote it.

@@ -26,7 +26,7 @@ const MOST_ADDRESS: u64 = 1 << 56;
 const MOST_COPY_DISTANCE: u64 = 64 << 10;
 
 /// Most anchors that are kept of each device and file system, evenly taken.
-const MOST_ANCHORS: usize = 1024;
+const MOST_ANCHORS: usize = 2048;
 
 /// Most journal copies that are looked for: memory must not grow with the evidence.
 const MOST_COPIES: usize = 1 << 18;
@@ -111,7 +111,7 @@ impl Collector {
             } else if let Some(stated) = xfs::stated(block).filter(|_| !full) {
                 notes.push((at, stated, true));
             }
-            if at % 1024 != 0 {
+            if !at.is_multiple_of(1024) {
                 continue;
             }
             if let Some(stated) = ext::superblock(block).filter(|_| !full) {
