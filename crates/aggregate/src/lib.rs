@@ -5,7 +5,8 @@
 //! Between them stand three verbs:
 //!
 //! * [`discover()`] reads the labels on the disks (md superblocks, LVM metadata, partition
-//!   tables) and on all that they describe, until nothing new appears: disks → document.
+//!   tables) and on all that they describe, until nothing new appears, and works out RAID
+//!   groups of what no label explains from the contents: disks → document.
 //! * [`build()`] checks every statement, also those that a person wrote, and puts the devices
 //!   together: document + disks → a `ReadAt` per device.
 //! * [`export`] writes the same as commands for `dmsetup` and `mdadm`.
@@ -33,6 +34,7 @@ mod build;
 mod discover;
 pub mod document;
 pub mod export;
+mod infer;
 pub mod lvm;
 pub mod md;
 pub mod partition;

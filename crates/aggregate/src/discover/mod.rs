@@ -23,7 +23,7 @@ use crate::document::{
     Aggregate, Area, DeviceName, FilesystemStatement, Group, Segment, SegmentMap, Unused, VERSION,
     Volume,
 };
-use crate::{lvm, md, partition};
+use crate::{infer, lvm, md, partition};
 
 /// A disk with its name in the case.
 pub type Disk = (String, Arc<dyn ReadAt>);
@@ -35,7 +35,8 @@ pub type Probe<'a> = dyn Fn(Arc<dyn ReadAt>, &DeviceName) -> Option<FilesystemSt
 /// More devices than any aggregate has: a partition table made to be endless stops here.
 const MOST_DEVICES: usize = 65536;
 
-/// Reads what the labels on `disks` say, and the labels on what they describe, and so on.
+/// Reads what the labels on `disks` say, and the labels on what they describe, and so on. Of the
+/// disks and partitions that no label explains, groups are worked out from the contents.
 ///
 /// The result does not depend on the order of the disks. A device that is part of another is
 /// not searched for file systems: a member of a mirror would show what the mirror holds.
@@ -52,6 +53,7 @@ pub fn discover_over(disks: &[Disk], groups: &[Group], probe: &Probe<'_>) -> Agg
         || discovery.add_complete()
         || discovery.look_without_labels()
         || discovery.add_incomplete()
+        || discovery.infer()
     {}
     discovery.finish()
 }
@@ -75,6 +77,8 @@ struct Discovery<'a> {
     added_md: BTreeSet<String>,
     /// Devices on which nothing was recognised, and whether old LVM metadata was looked for.
     blank: BTreeMap<DeviceName, bool>,
+    /// Whether groups were looked for on devices without labels.
+    inferred: bool,
     aggregate: Aggregate,
 }
 
@@ -101,6 +105,7 @@ impl<'a> Discovery<'a> {
             added: BTreeSet::new(),
             added_md: BTreeSet::new(),
             blank: BTreeMap::new(),
+            inferred: false,
             aggregate: Aggregate {
                 version: VERSION,
                 ..Aggregate::default()
@@ -371,6 +376,43 @@ impl<'a> Discovery<'a> {
             }
             None => false,
         }
+    }
+
+    /// Works out groups from the contents of the disks and partitions that no label explains;
+    /// whether there was one. It is done once, when the labels have said all that they can.
+    fn infer(&mut self) -> bool {
+        if std::mem::replace(&mut self.inferred, true) {
+            return false;
+        }
+        let inferred = infer::infer(self.unexplained());
+        self.aggregate.losses.extend(inferred.losses);
+        let any = !inferred.groups.is_empty();
+        for group in inferred.groups {
+            for device in group.members.iter().filter_map(|m| m.device.as_ref()) {
+                self.blank.remove(device);
+                self.aggregate.filesystems.retain(|fs| fs.device != *device);
+            }
+            self.add_group(group, true);
+        }
+        any
+    }
+
+    /// Disks and partitions on which nothing was recognised, or a file system that is longer
+    /// than they are: such a one begins on a member whose data begins where the member does.
+    fn unexplained(&self) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
+        let length = |name: &DeviceName| self.devices.get(name).map_or(0, |device| device.len());
+        let too_long = self.aggregate.filesystems.iter();
+        let too_long = too_long.filter(|fs| fs.bytes > length(&fs.device));
+        let names: BTreeSet<&DeviceName> = self
+            .blank
+            .keys()
+            .chain(too_long.map(|fs| &fs.device))
+            .filter(|name| name.0.starts_with("disk:") || name.0.starts_with("partition:"))
+            .collect();
+        names
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), self.devices.get(name)?)))
+            .collect()
     }
 
     fn add(&mut self, addition: Addition) {

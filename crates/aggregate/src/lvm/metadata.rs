@@ -27,6 +27,17 @@ const NAME_LEN: usize = 128;
 /// Flag of a location: this area is not in use (`RAW_LOCN_IGNORED`).
 const RAW_LOCN_IGNORED: u32 = 1;
 
+/// Whether a metadata area begins where it does on a physical volume: 4096 bytes from its start
+/// (`mda_header.magic`, `mda_header.start`).
+pub(crate) fn begins_with_area(device: &dyn ReadAt) -> bool {
+    const START: u64 = 4096;
+    let header = device.read_whole(ByteOffset::new(START), 32);
+    header.is_some_and(|bytes| {
+        let fields = Fields::new(&bytes);
+        fields.slice(4, MAGIC.len()) == Some(MAGIC) && fields.le_u64(24) == Some(START)
+    })
+}
+
 /// Where a text lies in the ring (`raw_locn`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawLocation {

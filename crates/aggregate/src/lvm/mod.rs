@@ -32,6 +32,7 @@ pub use crc::crc;
 pub use group::{Gathered, Group, Scanned, gather, scan, scan_without_label};
 pub use id::Id;
 pub use label::{DiskArea, Label};
+pub(crate) use metadata::begins_with_area as begins_with_metadata_area;
 pub use metadata::{MetadataArea, RawLocation, Version};
 pub use model::{AreaOf, LogicalVolume, PhysicalVolume, RaidImage, SegmentKind, VolumeGroup};
 pub use volumes::{Open, Volumes};

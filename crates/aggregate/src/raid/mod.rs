@@ -21,6 +21,7 @@ mod zones;
 
 pub use geometry::{Geometry, GeometryError, Level, MAX_MEMBERS, MAX_RAID6_MEMBERS, Raid0Layout};
 pub use member::open_member;
+pub(crate) use parity_layout::ParityLayout;
 pub use parity_layout::{Raid5Layout, Raid6Layout};
 pub use raid10::{FarSets, Raid10Layout};
 pub use reader::GroupReader;

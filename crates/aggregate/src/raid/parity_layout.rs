@@ -213,7 +213,7 @@ enum Order {
 
 /// A level with parity and its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ParityLayout {
+pub(crate) enum ParityLayout {
     Raid4,
     Raid5(Raid5Layout),
     Raid6(Raid6Layout),
@@ -221,12 +221,12 @@ pub(super) enum ParityLayout {
 
 /// What each member is in one row. Members are numbered by role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     members: u64,
     /// The member that holds P.
-    pub(super) p: usize,
+    pub(crate) p: usize,
     /// The member that holds Q.
-    pub(super) q: Option<usize>,
+    pub(crate) q: Option<usize>,
     /// The member that data is counted from, and after how many it goes around.
     around: Option<(u64, u64)>,
     counts_all: bool,
@@ -234,7 +234,7 @@ pub(super) struct Row {
 
 impl ParityLayout {
     /// How many members of a row hold no data.
-    pub(super) const fn parities(self) -> u32 {
+    pub(crate) const fn parities(self) -> u32 {
         match self {
             Self::Raid4 | Self::Raid5(_) => 1,
             Self::Raid6(_) => 2,
@@ -242,7 +242,7 @@ impl ParityLayout {
     }
 
     /// What the members are in row number `row`; there are at least as many as parities + 1.
-    pub(super) fn row(self, row: u64, members: u32) -> Row {
+    pub(crate) fn row(self, row: u64, members: u32) -> Row {
         let members = u64::from(members);
         let (p, q, order, counts_all) = match self {
             Self::Raid4 => (members - 1, None, Order::Ascending, false),
@@ -273,7 +273,7 @@ impl ParityLayout {
 
 impl Row {
     /// The member that holds the data chunk `number` of this row.
-    pub(super) fn data(&self, number: u64) -> usize {
+    pub(crate) fn data(&self, number: u64) -> usize {
         if let Some((start, members)) = self.around {
             return index((start + number) % members);
         }
@@ -288,7 +288,7 @@ impl Row {
     ///
     /// Linux counts the data members from the one after Q on; DDF counts all members from the
     /// first on, with zeros for P and Q.
-    pub(super) fn coefficient(&self, member: usize) -> u8 {
+    pub(crate) fn coefficient(&self, member: usize) -> u8 {
         let member = member as u64;
         let exponent = match self.q {
             Some(q) if !self.counts_all => {

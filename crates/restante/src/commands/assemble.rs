@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
     assemble(&case, common)
 }
 
-/// Works out the aggregate from the labels on the disks and writes it to the case.
+/// Works out the aggregate from labels and contents of the disks and writes it to the case.
 pub(crate) fn assemble(case: &Case, common: &Common) -> Result<Output> {
     let disks = open_disks(case)?;
     let troubles = RefCell::new(Vec::new());
@@ -50,7 +50,7 @@ pub(crate) fn assemble(case: &Case, common: &Common) -> Result<Output> {
     found.losses.append(&mut troubles.take());
     found.losses.sort();
     found.losses.dedup();
-    take(case, found, "worked out from labels", common)
+    take(case, found, "worked out from the disks", common)
 }
 
 /// Whether a person stated what is in `aggregate.json`, or changed it since a step wrote it.

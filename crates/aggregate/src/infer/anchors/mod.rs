@@ -1,0 +1,316 @@
+//! Blocks that state their own address: what file systems on a group say of the group's order.
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )
+)]
+
+mod ext;
+mod xfs;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use evidence::{ByteOffset, Fields, ReadAtExt};
+
+use super::sample::{Candidate, read_window};
+
+/// Addresses above this are not believed, so that sums of positions do not overflow.
+const MOST_ADDRESS: u64 = 1 << 56;
+
+/// A journal copy is only followed so far from its descriptor: a chunk may end between them.
+const MOST_COPY_DISTANCE: u64 = 64 << 10;
+
+/// Most anchors that are kept of each device and file system, evenly taken.
+const MOST_ANCHORS: usize = 2048;
+
+/// Most journal copies that are looked for: memory must not grow with the evidence.
+const MOST_COPIES: usize = 1 << 18;
+
+/// Most notes on places, before thinning, of each device.
+const MOST_STATED: usize = 1 << 20;
+
+/// What a block says of its place.
+struct Stated {
+    uuid: [u8; 16],
+    kind: Kind,
+}
+
+enum Kind {
+    /// An address in its file system, in bytes.
+    Address(u64),
+    /// An AG header of XFS.
+    XfsGroup { number: u32, sector: u64 },
+    /// An inode of XFS.
+    XfsInode(u64),
+}
+
+/// A file system as far as its anchors tell it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    Xfs([u8; 16]),
+    Ext([u8; 16]),
+}
+
+impl Source {
+    /// Its name for a person.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Xfs(_) => "XFS",
+            Self::Ext(_) => "ext",
+        }
+    }
+}
+
+/// A block of a file system, with the place where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Anchor {
+    pub(super) source: Source,
+    /// Where it lies in its file system.
+    pub(super) address: u64,
+    /// The index of the device.
+    pub(super) device: usize,
+    /// Where on the device it lies.
+    pub(super) at: u64,
+    /// How far from `at` another place is that must lie in the same chunk, if any: that of the
+    /// journal descriptor and its copy, from which the address was taken.
+    pub(super) together: Option<(u64, u64)>,
+}
+
+/// Collects what blocks state, window by window, and then makes anchors of it.
+#[derive(Default)]
+pub(super) struct Collector {
+    xfs_sizes: BTreeSet<xfs::Sizes>,
+    journals: BTreeSet<ext::Journal>,
+    ext_uuids: BTreeSet<[u8; 16]>,
+    stated: BTreeMap<usize, Vec<(u64, Stated, bool)>>,
+    /// Descriptors of journals: device and place.
+    descriptors: Vec<(usize, u64)>,
+}
+
+impl Collector {
+    /// Looks through a window of device number `device` that begins at `start`.
+    pub(super) fn look(&mut self, device: usize, start: u64, bytes: &[u8]) {
+        let notes = self.stated.entry(device).or_default();
+        for (number, sector) in bytes.chunks_exact(512).enumerate() {
+            if sector.iter().take(64).all(|byte| *byte == 0) {
+                continue;
+            }
+            let inside = number.saturating_mul(512);
+            let at = start.saturating_add(inside as u64);
+            let Some(block) = Fields::new(bytes).from(inside) else {
+                continue;
+            };
+            let full = notes.len() >= MOST_STATED;
+            if let Some(sizes) = xfs::sizes(block) {
+                self.xfs_sizes.insert(sizes);
+            } else if let Some(stated) = xfs::stated(block).filter(|_| !full) {
+                notes.push((at, stated, true));
+            }
+            if !at.is_multiple_of(1024) {
+                continue;
+            }
+            if let Some(stated) = ext::superblock(block).filter(|_| !full) {
+                self.ext_uuids.insert(stated.uuid);
+                notes.push((at, stated, false));
+            } else if let Some(journal) = ext::journal(block) {
+                self.journals.insert(journal);
+            } else if ext::is_descriptor(block) && self.descriptors.len() < MOST_STATED {
+                self.descriptors.push((device, at));
+            }
+        }
+    }
+
+    /// The anchors; journal copies are looked for in the same windows.
+    pub(super) fn anchors(&self, candidates: &[Candidate], windows: &[u64]) -> Vec<Anchor> {
+        let mut all = Vec::new();
+        for (device, notes) in &self.stated {
+            for (at, stated, is_xfs) in notes {
+                let anchor = self
+                    .resolve(stated, *is_xfs)
+                    .map(|(source, address)| Anchor {
+                        source,
+                        address,
+                        device: *device,
+                        at: *at,
+                        together: None,
+                    });
+                all.extend(anchor.filter(|anchor| anchor.address < MOST_ADDRESS));
+            }
+        }
+        for journal in self.journals.iter().take(8) {
+            all.extend(self.journal_anchors(journal, candidates, windows));
+        }
+        thinned(without_ghosts(all))
+    }
+
+    /// The file system and address of what a block states.
+    fn resolve(&self, stated: &Stated, is_xfs: bool) -> Option<(Source, u64)> {
+        let source = if is_xfs { Source::Xfs } else { Source::Ext };
+        let own = self.xfs_sizes.iter().find(|s| s.uuid() == stated.uuid);
+        // Headers of version 4 carry no UUID: they are the only file system's, or nobody's.
+        let only = || self.xfs_sizes.first().filter(|_| self.xfs_sizes.len() == 1);
+        match stated.kind {
+            Kind::Address(address) => {
+                let known = stated.uuid != [0; 16];
+                known.then_some((source(stated.uuid), address))
+            }
+            Kind::XfsGroup { number, sector } => {
+                let sizes = own.or_else(only)?;
+                let address = sizes.ag_header(number, sector)?;
+                Some((source(sizes.uuid()), address))
+            }
+            Kind::XfsInode(number) => Some((source(stated.uuid), own?.inode(number)?)),
+        }
+    }
+
+    /// Anchors from the copies in journals of one form: a block that is found once outside of
+    /// the journal lies where the journal says that it belongs.
+    fn journal_anchors(
+        &self,
+        journal: &ext::Journal,
+        candidates: &[Candidate],
+        windows: &[u64],
+    ) -> Vec<Anchor> {
+        let copies = self.copies(journal, candidates);
+        if copies.is_empty() {
+            return Vec::new();
+        }
+        let inside: BTreeSet<(usize, u64)> = copies
+            .values()
+            .flatten()
+            .map(|copy| (copy.device, copy.at))
+            .collect();
+        let block = usize::try_from(journal.block).unwrap_or(usize::MAX);
+        let mut places: HashMap<u64, Vec<(usize, u64)>> = HashMap::new();
+        for start in windows {
+            for (device, candidate) in candidates.iter().enumerate() {
+                let bytes = read_window(&*candidate.device, *start);
+                for (number, content) in bytes.chunks_exact(block).enumerate() {
+                    let hash = hash(content);
+                    let at = start.saturating_add((number as u64).saturating_mul(journal.block));
+                    if copies.contains_key(&hash) && !inside.contains(&(device, at)) {
+                        let found = places.entry(hash).or_default();
+                        // Two are enough to know that it is not one.
+                        if found.len() < 2 {
+                            found.push((device, at));
+                        }
+                    }
+                }
+            }
+        }
+        let uuid = self.ext_uuids.iter().find(|uuid| **uuid == journal.uuid);
+        let uuid = uuid.copied().unwrap_or(journal.uuid);
+        let mut anchors = Vec::new();
+        for (hash, found) in places {
+            let (Some(copies), [(device, at)]) = (copies.get(&hash), found.as_slice()) else {
+                continue;
+            };
+            let Some(copy) = copies.first() else { continue };
+            if copies.iter().all(|other| other.home == copy.home) {
+                anchors.push(Anchor {
+                    source: Source::Ext(uuid),
+                    address: copy.home,
+                    device: *device,
+                    at: *at,
+                    together: Some((copy.descriptor, copy.at)),
+                });
+            }
+        }
+        anchors
+    }
+
+    /// The copies after each descriptor, by the hash of their contents.
+    fn copies(
+        &self,
+        journal: &ext::Journal,
+        candidates: &[Candidate],
+    ) -> HashMap<u64, Vec<Copied>> {
+        let mut copies: HashMap<u64, Vec<Copied>> = HashMap::new();
+        let block = usize::try_from(journal.block).unwrap_or(usize::MAX);
+        for (device, at) in self.descriptors.iter().take(MOST_COPIES) {
+            let Some(candidate) = candidates.get(*device) else {
+                continue;
+            };
+            let limit = (at | (MOST_COPY_DISTANCE.saturating_sub(1))).saturating_add(1);
+            let end = limit.min(candidate.device.len());
+            let length = usize::try_from(end.saturating_sub(*at)).unwrap_or(0);
+            let Some(bytes) = candidate.device.read_whole(ByteOffset::new(*at), length) else {
+                continue;
+            };
+            let mut blocks = bytes.chunks_exact(block);
+            let Some(descriptor) = blocks.next() else {
+                continue;
+            };
+            let homes = ext::homes(Fields::new(descriptor), journal);
+            let mut place = *at;
+            for (home, content) in homes.into_iter().zip(blocks) {
+                place = place.saturating_add(journal.block);
+                let home = home.filter(|home| *home < MOST_ADDRESS);
+                let (Some(home), false) = (home, is_uniform(content)) else {
+                    continue;
+                };
+                if copies.len() < MOST_COPIES {
+                    copies.entry(hash(content)).or_default().push(Copied {
+                        home,
+                        device: *device,
+                        at: place,
+                        descriptor: *at,
+                    });
+                }
+            }
+        }
+        copies
+    }
+}
+
+/// A copy of a block in a journal.
+struct Copied {
+    home: u64,
+    device: usize,
+    at: u64,
+    descriptor: u64,
+}
+
+fn hash(content: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether all bytes are the same: such a block is found everywhere.
+fn is_uniform(content: &[u8]) -> bool {
+    content.iter().all(|byte| Some(byte) == content.first())
+}
+
+/// The anchors without those that several devices show at one place: where the rest of a row
+/// is zeros, parity shows the data's address too, and mirrors show everything twice.
+fn without_ghosts(mut anchors: Vec<Anchor>) -> Vec<Anchor> {
+    anchors
+        .sort_unstable_by_key(|anchor| (anchor.source, anchor.address, anchor.at, anchor.device));
+    anchors.dedup_by_key(|anchor| (anchor.source, anchor.address, anchor.at, anchor.device));
+    let same = |a: &Anchor, b: &Anchor| (a.source, a.address, a.at) == (b.source, b.address, b.at);
+    let groups = anchors.chunk_by(same);
+    let alone = groups.filter(|group| group.len() == 1).flatten();
+    alone.copied().collect()
+}
+
+/// At most [`MOST_ANCHORS`] of each device and file system, evenly taken.
+fn thinned(anchors: Vec<Anchor>) -> Vec<Anchor> {
+    let mut by_device: BTreeMap<(Source, usize), Vec<Anchor>> = BTreeMap::new();
+    for anchor in anchors {
+        let key = (anchor.source, anchor.device);
+        by_device.entry(key).or_default().push(anchor);
+    }
+    by_device
+        .into_values()
+        .flat_map(|anchors| {
+            let step = anchors.len().div_ceil(MOST_ANCHORS).max(1);
+            anchors.into_iter().step_by(step)
+        })
+        .collect()
+}

@@ -1,0 +1,176 @@
+//! Whether a hypothesis is true of the bytes: blocks that are there are rebuilt from the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use evidence::view::Slice;
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
+
+use super::hypothesis::{Hypothesis, Shape};
+use super::sample::{BLOCK, Candidate, Sketches};
+use crate::raid::{Geometry, GroupReader};
+
+/// Most blocks that are rebuilt to verify one hypothesis.
+const MOST_TRIALS: usize = 1024;
+
+/// How many blocks were rebuilt, and how many of them came out as they are on their device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trials {
+    pub(super) tried: u32,
+    pub(super) right: u32,
+}
+
+impl Trials {
+    /// Whether there were enough, and nearly all came out right: a few rows may have been
+    /// written when the power went, or belong to no group.
+    pub(super) const fn pass(self) -> bool {
+        self.tried >= 32 && self.right as u64 * 100 >= self.tried as u64 * 95
+    }
+}
+
+/// A trial: the block `number` of data of row `row`, without the members in `dropped`.
+struct Trial {
+    role: usize,
+    dropped: Vec<usize>,
+    at_group: u64,
+    at_device: u64,
+    length: usize,
+}
+
+/// Rebuilds a sample of blocks with as many members left out as the redundancy still allows;
+/// `None` if it allows none.
+pub(super) fn rebuild(
+    hypothesis: &Hypothesis,
+    candidates: &[Candidate],
+    sketches: &Sketches,
+) -> Option<Trials> {
+    let parities = hypothesis.shape.parities();
+    let spare = usize::try_from(parities.checked_sub(hypothesis.missing())?).ok()?;
+    if spare == 0 {
+        return None;
+    }
+    let base = hypothesis.some_row_0()?;
+    let informative: Vec<_> = sketches
+        .rows
+        .iter()
+        .filter(|(at, row)| *at >= base && says_something(hypothesis, row))
+        .collect();
+    let step = informative.len().div_ceil(MOST_TRIALS).max(1);
+    let mut readers = BTreeMap::new();
+    let mut trials = Trials::default();
+    for (index, (at, row)) in informative.iter().step_by(step).enumerate() {
+        let Some(trial) = trial(hypothesis, spare, at - base, index, row) else {
+            continue;
+        };
+        let reader = readers
+            .entry(trial.dropped.clone())
+            .or_insert_with(|| reader(hypothesis, candidates, base, &trial.dropped));
+        let device = hypothesis.roles.get(trial.role).copied().flatten();
+        let device = device.and_then(|device| candidates.get(device));
+        let (Some(reader), Some(device)) = (reader, device) else {
+            continue;
+        };
+        let at = ByteOffset::new(base + trial.at_device);
+        let is = device.device.read_whole(at, trial.length);
+        let rebuilt = reader.read_whole(ByteOffset::new(trial.at_group), trial.length);
+        if let (Some(is), Some(rebuilt)) = (is, rebuilt) {
+            trials.tried += 1;
+            trials.right += u32::from(is == rebuilt);
+        }
+    }
+    Some(trials)
+}
+
+/// Whether at least three members have contents in a row: with two, parity is a copy.
+fn says_something(hypothesis: &Hypothesis, row: &[u64]) -> bool {
+    let devices = hypothesis.roles.iter().flatten();
+    let full = devices.filter(|device| row.get(**device).is_some_and(|sketch| *sketch != 0));
+    full.count() >= 3
+}
+
+/// Chooses what to rebuild at `inside` of the members: each data member in its turn.
+fn trial(
+    hypothesis: &Hypothesis,
+    spare: usize,
+    inside: u64,
+    index: usize,
+    row: &[u64],
+) -> Option<Trial> {
+    let (number, column) = (inside / hypothesis.chunk, inside % hypothesis.chunk);
+    let width = hypothesis.data_members();
+    let there: Vec<(u64, usize)> = (0..width)
+        .map(|data| (data, hypothesis.shape.data(number, data)))
+        .filter(|(_, role)| {
+            let device = hypothesis.roles.get(*role).copied().flatten();
+            device.is_some_and(|device| row.get(device).is_some_and(|sketch| *sketch != 0))
+        })
+        .collect();
+    let (data, role) = *there.get(index.checked_rem(there.len())?)?;
+    let mut dropped = vec![role];
+    let others = there.iter().cycle().skip(index % there.len() + 1);
+    for (_, other) in others.take(there.len()) {
+        if dropped.len() < spare && !dropped.contains(other) {
+            dropped.push(*other);
+        }
+    }
+    dropped.sort_unstable();
+    Some(Trial {
+        role,
+        dropped,
+        at_group: (number * width + data) * hypothesis.chunk + column,
+        at_device: inside,
+        length: usize::try_from(BLOCK.min(hypothesis.chunk - column)).ok()?,
+    })
+}
+
+/// The group by this hypothesis from `base` on, without the roles in `dropped`.
+fn reader(
+    hypothesis: &Hypothesis,
+    candidates: &[Candidate],
+    base: u64,
+    dropped: &[usize],
+) -> Option<GroupReader> {
+    let kept = |role: usize| !dropped.contains(&role);
+    open(hypothesis, candidates, base, &kept)
+}
+
+/// The group by this hypothesis where row 0 lies at `base`, of the roles that are `kept`.
+pub(super) fn open(
+    hypothesis: &Hypothesis,
+    candidates: &[Candidate],
+    base: u64,
+    kept: &dyn Fn(usize) -> bool,
+) -> Option<GroupReader> {
+    let sizes = member_bytes(hypothesis, candidates, base);
+    let smallest = *sizes.iter().min()?;
+    let level = hypothesis.shape.level(hypothesis.chunk, &sizes);
+    let geometry = Geometry::filling(level, smallest).ok()?;
+    let members = hypothesis.roles.iter().enumerate().map(|(role, device)| {
+        let device = candidates.get((*device).filter(|_| kept(role))?)?;
+        let all = Arc::clone(&device.device);
+        let area = Slice::new(all, ByteOffset::new(base), smallest);
+        Some(Arc::new(area) as Arc<dyn ReadAt>)
+    });
+    GroupReader::new(geometry, members.collect()).ok()
+}
+
+/// How many bytes each member has from `base` on, in whole chunks. Where row 0 lies is known,
+/// where the last one ends is not: it is taken to be the end of the smallest device, except
+/// in RAID-0, whose members may differ.
+pub(super) fn member_bytes(
+    hypothesis: &Hypothesis,
+    candidates: &[Candidate],
+    base: u64,
+) -> Vec<u64> {
+    let room = |device: &usize| {
+        let room = candidates.get(*device)?.device.len().saturating_sub(base);
+        Some(room - room % hypothesis.chunk)
+    };
+    let there: Vec<u64> = hypothesis.roles.iter().flatten().filter_map(room).collect();
+    let smallest = there.iter().min().copied().unwrap_or(0);
+    match hypothesis.shape {
+        // No member of a RAID-0 is missing here: what is missing leaves its place unknown.
+        Shape::Raid0(_) => there,
+        Shape::Parity(..) => vec![smallest; hypothesis.roles.len()],
+    }
+}

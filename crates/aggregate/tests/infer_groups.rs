@@ -1,0 +1,319 @@
+//! Groups whose labels are gone: what mkfs.xfs wrote, laid out anew in
+//! many geometries, must be put together rightly or not at all.
+//!
+//! The layouts are written here a second time, by the formulas of mdadm's `geo_map`, and Q by
+//! single bytes: the code under test has no part in making the disks.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on says so by failing"
+)]
+
+use std::fs;
+use std::io::Read;
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
+
+use aggregate::document::{Aggregate, DeviceName};
+use aggregate::{Disk, build, discover};
+use evidence::view::Memory;
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
+
+/// The start of an XFS of 3,000 small files, as mkfs.xfs makes it of a list of files.
+static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let mut list = "/\n0 0\nd--755 0 0\n".to_owned();
+    for number in 0..60 {
+        fs::write(
+            path(&number.to_string()),
+            noise(number, 700 + number as usize * 251),
+        )
+        .unwrap();
+    }
+    for number in 0..3000 {
+        let file = path(&(number * 7 % 60).to_string());
+        list.push_str(&format!("file-{number} ---644 0 0 {file}\n"));
+    }
+    list.push_str("$\n");
+    fs::write(path("list"), list).unwrap();
+    fs::File::create(path("image"))
+        .unwrap()
+        .set_len(320 << 20)
+        .unwrap();
+    let output = Command::new("mkfs.xfs")
+        .args([
+            "-q",
+            "-f",
+            "-m",
+            "uuid=7a1f6a9e-52a1-4d0c-9a52-0c3c5d1f2b11",
+        ])
+        .args(["-p", &path("list"), &path("image")])
+        .output()
+        .unwrap_or_else(|error| panic!("mkfs.xfs: {error}; scripts/setup.sh installs it"));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // All files lie in the first of its allocation groups.
+    let mut content = vec![0; 40 << 20];
+    let mut image = fs::File::open(path("image")).unwrap();
+    image.read_exact(&mut content).unwrap();
+    content
+});
+
+fn disk(name: &str, bytes: Vec<u8>) -> Disk {
+    (
+        name.to_owned(),
+        Arc::new(Memory::new(bytes)) as Arc<dyn ReadAt>,
+    )
+}
+
+/// Where things are in a row: P, Q, and the data in its order.
+type Row = (Option<usize>, Option<usize>, Vec<usize>);
+
+/// A row of `geo_map`.
+fn row(layout: &str, n: usize, number: usize) -> Row {
+    let left = n - 1 - number % n;
+    let right = number % n;
+    let others = |p: usize, q: usize| (0..n).filter(|d| *d != p && *d != q).collect();
+    let after = |from: usize, count: usize| (0..count).map(|i| (from + 1 + i) % n).collect();
+    match layout {
+        "raid0" => (None, None, (0..n).collect()),
+        "5-la" => (Some(left), None, others(left, left)),
+        "5-ra" => (Some(right), None, others(right, right)),
+        "5-ls" => (Some(left), None, after(left, n - 1)),
+        "5-rs" => (Some(right), None, after(right, n - 1)),
+        "5-last" => (Some(n - 1), None, (0..n - 1).collect()),
+        "6-la" => (
+            Some(left),
+            Some((left + 1) % n),
+            others(left, (left + 1) % n),
+        ),
+        "6-ra" => (
+            Some(right),
+            Some((right + 1) % n),
+            others(right, (right + 1) % n),
+        ),
+        "6-ls" => (
+            Some(left),
+            Some((left + 1) % n),
+            after((left + 1) % n, n - 2),
+        ),
+        "6-rs" => (
+            Some(right),
+            Some((right + 1) % n),
+            after((right + 1) % n, n - 2),
+        ),
+        "6-ddf-continue" => (Some(left), Some((left + n - 1) % n), after(left, n - 2)),
+        _ => panic!("no layout {layout}"),
+    }
+}
+
+/// 2 to the power of `exponent` in the field of RAID-6, times `value`.
+fn times_power(value: u8, exponent: usize) -> u8 {
+    (0..exponent).fold(value, |v, _| {
+        (v << 1) ^ if v & 0x80 == 0 { 0 } else { 0x1d }
+    })
+}
+
+/// Lays `content` out on `n` disks from `offset` on.
+fn lay_out(content: &[u8], layout: &str, n: usize, chunk: usize, offset: usize) -> Vec<Vec<u8>> {
+    let width = row(layout, n, 0).2.len();
+    let rows = content.len().div_ceil(chunk * width);
+    let mut disks = vec![vec![0; offset + rows * chunk]; n];
+    for number in 0..rows {
+        let (p, q, data) = row(layout, n, number);
+        let at = offset + number * chunk;
+        let (mut sum, mut weighted) = (vec![0; chunk], vec![0; chunk]);
+        for (index, holder) in data.iter().enumerate() {
+            let from = ((number * width + index) * chunk).min(content.len());
+            let piece = &content[from..(from + chunk).min(content.len())];
+            disks[*holder][at..at + piece.len()].copy_from_slice(piece);
+            // md counts the data from the one after Q on, DDF every member from the first on.
+            let q = q.unwrap_or(0);
+            let behind = (holder + n - q - 1) % n;
+            let p_before = p.is_some_and(|p| (p + n - q - 1) % n < behind);
+            let exponent = if layout.contains("ddf") {
+                *holder
+            } else {
+                behind - usize::from(p_before)
+            };
+            let table: Vec<u8> = (0..=255).map(|v| times_power(v, exponent)).collect();
+            for (i, byte) in piece.iter().enumerate() {
+                sum[i] ^= byte;
+                weighted[i] ^= table[usize::from(*byte)];
+            }
+        }
+        for (holder, bytes) in [(p, sum), (q, weighted)] {
+            if let Some(holder) = holder {
+                disks[holder][at..at + chunk].copy_from_slice(&bytes);
+            }
+        }
+    }
+    disks
+}
+
+/// The disks with names that say nothing, without those `missing`.
+fn shuffled(disks: Vec<Vec<u8>>, missing: &[usize], prefix: &str) -> Vec<Disk> {
+    let n = disks.len();
+    let kept = disks
+        .into_iter()
+        .enumerate()
+        .filter(|(role, _)| !missing.contains(role));
+    let named =
+        kept.map(|(role, bytes)| (format!("{prefix}-{}", (role * 5 + 2) % (7 * n) % 11), bytes));
+    let mut disks: Vec<Disk> = named.map(|(name, bytes)| disk(&name, bytes)).collect();
+    disks.sort_by(|a, b| a.0.cmp(&b.0));
+    disks
+}
+
+/// Whether a group was found; if so it must read as what was laid out, all of it.
+fn found(aggregate: &Aggregate, disks: &[Disk], content: &[u8]) -> bool {
+    let Some(group) = aggregate.groups.first() else {
+        return false;
+    };
+    assert_eq!(aggregate.groups.len(), 1);
+    assert!(group.confidence < 1.0, "inference is not a label");
+    let devices = build(aggregate, disks).unwrap();
+    let device = devices.get(&DeviceName::group(&group.name)).unwrap();
+    let read = device.read_whole(ByteOffset::ZERO, content.len());
+    assert!(
+        read.as_deref() == Some(content),
+        "a wrong answer: {group:#?}"
+    );
+    true
+}
+
+/// Looks for a group in this geometry; whether it was found.
+fn is_found(layout: &str, n: usize, chunk_kib: usize, offset: usize, missing: &[usize]) -> bool {
+    let disks = lay_out(&CONTENT, layout, n, chunk_kib << 10, offset);
+    let disks = shuffled(disks, missing, "disk");
+    assert_eq!(disks.len(), n - missing.len());
+    let aggregate = discover(&disks, &|_, _| None);
+    let is_found = found(&aggregate, &disks, &CONTENT);
+    if is_found {
+        let chunk = aggregate.groups[0].geometry.chunk_bytes();
+        assert_eq!(chunk, Some(chunk_kib as u64 * 1024), "{layout}");
+    } else {
+        assert!(
+            !aggregate.losses.is_empty(),
+            "{layout}: undecided, and not said"
+        );
+    }
+    is_found
+}
+
+#[test]
+fn raid5_is_put_together_from_its_contents() {
+    for (layout, n, chunk, offset, missing) in [
+        ("5-ls", 4, 64, 1 << 20, &[][..]),
+        ("5-la", 5, 32, 1 << 20, &[]),
+        ("5-rs", 3, 128, (4 << 20) + (64 << 10), &[]),
+        ("5-ra", 6, 16, 1 << 20, &[]),
+        ("5-last", 4, 64, 2 << 20, &[]),
+        ("5-ls", 5, 64, 1 << 20, &[3]),
+        ("5-la", 4, 64, 1 << 20, &[1]),
+    ] {
+        let case = format!("{layout} of {n}, chunk {chunk} KiB, without {missing:?}");
+        assert!(is_found(layout, n, chunk, offset, missing), "{case}");
+    }
+}
+
+#[test]
+fn raid6_is_put_together_from_its_contents() {
+    for (layout, n, chunk, offset, missing) in [
+        ("6-ls", 5, 64, 1 << 20, &[][..]),
+        ("6-rs", 6, 32, 3 << 20, &[]),
+        ("6-la", 5, 128, 1 << 20, &[4]),
+        ("6-ra", 7, 64, 1 << 20, &[]),
+        ("6-ddf-continue", 5, 64, 1 << 20, &[0]),
+    ] {
+        let case = format!("{layout} of {n}, chunk {chunk} KiB, without {missing:?}");
+        assert!(is_found(layout, n, chunk, offset, missing), "{case}");
+    }
+}
+
+/// Without two members nothing is left to tell apart which of them held P and which Q.
+#[test]
+fn what_nothing_decides_is_a_loss_and_no_group() {
+    assert!(!is_found("6-ls", 6, 64, 1 << 20, &[1, 4]));
+    let noise = lay_out(&noise(3, 12 << 20), "5-ls", 4, 64 << 10, 1 << 20);
+    let disks = shuffled(noise, &[], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    assert!(aggregate.groups.is_empty());
+    let loss = aggregate.losses.first().unwrap().to_string();
+    assert!(
+        loss.contains("parity ties these devices together"),
+        "{loss}"
+    );
+    assert!(
+        loss.contains("too few blocks state their own address"),
+        "{loss}"
+    );
+}
+
+#[test]
+fn raid0_is_put_together_from_its_contents() {
+    assert!(is_found("raid0", 3, 64, 1 << 20, &[]));
+}
+
+/// Bytes that look random, as an encrypted disk's do.
+fn noise(mut state: u64, length: usize) -> Vec<u8> {
+    let words = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+        (state ^ state >> 31).to_le_bytes()
+    });
+    words.flatten().take(length).collect()
+}
+
+#[test]
+fn a_pile_is_sorted_into_groups_and_what_is_undecided_is_said() {
+    let mut disks = shuffled(lay_out(&CONTENT, "5-ls", 4, 64 << 10, 1 << 20), &[], "a");
+    let encrypted = lay_out(&noise(3, 24 << 20), "6-ls", 5, 64 << 10, 1 << 20);
+    disks.extend(shuffled(encrypted, &[], "b"));
+    disks.push(disk("foreign", noise(5, 8 << 20)));
+    disks.push(disk("spare", vec![0; 8 << 20]));
+    let aggregate = discover(&disks, &|_, _| None);
+    assert!(found(&aggregate, &disks, &CONTENT));
+    let members = &aggregate.groups[0].members;
+    assert!(
+        members
+            .iter()
+            .all(|m| m.device.as_ref().unwrap().0.starts_with("disk:a-"))
+    );
+    let [loss] = aggregate.losses.as_slice() else {
+        panic!("{:?}", aggregate.losses)
+    };
+    assert_eq!(loss.what.matches("disk:b-").count(), 5, "{loss}");
+    assert!(
+        !loss.what.contains("foreign") && !loss.what.contains("spare"),
+        "{loss}"
+    );
+    let mut turned = disks.clone();
+    turned.reverse();
+    assert_eq!(
+        discover(&turned, &|_, _| None),
+        aggregate,
+        "the order of the disks decides"
+    );
+}
+
+#[test]
+fn mirrors_are_named_and_not_taken_for_something_else() {
+    let half = CONTENT[..24 << 20].to_vec();
+    let disks = [
+        disk("x", [vec![0; 1 << 20], half.clone()].concat()),
+        disk("y", [vec![0; 1 << 20], half].concat()),
+    ];
+    let aggregate = discover(&disks, &|_, _| None);
+    assert!(aggregate.groups.is_empty());
+    assert!(
+        aggregate
+            .losses
+            .iter()
+            .any(|l| l.to_string().contains("copies in a mirror"))
+    );
+}
