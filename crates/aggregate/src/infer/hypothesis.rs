@@ -444,8 +444,8 @@ impl Hypothesis {
     }
 
     /// By how many more anchors agree than speak against it.
-    pub(super) const fn score(&self) -> u32 {
-        self.hits.saturating_mul(2).saturating_sub(self.anchors)
+    pub(super) fn score(&self) -> i64 {
+        2 * i64::from(self.hits) - i64::from(self.anchors)
     }
 
     /// How many members are missing.

@@ -31,10 +31,10 @@ use self::verify::Trials;
 use crate::document::{DeviceName, Group, Member};
 use crate::raid::Geometry;
 
-/// A geometry is decided if no other has more than this share of its anchors, in percent, and
-/// none lacks fewer of them than this.
-const RIVAL_SHARE: u32 = 90;
-const RIVAL_LACKS: u32 = 4;
+/// A geometry is decided if its score is above every other's by this part of its anchors, and by
+/// at least so many.
+const RIVAL_LEAD: u32 = 10;
+const LEAST_LEAD: u32 = 4;
 
 /// Anchors that must agree, for each device of a group.
 const ANCHORS_EACH: u32 = 3;
@@ -186,8 +186,21 @@ struct Answer {
 }
 
 impl Answer {
-    fn score(&self) -> u32 {
-        self.notations.first().map_or(0, Hypothesis::score)
+    fn score(&self) -> i64 {
+        self.notations.first().map_or(i64::MIN, Hypothesis::score)
+    }
+
+    fn hits(&self) -> u32 {
+        self.notations.first().map_or(0, |h| h.hits)
+    }
+
+    /// Whether the relation with Q proves it: that holds for one order only.
+    fn is_proven(&self) -> bool {
+        let by_q = self
+            .notations
+            .first()
+            .is_some_and(|h| h.shape.parities() == 2);
+        by_q && self.trials.is_some_and(Trials::pass)
     }
 
     fn describe(&self) -> String {
@@ -245,8 +258,8 @@ fn choose<'a>(answers: &'a [Answer], set: &Set) -> Result<&'a Answer, String> {
         let all = answers.iter().take(MOST_LISTED).map(Answer::describe);
         all.collect::<Vec<_>>().join("; ")
     };
-    let share = best.score().saturating_mul(RIVAL_SHARE) / 100;
-    let close = share.min(best.score().saturating_sub(RIVAL_LACKS));
+    let lead = (best.hits() / RIVAL_LEAD).max(LEAST_LEAD);
+    let close = best.score().saturating_sub(i64::from(lead));
     if rivals.iter().any(|rival| rival.score() >= close) {
         return Err(format!(
             "several geometries fit: {}; more blocks that state their address, or a missing member, would decide",
@@ -255,10 +268,8 @@ fn choose<'a>(answers: &'a [Answer], set: &Set) -> Result<&'a Answer, String> {
     }
     let devices = u32::try_from(set.devices.len()).unwrap_or(u32::MAX);
     let certain = best.notations.first().is_some_and(|h| {
-        // The relation with Q holds for one order only; else most anchors must agree, and clearly.
-        let by_q = h.shape.parities() == 2 && best.trials.is_some_and(Trials::pass);
         let by_anchors = h.clear && h.hits.saturating_mul(10) >= h.anchors.saturating_mul(6);
-        h.hits >= devices.saturating_mul(ANCHORS_EACH) && (by_q || by_anchors)
+        h.hits >= devices.saturating_mul(ANCHORS_EACH) && (best.is_proven() || by_anchors)
     });
     if !certain {
         return Err(format!("the best geometry is not certain: {}", listed()));
@@ -288,6 +299,9 @@ fn answers(solved: Vec<Hypothesis>, candidates: &[Candidate], sketches: &Sketche
             .retain(|h| Some(h.shape.members()) == plainest);
     }
     answers.retain(|answer| answer.trials.is_none_or(Trials::pass));
+    if answers.iter().any(Answer::is_proven) {
+        answers.retain(Answer::is_proven);
+    }
     answers.sort_by_key(|answer| std::cmp::Reverse(answer.score()));
     answers
 }
@@ -331,7 +345,10 @@ fn group(
         based.evidence.clone(),
         "where the members end is not known: the end of the smallest device is taken".to_owned(),
     ];
-    let shared = f64::from(hypothesis.hits) / f64::from(hypothesis.anchors.max(1));
+    let shared = match best.is_proven() {
+        true => 1.0,
+        false => f64::from(hypothesis.hits) / f64::from(hypothesis.anchors.max(1)),
+    };
     let confidence = match best.trials {
         Some(trials) => {
             evidence.insert(1, format!(

@@ -15,8 +15,8 @@ pub(super) const BLOCK: u64 = 4096;
 /// Bytes that are read in one go.
 pub(super) const WINDOW: u64 = 1 << 20;
 
-/// Most windows of one device that are looked at. They are read twice, so this is half of the
-/// 256 MiB that a decision may cost for each device.
+/// Most windows of one device that are looked at. They are read once more for each form of ext
+/// journal that is found.
 const MOST_WINDOWS: u64 = 128;
 
 /// Windows at the start, where labels, file systems' first groups and their descriptors lie.
