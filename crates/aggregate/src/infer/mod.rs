@@ -36,8 +36,15 @@ use crate::raid::Geometry;
 const RIVAL_LEAD: u32 = 10;
 const LEAST_LEAD: u32 = 4;
 
-/// Anchors that must agree, for each device of a group.
+/// Anchors that must agree, for each device of a group, and their share in percent, where
+/// parity holds too. Parity alone says nothing of the order.
 const ANCHORS_EACH: u32 = 3;
+const ANCHORS_PERCENT: u32 = 80;
+
+/// The same where no redundancy is left that could contradict: only anchors speak then, and a
+/// wrong order would give files that look whole.
+const LONE_ANCHORS_EACH: u32 = 12;
+const LONE_ANCHORS_PERCENT: u32 = 90;
 
 /// Rivals that a loss lists.
 const MOST_LISTED: usize = 6;
@@ -268,8 +275,13 @@ fn choose<'a>(answers: &'a [Answer], set: &Set) -> Result<&'a Answer, String> {
     }
     let devices = u32::try_from(set.devices.len()).unwrap_or(u32::MAX);
     let certain = best.notations.first().is_some_and(|h| {
-        let by_anchors = h.clear && h.hits.saturating_mul(10) >= h.anchors.saturating_mul(6);
-        h.hits >= devices.saturating_mul(ANCHORS_EACH) && (best.is_proven() || by_anchors)
+        let (each, percent) = match best.trials {
+            Some(_) => (ANCHORS_EACH, ANCHORS_PERCENT),
+            None => (LONE_ANCHORS_EACH, LONE_ANCHORS_PERCENT),
+        };
+        let agree = h.hits.saturating_mul(100) >= h.anchors.saturating_mul(percent);
+        let by_anchors = h.clear && agree;
+        h.hits >= devices.saturating_mul(each) && (best.is_proven() || by_anchors)
     });
     if !certain {
         return Err(format!("the best geometry is not certain: {}", listed()));
