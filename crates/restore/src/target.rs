@@ -128,8 +128,7 @@ impl MaildirTarget {
     /// The identity of the target, which its ledger is filed under: the same however its place is
     /// spelled, and before and after it is made.
     pub fn id(&self) -> String {
-        let base = self
-            .real_base()
+        let base = real_path(&self.base)
             .or_else(|_| std::path::absolute(&self.base))
             .unwrap_or_else(|_| self.base.clone());
         let mut hasher = blake3::Hasher::new();
@@ -145,15 +144,12 @@ impl MaildirTarget {
             .to_owned()
     }
 
-    /// Checks that the target can be written to and lies outside the case in `case`.
+    /// Checks that the target can be written to and lies outside the case in `case`, which need not
+    /// be there yet.
     pub fn check(&self, case: &Path) -> Result<(), RestoreError> {
         let there = self.nearest_existing();
-        let case = case
-            .canonicalize()
-            .map_err(|source| RestoreError::io(case, source))?;
-        let base = self
-            .real_base()
-            .map_err(|source| RestoreError::io(&there, source))?;
+        let case = real_path(case).map_err(|source| RestoreError::io(case, source))?;
+        let base = real_path(&self.base).map_err(|source| RestoreError::io(&there, source))?;
         if base.starts_with(&case) {
             return Err(RestoreError::InsideCase {
                 path: self.base.clone(),
@@ -197,23 +193,26 @@ impl MaildirTarget {
         Ok(())
     }
 
-    /// The base without symbolic links, as far as it exists. The rest has no `..` in it.
-    fn real_base(&self) -> std::io::Result<PathBuf> {
-        let there = self.nearest_existing();
-        let all = std::path::absolute(&self.base)?;
-        let mut real = there.canonicalize()?;
-        real.extend(all.strip_prefix(&there).unwrap_or(Path::new("")));
-        Ok(real)
-    }
-
     fn nearest_existing(&self) -> PathBuf {
         let absolute = std::path::absolute(&self.base).unwrap_or_else(|_| self.base.clone());
-        absolute
-            .ancestors()
-            .find(|path| path.exists())
-            .unwrap_or(Path::new("/"))
-            .to_owned()
+        nearest_existing(&absolute).to_owned()
     }
+}
+
+/// The nearest of an absolute path and the directories above it that is there.
+fn nearest_existing(path: &Path) -> &Path {
+    path.ancestors()
+        .find(|above| above.exists())
+        .unwrap_or(Path::new("/"))
+}
+
+/// A path without symbolic links, as far as it is there.
+fn real_path(path: &Path) -> std::io::Result<PathBuf> {
+    let all = std::path::absolute(path)?;
+    let there = nearest_existing(&all);
+    let mut real = there.canonicalize()?;
+    real.extend(all.strip_prefix(there).unwrap_or(Path::new("")));
+    Ok(real)
 }
 
 #[cfg(test)]

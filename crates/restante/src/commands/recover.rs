@@ -14,7 +14,6 @@ use crate::usage::Usage;
 /// Runs the command.
 pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     rebuild::check(&args.accounts)?;
-    let restore::Target::Maildir(_) = restore::Target::parse(&args.to)?;
     let images = scan::open_images(&args.images)?;
     if images.is_empty() && !args.case.join("case.json").exists() {
         return Err(Usage::error(
@@ -22,9 +21,10 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
              images or block devices",
         ));
     }
+    // A target that cannot be used is better known before hours of scanning than after, and
+    // before anything is made.
+    let target = sync::checked_target(&args.to, &args.case)?;
     let case = Case::open_or_create(&args.case)?;
-    // A target that cannot be used is better known before hours of scanning than after.
-    let target = sync::checked_target(&args.to, case.path())?;
     let scanned = scan::scan(&case, images, args.hashes, common)?;
     let assembled = if needs_assembly(&case)? {
         assemble::assemble(&case, common)?

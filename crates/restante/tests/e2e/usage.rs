@@ -64,6 +64,7 @@ fn targets_that_cannot_take_mail_are_refused_untouched() {
     let inside = format!("maildir:{}", case.join("mail").display());
     let error = fail(&mut recover(&case, &disk, &inside), 2);
     assert!(error.contains("inside the case"), "{error}");
+    assert!(!case.exists(), "a refused run left a case behind");
     for (target, wanted) in [
         ("/srv/vmail", "does not begin with maildir:"),
         ("imap://localhost", "restores to Maildir only"),
