@@ -11,7 +11,16 @@ use serde::de::DeserializeOwned;
 use crate::{CaseError, CaseFile, FORMAT, write_atomically};
 
 /// The directories that every case has.
-const DIRECTORIES: [&str; 4] = ["catalogue", "messages", "ledger", "report"];
+const DIRECTORIES: [&str; 4] = [CATALOGUE, MESSAGES, LEDGER, REPORT];
+
+/// The directory of the segments of the scan.
+pub const CATALOGUE: &str = "catalogue";
+/// The directory of the segments of the message index.
+pub const MESSAGES: &str = "messages";
+/// The directory of what was handed over.
+pub const LEDGER: &str = "ledger";
+/// The directory of the report.
+pub const REPORT: &str = "report";
 
 /// An open case. While it is open for writing no other run can write to it.
 #[derive(Debug)]

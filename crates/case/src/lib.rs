@@ -24,7 +24,7 @@ pub mod log;
 mod segment;
 mod write;
 
-pub use directory::Case;
+pub use directory::{CATALOGUE, Case, LEDGER, MESSAGES, REPORT};
 pub use document::{AccountPaths, CaseFile, EvidenceRecord, FORMAT};
 pub use error::CaseError;
 pub use segment::{Position, SegmentSet, Segments};

@@ -44,7 +44,7 @@ impl Catalogue {
             .collect();
         // A unit comes first in its segment, then its finds.
         let mut current = String::new();
-        for record in case.read_segments::<CatalogueRecord>("catalogue")? {
+        for record in case.read_segments::<CatalogueRecord>(case::CATALOGUE)? {
             match record? {
                 CatalogueRecord::Unit(unit) => {
                     if let Some(disk) = disks.get_mut(&unit.evidence) {

@@ -87,7 +87,7 @@ impl Index {
             losses: Vec::new(),
         };
         let mut sorter = Sorter::new(known);
-        for record in case.read_segments::<Record>("messages")? {
+        for record in case.read_segments::<Record>(case::MESSAGES)? {
             match record? {
                 Record::Message(message) => {
                     let place = place_of(message.owner.as_ref());

@@ -33,7 +33,7 @@ impl Handed {
     pub(crate) fn load(case: &Case) -> Result<Self, ReportError> {
         let mut handed = Self::default();
         let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
-        for file in ledger_files(&case.path().join("ledger"))? {
+        for file in ledger_files(&case.path().join(case::LEDGER))? {
             let sum = sums.entry(file.target.clone()).or_default();
             let place = name_of(&file.place);
             for entry in file.entries()? {

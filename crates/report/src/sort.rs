@@ -108,7 +108,7 @@ impl Known {
         if wanted.is_empty() {
             return Ok(known);
         }
-        for record in case.read_segments::<Record>("messages")? {
+        for record in case.read_segments::<Record>(case::MESSAGES)? {
             let Record::Message(message) = record? else {
                 continue;
             };
@@ -143,7 +143,7 @@ impl Known {
 /// The file names that more than one record may be about.
 fn wanted_names(case: &Case) -> Result<HashSet<Key>, ReportError> {
     let mut wanted = HashSet::new();
-    for record in case.read_segments::<Record>("messages")? {
+    for record in case.read_segments::<Record>(case::MESSAGES)? {
         match record? {
             Record::Message(message) if !message.grade.is_whole() => {
                 wanted.extend(name_key(message.owner.as_ref(), &message.origin.path));

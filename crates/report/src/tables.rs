@@ -213,7 +213,7 @@ pub(crate) fn messages(facts: &Facts, case: &Case, out: impl Write) -> Result<()
     let mut out = writer(out);
     row(&mut out, &MessageRow::HEAD)?;
     let mut sorter = Sorter::new(&facts.known);
-    for record in case.read_segments::<Record>("messages")? {
+    for record in case.read_segments::<Record>(case::MESSAGES)? {
         match record? {
             Record::Message(message) => {
                 let place = place_of(message.owner.as_ref());

@@ -8,16 +8,13 @@ use std::time::UNIX_EPOCH;
 use aggregate::document::{Aggregate, DeviceName};
 use aggregate::{Devices, Disk};
 use anyhow::{Context, Result};
-use case::{Case, EvidenceRecord};
+use case::{CATALOGUE, Case, EvidenceRecord};
 use evidence::ReadAt;
 use evidence::image::{Format, Image};
 use filesystem::Filesystem;
 use scan::{CatalogueRecord, ScanOptions, Unit, UnitRecord, scan_unit, units};
 
 use crate::usage::Usage;
-
-/// The directory of the case that holds the catalogue.
-pub(crate) const CATALOGUE: &str = "catalogue";
 
 /// Opens the disks of a case, in the order of their names. Of images that are the same the one
 /// with the fewest gaps is taken: it is the same disk, imaged or named twice.

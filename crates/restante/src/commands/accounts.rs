@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use case::Case;
+use case::{Case, MESSAGES};
 use mail::Record;
 use serde::Serialize;
 use serde_json::json;
 
-use super::rebuild::MESSAGES;
 use crate::args::CaseOnly;
 use crate::output::{Output, bytes, table};
 

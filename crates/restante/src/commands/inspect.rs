@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use case::Case;
+use case::{CATALOGUE, Case, MESSAGES};
 use evidence::{ByteOffset, ReadAt, ReadAtExt, SECTOR_BYTES};
 use mail::{Message, Record};
 use scan::{CatalogueRecord, Class};
 use serde_json::json;
 
-use super::rebuild::MESSAGES;
 use super::sync::{content, views};
 use crate::args::Inspect;
 use crate::output::{Output, shown};
@@ -113,11 +112,11 @@ fn finds_near(case: &Case, device: &str, at: u64, length: u64) -> Result<Vec<sca
     };
     let unit = at / scan::UNIT_BYTES * scan::UNIT_BYTES;
     let name = format!("{disk}@{unit:016x}");
-    if !case.has_segment("catalogue", &name) {
+    if !case.has_segment(CATALOGUE, &name) {
         return Ok(Vec::new());
     }
     let mut finds = Vec::new();
-    for record in case.read_segment::<CatalogueRecord>("catalogue", &name)? {
+    for record in case.read_segment::<CatalogueRecord>(CATALOGUE, &name)? {
         if let CatalogueRecord::Find(find) = record?
             && (at..at.saturating_add(length)).contains(&find.offset.get())
         {

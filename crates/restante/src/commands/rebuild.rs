@@ -1,7 +1,7 @@
 //! `rebuild`: phase 1, messages through the metadata of the file systems.
 
 use anyhow::Result;
-use case::{AccountPaths, Case};
+use case::{AccountPaths, Case, MESSAGES};
 use filesystem::Filesystem;
 use mail::account::AccountRules;
 use mail::content::examine;
@@ -16,8 +16,6 @@ use crate::output::{Output, bytes, shown, table};
 use crate::progress;
 use crate::session::Session;
 
-/// The directory of the case that holds the message index.
-pub(crate) const MESSAGES: &str = "messages";
 /// So many messages make a segment: enough to keep all threads busy, few enough to lose.
 const BATCH: usize = 4096;
 

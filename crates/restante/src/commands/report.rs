@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Report) -> Result<Output> {
 
 /// Writes the report of `case` to `out`, or into the case.
 pub(crate) fn write(case: &Case, out: Option<&Path>) -> Result<Output> {
-    let inside = case.path().join("report");
+    let inside = case.path().join(case::REPORT);
     let facts = Facts::gather(case)?;
     let paths = report::write(&facts, case, out.unwrap_or(&inside))?;
     let totals = &facts.totals;

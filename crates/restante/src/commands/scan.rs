@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
-use case::{Case, CaseFile, EvidenceRecord};
+use case::{CATALOGUE, Case, CaseFile, EvidenceRecord};
 use evidence::ReadAt;
 use evidence::image::{self, Image};
 use indicatif::ProgressBar;
@@ -19,8 +19,7 @@ use crate::args::{Common, Hashes, Scan};
 use crate::output::{Output, bytes, table};
 use crate::progress;
 use crate::session::{
-    CATALOGUE, check_identity, modified_ns, not_rescued_digest, open_evidence, scanned_unit,
-    segment_name,
+    check_identity, modified_ns, not_rescued_digest, open_evidence, scanned_unit, segment_name,
 };
 use crate::signatures::signatures;
 use crate::usage::Usage;

@@ -5,14 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use case::Case;
+use case::{Case, LEDGER, MESSAGES};
 use mail::maildir::MaildirName;
 use mail::{MessageId, Record};
 use rayon::prelude::*;
 use restore::{Ledger, MaildirTarget, Outcome, Place};
 use serde_json::json;
 
-use super::rebuild::MESSAGES;
 use super::sync::{checked_target, content, views};
 use crate::args::{Common, Verify};
 use crate::output::{Output, shown};
@@ -163,7 +162,7 @@ fn restored(case: &Case, target: &MaildirTarget, findings: &mut Findings) -> Res
     }
     let (mut there, mut moved, mut live) = (0_u64, 0_u64, 0_u64);
     for place in &places {
-        let ledger = Ledger::open(&case.path().join("ledger"), target, place)?;
+        let ledger = Ledger::open(&case.path().join(LEDGER), target, place)?;
         let mut folders: HashMap<&str, HashMap<Vec<u8>, PathBuf>> = HashMap::new();
         for entry in ledger.entries() {
             if entry.outcome == Outcome::AlreadyLive {

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use case::{Case, Position, SegmentSet};
+use case::{Case, MESSAGES, Position, SegmentSet};
 use mail::{Address, Message, Record};
 use restore::Place;
 
-use crate::commands::rebuild::MESSAGES;
 use crate::usage::Usage;
 
 /// The message index, by accounts.

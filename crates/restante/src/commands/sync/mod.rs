@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use case::Case;
+use case::{Case, LEDGER};
 use evidence::ReadAt;
 use indicatif::ProgressBar;
 use mail::content::reread;
@@ -112,7 +112,7 @@ impl Accounts<'_> {
         let messages = self.index.messages(place)?;
         let lengths: HashSet<u64> = messages.iter().map(|m| m.virtual_bytes).collect();
         let live = Live::read(&self.target.path_of(place), &lengths)?;
-        let ledger = Ledger::open(&self.case.path().join("ledger"), self.target, place)?;
+        let ledger = Ledger::open(&self.case.path().join(LEDGER), self.target, place)?;
         let plan = plan(place, &messages, &live, &ledger);
         Ok(then(&plan, ledger))
     }
