@@ -386,6 +386,10 @@ impl<'a> Discovery<'a> {
         }
         let inferred = infer::infer(self.unexplained());
         self.aggregate.losses.extend(inferred.losses);
+        for unused in &inferred.unused {
+            self.blank.remove(&unused.device);
+        }
+        self.aggregate.unused.extend(inferred.unused);
         let any = !inferred.groups.is_empty();
         for group in inferred.groups {
             for device in group.members.iter().filter_map(|m| m.device.as_ref()) {

@@ -1,16 +1,24 @@
-//! Where a group begins: a file system on it need not lie at its start.
+//! Where on its members a group begins: what lies on it need not lie at its start.
 
 use std::collections::BTreeMap;
 
-use evidence::ReadAt;
-
 use super::hypothesis::Hypothesis;
-use super::sample::Candidate;
+use super::relations::Set;
+use super::sample::{Candidate, Row};
+use super::start::{Start, start};
 use super::verify;
-use crate::{lvm, partition};
 
 /// Rows in which the group's start is looked for.
-const MOST_ROWS: i64 = 1 << 16;
+const MOST_ROWS: u64 = 1 << 16;
+
+/// Where mdadm lets data begin on members of some hundred megabytes and more: taken if nothing
+/// says where a group begins and its rows allow it.
+const USUAL: u64 = 1 << 20;
+
+/// Rows with contents before a place: with so many a group does not begin with the file system
+/// there. Labels and bitmaps of arrays fill fewer, and lie in the first [`LABELS`] bytes.
+const ROWS_BEFORE: usize = 32;
+const LABELS: u64 = 64 << 10;
 
 /// A hypothesis with the offset at which its members' data begins.
 pub(super) struct Based<'a> {
@@ -23,96 +31,96 @@ pub(super) struct Based<'a> {
 
 /// Finds the start of the group.
 ///
-/// The notations claim the same of the file system, but begin at different members. Row 0 is
-/// the one at which LVM's label or metadata area, or a partition table, lies as its format
-/// wants it. Without either the file system itself must be what the group begins with.
+/// The notations claim the same, but number the rows from different ones. Row 0 is the one at
+/// which LVM's label or metadata area, or a partition table, lies as its format wants it; or a
+/// file system, if nothing of the group lies before that. Without any of these the group is
+/// taken to begin as far in front as its rows go: what lies on it is found by its own address.
 pub(super) fn find<'a>(
     notations: &'a [Hypothesis],
     candidates: &[Candidate],
+    rows: &[Row],
 ) -> Result<Based<'a>, String> {
-    let mut found: BTreeMap<(u64, Vec<Option<usize>>), Based<'a>> = BTreeMap::new();
+    let mut below: BTreeMap<u64, Based<'a>> = BTreeMap::new();
+    let mut filesystem: BTreeMap<u64, Based<'a>> = BTreeMap::new();
     for hypothesis in notations {
-        for (rows, offset) in starts(hypothesis) {
-            let is_direct = rows == 0 && hypothesis.before == 0;
-            if is_direct || !hypothesis.shape.begins_at(hypothesis.turn, rows) {
+        for offset in starts(hypothesis, candidates) {
+            let Some(group) = verify::open(hypothesis, candidates, offset, &|_| true) else {
                 continue;
-            }
-            if let Some(what) = begins_with(hypothesis, candidates, offset) {
-                let key = (offset, hypothesis.roles.clone());
-                found.entry(key).or_insert(Based {
-                    hypothesis,
-                    offset,
-                    evidence: format!(
-                        "the group begins with {what}, {offset} bytes into its members"
-                    ),
-                });
-            }
+            };
+            let Some(Start {
+                what,
+                is_filesystem,
+                ..
+            }) = start(&group)
+            else {
+                continue;
+            };
+            let found = if is_filesystem {
+                &mut filesystem
+            } else {
+                &mut below
+            };
+            found.entry(offset).or_insert_with(|| Based {
+                hypothesis,
+                offset,
+                evidence: format!("the group begins with {what}, {offset} bytes into its members"),
+            });
         }
     }
-    if found.len() > 1 {
-        let offsets: Vec<String> = found.keys().map(|(at, _)| at.to_string()).collect();
+    if below.len() > 1 {
+        let offsets: Vec<String> = below.keys().map(u64::to_string).collect();
         return Err(format!(
             "its geometry is known, but it may begin at several places of its members: {} bytes",
             offsets.join(", ")
         ));
     }
-    if let Some(based) = found.into_values().next() {
-        return Ok(based);
-    }
-    let direct = notations.iter().find_map(|hypothesis| {
-        let begins = hypothesis.before == 0 && hypothesis.shape.begins_at(hypothesis.turn, 0);
-        Some((
-            hypothesis,
-            u64::try_from(hypothesis.start).ok().filter(|_| begins)?,
-        ))
-    });
-    let (hypothesis, offset) = direct.ok_or_else(|| {
-        let known = notations.first().map(Hypothesis::describe);
-        format!(
-            "its geometry is known ({}), but not where it begins: its file system lies somewhere in it, and neither LVM metadata nor a partition table says where",
-            known.unwrap_or_default()
-        )
-    })?;
-    Ok(Based {
+    let first = filesystem.into_values().next();
+    let first = first.filter(|based| !has_contents_before(based, rows));
+    below
+        .into_values()
+        .next()
+        .or(first)
+        .or_else(|| somewhere(notations))
+        .ok_or_else(|| "no row of it lies on the devices".to_owned())
+}
+
+/// Where rows of number 0 lie.
+fn starts(hypothesis: &Hypothesis, candidates: &[Candidate]) -> impl Iterator<Item = u64> {
+    let step = hypothesis
+        .shape
+        .period()
+        .saturating_mul(hypothesis.chunk)
+        .max(1);
+    let lengths = hypothesis.devices().filter_map(|d| candidates.get(d));
+    let shortest = lengths.map(|c| c.device.len()).min().unwrap_or(0);
+    let first = hypothesis.row_0;
+    let count = MOST_ROWS / hypothesis.shape.period().max(1);
+    (0..count)
+        .map(move |number| first.saturating_add(number.saturating_mul(step)))
+        .take_while(move |offset| *offset < shortest)
+}
+
+/// Whether the members have contents before a place.
+fn has_contents_before(based: &Based<'_>, rows: &[Row]) -> bool {
+    let set: Set = based.hypothesis.devices().collect();
+    let before = rows.iter().take_while(|row| row.at < based.offset);
+    let full = before.filter(|row| row.at >= LABELS && row.full.touches(set));
+    full.count() >= ROWS_BEFORE
+}
+
+/// The start that is taken where nothing tells it.
+fn somewhere(notations: &[Hypothesis]) -> Option<Based<'_>> {
+    let step = |h: &Hypothesis| h.shape.period().saturating_mul(h.chunk).max(1);
+    let usual = notations
+        .iter()
+        .find(|h| h.row_0 <= USUAL && (USUAL.saturating_sub(h.row_0)).is_multiple_of(step(h)));
+    let first = notations.iter().min_by_key(|h| h.row_0)?;
+    let (hypothesis, offset) = usual.map_or((first, first.row_0), |h| (h, USUAL));
+    Some(Based {
         hypothesis,
         offset,
-        evidence: format!("the group begins with its file system, {offset} bytes into its members"),
+        evidence: format!(
+            "where the group begins is not known, since nothing that lies at the start of groups is left: {offset} bytes into its members is taken, and what lies on it is found by its own addresses"
+        ),
     })
-}
-
-/// Where the group may begin, with how many rows lie between that and the file system's first
-/// row: at a whole number of chunks from there, and not behind any block of the file system.
-fn starts(hypothesis: &Hypothesis) -> impl Iterator<Item = (i64, u64)> {
-    let (start, lowest) = (hypothesis.start, hypothesis.lowest);
-    let chunk = i64::try_from(hypothesis.chunk).unwrap_or(i64::MAX);
-    (0..MOST_ROWS)
-        .map(move |row| {
-            start
-                .rem_euclid(chunk)
-                .saturating_add(row.saturating_mul(chunk))
-        })
-        .map_while(move |offset| {
-            let at = u64::try_from(offset).ok().filter(|at| *at <= lowest)?;
-            Some(((start - offset) / chunk, at))
-        })
-}
-
-/// What lies at the start of the group if its members' data begins at `offset`, of the things
-/// that lie below file systems.
-fn begins_with(
-    hypothesis: &Hypothesis,
-    candidates: &[Candidate],
-    offset: u64,
-) -> Option<&'static str> {
-    let group = verify::open(hypothesis, candidates, offset, &|_| true)?;
-    let group: &dyn ReadAt = &group;
-    if lvm::Label::read(group).is_some() {
-        Some("a physical volume's label")
-    } else if lvm::begins_with_metadata_area(group) {
-        Some("a metadata area of LVM")
-    } else if partition::read(group).is_some_and(|t| t.kind == partition::TableKind::Gpt) {
-        Some("a partition table")
-    } else {
-        None
-    }
 }

@@ -1,50 +1,76 @@
 //! RAID groups from the contents of devices that no label explains.
 //!
 //! 1. [`sample`]: a bounded part of every device, at the same places.
-//! 2. [`relations`]: which devices belong together, by linear algebra over GF(2).
-//! 3. [`anchors`]: blocks of file systems that state their own address.
-//! 4. [`hypothesis`]: the geometries that the anchors allow, solved for the data offset.
+//! 2. [`relations`]: which devices belong together, by linear algebra over GF(2^8).
+//! 3. Hypotheses, each solved from one kind of evidence: [`algebra`] reads RAID-6 off the factors
+//!    of the relations, [`anchored`] solves for blocks that state their own address ([`anchors`]),
+//!    [`order`] for [`contents`] that continue each other.
+//! 4. [`score`]: all kinds of evidence judge every hypothesis, whichever it came from.
 //! 5. [`verify`]: blocks that are there are rebuilt from the others and compared.
-//! 6. [`base`]: where before the file system the group itself begins.
+//! 6. [`base`]: where the group itself begins.
 //!
 //! What stays undecided is a [`Loss`] that lists what is left to choose from: nothing is
 //! guessed. All members of a group must have their data at the same offset.
 #![warn(clippy::indexing_slicing)]
 
+mod algebra;
+mod anchored;
 mod anchors;
 mod base;
+mod contents;
 mod hypothesis;
+mod mirrors;
+mod order;
 mod relations;
 mod sample;
+mod score;
+mod shape;
+mod shift;
+mod start;
+mod twins;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use self::anchors::{Anchor, Collector, Source};
-use self::hypothesis::{Claims, Hypothesis};
-use self::relations::{MOST_DEVICES, Tied, copies, tied};
-use self::sample::{Candidate, Sketcher, Sketches};
+use self::contents::Contents;
+use self::hypothesis::Hypothesis;
+use self::relations::{MOST_DEVICES, Set, Tied, copies, tied};
+use self::sample::{Candidate, Row};
+use self::score::Answer;
+use self::shape::Shape;
 use self::verify::Trials;
-use crate::document::{DeviceName, Group, Member};
-use crate::raid::Geometry;
+use crate::document::{DeviceName, Group, Member, Unused};
+use crate::raid::{Geometry, Level, Raid10Layout};
 
-/// A geometry is decided if its score is above every other's by this part of its anchors, and by
-/// at least so many.
-const RIVAL_LEAD: u32 = 10;
-const LEAST_LEAD: u32 = 4;
+/// An answer is decided if it is likelier than every other by so much, in nats, and by this part
+/// of what speaks for it.
+const LEAD: f64 = 16.0;
+const LEAD_SHARE: f64 = 0.05;
 
-/// Anchors that must agree, for each device of a group, and their share in percent, where
-/// parity holds too. Parity alone says nothing of the order.
-const ANCHORS_EACH: u32 = 3;
-const ANCHORS_PERCENT: u32 = 80;
+/// What must speak for an answer, for each device, where parity ties the devices together.
+/// Parity alone says nothing of the order.
+const EACH: f64 = 8.0;
 
-/// The same where no redundancy is left that could contradict: only anchors speak then, and a
-/// wrong order would give files that look whole.
-const LONE_ANCHORS_EACH: u32 = 12;
-const LONE_ANCHORS_PERCENT: u32 = 90;
+/// The same where no redundancy is left that could contradict: a wrong order would give files
+/// that look whole.
+const LONE_EACH: f64 = 32.0;
+
+/// Of the anchors that judge an answer without redundancy, this share must agree, in percent.
+const LONE_PERCENT: u32 = 80;
+
+/// Anchors that make devices carriers of one file system.
+const CARRIER_ANCHORS: u32 = 3;
+
+/// Rows with text that make a device worth looking at where nothing else is known of it.
+const LEAST_TEXTS: usize = 64;
+
+/// Windows that are in memory at once.
+const AT_ONCE: usize = 4;
 
 /// Rivals that a loss lists.
 const MOST_LISTED: usize = 6;
@@ -54,15 +80,19 @@ const MOST_LISTED: usize = 6;
 pub(crate) struct Inferred {
     /// Groups whose geometry is decided.
     pub(crate) groups: Vec<Group>,
+    /// Devices that are no part of any, and why.
+    pub(crate) unused: Vec<Unused>,
     /// Devices that belong together in a way that is not decided.
     pub(crate) losses: Vec<Loss>,
 }
 
 /// A set of devices that may be a group.
-struct Set {
+struct Members {
     devices: Vec<usize>,
-    /// At how many rows a relation holds between them; none if only file systems tie them.
-    tied_rows: Option<u64>,
+    /// What ties them together, for a person.
+    together: String,
+    /// Whether parity does, which says which geometries cannot be.
+    by_parity: bool,
 }
 
 /// Works out the groups that `devices` are members of.
@@ -70,7 +100,11 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
     let mut inferred = Inferred::default();
     let mut candidates: Vec<Candidate> = devices
         .into_iter()
-        .map(|(name, device)| Candidate { name, device })
+        .map(|(name, device)| Candidate {
+            name,
+            device,
+            shift: 0,
+        })
         .collect();
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
     if candidates.len() > MOST_DEVICES {
@@ -80,41 +114,12 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
             .push(loss(&candidates, &[0], Cause::Unsupported(why)));
         candidates.truncate(MOST_DEVICES);
     }
-    let longest = candidates.iter().map(|c| c.device.len()).max();
-    if candidates.len() < 2 {
-        return inferred;
-    }
-    let windows = sample::windows(longest.unwrap_or(0));
-    let (sketches, collector) = look(&candidates, &windows);
-    if sketches.rows.is_empty() {
-        return inferred;
-    }
-    let anchors = collector.anchors(&candidates, &windows);
-    let copies = copies(&sketches);
-    for pair in &copies {
-        let why = "their contents are equal: copies in a mirror or RAID-10, which are not worked out without labels yet; state the geometry by hand".to_owned();
-        inferred
-            .losses
-            .push(loss(&candidates, pair, Cause::Unsupported(why)));
-    }
-    for set in sets(&tied(&sketches), &anchors) {
-        if set
-            .devices
-            .iter()
-            .any(|device| copies.as_flattened().contains(device))
-        {
-            continue;
-        }
-        match decide(&set, &candidates, &sketches, &anchors) {
-            Ok(mut group) => {
-                group.name = format!("found-{}", inferred.groups.len().saturating_add(1));
-                inferred.groups.push(group);
-            }
-            Err(why) => {
-                let cause = Cause::Unsupported(why);
-                inferred.losses.push(loss(&candidates, &set.devices, cause));
-            }
-        }
+    let mut pile = Pile::look(candidates).in_line();
+    pile.leave_out_stale(&mut inferred);
+    pile.fold_mirrors();
+    pile.decide_all(&mut inferred);
+    for (group, number) in inferred.groups.iter_mut().zip(1..) {
+        group.name = format!("found-{number}");
     }
     inferred
 }
@@ -129,30 +134,195 @@ fn loss(candidates: &[Candidate], devices: &[usize], cause: Cause) -> Loss {
     }
 }
 
-/// Reads the windows of all devices.
-fn look(candidates: &[Candidate], windows: &[u64]) -> (Sketches, Collector) {
-    let sketcher = Sketcher::new();
-    let mut sketches = Sketches { rows: Vec::new() };
-    let mut collector = Collector::default();
-    for start in windows {
-        let read: Vec<Vec<u8>> = candidates
-            .iter()
-            .map(|candidate| sample::read_window(&*candidate.device, *start))
-            .collect();
-        sketches.add(&sketcher, *start, &read);
-        for (device, bytes) in read.iter().enumerate() {
-            collector.look(device, *start, bytes);
-        }
-    }
-    (sketches, collector)
+/// The devices, and what was seen of them.
+struct Pile {
+    candidates: Vec<Candidate>,
+    windows: Vec<u64>,
+    rows: Vec<Row>,
+    collector: Collector,
+    /// Devices that say nothing of their own: stale ones, and all but one of each mirror.
+    silent: Set,
+    /// The devices of each mirror; the first stands for it.
+    mirrors: Vec<Vec<usize>>,
 }
 
-/// The sets of devices that relations tie together, and of the others those that carry blocks
-/// of one file system.
-fn sets(tied: &[Tied], anchors: &[Anchor]) -> Vec<Set> {
-    let taken: BTreeSet<usize> = tied.iter().flat_map(|set| &set.devices).copied().collect();
+impl Pile {
+    /// Reads the windows of all devices.
+    fn look(candidates: Vec<Candidate>) -> Self {
+        let longest = candidates.iter().map(|c| c.device.len()).max();
+        let windows = sample::windows(longest.unwrap_or(0));
+        let (rows, collector) = look(&candidates, &windows);
+        Self {
+            candidates,
+            windows,
+            rows,
+            collector,
+            silent: Set::default(),
+            mirrors: Vec::new(),
+        }
+    }
+
+    /// The pile with devices brought in line whose data begins at different offsets, if blocks
+    /// then agree that did not before.
+    fn in_line(self) -> Self {
+        let tied: Set = tied(&self.rows)
+            .iter()
+            .flat_map(|set| &set.devices)
+            .copied()
+            .collect();
+        let Some(shifts) = shift::shifts(&self.rows, self.candidates.len(), tied) else {
+            return self;
+        };
+        let moved = Self::look(shift::shifted(&self.candidates, &shifts));
+        let (before, after) = (self.agreeing(), moved.agreeing());
+        if after >= 0.5 && after >= 2.0 * before {
+            moved
+        } else {
+            self
+        }
+    }
+
+    /// In which share of the rows with contents on several devices blocks depend on each other.
+    fn agreeing(&self) -> f64 {
+        let several = self.rows.iter().filter(|row| row.full.count() >= 2);
+        let (mut all, mut agreeing) = (0_u32, 0_u32);
+        for row in several {
+            all = all.saturating_add(1);
+            agreeing = agreeing.saturating_add(u32::from(!row.relations.is_empty()));
+        }
+        f64::from(agreeing) / f64::from(all.max(1))
+    }
+
+    /// Takes a device out of everything that is compared.
+    fn silence(&mut self, device: usize) {
+        self.silent = self.silent.devices().chain([device]).collect();
+        for row in &mut self.rows {
+            row.without(device);
+        }
+    }
+
+    fn leave_out_stale(&mut self, inferred: &mut Inferred) {
+        for stale in twins::stale(&self.rows) {
+            let name = |device: usize| self.candidates.get(device).map(|c| c.name.clone());
+            if let (Some(device), Some(of)) = (name(stale.device), name(stale.of)) {
+                inferred.unused.push(Unused {
+                    device,
+                    why: format!(
+                        "a copy of {of}, older or equal: of the rows looked at they are equal in {}, and in {} only {of} agrees with the rest of its group",
+                        stale.equal, stale.differ
+                    ),
+                });
+            }
+            self.silence(stale.device);
+        }
+    }
+
+    fn fold_mirrors(&mut self) {
+        self.mirrors = mirrors::classes(&copies(&self.rows));
+        let repeated: Vec<usize> = self
+            .mirrors
+            .iter()
+            .flat_map(|class| class.iter().skip(1))
+            .copied()
+            .collect();
+        for device in repeated {
+            self.silence(device);
+        }
+    }
+
+    /// The devices of the mirror that a device stands for: itself, if it is in none.
+    fn mirror_of(&self, device: usize) -> Vec<usize> {
+        let own = self
+            .mirrors
+            .iter()
+            .find(|class| class.first() == Some(&device));
+        own.cloned().unwrap_or_else(|| vec![device])
+    }
+
+    /// Decides every set of devices that belong together, and what is left alone.
+    fn decide_all(&self, inferred: &mut Inferred) {
+        let anchors = self
+            .collector
+            .anchors(&self.candidates, &self.windows, self.silent);
+        let tied = tied(&self.rows);
+        let mut left = self.silent;
+        let in_sets = tied.iter().flat_map(|set| &set.devices).copied();
+        left = left.devices().chain(in_sets).collect();
+        // What begins on a device and ends there is no part of a larger group.
+        let all: Vec<usize> = (0..self.candidates.len()).collect();
+        for device in all.iter().copied() {
+            if left.has(device) {
+                continue;
+            }
+            if let Some(group) = mirrors::mirror(&self.mirror_of(device), &self.candidates) {
+                inferred.groups.push(group);
+                left = left.devices().chain([device]).collect();
+            }
+        }
+        let alone: Vec<usize> = all.into_iter().filter(|d| !left.has(*d)).collect();
+        let mut sets = by_relation(&tied);
+        sets.extend(by_anchors(&alone, &anchors));
+        let named: Set = sets.iter().flat_map(|set| &set.devices).copied().collect();
+        let rest: Vec<usize> = alone.into_iter().filter(|d| !named.has(*d)).collect();
+        sets.extend(by_contents(&rest, &self.rows));
+        for set in sets {
+            match self.decide(&set, &anchors) {
+                Ok(group) => inferred.groups.push(group),
+                Err(why) => {
+                    let all: Vec<usize> = set
+                        .devices
+                        .iter()
+                        .flat_map(|d| self.mirror_of(*d))
+                        .collect();
+                    let cause = Cause::Unsupported(why);
+                    inferred.losses.push(loss(&self.candidates, &all, cause));
+                }
+            }
+        }
+    }
+}
+
+/// Reads the windows of all devices.
+fn look(candidates: &[Candidate], windows: &[u64]) -> (Vec<Row>, Collector) {
+    let mut rows = Vec::new();
+    let mut collector = Collector::default();
+    for starts in windows.chunks(AT_ONCE) {
+        let read: Vec<(u64, Vec<Vec<u8>>, Vec<Row>)> = starts
+            .par_iter()
+            .map(|start| {
+                let devices = candidates.iter().map(|candidate| &*candidate.device);
+                let read: Vec<_> = devices.map(|d| sample::read_window(d, *start)).collect();
+                let rows = sample::rows(*start, &read);
+                (*start, read, rows)
+            })
+            .collect();
+        for (start, read, of_window) in read {
+            rows.extend(of_window);
+            for (device, bytes) in read.iter().enumerate() {
+                collector.look(device, start, bytes);
+            }
+        }
+    }
+    (rows, collector)
+}
+
+/// The sets of devices that relations tie together.
+fn by_relation(tied: &[Tied]) -> Vec<Members> {
+    let sets = tied.iter().map(|set| Members {
+        devices: set.devices.clone(),
+        together: format!(
+            "parity ties these devices together ({} relations between their blocks hold)",
+            set.rows
+        ),
+        by_parity: true,
+    });
+    sets.collect()
+}
+
+/// Of the devices that are `alone`, those that carry blocks of one file system.
+fn by_anchors(alone: &[usize], anchors: &[Anchor]) -> Vec<Members> {
     let mut carriers: BTreeMap<Source, BTreeMap<usize, u32>> = BTreeMap::new();
-    for anchor in anchors.iter().filter(|a| !taken.contains(&a.device)) {
+    for anchor in anchors.iter().filter(|a| alone.contains(&a.device)) {
         let counts = carriers.entry(anchor.source).or_default();
         *counts.entry(anchor.device).or_default() += 1;
     }
@@ -160,7 +330,7 @@ fn sets(tied: &[Tied], anchors: &[Anchor]) -> Vec<Set> {
     for counts in carriers.into_values() {
         let many = counts
             .into_iter()
-            .filter(|(_, count)| *count >= ANCHORS_EACH);
+            .filter(|(_, count)| *count >= CARRIER_ANCHORS);
         let mut set: BTreeSet<usize> = many.map(|(device, _)| device).collect();
         joined.retain(|other| {
             let apart = other.is_disjoint(&set);
@@ -171,214 +341,228 @@ fn sets(tied: &[Tied], anchors: &[Anchor]) -> Vec<Set> {
         });
         joined.push(set);
     }
-    let by_relation = tied.iter().map(|set| Set {
-        devices: set.devices.clone(),
-        tied_rows: Some(set.rows),
+    let sets = joined.into_iter().filter(|set| set.len() >= 2);
+    let sets = sets.map(|set| Members {
+        devices: set.into_iter().collect(),
+        together: "blocks of one file system lie on all of these devices".to_owned(),
+        by_parity: false,
     });
-    let by_anchors = joined
-        .into_iter()
-        .filter(|set| set.len() >= 2)
-        .map(|set| Set {
-            devices: set.into_iter().collect(),
-            tied_rows: None,
-        });
-    by_relation.chain(by_anchors).collect()
+    sets.collect()
 }
 
-/// Hypotheses that claim the same, in several notations, with how they were verified.
-struct Answer {
-    claims: Claims,
-    notations: Vec<Hypothesis>,
-    trials: Option<Trials>,
-}
-
-impl Answer {
-    fn score(&self) -> i64 {
-        self.notations.first().map_or(i64::MIN, Hypothesis::score)
-    }
-
-    fn hits(&self) -> u32 {
-        self.notations.first().map_or(0, |h| h.hits)
-    }
-
-    /// Whether the relation with Q proves it: that holds for one order only.
-    fn is_proven(&self) -> bool {
-        let by_q = self
-            .notations
-            .first()
-            .is_some_and(|h| h.shape.parities() == 2);
-        by_q && self.trials.is_some_and(Trials::pass)
-    }
-
-    fn describe(&self) -> String {
-        self.notations
-            .first()
-            .map(Hypothesis::describe)
-            .unwrap_or_default()
-    }
-}
-
-/// Decides the geometry of one set, or says why it cannot be decided.
-fn decide(
-    set: &Set,
-    candidates: &[Candidate],
-    sketches: &Sketches,
-    anchors: &[Anchor],
-) -> Result<Group, String> {
-    let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
-    let together = match set.tied_rows {
-        Some(rows) => format!(
-            "parity ties these devices together ({rows} relations between their blocks hold)"
-        ),
-        None => "blocks of one file system lie on all of these devices".to_owned(),
+/// The devices that nothing ties to anything, but that hold text, as one set.
+fn by_contents(rest: &[usize], rows: &[Row]) -> Option<Members> {
+    let texts = |device: usize| {
+        let textures = rows.iter().filter_map(|row| row.textures.get(device));
+        textures.filter(|texture| texture.is_text()).count()
     };
-    let mut solved: Vec<Vec<Hypothesis>> = sources
-        .into_iter()
-        .map(|source| hypothesis::solve(anchors, source, &set.devices))
-        .filter(|found| !found.is_empty())
+    let devices: Vec<usize> = rest
+        .iter()
+        .copied()
+        .filter(|d| texts(*d) >= LEAST_TEXTS)
         .collect();
-    solved.sort_by_key(|found| std::cmp::Reverse(found.first().map_or(0, |best| best.hits)));
-    let mut undecided = Vec::new();
-    for found in solved {
-        let answers = answers(found, candidates, sketches);
-        let decided = choose(&answers, set).and_then(|best| {
-            let based = base::find(&best.notations, candidates)?;
-            Ok(group(best, &based, candidates, &together))
+    (devices.len() >= 2).then(|| Members {
+        devices,
+        together: "these devices hold text, and nothing else is known of them".to_owned(),
+        by_parity: false,
+    })
+}
+
+impl Pile {
+    /// Decides the geometry of one set, or says why it cannot be decided.
+    fn decide(&self, set: &Members, anchors: &[Anchor]) -> Result<Group, String> {
+        let (rows, candidates) = (&self.rows, &self.candidates);
+        let contents = Contents::learn(rows, &set.devices);
+        let hypotheses = hypotheses(set, rows, anchors, &contents);
+        let answers = score::answers(hypotheses, rows, anchors, &contents);
+        let decided = choose(&answers, set, candidates, rows).and_then(|(best, trials)| {
+            let based = base::find(&best.notations, candidates, rows)?;
+            Ok(self.group(best, trials, &based, &set.together))
         });
-        match decided {
-            Ok(group) => return Ok(group),
-            Err(why) => undecided.push(why),
-        }
+        decided.map_err(|why| format!("{}, but {why}", set.together))
     }
-    let why = undecided.into_iter().next().unwrap_or_else(|| {
-        "too few blocks state their own address to tell the chunk and the order; state the geometry by hand".to_owned()
-    });
-    Err(format!("{together}, but {why}"))
+}
+
+/// All geometries that one kind of evidence speaks for.
+fn hypotheses(
+    set: &Members,
+    rows: &[Row],
+    anchors: &[Anchor],
+    contents: &Contents<'_>,
+) -> Vec<Hypothesis> {
+    let mut all = algebra::solve(&set.devices, rows);
+    let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
+    for source in sources {
+        all.extend(anchored::solve(anchors, source, &set.devices));
+    }
+    let present = u32::try_from(set.devices.len()).unwrap_or(u32::MAX);
+    let shapes = Shape::all(present);
+    all.extend(order::solve(contents, &set.devices, &shapes));
+    all
 }
 
 /// The one answer that stands out, or why none does.
-fn choose<'a>(answers: &'a [Answer], set: &Set) -> Result<&'a Answer, String> {
-    let (best, rivals) = answers.split_first().ok_or_else(|| {
-        "no geometry that the file system's blocks allow agrees with the parity".to_owned()
+fn choose<'a>(
+    answers: &'a [Answer],
+    set: &Members,
+    candidates: &[Candidate],
+    rows: &[Row],
+) -> Result<(&'a Answer, Option<Trials>), String> {
+    let (best, rivals) = answers.split_first().ok_or_else(|| match set.by_parity {
+        true => "too little in their contents tells the chunk and the order: no blocks that state their own address, and no text that goes on from one device to the next; state the geometry by hand".to_owned(),
+        false => "no geometry that these blocks allow agrees with the rest of the contents".to_owned(),
     })?;
     let listed = || {
         let all = answers.iter().take(MOST_LISTED).map(Answer::describe);
         all.collect::<Vec<_>>().join("; ")
     };
-    let lead = (best.hits() / RIVAL_LEAD).max(LEAST_LEAD);
-    let close = best.score().saturating_sub(i64::from(lead));
-    if rivals.iter().any(|rival| rival.score() >= close) {
+    let lead = LEAD.max(best.total() * LEAD_SHARE);
+    let close = best.total() - lead;
+    if rivals.iter().any(|rival| rival.total() >= close) {
         return Err(format!(
             "several geometries fit: {}; more blocks that state their address, or a missing member, would decide",
             listed()
         ));
     }
-    let devices = u32::try_from(set.devices.len()).unwrap_or(u32::MAX);
-    let certain = best.notations.first().is_some_and(|h| {
-        let (each, percent) = match best.trials {
-            Some(_) => (ANCHORS_EACH, ANCHORS_PERCENT),
-            None => (LONE_ANCHORS_EACH, LONE_ANCHORS_PERCENT),
-        };
-        let agree = h.hits.saturating_mul(100) >= h.anchors.saturating_mul(percent);
-        let by_anchors = h.clear && agree;
-        h.hits >= devices.saturating_mul(each) && (best.is_proven() || by_anchors)
-    });
+    let hypothesis = best.hypothesis().ok_or_else(String::new)?;
+    let trials = verify::rebuild(hypothesis, candidates, rows);
+    let devices = f64::from(u32::try_from(set.devices.len()).unwrap_or(u32::MAX));
+    let certain = match trials {
+        Some(trials) => trials.pass() && best.total() >= devices * EACH,
+        None => {
+            let anchors = best.anchors;
+            let all = anchors.hits.saturating_add(anchors.misses);
+            let agree = anchors.hits.saturating_mul(100) >= all.saturating_mul(LONE_PERCENT);
+            best.total() >= devices * LONE_EACH && agree
+        }
+    };
     if !certain {
         return Err(format!("the best geometry is not certain: {}", listed()));
     }
-    Ok(best)
+    Ok((best, trials))
 }
 
-/// The answers that the parity does not contradict, the best first.
-fn answers(solved: Vec<Hypothesis>, candidates: &[Candidate], sketches: &Sketches) -> Vec<Answer> {
-    let mut answers: Vec<Answer> = Vec::new();
-    for hypothesis in solved {
-        let claims = hypothesis.claims();
-        match answers.iter_mut().find(|answer| answer.claims == claims) {
-            Some(answer) => answer.notations.push(hypothesis),
-            None => answers.push(Answer {
-                claims,
-                trials: verify::rebuild(&hypothesis, candidates, sketches),
-                notations: vec![hypothesis],
-            }),
-        }
-    }
-    // A level whose parity disks are all missing reads as one without them: the plainer counts.
-    for answer in &mut answers {
-        let plainest = answer.notations.iter().map(|h| h.shape.members()).min();
-        answer
-            .notations
-            .retain(|h| Some(h.shape.members()) == plainest);
-    }
-    answers.retain(|answer| answer.trials.is_none_or(Trials::pass));
-    if answers.iter().any(Answer::is_proven) {
-        answers.retain(Answer::is_proven);
-    }
-    answers.sort_by_key(|answer| std::cmp::Reverse(answer.score()));
-    answers
-}
-
-/// The statement of a group.
-fn group(
-    best: &Answer,
-    based: &base::Based<'_>,
-    candidates: &[Candidate],
-    together: &str,
-) -> Group {
-    let hypothesis = based.hypothesis;
-    let sizes = verify::member_bytes(hypothesis, candidates, based.offset);
-    let smallest = sizes.iter().min().copied().unwrap_or(0);
-    let level = hypothesis.shape.level(hypothesis.chunk, &sizes);
-    let geometry =
-        Geometry::filling(level.clone(), smallest).unwrap_or(Geometry { level, bytes: 0 });
-    let members = hypothesis.roles.iter().enumerate().map(|(role, device)| {
-        let device = device.and_then(|device| candidates.get(device));
-        let size = match device {
-            Some(_) => sizes.get(role).copied().unwrap_or(smallest),
-            None => 0,
+impl Pile {
+    /// The statement of a group.
+    fn group(
+        &self,
+        best: &Answer,
+        trials: Option<Trials>,
+        based: &base::Based<'_>,
+        together: &str,
+    ) -> Group {
+        let hypothesis = based.hypothesis;
+        let sizes = verify::member_bytes(hypothesis, &self.candidates, based.offset);
+        let smallest = sizes.iter().min().copied().unwrap_or(0);
+        let plain = hypothesis.shape.level(hypothesis.chunk, &sizes);
+        // By role: the devices with the same contents, as many for each role.
+        let holders: Vec<Vec<usize>> = hypothesis
+            .roles
+            .iter()
+            .map(|device| device.map(|d| self.mirror_of(d)).unwrap_or_default())
+            .collect();
+        let near = holders.iter().map(Vec::len).max().unwrap_or(1);
+        let striped = matches!(hypothesis.shape, Shape::Raid0(_)) && near > 1;
+        let level = match u32::try_from(near) {
+            Ok(near) if striped => Level::Raid10 {
+                layout: Raid10Layout::near(near),
+                chunk_bytes: hypothesis.chunk,
+                members: hypothesis.shape.members().saturating_mul(near),
+                member_bytes: smallest,
+            },
+            _ => plain,
         };
-        Member {
-            role: u32::try_from(role).unwrap_or(u32::MAX),
-            device: device.map(|candidate| candidate.name.clone()),
-            data_offset: if device.is_some() { based.offset } else { 0 },
-            data_size: size,
-            left_out: None,
-            bad_blocks: Vec::new(),
+        let roles: Vec<Option<usize>> = match striped {
+            true => holders
+                .iter()
+                .flat_map(|own| (0..near).map(|copy| own.get(copy).copied()))
+                .collect(),
+            false => hypothesis.roles.clone(),
+        };
+        let geometry =
+            Geometry::filling(level.clone(), smallest).unwrap_or(Geometry { level, bytes: 0 });
+        let members = (0..).zip(roles).map(|(role, device)| {
+            let device = device.and_then(|device| self.candidates.get(device));
+            Member {
+                role,
+                device: device.map(|candidate| candidate.name.clone()),
+                data_offset: device.map_or(0, |d| based.offset.saturating_add(d.shift)),
+                data_size: device.map_or(0, |d| self.data_size(d, hypothesis, based.offset)),
+                left_out: None,
+                bad_blocks: Vec::new(),
+            }
+        });
+        Group {
+            name: String::new(),
+            geometry,
+            members: members.collect(),
+            evidence: reasons(best, trials, based, together),
+            confidence: confidence(best, trials),
         }
-    });
-    let mut evidence = vec![
-        format!("no label: worked out from the contents; {together}"),
-        format!(
-            "{} of {} blocks of the {} file system that state their own address lie where this geometry has them",
-            hypothesis.hits,
-            hypothesis.anchors,
-            hypothesis.source.name(),
-        ),
-        based.evidence.clone(),
-        "where the members end is not known: the end of the smallest device is taken".to_owned(),
-    ];
-    let shared = match best.is_proven() {
-        true => 1.0,
-        false => f64::from(hypothesis.hits) / f64::from(hypothesis.anchors.max(1)),
-    };
-    let confidence = match best.trials {
-        Some(trials) => {
-            evidence.insert(1, format!(
-                "{} of {} blocks that were left out came out right when rebuilt from the others",
-                trials.right, trials.tried
-            ));
-            f64::from(trials.right) / f64::from(trials.tried.max(1))
-        }
-        None => {
-            evidence.push("no redundancy is left to check it with".to_owned());
-            0.9
-        }
-    };
-    Group {
-        name: String::new(),
-        geometry,
-        members: members.collect(),
-        evidence,
-        confidence: (confidence * shared * 0.99 * 100.0).round() / 100.0,
     }
+
+    /// How many bytes of a member are the group's.
+    fn data_size(&self, member: &Candidate, hypothesis: &Hypothesis, offset: u64) -> u64 {
+        let sizes = verify::member_bytes(hypothesis, &self.candidates, offset);
+        let smallest = sizes.iter().min().copied().unwrap_or(0);
+        let own = (hypothesis.roles.iter().zip(&sizes)).find(|(device, _)| {
+            let candidate = device.and_then(|device| self.candidates.get(device));
+            candidate.is_some_and(|candidate| candidate.name == member.name)
+        });
+        own.map_or(smallest, |(_, size)| *size)
+    }
+}
+
+/// What says that an answer is right.
+fn reasons(
+    best: &Answer,
+    trials: Option<Trials>,
+    based: &base::Based<'_>,
+    together: &str,
+) -> Vec<String> {
+    let mut evidence = vec![format!(
+        "no label: worked out from the contents; {together}"
+    )];
+    if let Some(trials) = trials {
+        evidence.push(format!(
+            "{} of {} blocks that were left out came out right when rebuilt from the others",
+            trials.right, trials.tried
+        ));
+    }
+    if best.anchors.hits > 0 {
+        evidence.push(format!(
+            "{} of {} places with blocks of file systems that state their own address lie where this geometry has them",
+            best.anchors.hits,
+            best.anchors.hits.saturating_add(best.anchors.misses),
+        ));
+    }
+    if best.contents > 0.0 {
+        evidence.push(format!(
+            "text goes on from chunk to chunk, and parity is no text, as this geometry has it ({:.0} nats)",
+            best.contents
+        ));
+    }
+    evidence.push(based.evidence.clone());
+    if trials.is_none() {
+        evidence.push("no redundancy is left to check it with".to_owned());
+    }
+    evidence.push(
+        "where the members end is not known: the end of the smallest device is taken".to_owned(),
+    );
+    evidence
+}
+
+/// How sure an answer is, from 0 to 1, never as sure as a label.
+fn confidence(best: &Answer, trials: Option<Trials>) -> f64 {
+    let share = |part: u32, all: u32| f64::from(part) / f64::from(all.max(1));
+    let parity = match trials {
+        Some(trials) => share(trials.right, trials.tried),
+        None => 0.9,
+    };
+    let anchors = best.anchors;
+    let anchors = match anchors.hits {
+        0 => 0.95,
+        hits => share(hits, hits.saturating_add(anchors.misses)).max(0.9),
+    };
+    (parity * anchors * 0.99 * 100.0).round() / 100.0
 }

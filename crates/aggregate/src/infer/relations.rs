@@ -1,87 +1,226 @@
 //! Which devices belong together, by the linear relations of their contents.
 //!
-//! At each sampled row the blocks of all devices are vectors over GF(2), and the sets of them
-//! whose sum is zero are found by elimination. The data and P of one group are such a set, at
-//! every row that says something; groups do not disturb each other, and no subsets are tried.
+//! At each sampled row the blocks of all devices are vectors over GF(2^8), and the combinations
+//! of them that are zero are found by elimination. The data and P of one group are such a
+//! combination, with all factors 1; with Q there is a second one, whose factors are powers
+//! of 2; and where a member is missing, the one that is left without it. Groups do not disturb
+//! each other, and no subsets are tried.
 
 use std::collections::BTreeMap;
 
-use super::sample::Sketches;
+use super::sample::{Row, Sketch};
+use crate::raid::galois;
 
-/// Most devices that are compared at once.
+/// Most devices that are compared at once: a set of them is a word, and half the lanes of a
+/// sketch.
 pub(super) const MOST_DEVICES: usize = 64;
 
 /// A relation counts if it holds at this many rows and at a fiftieth of those where all its
-/// blocks have contents: with one member of a wide RAID-6 group missing it still holds wherever
-/// that member has Q.
+/// blocks have contents.
 const LEAST_ROWS: u64 = 8;
 const LEAST_SHARE: u64 = 50;
+
+/// A set within a larger one stands for itself if it holds alone in at least this many percent
+/// of the rows where the larger one has contents.
+const OWN_PERCENT: u64 = 20;
 
 /// Copies agree in at least so many rows with contents, and in this share of them.
 const LEAST_EQUAL: u64 = 32;
 const EQUAL_PERCENT: u64 = 95;
 
-/// Devices that relations tie together, as indices.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tied {
-    pub(super) devices: Vec<usize>,
-    /// At how many rows a relation between three or more of them holds.
-    pub(super) rows: u64,
+/// A set of devices by their indices, below [`MOST_DEVICES`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Set(pub(super) u64);
+
+impl Set {
+    const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) const fn touches(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) const fn holds(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether a device is in it.
+    pub(super) const fn has(self, device: usize) -> bool {
+        device < MOST_DEVICES && self.0 >> device & 1 == 1
+    }
+
+    pub(super) const fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// The devices in it, in order.
+    pub(super) fn devices(self) -> impl Iterator<Item = usize> {
+        (0..MOST_DEVICES).filter(move |device| self.0 >> device & 1 == 1)
+    }
 }
 
-/// The sets of devices that relations tie together.
-pub(super) fn tied(sketches: &Sketches) -> Vec<Tied> {
-    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
-    for (_, row) in &sketches.rows {
-        for relation in relations(row) {
-            // A pair is a copy: parity where the rest of a row is zeros, or equal contents.
-            if relation.count_ones() >= 3 {
-                *counts.entry(relation).or_default() += 1;
+impl FromIterator<usize> for Set {
+    fn from_iter<T: IntoIterator<Item = usize>>(devices: T) -> Self {
+        let all = devices.into_iter().filter(|device| *device < MOST_DEVICES);
+        all.fold(Self::default(), |set, device| set.with(Self(1 << device)))
+    }
+}
+
+/// Factors with which the blocks of some devices add up to zero, by device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Relation(pub(super) Vec<u8>);
+
+impl Relation {
+    /// The factor of a device.
+    pub(super) fn factor(&self, device: usize) -> u8 {
+        self.0.get(device).copied().unwrap_or(0)
+    }
+
+    /// The devices that it is between.
+    pub(super) fn set(&self) -> Set {
+        let factors = self.0.iter().enumerate();
+        let there = factors.filter(|(_, factor)| **factor != 0);
+        there.map(|(device, _)| device).collect()
+    }
+
+    /// Adds `factor` times another relation.
+    pub(super) fn add(&mut self, other: &Self, factor: u8) {
+        for (own, other) in self.0.iter_mut().zip(&other.0) {
+            *own ^= galois::product(*other, factor);
+        }
+    }
+
+    /// Multiplies it by `factor`.
+    pub(super) fn scale(&mut self, factor: u8) {
+        for own in &mut self.0 {
+            *own = galois::product(*own, factor);
+        }
+    }
+}
+
+/// The relations of one row in reduced form: each has one device of factor 1 that no other has.
+pub(super) fn relations(row: &[Option<Sketch>]) -> Vec<Relation> {
+    struct Known {
+        lane: usize,
+        sketch: Sketch,
+        made_of: Relation,
+    }
+    let mut known: Vec<Known> = Vec::new();
+    let mut found = Vec::new();
+    for (index, sketch) in row.iter().enumerate().take(MOST_DEVICES) {
+        let Some(mut sketch) = sketch.clone() else {
+            continue;
+        };
+        let mut made_of = Relation(vec![0; row.len()]);
+        if let Some(own) = made_of.0.get_mut(index) {
+            *own = 1;
+        }
+        for other in &known {
+            let factor = sketch.lane(other.lane);
+            if factor != 0 {
+                sketch.add(&other.sketch, factor);
+                made_of.add(&other.made_of, factor);
+            }
+        }
+        match sketch.lead() {
+            None => found.push(made_of),
+            Some((lane, value)) => {
+                let scale = galois::inverse(value);
+                sketch.scale(scale);
+                made_of.scale(scale);
+                known.push(Known {
+                    lane,
+                    sketch,
+                    made_of,
+                });
             }
         }
     }
-    let mut common: Vec<(u64, u64)> = counts
-        .into_iter()
-        .filter(|(relation, count)| {
-            let full = sketches
-                .rows
-                .iter()
-                .filter(|(_, row)| members(*relation).all(|i| row.get(i).is_some_and(|s| *s != 0)))
-                .count() as u64;
-            *count >= LEAST_ROWS && count.saturating_mul(LEAST_SHARE) >= full
+    found
+}
+
+/// The sets of devices that the relations of a row tie together.
+pub(super) fn parts(relations: &[Relation]) -> Vec<Set> {
+    let mut parts: Vec<Set> = Vec::new();
+    for relation in relations {
+        let mut joined = relation.set();
+        parts.retain(|part| {
+            let apart = !part.touches(joined);
+            if !apart {
+                joined = joined.with(*part);
+            }
+            apart
+        });
+        parts.push(joined);
+    }
+    parts
+}
+
+/// Devices that relations tie together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tied {
+    pub(super) devices: Vec<usize>,
+    /// At how many rows a relation holds between them or a part of them.
+    pub(super) rows: u64,
+}
+
+/// The sets of devices that relations tie together, those of most rows first.
+///
+/// Where a new array was made over an old one, both may be found: they share devices.
+pub(super) fn tied(rows: &[Row]) -> Vec<Tied> {
+    let mut counts: BTreeMap<Set, u64> = BTreeMap::new();
+    for row in rows {
+        for part in &row.parts {
+            // A pair is a copy: parity where the rest of a row is zeros, or equal contents.
+            if part.count() >= 3 {
+                *counts.entry(*part).or_default() += 1;
+            }
+        }
+    }
+    counts.retain(|_, count| *count >= LEAST_ROWS);
+    let full = |set: Set| rows.iter().filter(|row| row.full.holds(set)).count() as u64;
+    counts.retain(|set, count| count.saturating_mul(LEAST_SHARE) >= full(*set));
+    // Rows where a member has zeros tie the rest of a group: such a part is no set of its own.
+    let alone = |part: Set, whole: Set| {
+        let speaks = |row: &&Row| row.full.holds(whole) && row.parts.contains(&part);
+        let own = rows.iter().filter(speaks).count() as u64;
+        own >= LEAST_ROWS && own.saturating_mul(100) >= full(whole).saturating_mul(OWN_PERCENT)
+    };
+    let sets: Vec<Set> = counts.keys().copied().collect();
+    let kept = sets.iter().filter(|part| {
+        let larger = |whole: &&Set| whole.holds(**part) && *whole != *part;
+        sets.iter()
+            .filter(larger)
+            .all(|whole| alone(**part, *whole))
+    });
+    let kept: Vec<Set> = kept.copied().collect();
+    let mut tied: Vec<Tied> = kept
+        .iter()
+        .map(|set| {
+            let within = |part: &&Set| set.holds(**part) && (*part == set || !kept.contains(part));
+            Tied {
+                devices: set.devices().collect(),
+                rows: sets
+                    .iter()
+                    .filter(within)
+                    .filter_map(|s| counts.get(s))
+                    .sum(),
+            }
         })
         .collect();
-    common.sort_by_key(|(relation, count)| (std::cmp::Reverse(*count), *relation));
-    let mut sets: Vec<(u64, u64)> = Vec::new();
-    for (relation, count) in common {
-        let (touching, apart): (Vec<_>, Vec<_>) =
-            sets.into_iter().partition(|(set, _)| set & relation != 0);
-        let joined = touching
-            .into_iter()
-            .fold((relation, count), |(set, rows), (other, more)| {
-                (set | other, rows.saturating_add(more))
-            });
-        sets = apart;
-        sets.push(joined);
-    }
-    sets.sort_unstable();
-    sets.into_iter()
-        .map(|(set, rows)| Tied {
-            devices: members(set).collect(),
-            rows,
-        })
-        .collect()
+    tied.sort_by(|a, b| (b.rows, &a.devices).cmp(&(a.rows, &b.devices)));
+    tied
 }
 
 /// The pairs of devices whose contents are equal, but for a few rows that were being written.
-pub(super) fn copies(sketches: &Sketches) -> Vec<[usize; 2]> {
-    let count = sketches.rows.first().map_or(0, |(_, row)| row.len());
+pub(super) fn copies(rows: &[Row]) -> Vec<[usize; 2]> {
+    let count = rows.first().map_or(0, |row| row.prints.len());
     let equal = |a: usize, b: usize| {
-        let rows = sketches
-            .rows
+        let pairs = rows
             .iter()
-            .filter_map(|(_, row)| Some((*row.get(a)?, *row.get(b)?)));
-        let full = rows.filter(|(a, b)| *a != 0 || *b != 0);
+            .filter_map(|row| Some((*row.prints.get(a)?, *row.prints.get(b)?)));
+        let full = pairs.filter(|(a, b)| *a != 0 || *b != 0);
         let (all, same) = full.fold((0_u64, 0_u64), |(all, same), (a, b)| {
             (all + 1, same + u64::from(a == b))
         });
@@ -91,65 +230,83 @@ pub(super) fn copies(sketches: &Sketches) -> Vec<[usize; 2]> {
     pairs.filter(|[a, b]| equal(*a, *b)).collect()
 }
 
-/// The indices in a set.
-fn members(set: u64) -> impl Iterator<Item = usize> {
-    (0..MOST_DEVICES).filter(move |index| set >> index & 1 == 1)
-}
-
-/// The relations of one row in reduced form: each has one device that no other has.
-fn relations(row: &[u64]) -> Vec<u64> {
-    // Vectors so far, each reduced by those before it, with the devices that it is the sum of.
-    let mut basis: Vec<(u64, u64)> = Vec::new();
-    let mut found = Vec::new();
-    for (index, sketch) in row.iter().enumerate().take(MOST_DEVICES) {
-        if *sketch == 0 {
-            continue;
-        }
-        let (mut vector, mut set) = (*sketch, 1 << index);
-        for (other, devices) in &basis {
-            if vector ^ other < vector {
-                vector ^= other;
-                set ^= devices;
-            }
-        }
-        if vector == 0 {
-            found.push(set);
-        } else {
-            basis.push((vector, set));
-            basis.sort_unstable_by(|a, b| b.cmp(a));
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn noise(seed: u64) -> Vec<u8> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let next = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            (state >> 33) as u8
+        });
+        next.take(4096).collect()
+    }
+
+    fn sum(parts: &[(&[u8], u8)]) -> Vec<u8> {
+        let mut total = vec![0; 4096];
+        for (part, factor) in parts {
+            for (own, byte) in total.iter_mut().zip(*part) {
+                *own ^= galois::product(*byte, *factor);
+            }
+        }
+        total
+    }
+
+    fn rows(make: impl Fn(u64) -> Vec<Vec<u8>>) -> Vec<Row> {
+        let made =
+            (0..40).flat_map(|number| super::super::sample::rows(number << 12, &make(number)));
+        made.collect()
+    }
+
     #[test]
     fn two_groups_in_one_pile_and_a_stranger_are_told_apart() {
-        let mut state = 7_u64;
-        let mut random = || {
-            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
-            state ^ state >> 29
-        };
-        let rows = (0..100)
-            .map(|at| {
-                let [a, b, c, d, e] = [(); 5].map(|()| random());
-                (at, vec![a, c, b, a ^ b, d, c ^ d ^ e, random(), e])
-            })
-            .collect();
-        let sets = tied(&Sketches { rows });
+        let rows = rows(|number| {
+            let [a, b, c, d, e] = [1, 2, 3, 4, 5].map(|i| noise(number * 9 + i));
+            let p = sum(&[(&a, 1), (&b, 1)]);
+            let q = sum(&[(&c, 1), (&d, 2), (&e, 4)]);
+            vec![a, c, b, p, d, q, noise(number + 7777), e]
+        });
+        let sets = tied(&rows);
         let devices: Vec<_> = sets.iter().map(|set| set.devices.clone()).collect();
         assert_eq!(devices, [vec![0, 2, 3], vec![1, 4, 5, 7]]);
-        assert_eq!(sets[0].rows, 100);
+        assert_eq!(sets[0].rows, 40);
+        let relation = rows[0].relations.iter().find(|r| r.factor(1) != 0).unwrap();
+        let ratio =
+            |device| galois::product(relation.factor(device), galois::inverse(relation.factor(5)));
+        assert_eq!([1, 4, 7, 5].map(ratio), [1, 2, 4, 1]);
+    }
+
+    #[test]
+    fn a_new_array_over_old_groups_does_not_join_them() {
+        let rows = rows(|number| {
+            let [a, b, c, d] = [1, 2, 3, 4].map(|i| noise(number * 9 + i));
+            let old = vec![sum(&[(&a, 1), (&b, 1)]), a.clone(), b.clone()];
+            let other = vec![sum(&[(&c, 1), (&d, 1)]), c.clone(), d.clone()];
+            let mut blocks = [old, other].concat();
+            if number >= 30 {
+                let parts: Vec<(&[u8], u8)> =
+                    blocks[1..].iter().map(|b| (b.as_slice(), 1)).collect();
+                let new = sum(&[parts.as_slice(), &[(&noise(number + 99), 1)]].concat());
+                blocks[4] = noise(number + 99);
+                blocks[0] = new;
+            }
+            blocks
+        });
+        let sets: Vec<_> = tied(&rows).into_iter().map(|set| set.devices).collect();
+        assert!(
+            sets.contains(&vec![0, 1, 2]) && sets.contains(&vec![3, 4, 5]),
+            "{sets:?}"
+        );
     }
 
     #[test]
     fn copies_and_zeros_tie_nothing() {
-        let rows = (1..100).map(|i| (i, vec![i, i, 0, 0])).collect();
-        let sketches = Sketches { rows };
-        assert_eq!(tied(&sketches), []);
-        assert_eq!(copies(&sketches), [[0, 1]]);
+        let rows = rows(|number| {
+            let a = noise(number);
+            vec![a.clone(), a, vec![0; 4096], vec![0; 4096]]
+        });
+        assert_eq!(tied(&rows), []);
+        assert_eq!(copies(&rows), [[0, 1]]);
     }
 }

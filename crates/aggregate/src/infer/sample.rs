@@ -1,13 +1,16 @@
-//! Which places of the devices are looked at, and linear sketches of the blocks there.
+//! Which places of the devices are looked at, and what is kept of the blocks there.
 //!
-//! The places are the same on every device and follow from the length alone, so a run repeats.
+//! The places are the same on every device and follow from the lengths alone, so a run repeats.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
+use super::contents::Texture;
+use super::relations::{Relation, Set, parts, relations};
 use crate::document::DeviceName;
+use crate::raid::kernels;
 
 /// The unit that is compared between devices.
 pub(super) const BLOCK: u64 = 4096;
@@ -22,10 +25,16 @@ const MOST_WINDOWS: u64 = 128;
 /// Windows at the start, where labels, file systems' first groups and their descriptors lie.
 const FIRST_WINDOWS: u64 = 16;
 
+/// Bytes of a sketch: more than devices that are compared, so that what depends linearly in the
+/// sketches depends in the blocks.
+pub(super) const LANES: usize = 128;
+
 /// A device that no label explains.
 pub(super) struct Candidate {
     pub(super) name: DeviceName,
     pub(super) device: Arc<dyn ReadAt>,
+    /// How many bytes of the named device lie before what `device` shows.
+    pub(super) shift: u64,
 }
 
 /// The starts of the windows for devices of which the longest has `length` bytes.
@@ -58,104 +67,119 @@ pub(super) fn read_window(device: &dyn ReadAt, at: u64) -> Vec<u8> {
         .map_or_else(|_| Vec::new(), |(bytes, _gaps)| bytes)
 }
 
-/// A linear hash: the sketch of an XOR is the XOR of the sketches, and a block of zeros has
-/// the sketch zero.
+/// A linear hash over GF(2^8), the field of RAID-6: sums and multiples of blocks have the sums
+/// and multiples of their sketches, and a block of zeros has a sketch of zeros.
 ///
-/// It is the block as a polynomial over GF(2^64) at a fixed point, by Horner's rule.
-pub(super) struct Sketcher {
-    /// The product of the point with each byte value at each place of a word.
-    tables: Box<[[u64; 256]; 8]>,
-}
+/// The block is cut into strips of [`LANES`] bytes, which are the coefficients of a polynomial
+/// that is evaluated at 2, as Q is: each lane for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sketch([u8; LANES]);
 
-/// Where the polynomial is evaluated; any large odd number would do.
-const POINT: u64 = 0xD1B5_4A32_D192_ED03;
-
-/// The low bits of x^64 + x^4 + x^3 + x + 1, which is irreducible.
-const POLYNOMIAL: u64 = 0x1b;
-
-impl Sketcher {
-    pub(super) fn new() -> Self {
-        let mut tables = Box::new([[0; 256]; 8]);
-        for (place, table) in tables.iter_mut().enumerate() {
-            for (value, entry) in table.iter_mut().enumerate() {
-                *entry = multiply((value as u64) << (8 * place), POINT);
-            }
+impl Sketch {
+    /// The sketch of `block`; `None` if it is all zeros.
+    pub(super) fn of(block: &[u8]) -> Option<Self> {
+        if block.iter().all(|byte| *byte == 0) {
+            return None;
         }
-        Self { tables }
+        let mut lanes = [0; LANES];
+        for strip in block.chunks_exact(LANES) {
+            kernels::scale(&mut lanes, 2);
+            kernels::xor(&mut lanes, strip);
+        }
+        Some(Self(lanes))
     }
 
-    /// The sketch of `block`; bytes after the last whole word do not count.
-    pub(super) fn sketch(&self, block: &[u8]) -> u64 {
-        let (words, _) = block.as_chunks::<8>();
-        words.iter().fold(0, |state: u64, word| {
-            let scaled = self
-                .tables
-                .iter()
-                .zip(state.to_le_bytes())
-                .fold(0, |sum, (table, byte)| {
-                    sum ^ table.get(usize::from(byte)).copied().unwrap_or(0)
-                });
-            scaled ^ u64::from_le_bytes(*word)
-        })
+    /// Adds `factor` times another sketch.
+    pub(super) fn add(&mut self, other: &Self, factor: u8) {
+        kernels::add_product(&mut self.0, &other.0, factor);
+    }
+
+    /// Multiplies it by `factor`.
+    pub(super) fn scale(&mut self, factor: u8) {
+        kernels::scale(&mut self.0, factor);
+    }
+
+    /// The first lane that is not zero, and what it holds.
+    pub(super) fn lead(&self) -> Option<(usize, u8)> {
+        let lane = self.0.iter().position(|byte| *byte != 0)?;
+        Some((lane, self.lane(lane)))
+    }
+
+    /// What a lane holds.
+    pub(super) fn lane(&self, lane: usize) -> u8 {
+        self.0.get(lane).copied().unwrap_or(0)
+    }
+
+    /// A number by which equal blocks are known.
+    fn fingerprint(&self) -> u64 {
+        let (words, _) = self.0.as_chunks::<8>();
+        let mixed = words.iter().fold(0_u64, |state, word| {
+            (state.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        });
+        mixed.max(1)
     }
 }
 
-/// The product in GF(2^64).
-const fn multiply(a: u64, b: u64) -> u64 {
-    let (mut product, mut a, mut b) = (0, a, b);
-    while b != 0 {
-        if b & 1 == 1 {
-            product ^= a;
-        }
-        let over = a >> 63 == 1;
-        a <<= 1;
-        if over {
-            a ^= POLYNOMIAL;
-        }
-        b >>= 1;
-    }
-    product
+/// The blocks of all devices at one offset.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// The offset on the devices.
+    pub(super) at: u64,
+    /// For each device a number by which equal blocks are known, 0 for zeros.
+    pub(super) prints: Vec<u64>,
+    /// What each device's block looks like.
+    pub(super) textures: Vec<Texture>,
+    /// The devices that have something other than zeros here.
+    pub(super) full: Set,
+    /// The linear relations that hold between the blocks.
+    pub(super) relations: Vec<Relation>,
+    /// The sets of devices that these relations tie together.
+    pub(super) parts: Vec<Set>,
 }
 
-/// The sketches of the sampled blocks: for each row the position, and one sketch a device.
-pub(super) struct Sketches {
-    pub(super) rows: Vec<(u64, Vec<u64>)>,
-}
-
-impl Sketches {
-    /// Adds the rows of one window, read from all devices.
-    pub(super) fn add(&mut self, sketcher: &Sketcher, at: u64, windows: &[Vec<u8>]) {
-        let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
-        let rows = windows.iter().map(|bytes| bytes.len() / block).max();
-        for row in 0..rows.unwrap_or(0) {
-            let sketches: Vec<u64> = windows
-                .iter()
-                .map(|bytes| {
-                    let piece = bytes.get(row * block..(row + 1) * block);
-                    piece.map_or(0, |piece| sketcher.sketch(piece))
-                })
-                .collect();
-            if sketches.iter().filter(|sketch| **sketch != 0).count() >= 2 {
-                self.rows.push((at + row as u64 * BLOCK, sketches));
-            }
+/// The rows of one window, read from all devices; those of zeros are left out.
+pub(super) fn rows(start: u64, windows: &[Vec<u8>]) -> Vec<Row> {
+    let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
+    let count = windows.iter().map(|bytes| bytes.len() / block).max();
+    let mut rows = Vec::new();
+    for number in 0..count.unwrap_or(0) {
+        let blocks = windows
+            .iter()
+            .map(|bytes| bytes.get(number * block..(number + 1) * block));
+        let blocks: Vec<&[u8]> = blocks.map(Option::unwrap_or_default).collect();
+        let sketches: Vec<Option<Sketch>> = blocks.iter().map(|block| Sketch::of(block)).collect();
+        if sketches.iter().all(Option::is_none) {
+            continue;
         }
+        let print = |sketch: &Option<Sketch>| sketch.as_ref().map_or(0, Sketch::fingerprint);
+        let there = sketches.iter().enumerate().filter(|(_, s)| s.is_some());
+        let relations = relations(&sketches);
+        rows.push(Row {
+            at: start + number as u64 * BLOCK,
+            prints: sketches.iter().map(print).collect(),
+            textures: blocks.iter().map(|block| Texture::of(block)).collect(),
+            full: there.map(|(device, _)| device).collect(),
+            parts: parts(&relations),
+            relations,
+        });
     }
+    rows
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raid::galois::product;
 
     #[test]
-    fn the_sketch_of_a_sum_is_the_sum_of_the_sketches() {
-        let sketcher = Sketcher::new();
+    fn the_sketch_of_a_combination_is_the_combination_of_the_sketches() {
         let a: Vec<u8> = (0..4096_u32).map(|i| ((i * 31) >> 3) as u8).collect();
         let b: Vec<u8> = (0..4096_u32).map(|i| ((i * 77) >> 2) as u8).collect();
-        let sum: Vec<u8> = a.iter().zip(&b).map(|(a, b)| a ^ b).collect();
-        let by_parts = sketcher.sketch(&a) ^ sketcher.sketch(&b);
-        assert_eq!(sketcher.sketch(&sum), by_parts);
-        assert_ne!(by_parts, 0);
-        assert_eq!(sketcher.sketch(&[0; 4096]), 0);
+        let mixed: Vec<u8> = a.iter().zip(&b).map(|(a, b)| a ^ product(*b, 7)).collect();
+        let mut by_parts = Sketch::of(&a).unwrap();
+        by_parts.add(&Sketch::of(&b).unwrap(), 7);
+        assert_eq!(Sketch::of(&mixed), Some(by_parts));
+        assert_eq!(Sketch::of(&[0; 4096]), None);
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
-use super::hypothesis::{Hypothesis, Shape};
-use super::sample::{BLOCK, Candidate, Sketches};
+use super::hypothesis::Hypothesis;
+use super::relations::Set;
+use super::sample::{BLOCK, Candidate, Row};
+use super::shape::Shape;
 use crate::raid::{Geometry, GroupReader};
 
 /// Most blocks that are rebuilt to verify one hypothesis.
@@ -42,30 +44,29 @@ struct Trial {
 pub(super) fn rebuild(
     hypothesis: &Hypothesis,
     candidates: &[Candidate],
-    sketches: &Sketches,
+    rows: &[Row],
 ) -> Option<Trials> {
     let parities = hypothesis.shape.parities();
     let spare = usize::try_from(parities.checked_sub(hypothesis.missing())?).ok()?;
     if spare == 0 {
         return None;
     }
-    let base = hypothesis.some_row_0()?;
-    let informative: Vec<_> = sketches
-        .rows
+    let base = hypothesis.row_0;
+    let informative: Vec<&Row> = rows
         .iter()
-        .filter(|(at, row)| *at >= base && says_something(hypothesis, row))
+        .filter(|row| row.at >= base && says_something(hypothesis, row))
         .collect();
     let step = informative.len().div_ceil(MOST_TRIALS).max(1);
     let mut readers = BTreeMap::new();
     let mut trials = Trials::default();
-    for (index, (at, row)) in informative.iter().step_by(step).enumerate() {
-        let Some(trial) = trial(hypothesis, spare, at - base, index, row) else {
+    for (index, row) in informative.into_iter().step_by(step).enumerate() {
+        let Some(trial) = trial(hypothesis, spare, row.at - base, index, row.full) else {
             continue;
         };
         let reader = readers
             .entry(trial.dropped.clone())
             .or_insert_with(|| reader(hypothesis, candidates, base, &trial.dropped));
-        let device = hypothesis.roles.get(trial.role).copied().flatten();
+        let device = hypothesis.device(trial.role);
         let device = device.and_then(|device| candidates.get(device));
         let (Some(reader), Some(device)) = (reader, device) else {
             continue;
@@ -82,9 +83,8 @@ pub(super) fn rebuild(
 }
 
 /// Whether at least three members have contents in a row: with two, parity is a copy.
-fn says_something(hypothesis: &Hypothesis, row: &[u64]) -> bool {
-    let devices = hypothesis.roles.iter().flatten();
-    let full = devices.filter(|device| row.get(**device).is_some_and(|sketch| *sketch != 0));
+fn says_something(hypothesis: &Hypothesis, row: &Row) -> bool {
+    let full = hypothesis.devices().filter(|device| row.full.has(*device));
     full.count() >= 3
 }
 
@@ -94,15 +94,16 @@ fn trial(
     spare: usize,
     inside: u64,
     index: usize,
-    row: &[u64],
+    full: Set,
 ) -> Option<Trial> {
     let (number, column) = (inside / hypothesis.chunk, inside % hypothesis.chunk);
-    let width = hypothesis.data_members();
-    let there: Vec<(u64, usize)> = (0..width)
-        .map(|data| (data, hypothesis.shape.data(number, data)))
+    let width = hypothesis.shape.width();
+    let there: Vec<(u64, usize)> = (0..)
+        .zip(hypothesis.shape.row(number).data)
         .filter(|(_, role)| {
-            let device = hypothesis.roles.get(*role).copied().flatten();
-            device.is_some_and(|device| row.get(device).is_some_and(|sketch| *sketch != 0))
+            hypothesis
+                .device(*role)
+                .is_some_and(|device| full.has(device))
         })
         .collect();
     let (data, role) = *there.get(index.checked_rem(there.len())?)?;
@@ -171,6 +172,6 @@ pub(super) fn member_bytes(
     match hypothesis.shape {
         // No member of a RAID-0 is missing here: what is missing leaves its place unknown.
         Shape::Raid0(_) => there,
-        Shape::Parity(..) => vec![smallest; hypothesis.roles.len()],
+        Shape::Raid5(..) | Shape::Raid6(..) => vec![smallest; hypothesis.roles.len()],
     }
 }

@@ -85,7 +85,7 @@ pub fn power(exponent: u32) -> u8 {
 }
 
 /// The product of two elements.
-pub(super) fn product(a: u8, b: u8) -> u8 {
+pub(crate) fn product(a: u8, b: u8) -> u8 {
     if a == 0 || b == 0 {
         return 0;
     }
@@ -93,7 +93,7 @@ pub(super) fn product(a: u8, b: u8) -> u8 {
 }
 
 /// The inverse of `value`, and zero for zero, which has none.
-pub(super) fn inverse(value: u8) -> u8 {
+pub(crate) fn inverse(value: u8) -> u8 {
     if value == 0 {
         return 0;
     }

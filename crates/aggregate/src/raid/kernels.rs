@@ -28,12 +28,12 @@ macro_rules! dispatch {
     }};
 }
 /// `target ^= source`.
-pub(super) fn xor(target: &mut [u8], source: &[u8]) {
+pub(crate) fn xor(target: &mut [u8], source: &[u8]) {
     dispatch!(xor(target, source));
 }
 
 /// `target ^= factor · source`.
-pub(super) fn add_product(target: &mut [u8], source: &[u8], factor: u8) {
+pub(crate) fn add_product(target: &mut [u8], source: &[u8], factor: u8) {
     dispatch!(add_product(target, source, nibbles(factor)));
 }
 
@@ -43,7 +43,7 @@ pub(super) fn add_both(p: &mut [u8], q: &mut [u8], source: &[u8], factor: u8) {
 }
 
 /// `target = factor · target`.
-pub(super) fn scale(target: &mut [u8], factor: u8) {
+pub(crate) fn scale(target: &mut [u8], factor: u8) {
     dispatch!(scale(target, nibbles(factor)));
 }
 

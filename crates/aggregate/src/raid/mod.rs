@@ -6,9 +6,9 @@
 //! member of `aggregate.json` into what the reader takes.
 #![warn(clippy::indexing_slicing)]
 
-mod galois;
+pub(crate) mod galois;
 mod geometry;
-mod kernels;
+pub(crate) mod kernels;
 mod member;
 mod members;
 pub mod parity;

@@ -33,6 +33,16 @@ pub enum FarSets {
 }
 
 impl Raid10Layout {
+    /// So many copies beside each other.
+    pub const fn near(near: u32) -> Self {
+        Self {
+            near,
+            far: 1,
+            offset: false,
+            far_sets: FarSets::Whole,
+        }
+    }
+
     /// How many copies there are of each chunk.
     pub const fn copies(self) -> u32 {
         self.near.saturating_mul(self.far)

@@ -17,6 +17,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use evidence::{ByteOffset, Fields, ReadAtExt};
 
+use super::relations::Set;
 use super::sample::{Candidate, read_window};
 
 /// Addresses above this are not believed, so that sums of positions do not overflow.
@@ -56,16 +57,6 @@ pub(super) enum Source {
     Ext([u8; 16]),
 }
 
-impl Source {
-    /// Its name for a person.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Xfs(_) => "XFS",
-            Self::Ext(_) => "ext",
-        }
-    }
-}
-
 /// A block of a file system, with the place where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Anchor {
@@ -79,6 +70,17 @@ pub(super) struct Anchor {
     /// How far from `at` another place is that must lie in the same chunk, if any: that of the
     /// journal descriptor and its copy, from which the address was taken.
     pub(super) together: Option<(u64, u64)>,
+}
+
+impl Anchor {
+    /// Whether it may be used with this chunk, whose first edge on the devices is at `edge`:
+    /// a journal's descriptor and its copy must lie in one chunk.
+    pub(super) fn fits(&self, chunk: u64, edge: u64) -> bool {
+        self.together.is_none_or(|(a, b)| {
+            let number = |at: u64| at.checked_sub(edge).and_then(|at| at.checked_div(chunk));
+            matches!((number(a), number(b)), (Some(a), Some(b)) if a == b)
+        })
+    }
 }
 
 /// Collects what blocks state, window by window, and then makes anchors of it.
@@ -125,8 +127,14 @@ impl Collector {
         }
     }
 
-    /// The anchors; journal copies are looked for in the same windows.
-    pub(super) fn anchors(&self, candidates: &[Candidate], windows: &[u64]) -> Vec<Anchor> {
+    /// The anchors on all devices but the `silent` ones, which repeat others; journal copies are
+    /// looked for in the same windows.
+    pub(super) fn anchors(
+        &self,
+        candidates: &[Candidate],
+        windows: &[u64],
+        silent: Set,
+    ) -> Vec<Anchor> {
         let mut all = Vec::new();
         for (device, notes) in &self.stated {
             for (at, stated, is_xfs) in notes {
@@ -143,8 +151,9 @@ impl Collector {
             }
         }
         for journal in self.journals.iter().take(8) {
-            all.extend(self.journal_anchors(journal, candidates, windows));
+            all.extend(self.journal_anchors(journal, candidates, windows, silent));
         }
+        all.retain(|anchor| !silent.has(anchor.device));
         thinned(without_ghosts(all))
     }
 
@@ -175,6 +184,7 @@ impl Collector {
         journal: &ext::Journal,
         candidates: &[Candidate],
         windows: &[u64],
+        silent: Set,
     ) -> Vec<Anchor> {
         let copies = self.copies(journal, candidates);
         if copies.is_empty() {
@@ -188,7 +198,8 @@ impl Collector {
         let block = usize::try_from(journal.block).unwrap_or(usize::MAX);
         let mut places: HashMap<u64, Vec<(usize, u64)>> = HashMap::new();
         for start in windows {
-            for (device, candidate) in candidates.iter().enumerate() {
+            let heard = candidates.iter().enumerate();
+            for (device, candidate) in heard.filter(|(device, _)| !silent.has(*device)) {
                 let bytes = read_window(&*candidate.device, *start);
                 for (number, content) in bytes.chunks_exact(block).enumerate() {
                     let hash = hash(content);

@@ -1,0 +1,360 @@
+//! RAID-6 geometries from the factors of the relations between blocks.
+//!
+//! Q gives each data member of a row a factor of its own, and who holds P and Q changes from row
+//! to row. So the factors that are measured in a row name the role of each device, with one
+//! member missing too, and where they change is the edge of a chunk. RAID-5 has the same
+//! relation in every row, which says who belongs to the group and nothing more.
+
+use std::collections::BTreeMap;
+
+use super::anchored::chunks;
+use super::hypothesis::{Hypothesis, Map};
+use super::relations::{Relation, Set};
+use super::sample::{BLOCK, Row};
+use super::shape::Shape;
+use crate::raid::Raid6Layout;
+use crate::raid::galois::{inverse, product};
+
+/// Most rows by which one hypothesis is judged.
+const MOST_ROWS: usize = 2048;
+
+/// Changes of the factors of which this share lies on the edges of chunks.
+const EDGE_PERCENT: usize = 95;
+
+/// Fewest changes of the factors from which a chunk follows.
+const LEAST_EDGES: usize = 4;
+
+/// How many rows agree with the relations that a hypothesis predicts, and how many do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Agreement {
+    pub(super) right: u32,
+    pub(super) wrong: u32,
+    /// Rows in which none is predicted, and none is.
+    silent: u32,
+}
+
+impl Agreement {
+    /// Whether nearly all rows agree: some may have been written when the power went, or by
+    /// another array since.
+    pub(super) const fn holds(self) -> bool {
+        self.right >= 16 && self.wrong as u64 * 5 <= self.right as u64
+    }
+
+    /// Whether so many rows disagree that it cannot be: blocks may be equal by chance.
+    pub(super) const fn contradicts(self) -> bool {
+        self.wrong as u64 * 5 > self.right as u64 + self.silent as u64
+    }
+}
+
+/// Judges a hypothesis by the relations of a sample of rows.
+pub(super) fn agreement(hypothesis: &Hypothesis, rows: &[Row]) -> Agreement {
+    let map = hypothesis.map();
+    let set: Set = hypothesis.devices().collect();
+    let telling = |row: &&Row| {
+        let full = set.devices().filter(|d| row.full.has(*d));
+        full.count() >= 3
+    };
+    let telling: Vec<&Row> = rows.iter().filter(telling).collect();
+    let step = telling.len().div_ceil(MOST_ROWS).max(1);
+    let mut agreement = Agreement::default();
+    for row in telling.into_iter().step_by(step) {
+        match agrees(&map, set, row) {
+            Some(true) => agreement.right += 1,
+            Some(false) => agreement.wrong += 1,
+            None => agreement.silent += 1,
+        }
+    }
+    agreement
+}
+
+/// Whether the relations of a row are those that a hypothesis predicts; `None` if it predicts
+/// none and there are none.
+fn agrees(map: &Map<'_>, set: Set, row: &Row) -> Option<bool> {
+    let (number, _) = map.row_of(row.at)?;
+    let predicted = predicted(map, number, row.prints.len())?;
+    let own: Vec<&Relation> = row
+        .relations
+        .iter()
+        .filter(|r| set.holds(r.set()))
+        .collect();
+    if predicted.is_empty() && own.is_empty() {
+        return None;
+    }
+    // More relations than predicted speak against it, if all blocks have something to say.
+    if own.len() > predicted.len() && row.full.holds(set) {
+        return Some(false);
+    }
+    if predicted.is_empty() {
+        return None;
+    }
+    let holds = predicted.into_iter().all(|mut relation| {
+        for (device, factor) in relation.0.iter_mut().enumerate() {
+            if !row.full.has(device) {
+                *factor = 0;
+            }
+        }
+        for own in &own {
+            // Each measured relation has a device that no other has: its last.
+            let last = own.set().devices().last();
+            let factor = last.map_or(0, |device| relation.factor(device));
+            relation.add(own, factor);
+        }
+        relation.0.iter().all(|factor| *factor == 0)
+    });
+    Some(holds)
+}
+
+/// The relations between the `count` devices that a hypothesis predicts in a row.
+fn predicted(map: &Map<'_>, row: i64, count: usize) -> Option<Vec<Relation>> {
+    let holders = map.holders(row)?;
+    let hypothesis = map.hypothesis;
+    let device = |role: usize| hypothesis.device(role);
+    let lost: Vec<usize> = (0..holders.data.len())
+        .filter(|index| {
+            holders
+                .data
+                .get(*index)
+                .is_none_or(|role| device(*role).is_none())
+        })
+        .collect();
+    let p = holders.p.and_then(device);
+    let q = holders.q.and_then(device);
+    let mut of_p = Relation(vec![0; count]);
+    let mut of_q = Relation(vec![0; count]);
+    let put = |relation: &mut Relation, device: Option<usize>, factor: u8| {
+        if let Some(own) = device.and_then(|device| relation.0.get_mut(device)) {
+            *own = factor;
+        }
+    };
+    for (index, role) in holders.data.iter().enumerate() {
+        put(&mut of_p, device(*role), 1);
+        let factor = holders.factors.get(index).copied().unwrap_or(0);
+        put(&mut of_q, device(*role), factor);
+    }
+    put(&mut of_p, p, 1);
+    put(&mut of_q, q, 1);
+    Some(match (lost.as_slice(), p, q) {
+        ([], Some(_), Some(_)) => vec![of_p, of_q],
+        ([], Some(_), None) => vec![of_p],
+        ([], None, Some(_)) => vec![of_q],
+        ([one], Some(_), Some(_)) => {
+            // What Q lacks is what P lacks, times its factor.
+            of_q.add(&of_p, holders.factors.get(*one).copied().unwrap_or(0));
+            vec![of_q]
+        }
+        _ => Vec::new(),
+    })
+}
+
+/// The relations of a set of devices at the rows where all of them take part.
+struct Measured<'a> {
+    devices: &'a [usize],
+    /// By offset; in every row as many.
+    rows: BTreeMap<u64, Vec<Relation>>,
+    /// How many there are in a row: one for each member that may still be lost.
+    each: usize,
+}
+
+impl<'a> Measured<'a> {
+    fn new(devices: &'a [usize], rows: &[Row]) -> Option<Self> {
+        let set: Set = devices.iter().copied().collect();
+        let mut all: BTreeMap<u64, Vec<Relation>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.parts.contains(&set)) {
+            let own = row.relations.iter().filter(|r| set.holds(r.set()));
+            all.insert(row.at, own.cloned().collect());
+        }
+        let of = |each: usize| all.values().filter(|own| own.len() == each).count();
+        let each = (1..=2).max_by_key(|each| of(*each))?;
+        all.retain(|_, own| own.len() == each);
+        let is_plain = |relation: &Relation| relation.0.iter().all(|factor| *factor <= 1);
+        let says_nothing = each == 1 && all.values().flatten().all(is_plain);
+        (!says_nothing).then_some(Self {
+            devices,
+            rows: all,
+            each,
+        })
+    }
+
+    /// Where the relations change from one row to the next.
+    fn changes(&self) -> Vec<u64> {
+        let pairs = self.rows.iter().zip(self.rows.iter().skip(1));
+        let changed = pairs.filter(|((at, one), (next, other))| {
+            at.saturating_add(BLOCK) == **next && one != other
+        });
+        changed.map(|(_, (next, _))| *next).collect()
+    }
+
+    /// The chunk, and where its edges lie, by where the relations change.
+    fn chunk(&self) -> Option<(u64, u64)> {
+        let changes = self.changes();
+        let runs = changes
+            .iter()
+            .zip(changes.iter().skip(1))
+            .map(|(a, b)| b - a);
+        let mut sizes: Vec<u64> = chunks().chain(runs.filter(|run| *run <= 4 << 20)).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        let fit = |chunk: u64| {
+            let mut edges: BTreeMap<u64, usize> = BTreeMap::new();
+            for change in &changes {
+                *edges.entry(change % chunk).or_default() += 1;
+            }
+            let (edge, count) = edges.into_iter().max_by_key(|(_, count)| *count)?;
+            let enough = count >= LEAST_EDGES && count * 100 >= changes.len() * EDGE_PERCENT;
+            enough.then_some((chunk, edge))
+        };
+        sizes.into_iter().rev().find_map(fit)
+    }
+
+    /// The commonest relations of each class of rows: of those with the same number modulo
+    /// `period`.
+    fn classes(&self, chunk: u64, edge: u64, period: u64) -> Option<Vec<Option<Vec<Relation>>>> {
+        let mut counts: BTreeMap<u64, Vec<(u32, &Vec<Relation>)>> = BTreeMap::new();
+        for (at, own) in self.rows.iter().filter(|(at, _)| **at >= edge) {
+            let class = counts.entry((at - edge) / chunk % period).or_default();
+            match class.iter_mut().find(|(_, other)| *other == own) {
+                Some((count, _)) => *count += 1,
+                None => class.push((1, own)),
+            }
+        }
+        let (mut most, mut all) = (0, 0);
+        let classes = (0..period).map(|class| {
+            let counted = counts.get(&class)?;
+            all += counted.iter().map(|(count, _)| count).sum::<u32>();
+            let (count, own) = counted.iter().max_by_key(|(count, _)| *count)?;
+            most += count;
+            Some((*own).clone())
+        });
+        let classes: Vec<_> = classes.collect();
+        (most.saturating_mul(10) >= all.saturating_mul(9)).then_some(classes)
+    }
+
+    /// The one relation of a class that leaves out `without`, if there are two.
+    fn reduced(&self, class: &[Relation], without: usize) -> Option<Relation> {
+        let first = class.first()?.clone();
+        let Some(second) = class.get(1) else {
+            return Some(first);
+        };
+        let (a, b) = (first.factor(without), second.factor(without));
+        let mut reduced = first;
+        reduced.scale(b);
+        reduced.add(second, a);
+        Some(reduced)
+    }
+}
+
+/// Every RAID-6 geometry by which the factors on `devices` can be explained.
+pub(super) fn solve(devices: &[usize], rows: &[Row]) -> Vec<Hypothesis> {
+    let solved = || {
+        let measured = Measured::new(devices, rows)?;
+        let (chunk, edge) = measured.chunk()?;
+        let present = u32::try_from(devices.len()).ok()?;
+        // Where all members are there, one is taken as lost: one relation is left then, as
+        // where it is missing.
+        let members = if measured.each == 2 {
+            present
+        } else {
+            present + 1
+        };
+        let mut found = Vec::new();
+        for layout in Raid6Layout::ALL {
+            let shape = Shape::Raid6(layout, members);
+            let Some(classes) = measured.classes(chunk, edge, shape.period()) else {
+                continue;
+            };
+            for turn in 0..shape.period() {
+                for lost in 0..usize::try_from(members).ok()? {
+                    let at = i64::try_from(edge).ok()?;
+                    let roles = roles(&measured, &classes, shape, turn, lost);
+                    let solved = roles.filter_map(|r| Hypothesis::new(shape, chunk, at, turn, r));
+                    found.extend(solved);
+                }
+            }
+        }
+        Some(found)
+    };
+    solved().unwrap_or_default()
+}
+
+/// The devices of the roles of a shape whose row 0 has the number `turn`, if the role `lost` is
+/// missing or taken as missing: one answer for each role that the first device may have.
+fn roles(
+    measured: &Measured<'_>,
+    classes: &[Option<Vec<Relation>>],
+    shape: Shape,
+    turn: u64,
+    lost: usize,
+) -> impl Iterator<Item = Vec<Option<usize>>> {
+    let members = usize::try_from(shape.members()).unwrap_or(0);
+    let taken = (measured.each == 2).then(|| measured.devices.first().copied());
+    let dropped = taken.flatten();
+    let there: Vec<usize> = measured
+        .devices
+        .iter()
+        .copied()
+        .filter(|device| Some(*device) != dropped)
+        .collect();
+    // Pairs of what is measured by device and what is predicted by role.
+    let pairs: Vec<(Relation, Vec<u8>)> = (turn..)
+        .zip(classes)
+        .filter_map(|(row, class)| {
+            let class = class.as_ref()?;
+            let relation = measured.reduced(class, dropped.unwrap_or(usize::MAX))?;
+            Some((relation, factors(shape, row, lost)))
+        })
+        .collect();
+    (0..members)
+        .filter(move |role| *role != lost)
+        .filter_map(move |first| {
+            let (reference, others) = there.split_first()?;
+            let mut roles: Vec<Option<usize>> = vec![None; members];
+            *roles.get_mut(first)? = Some(*reference);
+            *roles.get_mut(lost)? = dropped;
+            for device in others {
+                let fits = |role: &usize| {
+                    let is_free = roles.get(*role).is_some_and(Option::is_none) && *role != lost;
+                    is_free
+                        && pairs.iter().all(|(relation, factors)| {
+                            let factor = |role: usize| factors.get(role).copied().unwrap_or(0);
+                            // In proportion to the first device.
+                            product(relation.factor(*device), factor(first))
+                                == product(factor(*role), relation.factor(*reference))
+                        })
+                };
+                let role = (0..members).find(fits)?;
+                *roles.get_mut(role)? = Some(*device);
+            }
+            Some(roles)
+        })
+}
+
+/// The factors, by role, of the one relation that is left in a row without `lost`.
+fn factors(shape: Shape, row: u64, lost: usize) -> Vec<u8> {
+    let holders = shape.row(row);
+    let members = usize::try_from(shape.members()).unwrap_or(0);
+    let of = |role: usize| {
+        let data = holders.data.iter().position(|holder| *holder == role);
+        data.and_then(|index| holders.factors.get(index)).copied()
+    };
+    let lost_factor = of(lost);
+    let factor = |role: usize| {
+        if role == lost {
+            return 0;
+        }
+        let (in_p, in_q) = match of(role) {
+            Some(factor) => (1, factor),
+            None if holders.p == Some(role) => (1, 0),
+            None => (0, 1),
+        };
+        match lost_factor {
+            Some(lost) => in_q ^ product(in_p, lost),
+            None if holders.p == Some(lost) => in_q,
+            None => in_p,
+        }
+    };
+    let all: Vec<u8> = (0..members).map(factor).collect();
+    let lead = all.iter().copied().find(|factor| *factor != 0).unwrap_or(1);
+    all.into_iter()
+        .map(|factor| product(factor, inverse(lead)))
+        .collect()
+}

@@ -1,0 +1,380 @@
+//! What the contents of blocks say where nothing states an address: text goes on in the next
+//! block, and parity of text is no text.
+//!
+//! Whether one block continues another is judged by what both look like: a block that ends 30
+//! characters into a line of base64 is continued by one whose first line end comes after the
+//! rest of that line. How much each kind of pair says is learned from the devices themselves:
+//! from blocks that lie beside each other on one of them, against blocks of different devices.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::anchored::chunks;
+use super::hypothesis::{Hypothesis, Map, Part};
+use super::sample::{BLOCK, Row};
+
+/// One byte in so many may be none of text in a block of text: parity of three texts has more.
+const ODD_IN: usize = 16;
+
+/// The longest line whose phase is told.
+const LONGEST: u8 = 250;
+
+/// Pairs that are taken as seen before any is: the learned figures count against these.
+const PRIOR: f64 = 8.0;
+
+/// What one vote for who holds parity in a row is worth, in nats.
+const PARITY_VOTE: f64 = 1.5;
+
+/// What a block looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Texture {
+    kind: Kind,
+    /// Whether it begins as a message does: with the name of a header field.
+    begins: bool,
+    /// Whether zeros fill its end: a file ends in it.
+    ends: bool,
+    /// Bytes before its first line end, and after its last, up to [`LONGEST`].
+    head: u8,
+    tail: u8,
+    /// How long its last lines are, if they are all of one length, as those of base64 are.
+    line: u8,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Zero,
+    Text,
+    Other,
+}
+
+impl Texture {
+    /// What `block` looks like.
+    pub(super) fn of(block: &[u8]) -> Self {
+        let Some(last) = block.iter().rposition(|byte| *byte != 0) else {
+            return Self::default();
+        };
+        let body = block.get(..=last).unwrap_or_default();
+        let odd = body.iter().filter(|byte| is_odd(**byte)).count();
+        if odd * ODD_IN > body.len() {
+            return Self {
+                kind: Kind::Other,
+                ..Self::default()
+            };
+        }
+        let short = |length: usize| u8::try_from(length).unwrap_or(u8::MAX).min(LONGEST);
+        let is_end = |byte: &u8| *byte == b'\n';
+        let first_end = body.iter().position(is_end).unwrap_or(body.len());
+        let mut ends = body
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, byte)| is_end(byte));
+        let mut end = || ends.next().map(|(at, _)| at);
+        let (last_end, one, two) = (end(), end(), end());
+        let line = match (last_end, one, two) {
+            (Some(a), Some(b), Some(c)) if a - b == b - c => short(a - b - 1),
+            _ => 0,
+        };
+        Self {
+            kind: Kind::Text,
+            begins: begins_message(body),
+            ends: last + 1 < block.len(),
+            head: short(first_end),
+            tail: short(last_end.map_or(body.len(), |at| last - at)),
+            line: if line >= LONGEST || line < 20 {
+                0
+            } else {
+                line
+            },
+        }
+    }
+}
+
+impl Texture {
+    /// Whether it looks like text.
+    pub(super) fn is_text(&self) -> bool {
+        self.kind == Kind::Text
+    }
+}
+
+/// Whether a byte is rare in text: neither printable ASCII nor white space, or of those
+/// characters that sums of letters give and letters do not.
+const fn is_odd(byte: u8) -> bool {
+    !matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7d)
+        || matches!(byte, b'`' | b'{' | b'|' | b'}' | b'^' | b'\\')
+}
+
+/// Whether this begins with the name of a header field and a colon, or with an mbox separator.
+fn begins_message(body: &[u8]) -> bool {
+    let name = body
+        .iter()
+        .take_while(|b| b.is_ascii_alphanumeric() || **b == b'-')
+        .count();
+    let named = (3..=40).contains(&name) && body.get(name..name + 2) == Some(b": ");
+    (named && body.first().is_some_and(u8::is_ascii_uppercase)) || body.starts_with(b"From ")
+}
+
+/// Kinds of pairs of a block and the one that may continue it.
+const PAIRS: usize = 16;
+
+/// The kind of such a pair.
+fn pair(tail: &Texture, head: &Texture) -> usize {
+    let after = match (head.kind, head.begins) {
+        (Kind::Zero, _) => 0,
+        (Kind::Other, _) => 1,
+        (Kind::Text, true) => 2,
+        (Kind::Text, false) => 3,
+    };
+    match tail.kind {
+        Kind::Zero => after,
+        Kind::Other => 4 + after,
+        Kind::Text if tail.ends => 8 + after,
+        // Lines of one length: the rest of the last one must follow.
+        Kind::Text if tail.line > 0 && after == 3 => {
+            if tail.tail.saturating_add(head.head) == tail.line {
+                15
+            } else {
+                14
+            }
+        }
+        Kind::Text if after == 3 => 13,
+        Kind::Text => [12, 12, 11, 12].get(after).copied().unwrap_or(12),
+    }
+}
+
+/// How likely each kind of pair is where a block is continued and where it is not, before any
+/// is seen.
+const EXPECTED: [(f64, f64); PAIRS] = {
+    let mut expected = [(0.05, 0.05); PAIRS];
+    expected[0] = (0.2, 0.1);
+    expected[5] = (0.1, 0.08);
+    expected[11] = (0.01, 0.05);
+    expected[12] = (0.02, 0.08);
+    expected[13] = (0.15, 0.08);
+    expected[14] = (0.01, 0.08);
+    expected[15] = (0.2, 0.003);
+    expected
+};
+
+/// The contents of the sampled rows, and how much each kind of pair says.
+pub(super) struct Contents<'a> {
+    rows: &'a [Row],
+    by_offset: HashMap<u64, usize>,
+    /// The logarithm of how much likelier each kind of pair is where a block is continued.
+    weights: [f64; PAIRS],
+}
+
+impl<'a> Contents<'a> {
+    /// Learns from the sampled rows of some devices.
+    pub(super) fn learn(rows: &'a [Row], devices: &[usize]) -> Self {
+        let by_offset = rows
+            .iter()
+            .enumerate()
+            .map(|(index, row)| (row.at, index))
+            .collect();
+        let mut contents = Self {
+            rows,
+            by_offset,
+            weights: [0.0; PAIRS],
+        };
+        let mut beside = [0.0; PAIRS];
+        let mut apart = [0.0; PAIRS];
+        for row in rows {
+            let Some(next) = contents.row(row.at.saturating_add(BLOCK)) else {
+                continue;
+            };
+            for (tail, head) in devices
+                .iter()
+                .flat_map(|a| devices.iter().map(move |b| (a, b)))
+            {
+                let pair = contents.pair_of((row, *tail), (next, *head));
+                let counts = if tail == head {
+                    &mut beside
+                } else {
+                    &mut apart
+                };
+                if let Some(count) = pair.and_then(|pair| counts.get_mut(pair)) {
+                    *count += 1.0;
+                }
+            }
+        }
+        let total = |counts: &[f64; PAIRS]| counts.iter().sum::<f64>() + PRIOR;
+        let (all_beside, all_apart) = (total(&beside), total(&apart));
+        let learned = beside.iter().zip(&apart).zip(&EXPECTED);
+        let weights = learned.map(|((beside, apart), (here, there))| {
+            let beside = (beside + PRIOR * here) / all_beside;
+            let apart = (apart + PRIOR * there) / all_apart;
+            (beside / apart).ln()
+        });
+        for (own, weight) in contents.weights.iter_mut().zip(weights) {
+            *own = weight;
+        }
+        contents
+    }
+
+    fn row(&self, at: u64) -> Option<&'a Row> {
+        self.rows.get(*self.by_offset.get(&at)?)
+    }
+
+    fn pair_of(&self, tail: (&Row, usize), head: (&Row, usize)) -> Option<usize> {
+        Some(pair(
+            tail.0.textures.get(tail.1)?,
+            head.0.textures.get(head.1)?,
+        ))
+    }
+
+    /// How much the block of a device at the first place speaks for being continued by the
+    /// other one, in nats.
+    fn continues(&self, tail: (&Row, usize), head: (&Row, usize)) -> f64 {
+        let pair = self.pair_of(tail, head);
+        pair.and_then(|pair| self.weights.get(pair))
+            .copied()
+            .unwrap_or(0.0)
+    }
+
+    /// The sampled rows whose number, counted from `edge`, is `class` modulo `period`.
+    pub(super) fn rows_of(
+        &self,
+        chunk: u64,
+        edge: u64,
+        period: u64,
+        class: u64,
+    ) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(move |row| {
+            let inside = row.at.checked_sub(edge);
+            inside.is_some_and(|inside| inside / chunk % period == class)
+        })
+    }
+
+    /// How much the last block of a chunk, at a row of one device, speaks for being continued
+    /// by the first block of the chunk of another device `ahead` rows of chunks later; `None`
+    /// if no chunk ends here.
+    pub(super) fn after_chunk(
+        &self,
+        tail: (&Row, usize),
+        head: usize,
+        (chunk, edge): (u64, u64),
+        ahead: u64,
+    ) -> Option<f64> {
+        let last = chunk.checked_sub(BLOCK)?;
+        let start = tail.0.at.checked_sub(last)?;
+        (start % chunk == edge % chunk).then_some(())?;
+        let next = self.row(start.checked_add(ahead.checked_mul(chunk)?)?)?;
+        Some(self.continues(tail, (next, head)))
+    }
+
+    /// The device that holds parity in a row, if only one of those with contents has no text.
+    pub(super) fn parity(&self, row: &Row, devices: &[usize]) -> Option<usize> {
+        let mut odd = None;
+        let mut texts = 0;
+        for device in devices {
+            match row.textures.get(*device)?.kind {
+                Kind::Zero => {}
+                Kind::Text => texts += 1,
+                Kind::Other if odd.is_some() => return None,
+                Kind::Other => odd = Some(*device),
+            }
+        }
+        odd.filter(|_| texts >= 2)
+    }
+
+    /// Chunks and where their edges lie, the likeliest first, with how much speaks for each.
+    pub(super) fn edges(&self, devices: &[usize]) -> Vec<(u64, u64, f64)> {
+        // Where blocks beside each other do not continue, a chunk may end.
+        let breaks: Vec<(u64, f64)> = self
+            .rows
+            .iter()
+            .filter_map(|row| {
+                let next = self.row(row.at.saturating_add(BLOCK))?;
+                let each = devices
+                    .iter()
+                    .map(|d| -self.continues((row, *d), (next, *d)));
+                Some((next.at, each.sum()))
+            })
+            .collect();
+        let mut found: Vec<(u64, u64, f64)> = Vec::new();
+        for chunk in chunks().filter(|chunk| *chunk > BLOCK) {
+            let mut sums: BTreeMap<u64, f64> = BTreeMap::new();
+            for (at, value) in &breaks {
+                *sums.entry(at % chunk).or_default() += value;
+            }
+            let best = sums.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+            found.extend(best.map(|(edge, value)| (chunk, edge, value)));
+        }
+        found.sort_by(|a, b| b.2.total_cmp(&a.2));
+        found
+    }
+
+    /// How much the contents speak for a hypothesis, in nats: that its chunks continue where it
+    /// says, and that parity lies where it says.
+    pub(super) fn score(&self, hypothesis: &Hypothesis) -> f64 {
+        let map = hypothesis.map();
+        let devices: Vec<usize> = hypothesis.devices().collect();
+        let mut sum = 0.0;
+        for row in self.rows {
+            sum += self.parity_score(&map, row, &devices);
+            for device in &devices {
+                sum += self.edge_score(&map, row, *device).unwrap_or(0.0);
+            }
+        }
+        sum
+    }
+
+    fn parity_score(&self, map: &Map<'_>, row: &Row, devices: &[usize]) -> f64 {
+        let Some(odd) = self.parity(row, devices) else {
+            return 0.0;
+        };
+        match map.place(odd, row.at).map(|place| place.part) {
+            Some(Part::P | Part::Q) => PARITY_VOTE,
+            _ => -PARITY_VOTE,
+        }
+    }
+
+    /// What the end of a chunk at `row` says of the chunk that follows it.
+    fn edge_score(&self, map: &Map<'_>, row: &Row, device: usize) -> Option<f64> {
+        let place = map.place(device, row.at)?;
+        let Part::Data(number) = place.part else {
+            return None;
+        };
+        let (next_row, next) = map.next(place.row, number)?;
+        let ahead = u64::try_from(next_row.checked_sub(place.row)?).ok()?;
+        let edges = (map.hypothesis.chunk, map.hypothesis.row_0);
+        self.after_chunk((row, device), next?, edges, ahead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base64(from: usize, length: usize) -> Vec<u8> {
+        let line = |at: usize| {
+            if at % 77 == 76 {
+                b'\n'
+            } else {
+                b"QUJDabcd0123+/xyZ"[at % 17]
+            }
+        };
+        (from..from + length).map(line).collect()
+    }
+
+    #[test]
+    fn the_phase_of_a_line_tells_what_continues_it() {
+        let first = Texture::of(&base64(0, 4096));
+        assert_eq!(first.line, 76);
+        assert_eq!(pair(&first, &Texture::of(&base64(4096, 4096))), 15);
+        assert_eq!(pair(&first, &Texture::of(&base64(4096 + 5, 4096))), 14);
+    }
+
+    #[test]
+    fn parity_of_texts_is_no_text() {
+        let [a, b, c] = [0, 1000, 2001].map(|from| base64(from, 4096));
+        let letter =
+            |i: usize| b"The quick brown fox jumps over the lazy dog, and so on.\n"[i % 56];
+        let d: Vec<u8> = (0..4096).map(letter).collect();
+        let sum: Vec<u8> = (0..4096).map(|i| a[i] ^ b[i] ^ d[i]).collect();
+        assert_eq!(Texture::of(&c).kind, Kind::Text);
+        assert_eq!(Texture::of(&sum).kind, Kind::Other);
+        assert!(Texture::of(b"Return-Path: <a@b>\nDelivered-To: c\n\nx\n").begins);
+    }
+}

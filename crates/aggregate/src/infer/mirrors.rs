@@ -1,0 +1,105 @@
+//! Mirrors: devices with equal contents, and what begins on one of them.
+//!
+//! To everything else a mirror is one device, which the first of its members stands for: RAID-10
+//! with near copies reads as a RAID-0 over mirrors. What begins on a device and is no longer
+//! than the rest of it makes that a RAID-1, of as many members as have the same contents.
+
+use std::sync::Arc;
+
+use evidence::view::Slice;
+use evidence::{ByteOffset, ReadAt};
+
+use super::sample::Candidate;
+use super::start::{Start, start};
+use crate::document::{Group, Member};
+use crate::raid::{Geometry, Level};
+
+/// Where the data of a mirror may begin: at each multiple of [`STEP`] below [`NEAR`], and where
+/// mdadm lets it begin on large members.
+const STEP: u64 = 4096;
+const NEAR: u64 = 4 << 20;
+const USUAL: [u64; 2] = [132_736 * 512, 264_192 * 512];
+
+/// Sets of devices of which each two neighbours are `pairs`.
+pub(super) fn classes(pairs: &[[usize; 2]]) -> Vec<Vec<usize>> {
+    let mut classes: Vec<Vec<usize>> = Vec::new();
+    for pair in pairs {
+        let mut joined = pair.to_vec();
+        classes.retain(|class| {
+            let apart = !class.iter().any(|device| pair.contains(device));
+            if !apart {
+                joined.extend(class);
+            }
+            apart
+        });
+        joined.sort_unstable();
+        joined.dedup();
+        classes.push(joined);
+    }
+    classes.sort_unstable();
+    classes
+}
+
+/// The RAID-1 of the devices in `class`, if something begins on them and ends there too.
+pub(super) fn mirror(class: &[usize], candidates: &[Candidate]) -> Option<Group> {
+    let members: Vec<&Candidate> = class.iter().filter_map(|d| candidates.get(*d)).collect();
+    let shortest = members.iter().map(|member| member.device.len()).min()?;
+    let (offset, begins) = find(&members.first()?.device, shortest)?;
+    let level = Level::Raid1 {
+        members: u32::try_from(members.len()).ok()?,
+    };
+    let bytes = shortest.checked_sub(offset)?;
+    let copies = match members.len() {
+        1 => "no label, and no other device with the same contents: the rest of a mirror, or a plain device".to_owned(),
+        count => format!("no label: the contents of these {count} devices are equal"),
+    };
+    Some(Group {
+        name: String::new(),
+        geometry: Geometry::filling(level, bytes).ok()?,
+        members: (0..)
+            .zip(&members)
+            .map(|(role, member)| Member {
+                role,
+                device: Some(member.name.clone()),
+                data_offset: offset.saturating_add(member.shift),
+                data_size: bytes,
+                left_out: None,
+                bad_blocks: Vec::new(),
+            })
+            .collect(),
+        evidence: vec![
+            copies,
+            format!(
+                "{} begins {offset} bytes into it, and is no longer than what is left there",
+                begins.what
+            ),
+        ],
+        confidence: 0.95,
+    })
+}
+
+/// The first place at which something begins that fits before `end`.
+fn find(device: &Arc<dyn ReadAt>, end: u64) -> Option<(u64, Start)> {
+    let near = (0..NEAR / STEP).map(|number| number * STEP);
+    let places = near.chain(USUAL).filter(|offset| *offset < end);
+    places.into_iter().find_map(|offset| {
+        let room = end.checked_sub(offset)?;
+        let rest = Slice::new(Arc::clone(device), ByteOffset::new(offset), room);
+        let begins = start(&rest)?;
+        begins
+            .bytes
+            .is_some_and(|bytes| bytes > 0 && bytes <= room)
+            .then_some((offset, begins))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_that_share_a_device_are_one_mirror() {
+        assert_eq!(classes(&[[0, 4], [1, 2], [2, 4]]), [vec![0, 1, 2, 4]]);
+        assert_eq!(classes(&[[0, 1], [2, 3]]), [vec![0, 1], vec![2, 3]]);
+    }
+}

@@ -1,0 +1,246 @@
+//! How much speaks for each hypothesis: the algebra, the anchors and the contents together.
+
+use std::collections::HashMap;
+
+use super::algebra::{self, Agreement};
+use super::anchored::distinct;
+use super::anchors::{Anchor, Source};
+use super::contents::Contents;
+use super::hypothesis::{Claims, Hypothesis, Map, Part};
+use super::sample::Row;
+
+/// What an anchor at its place is worth, and one that lies elsewhere, in nats. Journal copies
+/// name homes that blocks have left since, so one anchor alone says less than its odds.
+const ANCHOR_HIT: f64 = 4.0;
+const ANCHOR_MISS: f64 = 1.0;
+
+/// Anchors of one file system that agree on where it begins; fewer agree by chance.
+const LEAST_CLUSTER: u32 = 3;
+
+/// The same for a further piece of the file system, and what such a piece costs, in nats.
+const LEAST_PIECE: u32 = 6;
+const PIECE_COST: f64 = 10.0;
+
+/// What a row is worth that contradicts the parity.
+const ROW_WRONG: f64 = 2.0;
+
+/// Neighbouring blocks say much the same: their sum counts by half.
+const CONTENTS_DAMPING: f64 = 0.5;
+
+/// How the anchors of all file systems judge a hypothesis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hits {
+    /// Anchors that agree with others of their file system on where that begins.
+    pub(super) hits: u32,
+    /// Those that do not.
+    pub(super) misses: u32,
+    /// Pieces of file systems, but for the first of each.
+    pieces: u32,
+}
+
+/// Hypotheses that claim the same, in several notations, with what speaks for them.
+pub(super) struct Answer {
+    claims: Claims,
+    pub(super) notations: Vec<Hypothesis>,
+    pub(super) agreement: Agreement,
+    /// Rows that contradict the parity, but for those that contradict every answer's: another
+    /// array has written there since.
+    worse_rows: u32,
+    pub(super) anchors: Hits,
+    pub(super) contents: f64,
+}
+
+impl Answer {
+    /// The sum of what speaks for it, in nats.
+    pub(super) fn total(&self) -> f64 {
+        let anchors = f64::from(self.anchors.hits) * ANCHOR_HIT
+            - f64::from(self.anchors.misses) * ANCHOR_MISS
+            - f64::from(self.anchors.pieces) * PIECE_COST;
+        anchors + self.contents * CONTENTS_DAMPING - f64::from(self.worse_rows) * ROW_WRONG
+    }
+
+    /// The hypothesis in the plainest notation.
+    pub(super) fn hypothesis(&self) -> Option<&Hypothesis> {
+        self.notations.first()
+    }
+
+    /// The answer for a person, with what speaks for it.
+    pub(super) fn describe(&self) -> String {
+        let what = self
+            .hypothesis()
+            .map(Hypothesis::describe)
+            .unwrap_or_default();
+        format!(
+            "{what} (anchors {} of {}, parity in {} of {} rows, contents {:+.0})",
+            self.anchors.hits,
+            self.anchors.hits.saturating_add(self.anchors.misses),
+            self.agreement.right,
+            self.agreement.right.saturating_add(self.agreement.wrong),
+            self.contents,
+        )
+    }
+}
+
+/// The different answers among `hypotheses` that the parity does not contradict, the best first.
+pub(super) fn answers(
+    hypotheses: Vec<Hypothesis>,
+    rows: &[Row],
+    anchors: &[Anchor],
+    contents: &Contents<'_>,
+) -> Vec<Answer> {
+    let mut answers: Vec<Answer> = Vec::new();
+    for hypothesis in hypotheses {
+        let claims = hypothesis.claims();
+        match answers.iter_mut().find(|answer| answer.claims == claims) {
+            Some(answer) => answer.notations.push(hypothesis),
+            None => answers.push(Answer {
+                claims,
+                agreement: algebra::agreement(&hypothesis, rows),
+                worse_rows: 0,
+                anchors: Hits::default(),
+                contents: 0.0,
+                notations: vec![hypothesis],
+            }),
+        }
+    }
+    if answers.iter().any(|answer| answer.agreement.holds()) {
+        answers.retain(|answer| answer.agreement.holds());
+    } else {
+        answers.retain(|answer| !answer.agreement.contradicts());
+    }
+    let fewest = answers.iter().map(|answer| answer.agreement.wrong).min();
+    for answer in &mut answers {
+        answer.worse_rows = answer.agreement.wrong.saturating_sub(fewest.unwrap_or(0));
+        answer.notations.sort_by_key(plainness);
+        answer.notations.dedup();
+        if let Some(hypothesis) = answer.notations.first() {
+            answer.anchors = hits(hypothesis, anchors);
+            answer.contents = contents.score(hypothesis);
+        }
+    }
+    answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
+    answers
+}
+
+/// A level whose parity disks are all missing reads as one without them: the plainer counts,
+/// and of layouts that are the same by other names the one with more of a name.
+fn plainness(hypothesis: &Hypothesis) -> (u32, bool, u64, super::shape::Shape, Vec<Option<usize>>) {
+    use crate::raid::Raid5Layout;
+    let is_first = matches!(
+        hypothesis.shape,
+        super::shape::Shape::Raid5(Raid5Layout::ParityFirst, _)
+    );
+    (
+        hypothesis.shape.members(),
+        is_first,
+        hypothesis.row_0,
+        hypothesis.shape,
+        hypothesis.roles.clone(),
+    )
+}
+
+/// Anchors that agree on where in the group's data their file system begins.
+struct Cluster {
+    begin: i64,
+    count: u32,
+    /// The positions of the first and the last of them.
+    from: i64,
+    to: i64,
+}
+
+/// The pieces of one file system that lie on a group, by its anchors: a volume may lie on it
+/// in several, each with a begin of its own, but they do not lie among each other.
+fn pieces(map: &Map<'_>, anchors: &[&Anchor]) -> Vec<Cluster> {
+    let mut clusters: HashMap<i64, Cluster> = HashMap::new();
+    for anchor in anchors {
+        let position = map.position(anchor.device, anchor.at);
+        let (Some(position), Some(begin)) = (position, begin(map, anchor)) else {
+            continue;
+        };
+        let cluster = clusters.entry(begin).or_insert(Cluster {
+            begin,
+            count: 0,
+            from: position,
+            to: position,
+        });
+        cluster.count += 1;
+        cluster.from = cluster.from.min(position);
+        cluster.to = cluster.to.max(position);
+    }
+    let mut clusters: Vec<Cluster> = clusters.into_values().collect();
+    clusters.sort_by_key(|cluster| (std::cmp::Reverse(cluster.count), cluster.begin));
+    let mut pieces: Vec<Cluster> = Vec::new();
+    for cluster in clusters {
+        let least = if pieces.is_empty() {
+            LEAST_CLUSTER
+        } else {
+            LEAST_PIECE
+        };
+        let apart = |piece: &Cluster| cluster.to < piece.from || piece.to < cluster.from;
+        if cluster.count >= least && pieces.iter().all(apart) {
+            pieces.push(cluster);
+        }
+    }
+    pieces
+}
+
+/// Where a file system begins by one anchor.
+fn begin(map: &Map<'_>, anchor: &Anchor) -> Option<i64> {
+    let position = map.position(anchor.device, anchor.at)?;
+    position.checked_sub_unsigned(anchor.address)
+}
+
+/// The file systems whose anchors lie on the devices of a hypothesis.
+pub(super) fn sources(hypothesis: &Hypothesis, anchors: &[Anchor]) -> Vec<Source> {
+    let devices: Vec<usize> = hypothesis.devices().collect();
+    let own = anchors
+        .iter()
+        .filter(|anchor| devices.contains(&anchor.device));
+    let mut sources: Vec<Source> = own.map(|anchor| anchor.source).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources
+}
+
+/// How the anchors judge a hypothesis.
+fn hits(hypothesis: &Hypothesis, anchors: &[Anchor]) -> Hits {
+    let map = hypothesis.map();
+    let devices: Vec<usize> = hypothesis.devices().collect();
+    let edge = hypothesis.row_0 % hypothesis.chunk;
+    let mut hits = Hits::default();
+    for source in sources(hypothesis, anchors) {
+        let mut own = distinct(anchors, source, &devices);
+        own.retain(|anchor| anchor.fits(hypothesis.chunk, edge));
+        let pieces = pieces(&map, &own);
+        hits.pieces += u32::try_from(pieces.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        for anchor in own {
+            match begin(&map, anchor) {
+                Some(at) if pieces.iter().any(|piece| piece.begin == at) => hits.hits += 1,
+                None if is_ghost(&map, anchor, &pieces) => {}
+                _ => hits.misses += 1,
+            }
+        }
+    }
+    hits
+}
+
+/// Whether an anchor on parity is that of data in the same row: where the rest of a row is
+/// zeros, parity is a copy.
+fn is_ghost(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> bool {
+    let Some(place) = map.place(anchor.device, anchor.at) else {
+        return false;
+    };
+    if place.part != Part::P {
+        return false;
+    }
+    let width = map.hypothesis.shape.width();
+    (0..width).any(|number| {
+        let position = i64::try_from(width)
+            .ok()
+            .and_then(|width| place.row.checked_mul(width)?.checked_add_unsigned(number))
+            .and_then(|chunks| chunks.checked_mul(i64::try_from(map.hypothesis.chunk).ok()?))
+            .and_then(|at| at.checked_add_unsigned(place.column));
+        let at = position.and_then(|position| position.checked_sub_unsigned(anchor.address));
+        at.is_some_and(|at| pieces.iter().any(|piece| piece.begin == at))
+    })
+}

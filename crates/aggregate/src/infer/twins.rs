@@ -1,0 +1,133 @@
+//! Devices that hold an older state of what another one holds: stale members, and images taken
+//! before and after a rebuild.
+
+use std::collections::BTreeMap;
+
+use super::relations::{Relation, Set, parts};
+use super::sample::Row;
+
+/// Rows in which two devices are equal and a relation with others holds for either.
+const LEAST_ROWS: u32 = 8;
+
+/// A device that is an older state of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stale {
+    pub(super) device: usize,
+    /// The one that holds the newer state.
+    pub(super) of: usize,
+    /// Rows in which both are equal, and rows in which only the newer one agrees with the rest.
+    pub(super) equal: u32,
+    pub(super) differ: u32,
+}
+
+/// The stale devices among those of the sampled rows.
+///
+/// Two members of one group are equal in a row only where its other blocks are zeros; where
+/// they are equal and more devices take part in the relation, one is a copy of the other. Of the
+/// two the one that agrees with the rest where they differ is the newer.
+pub(super) fn stale(rows: &[Row]) -> Vec<Stale> {
+    let mut equal: BTreeMap<(usize, usize), u32> = BTreeMap::new();
+    for row in rows {
+        for pair in row
+            .relations
+            .iter()
+            .map(Relation::set)
+            .filter(|set| set.count() == 2)
+        {
+            let wide = row
+                .parts
+                .iter()
+                .any(|part| part.holds(pair) && part.count() > 3);
+            let mut devices = pair.devices();
+            if let (Some(a), Some(b), true) = (devices.next(), devices.next(), wide) {
+                *equal.entry((a, b)).or_default() += 1;
+            }
+        }
+    }
+    let mut found: Vec<Stale> = Vec::new();
+    for ((a, b), equal) in equal.into_iter().filter(|(_, count)| *count >= LEAST_ROWS) {
+        let alone = |one: usize, other: usize| {
+            let agrees = |row: &&Row| {
+                let of_one = |part: &&Set| part.has(one) && part.count() >= 3;
+                row.full.has(other) && row.parts.iter().find(of_one).is_some_and(|p| !p.has(other))
+            };
+            u32::try_from(rows.iter().filter(agrees).count()).unwrap_or(u32::MAX)
+        };
+        let (of_a, of_b) = (alone(a, b), alone(b, a));
+        let (device, of, differ) = if of_a >= of_b {
+            (b, a, of_a)
+        } else {
+            (a, b, of_b)
+        };
+        if !found
+            .iter()
+            .any(|other| other.device == device || other.device == of)
+        {
+            found.push(Stale {
+                device,
+                of,
+                equal,
+                differ,
+            });
+        }
+    }
+    found
+}
+
+impl Row {
+    /// The row as if a device held zeros.
+    pub(super) fn without(&mut self, device: usize) {
+        if !self.full.has(device) {
+            return;
+        }
+        // Each relation has a device that no other has, its last. One that has the device in
+        // it is taken out of the others and then dropped.
+        let own = self
+            .relations
+            .iter()
+            .position(|relation| relation.factor(device) != 0);
+        if let Some(index) = own {
+            let mut taken = self.relations.remove(index);
+            taken.scale(crate::raid::galois::inverse(taken.factor(device)));
+            for relation in &mut self.relations {
+                let factor = relation.factor(device);
+                relation.add(&taken, factor);
+            }
+            self.relations.retain(|relation| relation.set().count() > 0);
+            reduce(&mut self.relations);
+        }
+        self.full = self
+            .full
+            .devices()
+            .filter(|other| *other != device)
+            .collect();
+        self.parts = parts(&self.relations);
+        if let Some(print) = self.prints.get_mut(device) {
+            *print = 0;
+        }
+        if let Some(texture) = self.textures.get_mut(device) {
+            *texture = super::contents::Texture::default();
+        }
+    }
+}
+
+/// Gives each relation a last device of factor 1 that no other has.
+fn reduce(relations: &mut [Relation]) {
+    for index in 0..relations.len() {
+        let Some(mut own) = relations.get(index).cloned() else {
+            continue;
+        };
+        let Some(last) = own.set().devices().last() else {
+            continue;
+        };
+        own.scale(crate::raid::galois::inverse(own.factor(last)));
+        for (other, relation) in relations.iter_mut().enumerate() {
+            if other == index {
+                *relation = own.clone();
+            } else {
+                let factor = relation.factor(last);
+                relation.add(&own, factor);
+            }
+        }
+    }
+}
