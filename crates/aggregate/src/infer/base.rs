@@ -15,6 +15,11 @@ const MOST_ROWS: u64 = 1 << 16;
 /// says where a group begins and its rows allow it.
 const USUAL: u64 = 1 << 20;
 
+/// A group begins this near to the start of its members, or where mdadm lets it begin on large
+/// ones: a file system further behind, with zeros before it, may be one of several volumes.
+const NEAR: u64 = 4 << 20;
+const FAR: [u64; 2] = [132_736 * 512, 264_192 * 512];
+
 /// Rows with contents before a place: with so many a group does not begin with the file system
 /// there. Labels and bitmaps of arrays fill fewer, and lie in the first [`LABELS`] bytes.
 const ROWS_BEFORE: usize = 32;
@@ -75,7 +80,10 @@ pub(super) fn find<'a>(
         ));
     }
     let first = filesystem.into_values().next();
-    let first = first.filter(|based| !has_contents_before(based, rows));
+    let first = first.filter(|based| {
+        let is_usual = based.offset <= NEAR || FAR.contains(&based.offset);
+        is_usual && !has_contents_before(based, rows)
+    });
     below
         .into_values()
         .next()
