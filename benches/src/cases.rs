@@ -96,7 +96,7 @@ pub struct Case {
     pub tail: usize,
 }
 
-/// A disk with its name, as `aggregate` takes it; the second is the same one, to count reads.
+/// A disk with its name.
 pub type Named = (String, Arc<Disk>);
 
 impl Case {
@@ -170,21 +170,13 @@ impl Case {
 
     /// The disks that are there, by name.
     pub fn disks(&self, content: &[u8]) -> Vec<Named> {
-        let data = self.array.lay_out(content);
-        let mut disks = self.named(data, &self.missing);
+        let data = self.array.lay_out(content).into_iter().enumerate();
+        let mut disks: Vec<Named> = data
+            .filter(|(role, _)| !self.missing.contains(role))
+            .map(|(role, data)| (self.names[role].clone(), Arc::new(self.disk(role, data))))
+            .collect();
         disks.sort_by(|a, b| a.0.cmp(&b.0));
         disks
-    }
-
-    /// A disk for each member but those `missing`.
-    fn named(&self, data: Vec<Vec<u8>>, missing: &[usize]) -> Vec<Named> {
-        let there = data
-            .into_iter()
-            .enumerate()
-            .filter(|(role, _)| !missing.contains(role));
-        there
-            .map(|(role, data)| (self.names[role].clone(), Arc::new(self.disk(role, data))))
-            .collect()
     }
 
     /// The disk that has `data` as member `role`.

@@ -15,7 +15,7 @@ const PIECE: usize = 1 << 20;
 /// are multiples of them.
 const BLOCK: usize = 4096;
 
-/// Places that are read once more without each member, and how much at each.
+/// Places that are read once more without some members, and how much at each.
 const DEGRADED_READS: usize = 24;
 const DEGRADED_BYTES: usize = 16 << 10;
 
@@ -23,7 +23,7 @@ const DEGRADED_BYTES: usize = 16 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// One group of all the disks, every byte of the content in its place, and the same when
-    /// any one member is rebuilt.
+    /// any of the members that may be missing are rebuilt.
     Exact,
     /// As exact, but the group begins in another row than the content: it says so.
     StartUnknown,
@@ -56,8 +56,8 @@ pub struct Truth<'a> {
     pub content: &'a [u8],
     /// The names of its disks that are there.
     pub disks: BTreeSet<DeviceName>,
-    /// Those of them that may be taken away with every byte still to be had.
-    pub spare: BTreeSet<DeviceName>,
+    /// Sets of them that may be taken away with every byte still to be had.
+    pub spare: Vec<BTreeSet<DeviceName>>,
     /// Whether a disk alone holds what the group does: a volume may lie on it.
     pub is_mirror: bool,
 }
@@ -246,7 +246,7 @@ fn align(device: &dyn ReadAt, content: &[u8]) -> i64 {
     most.map_or(0, |(shift, _)| shift)
 }
 
-/// What reads otherwise when a member is taken away that need not be there.
+/// What reads otherwise when members are taken away that need not be there.
 fn degraded(
     group: &Group,
     disks: &[aggregate::Disk],
@@ -257,7 +257,11 @@ fn degraded(
     for gone in &truth.spare {
         let mut less = group.clone();
         for member in &mut less.members {
-            if member.device.as_ref() == Some(gone) {
+            if member
+                .device
+                .as_ref()
+                .is_some_and(|name| gone.contains(name))
+            {
                 member.device = None;
             }
         }
@@ -281,7 +285,7 @@ fn degraded(
                 .find(|place| !gaps.touch(*place..place + 1));
             if let Some(place) = place {
                 return Some(format!(
-                    "byte {} differs when {gone} is rebuilt",
+                    "byte {} differs when {gone:?} are rebuilt",
                     from + place
                 ));
             }

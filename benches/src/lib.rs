@@ -14,5 +14,6 @@ pub mod cases;
 pub mod contents;
 pub mod disk;
 pub mod judge;
+pub mod pile;
 pub mod random;
 pub mod trial;

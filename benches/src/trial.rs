@@ -56,17 +56,23 @@ pub fn run(case: &Case, contents: &Contents) -> io::Result<Outcome> {
 
 /// What is true of a case.
 pub fn truth<'a>(case: &Case, content: &'a [u8]) -> Truth<'a> {
-    let there = (0..case.array.members).filter(|role| !case.missing.contains(role));
-    let name = |role: usize| DeviceName::disk(&case.names[role]);
-    let spare = there.clone().filter(|role| {
-        let mut missing = case.missing.clone();
-        missing.push(*role);
-        case.array.survives(&missing)
+    let there: Vec<usize> = (0..case.array.members)
+        .filter(|role| !case.missing.contains(role))
+        .collect();
+    let name = |role: &usize| DeviceName::disk(&case.names[*role]);
+    let survives = |gone: &[usize]| case.array.survives(&[&case.missing, gone].concat());
+    // Each member, with the one after it where both may go: then Q is needed too.
+    let spare = (0..there.len()).filter_map(|at| {
+        let pair = [there[at], there[(at + 1) % there.len()]];
+        let gone = [&pair[..], &pair[..1]]
+            .into_iter()
+            .find(|gone| survives(gone))?;
+        Some(gone.iter().map(name).collect::<BTreeSet<DeviceName>>())
     });
-    let spare: BTreeSet<DeviceName> = spare.map(name).collect();
+    let spare = spare.collect();
     Truth {
         content,
-        disks: there.map(name).collect(),
+        disks: there.iter().map(name).collect(),
         spare,
         is_mirror: case.array.level == Level::Raid1,
     }

@@ -107,6 +107,14 @@ impl Contents {
         self.load(slot, kind, true)
     }
 
+    /// All of the image of `kind`, as a disk without RAID has it.
+    pub fn whole(&self, kind: Kind) -> io::Result<Vec<u8>> {
+        match kind {
+            Kind::Random | Kind::Lvm => Ok(self.get(kind)?.to_vec()),
+            kind => make::image(&self.folder, kind, false),
+        }
+    }
+
     fn load(
         &self,
         slot: Option<&OnceLock<Arc<Vec<u8>>>>,
