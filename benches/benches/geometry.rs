@@ -1,10 +1,12 @@
 //! How often RAID geometry is worked out rightly from contents, over the space of geometries.
 //!
-//!     cargo bench -p benches --bench geometry -- [--cases N] [--seed S] [--case NUMBER] [--list]
+//!     cargo bench -p benches --bench geometry -- [--cases N] [--seed S] [--list]
+//!         [--case NUMBER] [--piles N]
 //!
 //! Prints a table of levels and contents, each with all members there and with as many missing
 //! as may be. Cases are drawn by number from the seed, so that one can be run again alone, with
-//! all that is said of it: `--case`. `--list` prints a line for each case.
+//! all that is said of it: `--case`. `--list` prints a line for each case. `--piles` sorts so
+//! many piles of 24 disks instead.
 //!
 //! `exact`: one group of all disks in which every byte of the content reads as it was laid out,
 //! also when any one member is rebuilt. `start`: the same, but the group begins in another row.
@@ -16,9 +18,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use benches::cases::{Case, Missing};
+use benches::cases::{Case, Missing, readable};
 use benches::contents::{Contents, Kind};
 use benches::judge::Verdict;
+use benches::pile::{Pile, Stale};
 use benches::trial;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
@@ -27,6 +30,7 @@ struct Options {
     cases: u64,
     seed: u64,
     only: Option<u64>,
+    piles: Option<u64>,
     list: bool,
 }
 
@@ -36,6 +40,7 @@ impl Options {
             cases: 1000,
             seed: 1,
             only: None,
+            piles: None,
             list: false,
         };
         let mut arguments = std::env::args().skip(1);
@@ -48,6 +53,7 @@ impl Options {
                 "--cases" => options.cases = number()?,
                 "--seed" => options.seed = number()?,
                 "--case" => options.only = Some(number()?),
+                "--piles" => options.piles = Some(number()?),
                 "--list" => options.list = true,
                 // cargo passes this to every bench.
                 "--bench" => {}
@@ -170,11 +176,13 @@ fn costs(lines: &[Line], took: Duration) {
     println!("MiB read of a disk: mean {mean:.0}, most {most}");
     let bare = lines.iter().filter(|line| line.on_bare_disk).count();
     println!("a file system is stated on a disk of a group that is not found: {bare} cases");
+    let wall = took.as_secs_f64() * rayon::current_num_threads() as f64;
     println!(
-        "{} cases in {:.0} s: {:.1} a minute",
+        "{} cases in {:.0} s: {:.1} a minute, {:.0} % of the time in aggregate, the rest in making and judging",
         lines.len(),
         took.as_secs_f64(),
-        lines.len() as f64 * 60.0 / took.as_secs_f64()
+        lines.len() as f64 * 60.0 / took.as_secs_f64(),
+        times.iter().sum::<f64>() * 100.0 / wall
     );
 }
 
@@ -215,9 +223,46 @@ fn replay(options: &Options, number: u64, contents: &Contents) -> io::Result<()>
     Ok(())
 }
 
+/// Sorts piles, both kinds of stale member in turns.
+fn piles(options: &Options, count: u64, contents: &Contents) -> io::Result<()> {
+    for number in 0..count {
+        let stale = match number % 2 {
+            0 => Stale::Replaced,
+            _ => Stale::ThrownOut,
+        };
+        let pile = Pile::new(options.seed + number, stale);
+        println!("{pile}");
+        let laid = pile.lay_out(contents)?;
+        let disks = readable(&laid.disks);
+        let begun = Instant::now();
+        let aggregate = aggregate::discover(&disks, &trial::probe);
+        let took = begun.elapsed();
+        let sorted = pile.judge(&aggregate, &disks, &laid);
+        if options.list {
+            aggregate
+                .losses
+                .iter()
+                .for_each(|loss| println!("  {loss}"));
+        }
+        println!(
+            "  {} of 3 groups are told apart, {} disks of none are taken; {:.1} s",
+            sorted.grouped,
+            sorted.strangers_taken.len(),
+            took.as_secs_f64()
+        );
+        for (case, verdict) in pile.groups.iter().zip(&sorted.verdicts) {
+            println!("  {}: {verdict}", case.array);
+        }
+    }
+    Ok(())
+}
+
 fn main() -> io::Result<()> {
     let options = Options::of_arguments()?;
     let contents = Contents::new();
+    if let Some(count) = options.piles {
+        return piles(&options, count, &contents);
+    }
     if let Some(number) = options.only {
         return replay(&options, number, &contents);
     }

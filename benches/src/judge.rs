@@ -15,6 +15,9 @@ const PIECE: usize = 1 << 20;
 /// are multiples of them.
 const BLOCK: usize = 4096;
 
+/// How far into a group its content is looked for: further than any data offset.
+const MOST_BEFORE: u64 = 256 << 20;
+
 /// Places that are read once more without some members, and how much at each.
 const DEGRADED_READS: usize = 24;
 const DEGRADED_BYTES: usize = 16 << 10;
@@ -151,9 +154,17 @@ fn judge_group(group: &Group, disks: &[aggregate::Disk], truth: &Truth<'_>) -> V
     if compared.gaps > 0 {
         return Verdict::Partial(format!("{} bytes cannot be read", compared.gaps));
     }
-    match (shift, compared.same >= truth.content.len()) {
-        (0, true) => Verdict::Exact,
-        (0, false) => Verdict::Partial(format!("it ends after {} bytes", compared.same)),
+    // What begins later has lost its start; more than half must be there still.
+    let least = if shift > 0 {
+        truth.content.len() / 2
+    } else {
+        truth.content.len()
+    };
+    if compared.same < least {
+        return Verdict::Partial(format!("{} bytes of it are there", compared.same));
+    }
+    match shift {
+        0 => Verdict::Exact,
         _ => Verdict::StartUnknown,
     }
 }
@@ -229,7 +240,7 @@ fn align(device: &dyn ReadAt, content: &[u8]) -> i64 {
     }
     let mut votes: HashMap<i64, u32> = HashMap::new();
     let mut block = [0; BLOCK];
-    let length = device.len().min(content.len() as u64 * 2);
+    let length = device.len().min(content.len() as u64 + MOST_BEFORE);
     for at in (0..length.saturating_sub(BLOCK as u64)).step_by(BLOCK) {
         let gaps = device.read_at(ByteOffset::new(at), &mut block);
         if gaps.is_ok_and(|gaps| gaps.is_empty())

@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     reason = "a test that cannot go on says so by failing"
 )]
 
@@ -14,6 +13,7 @@ use benches::cases::{Case, readable};
 use benches::contents::{Contents, Kind};
 use benches::judge::{Verdict, judge};
 use benches::trial;
+use evidence::ReadAt;
 
 /// The level in the words of a document.
 fn level(case: &Case, lengths: &[u64]) -> aggregate::raid::Level {
@@ -169,6 +169,34 @@ fn a_group_that_begins_rows_later_is_exact_but_for_its_start() {
     let mut group = stated(&case, &content);
     for member in &mut group.members {
         member.data_offset += 2 * case.array.chunk as u64;
+    }
+    assert_eq!(
+        verdict(&case, &content, group),
+        Verdict::StartUnknown,
+        "{case}"
+    );
+}
+
+/// A mirror's members read the same from any place on: its start is not to be known.
+#[test]
+fn a_mirror_of_whole_disks_is_exact_but_for_its_start() {
+    let contents = Contents::new();
+    let same = |case: &Case| {
+        case.offsets
+            .iter()
+            .all(|at| *at == case.offsets[0] && *at > 0)
+    };
+    let mirrors = (0..)
+        .map(small)
+        .filter(|case| case.array.level == Level::Raid1);
+    let case = mirrors.into_iter().find(same).unwrap();
+    let content = case.content(&contents).unwrap();
+    let length = case.disks(&content)[0].1.len();
+    let mut group = stated(&case, &content);
+    group.geometry.bytes = length;
+    for member in &mut group.members {
+        member.data_offset = 0;
+        member.data_size = length;
     }
     assert_eq!(
         verdict(&case, &content, group),
