@@ -11,7 +11,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aggregate::raid::{Geometry, GroupReader, Level, Raid5Layout, Raid6Layout, parity};
+use aggregate::raid::{
+    Geometry, GroupReader, Level, ParityDelay, Raid5Layout, Raid6Layout, parity,
+};
 use evidence::view::Memory;
 use evidence::{ByteOffset, ReadAt};
 
@@ -125,11 +127,13 @@ fn reads() {
             layout: Raid5Layout::LeftSymmetric,
             chunk_bytes,
             members: 5,
+            delay: ParityDelay::NONE,
         };
         let six = Level::Raid6 {
             layout: Raid6Layout::LeftSymmetric,
             chunk_bytes,
             members: 6,
+            delay: ParityDelay::NONE,
         };
         for (name, level, members, most) in [("RAID-5", five, 5, 1), ("RAID-6", six, 6, 2)] {
             let healthy = sequential(&reader(&level, members, 0));

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use evidence::SECTOR_BYTES;
 
-use super::{Statements, letters};
+use super::{Statements, letters, not_in_kernel};
 use crate::document::{Aggregate, Area, DeviceName, Group, Member, SegmentMap, Volume};
 use crate::raid::{Level, Raid5Layout, Raid10Layout};
 
@@ -242,6 +242,9 @@ fn array(level: &Level, bytes: u64, parts: &[Option<String>]) -> Result<Array, &
             devices.join(" ")
         ))
     };
+    if let Some(why) = not_in_kernel(level) {
+        return Err(why);
+    }
     Ok(match level {
         Level::Linear { member_bytes } => Array::Table(concatenation(&all()?, member_bytes)),
         Level::Raid0 {
@@ -271,8 +274,8 @@ fn array(level: &Level, bytes: u64, parts: &[Option<String>]) -> Result<Array, &
             chunk_bytes,
             ..
         } => raid(raid5_type(*layout), *chunk_bytes),
-        // Its target has no `nosync`: it would compute parity anew.
-        Level::Raid6 { .. } => {
+        // Its target has no `nosync`: it would compute parity anew. (Tables went above.)
+        Level::Raid6 { .. } | Level::Table { .. } => {
             return Err(
                 "device-mapper cannot leave RAID 6 as it is: assemble it with mdadm, or export it as an image",
             );
@@ -364,7 +367,7 @@ const fn sectors(bytes: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::document::{Segment, VERSION};
-    use crate::raid::Geometry;
+    use crate::raid::{Geometry, ParityDelay};
 
     fn member(role: u32, device: Option<&str>) -> Member {
         Member {
@@ -418,6 +421,7 @@ mod tests {
             layout: Raid5Layout::LeftSymmetric,
             chunk_bytes: 65536,
             members: 3,
+            delay: ParityDelay::NONE,
         };
         let script = dmsetup_table(&over(level), &DeviceName::volume("vg-0/mail"));
         assert_eq!(

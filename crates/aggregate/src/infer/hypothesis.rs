@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::anchors::{Anchor, Source};
-use crate::raid::{Level, ParityLayout, Raid0Layout, Raid5Layout, Raid6Layout};
+use crate::raid::{Level, ParityDelay, ParityLayout, Raid0Layout, Raid5Layout, Raid6Layout};
 
 /// The chunk sizes that are tried: powers of two from 4 KiB to 4 MiB.
 const CHUNKS: std::ops::RangeInclusive<u32> = 12..=22;
@@ -129,11 +129,13 @@ impl Shape {
                 layout,
                 chunk_bytes,
                 members,
+                delay: ParityDelay::NONE,
             },
             Self::Parity(ParityLayout::Raid6(layout), members) => Level::Raid6 {
                 layout,
                 chunk_bytes,
                 members,
+                delay: ParityDelay::NONE,
             },
         }
     }
