@@ -151,7 +151,26 @@ fn reads() {
     }
 }
 
+/// RAID-DP with the numbers of WAFL: 4 KiB blocks of 256 rows.
+fn diagonal_reads() {
+    let level = Level::RaidDp {
+        chunk_bytes: 4096,
+        members: 10,
+        prime: 257,
+        sub_block_bytes: 16,
+    };
+    let healthy = sequential(&reader(&level, 10, 0));
+    print!("RAID-DP of 10, chunk   4 KiB: healthy {healthy:5.1} GB/s");
+    for missing in 1..=2 {
+        let degraded = sequential(&reader(&level, 10, missing));
+        let share = degraded / healthy;
+        print!(", {missing} missing {degraded:5.1} GB/s ({share:.2} of healthy)");
+    }
+    println!();
+}
+
 fn main() {
     arithmetic();
     reads();
+    diagonal_reads();
 }

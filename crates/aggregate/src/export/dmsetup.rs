@@ -274,8 +274,8 @@ fn array(level: &Level, bytes: u64, parts: &[Option<String>]) -> Result<Array, &
             chunk_bytes,
             ..
         } => raid(raid5_type(*layout), *chunk_bytes),
-        // Its target has no `nosync`: it would compute parity anew. (Tables went above.)
-        Level::Raid6 { .. } | Level::Table { .. } => {
+        // Its target has no `nosync`: it would compute parity anew. (The others went above.)
+        Level::Raid6 { .. } | Level::RaidDp { .. } | Level::Table { .. } => {
             return Err(
                 "device-mapper cannot leave RAID 6 as it is: assemble it with mdadm, or export it as an image",
             );

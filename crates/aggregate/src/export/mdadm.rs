@@ -166,7 +166,7 @@ const fn kib(bytes: u64) -> u64 {
     bytes / 1024
 }
 
-/// The level as mdadm names it; tables have no name and get no command.
+/// The level as mdadm names it; what md has not gets no command.
 const fn level_name(level: &Level) -> &'static str {
     match level {
         Level::Linear { .. } => "linear",
@@ -176,7 +176,7 @@ const fn level_name(level: &Level) -> &'static str {
         Level::Raid5 { .. } => "5",
         Level::Raid6 { .. } => "6",
         Level::Raid10 { .. } => "10",
-        Level::Table { .. } => "",
+        Level::RaidDp { .. } | Level::Table { .. } => "",
     }
 }
 
@@ -190,6 +190,7 @@ fn layout_name(level: &Level) -> Option<String> {
         | Level::Raid0 { .. }
         | Level::Raid1 { .. }
         | Level::Raid4 { .. }
+        | Level::RaidDp { .. }
         | Level::Table { .. } => None,
     }
 }

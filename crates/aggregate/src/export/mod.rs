@@ -120,6 +120,11 @@ fn not_in_kernel(level: &Level) -> Option<&'static str> {
         Level::Table { .. } => {
             return Some("the kernel has no array of listed rows: export it as an image instead");
         }
+        Level::RaidDp { .. } => {
+            return Some(
+                "the kernel has no array with diagonal parity: export it as an image instead",
+            );
+        }
         Level::Raid5 { delay, .. } | Level::Raid6 { delay, .. } if !delay.is_none() => {
             return Some(
                 "the kernel has no array whose parity stays for several rows: export it as an image instead",

@@ -3,6 +3,7 @@
 use evidence::SECTOR_BYTES;
 use serde::{Deserialize, Serialize};
 
+use super::diagonal::Code;
 use super::parity_layout::{ParityLayout, Raid5Layout, Raid6Layout};
 use super::raid10::{Placement, Raid10Layout};
 use super::rows::{ParityDelay, Rows};
@@ -17,6 +18,13 @@ pub const MAX_RAID6_MEMBERS: u32 = 255;
 
 /// The longest chunk that is believed: 1 TiB, far above what any array has.
 const MAX_CHUNK_BYTES: u64 = 1 << 40;
+
+/// The longest stripe of a row-diagonal code on one member that is believed: a repair keeps
+/// three of them in memory.
+const MAX_STRIPE_BYTES: u64 = 16 << 20;
+
+/// The largest prime of a row-diagonal code that is believed.
+const MAX_PRIME: u32 = 65537;
 
 /// The longest group that is believed: 4 EiB, so that no sum of positions overflows.
 const MAX_GROUP_BYTES: u64 = 1 << 62;
@@ -111,6 +119,19 @@ pub enum Level {
         /// How many bytes of each member the group uses: far copies begin at an equal part of it.
         member_bytes: u64,
     },
+    /// Row-diagonal parity, as RAID-DP: data in turns as in RAID-4, then a member of row parity,
+    /// then one of diagonal parity.
+    RaidDp {
+        /// Bytes on one member before the next one's turn.
+        chunk_bytes: u64,
+        /// How many members there are, with the two for parity.
+        members: u32,
+        /// The prime of the code: a stripe has one row fewer, and there are at most as many data
+        /// members as rows.
+        prime: u32,
+        /// Bytes of one row of a stripe on one member.
+        sub_block_bytes: u64,
+    },
     /// Chunks as a table lists them, row by row, and again from its first row after the last.
     Table {
         /// Bytes of one cell of the table.
@@ -166,6 +187,16 @@ pub enum GeometryError {
         /// How many members there are.
         members: u32,
     },
+    /// Numbers that no row-diagonal code has.
+    #[error(
+        "prime {prime} and sub-blocks of {sub_block_bytes} bytes: it takes a prime from 3 to 65537, and (prime - 1) sub-blocks of at most 16 MiB together"
+    )]
+    Code {
+        /// What should be a prime.
+        prime: u32,
+        /// The size of a sub-block in bytes.
+        sub_block_bytes: u64,
+    },
     /// A table of rows that cannot be.
     #[error("row {row} of the table: {what}")]
     Table {
@@ -203,7 +234,8 @@ impl Geometry {
             | Level::Raid4 { members, .. }
             | Level::Raid5 { members, .. }
             | Level::Raid6 { members, .. }
-            | Level::Raid10 { members, .. } => *members,
+            | Level::Raid10 { members, .. }
+            | Level::RaidDp { members, .. } => *members,
             Level::Table { rows, .. } => {
                 u32::try_from(rows.first().map_or(0, Vec::len)).unwrap_or(u32::MAX)
             }
@@ -216,7 +248,7 @@ impl Geometry {
             Level::Linear { .. } | Level::Raid0 { .. } => 0,
             Level::Raid1 { members } => members.saturating_sub(1),
             Level::Raid4 { .. } | Level::Raid5 { .. } => 1,
-            Level::Raid6 { .. } => 2,
+            Level::Raid6 { .. } | Level::RaidDp { .. } => 2,
             Level::Raid10 { layout, .. } => layout.copies().saturating_sub(1),
             Level::Table { rows, q_rule, .. } => {
                 Table::new(rows, q_rule).map_or(0, |table| table.redundancy())
@@ -233,6 +265,7 @@ impl Geometry {
             | Level::Raid5 { chunk_bytes, .. }
             | Level::Raid6 { chunk_bytes, .. }
             | Level::Raid10 { chunk_bytes, .. }
+            | Level::RaidDp { chunk_bytes, .. }
             | Level::Table { chunk_bytes, .. } => Some(*chunk_bytes),
         }
     }
@@ -251,6 +284,16 @@ impl Geometry {
             | Level::Raid6 { chunk_bytes, .. } => {
                 let data = u64::from(members.saturating_sub(geometry.redundancy()));
                 (member_bytes - member_bytes % chunk_bytes).saturating_mul(data)
+            }
+            Level::RaidDp {
+                chunk_bytes,
+                prime,
+                sub_block_bytes,
+                ..
+            } => {
+                let code = code(*prime, *sub_block_bytes, members)?;
+                let whole = member_bytes - member_bytes % code.stripe();
+                (whole - whole % chunk_bytes).saturating_mul(u64::from(code.data))
             }
             Level::Table {
                 chunk_bytes,
@@ -331,6 +374,8 @@ pub(super) enum Map {
     Mirror,
     /// RAID-4, RAID-5, RAID-6 and tables: the rows and the chunk.
     Parity(Rows, u64),
+    /// RAID-DP: the code and the chunk.
+    Diagonal(Code, u64),
     /// RAID-10: the chunk and the places.
     Copies(u64, Placement),
 }
@@ -346,6 +391,7 @@ impl Level {
             Self::Raid5 { .. } => "RAID-5",
             Self::Raid6 { .. } => "RAID-6",
             Self::Raid10 { .. } => "RAID-10",
+            Self::RaidDp { .. } => "RAID-DP",
             Self::Table { .. } => "a table",
         }
     }
@@ -358,6 +404,17 @@ impl Level {
             }
             Self::Raid4 { .. } | Self::Raid5 { .. } | Self::Raid10 { .. } => (2, MAX_MEMBERS),
             Self::Raid6 { .. } => (3, MAX_RAID6_MEMBERS),
+            Self::RaidDp { prime, .. } => {
+                let most = prime.saturating_add(1);
+                (
+                    3,
+                    if most < MAX_MEMBERS {
+                        most
+                    } else {
+                        MAX_MEMBERS
+                    },
+                )
+            }
         }
     }
 
@@ -400,6 +457,15 @@ impl Level {
                 delay,
                 ..
             } => Ok(turning(ParityLayout::Raid6(*layout), *delay, *chunk_bytes)),
+            Self::RaidDp {
+                chunk_bytes,
+                prime,
+                sub_block_bytes,
+                ..
+            } => {
+                let code = code(*prime, *sub_block_bytes, members)?;
+                Ok((Map::Diagonal(code, *chunk_bytes), u64::MAX))
+            }
             Self::Table {
                 chunk_bytes,
                 rows,
@@ -428,4 +494,25 @@ impl Level {
             }
         }
     }
+}
+
+/// The numbers of a row-diagonal code over so many members, if there is such a code.
+fn code(prime: u32, sub_block_bytes: u64, members: u32) -> Result<Code, GeometryError> {
+    let wrong = GeometryError::Code {
+        prime,
+        sub_block_bytes,
+    };
+    let is_prime = (3..=MAX_PRIME).contains(&prime)
+        && (2..prime)
+            .take_while(|factor| factor * factor <= prime)
+            .all(|factor| !prime.is_multiple_of(factor));
+    let stripe = sub_block_bytes.checked_mul(u64::from(prime).saturating_sub(1));
+    if !is_prime || !stripe.is_some_and(|bytes| (1..=MAX_STRIPE_BYTES).contains(&bytes)) {
+        return Err(wrong);
+    }
+    Ok(Code {
+        prime,
+        sub_block: sub_block_bytes,
+        data: members.saturating_sub(2),
+    })
 }

@@ -6,6 +6,7 @@
 //! member of `aggregate.json` into what the reader takes.
 #![warn(clippy::indexing_slicing)]
 
+mod diagonal;
 mod galois;
 mod geometry;
 mod kernels;

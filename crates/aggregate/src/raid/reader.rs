@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, GapCause, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
+use super::diagonal::DiagonalRows;
 use super::geometry::Map;
 use super::members::Members;
 use super::parity_rows::ParityRows;
@@ -48,6 +49,7 @@ enum ReadMap {
     Zones(Zones),
     Mirror,
     Parity(ParityRows),
+    Diagonal(DiagonalRows),
     Copies(u64, Placement),
 }
 
@@ -71,6 +73,7 @@ impl GroupReader {
             Map::Zones(zones) => ReadMap::Zones(zones),
             Map::Mirror => ReadMap::Mirror,
             Map::Parity(rows, chunk) => ReadMap::Parity(ParityRows::new(rows, chunk)),
+            Map::Diagonal(code, chunk) => ReadMap::Diagonal(DiagonalRows::new(code, chunk)),
             Map::Copies(chunk, placement) => ReadMap::Copies(chunk, placement),
         };
         Ok(Self {
@@ -155,6 +158,7 @@ impl ReadAt for GroupReader {
             ReadMap::Zones(zones) => self.read_zones(zones, at.get(), buf),
             ReadMap::Mirror => self.read_mirror(at.get(), buf),
             ReadMap::Parity(rows) => rows.read(&self.members, at.get(), buf),
+            ReadMap::Diagonal(rows) => rows.read(&self.members, at.get(), buf),
             ReadMap::Copies(chunk, places) => self.read_chunk_copies(*chunk, places, at.get(), buf),
         })
     }
@@ -240,7 +244,7 @@ mod tests {
 
         #[test]
         fn no_geometry_whatever_its_numbers_makes_a_reader_panic(
-            kind in 0..8,
+            kind in 0..9,
             layout in any::<u32>(),
             chunk_bytes in prop_oneof![any::<u64>(), Just(512), Just(4096), Just(0)],
             members in 0_u32..6,
@@ -261,6 +265,10 @@ mod tests {
                 4 => Level::Raid5 { layout: Raid5Layout::LeftSymmetric, chunk_bytes, members, delay },
                 5 => Level::Raid6 { layout: super::super::Raid6Layout::LeftSymmetric, chunk_bytes, members, delay },
                 6 => {
+                    let prime = [3, 5, 7, 257, layout][layout as usize % 5];
+                    Level::RaidDp { chunk_bytes, members, prime, sub_block_bytes: member_bytes % 5000 }
+                }
+                7 => {
                     let cells = sizes.iter().map(|size| Cell::Data(*size as u32 % 4));
                     Level::Table { chunk_bytes, rows: vec![cells.collect()], q_rule: QRule::Md }
                 }

@@ -229,6 +229,7 @@ fn level(geometry: &Geometry) -> String {
                 format!("near {}, {kind} {}", layout.near, layout.far),
             )
         }
+        Level::RaidDp { prime, .. } => ("RAID-DP", format!("prime {prime}")),
         Level::Table { rows, .. } => ("a table", counted(rows.len() as u64, "row", "rows")),
     };
     let mut parts = vec![name.to_owned()];
