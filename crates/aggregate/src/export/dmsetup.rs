@@ -6,7 +6,7 @@ use std::fmt::Write;
 use evidence::SECTOR_BYTES;
 
 use super::{Statements, letters, not_in_kernel};
-use crate::document::{Aggregate, Area, DeviceName, Group, Member, SegmentMap, Volume};
+use crate::document::{Aggregate, Area, DeviceName, Group, Member, Segment, SegmentMap, Volume};
 use crate::raid::{Level, Raid5Layout, Raid10Layout};
 
 /// A shell script of `dmsetup create` commands that puts `device` together, read-only, with
@@ -83,6 +83,11 @@ impl Script<'_> {
 
     fn volume(&mut self, volume: &Volume) {
         let mut table = String::new();
+        let framed = |segment: &Segment| matches!(segment.map, SegmentMap::Framed { .. });
+        if volume.segments.iter().any(framed) {
+            self.give_up(&volume.device, "device-mapper cannot leave out the checksums between its data: export it as an image instead");
+            return;
+        }
         let uneven = volume.segments.iter().any(|segment| {
             let mut numbers = crate::build::areas(&segment.map).iter().map(|a| a.offset);
             segment.bytes % SECTOR_BYTES != 0 || numbers.any(|n| n % SECTOR_BYTES != 0)
@@ -127,7 +132,8 @@ impl Script<'_> {
                 mirror(&there, bytes)
             }
             SegmentMap::Zero => "zero".to_owned(),
-            SegmentMap::Missing { .. } => ERROR.to_owned(),
+            // Volumes with frames are given up before.
+            SegmentMap::Missing { .. } | SegmentMap::Framed { .. } => ERROR.to_owned(),
         }
     }
 
@@ -204,7 +210,7 @@ impl Script<'_> {
 /// Whether a device that a segment needs is missing.
 fn is_missing(map: &SegmentMap) -> bool {
     match map {
-        SegmentMap::Linear(area) => area.device.is_none(),
+        SegmentMap::Linear(area) | SegmentMap::Framed { area, .. } => area.device.is_none(),
         SegmentMap::Striped { areas, .. } => areas.iter().any(|area| area.device.is_none()),
         SegmentMap::Mirrored { areas } => areas.iter().all(|area| area.device.is_none()),
         SegmentMap::Zero => false,
@@ -366,7 +372,7 @@ const fn sectors(bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Segment, VERSION};
+    use crate::document::VERSION;
     use crate::raid::{Geometry, ParityDelay};
 
     fn member(role: u32, device: Option<&str>) -> Member {

@@ -48,6 +48,12 @@ fn commands(statements: &Statements<'_>, group: &Group) -> String {
     if let Some(why) = not_in_kernel(level).or_else(|| not_in_md(level)) {
         return format!("# {}: {why}\n", letters(&group.name, "/._-+", '?'));
     }
+    if statements.lies_on_frames(&DeviceName::group(&group.name)) {
+        return format!(
+            "# {}: md cannot leave out the checksums between its members' data: export it as an image instead\n",
+            letters(&group.name, "/._-+", '?')
+        );
+    }
     let array = array_path(&group.name);
     let mut members: Vec<&Member> = group.members.iter().collect();
     members.sort_by_key(|member| member.role);

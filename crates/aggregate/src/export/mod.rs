@@ -22,7 +22,7 @@ pub use mdadm::mdadm_commands;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::on_devices;
-use crate::document::{Aggregate, DeviceName, Group, Volume};
+use crate::document::{Aggregate, DeviceName, Group, Segment, SegmentMap, Volume};
 use crate::raid::Level;
 
 /// The statements of a document by the device that they make.
@@ -76,6 +76,15 @@ impl<'a> Statements<'a> {
         let volume = self.volumes.get(name);
         volume.map_or_else(BTreeSet::new, |v| {
             on_devices(v).into_iter().cloned().collect()
+        })
+    }
+
+    /// Whether a device lies on data between checksums, which no kernel takes apart.
+    fn lies_on_frames(&self, name: &DeviceName) -> bool {
+        let framed = |segment: &Segment| matches!(segment.map, SegmentMap::Framed { .. });
+        self.below(name).iter().any(|below| {
+            let volume = self.volumes.get(below);
+            volume.is_some_and(|volume| volume.segments.iter().any(framed))
         })
     }
 

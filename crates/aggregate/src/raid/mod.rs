@@ -29,4 +29,5 @@ pub use parity_layout::{Raid5Layout, Raid6Layout};
 pub use raid10::{FarSets, Raid10Layout};
 pub use reader::GroupReader;
 pub use rows::ParityDelay;
+pub(crate) use scratch::Pool;
 pub use table::{Cell, OtherCell, QRule};

@@ -340,6 +340,7 @@ fn piece(segment: &Segment) -> String {
             areas: all,
         } => format!("stripes of {} over {}", binary(*stripe_bytes), areas(all)),
         SegmentMap::Mirrored { areas: all } => format!("copies on {}", areas(all)),
+        SegmentMap::Framed { area: one, .. } => format!("between checksums on {}", area(one)),
         SegmentMap::Zero => "zeros".to_owned(),
         SegmentMap::Missing { why } => format!("missing: {why}"),
     };
