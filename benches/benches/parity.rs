@@ -11,7 +11,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aggregate::raid::{Geometry, GroupReader, Level, Raid5Layout, Raid6Layout, parity};
+use aggregate::raid::{
+    Geometry, GroupReader, Level, ParityDelay, Raid5Layout, Raid6Layout, parity,
+};
 use evidence::view::Memory;
 use evidence::{ByteOffset, ReadAt};
 
@@ -125,11 +127,13 @@ fn reads() {
             layout: Raid5Layout::LeftSymmetric,
             chunk_bytes,
             members: 5,
+            delay: ParityDelay::NONE,
         };
         let six = Level::Raid6 {
             layout: Raid6Layout::LeftSymmetric,
             chunk_bytes,
             members: 6,
+            delay: ParityDelay::NONE,
         };
         for (name, level, members, most) in [("RAID-5", five, 5, 1), ("RAID-6", six, 6, 2)] {
             let healthy = sequential(&reader(&level, members, 0));
@@ -147,7 +151,26 @@ fn reads() {
     }
 }
 
+/// RAID-DP with the numbers of WAFL: 4 KiB blocks of 256 rows.
+fn diagonal_reads() {
+    let level = Level::RaidDp {
+        chunk_bytes: 4096,
+        members: 10,
+        prime: 257,
+        sub_block_bytes: 16,
+    };
+    let healthy = sequential(&reader(&level, 10, 0));
+    print!("RAID-DP of 10, chunk   4 KiB: healthy {healthy:5.1} GB/s");
+    for missing in 1..=2 {
+        let degraded = sequential(&reader(&level, 10, missing));
+        let share = degraded / healthy;
+        print!(", {missing} missing {degraded:5.1} GB/s ({share:.2} of healthy)");
+    }
+    println!();
+}
+
 fn main() {
     arithmetic();
     reads();
+    diagonal_reads();
 }

@@ -336,7 +336,7 @@ pub(crate) fn on_devices(volume: &Volume) -> BTreeSet<&DeviceName> {
 /// The areas of a map.
 pub(crate) fn areas(map: &SegmentMap) -> &[Area] {
     match map {
-        SegmentMap::Linear(area) => std::slice::from_ref(area),
+        SegmentMap::Linear(area) | SegmentMap::Framed { area, .. } => std::slice::from_ref(area),
         SegmentMap::Striped { areas, .. } | SegmentMap::Mirrored { areas } => areas,
         SegmentMap::Zero | SegmentMap::Missing { .. } => &[],
     }
@@ -368,9 +368,14 @@ fn check_segments(volume: &Volume) -> Result<(), Problem> {
             {
                 return Err(wrong("it has no areas: name at least one"));
             }
+            SegmentMap::Framed { framing, .. } => framing.check().map_err(wrong)?,
             _ => {}
         }
-        let fits = |area: &Area| area.offset.checked_add(segment.bytes).is_some();
+        let stored = match &segment.map {
+            SegmentMap::Framed { framing, .. } => framing.stored(0..segment.bytes).map(|s| s.end),
+            _ => Some(segment.bytes),
+        };
+        let fits = |area: &Area| stored.is_some_and(|s| area.offset.checked_add(s).is_some());
         if segment.bytes == 0 || !areas(&segment.map).iter().all(fits) {
             return Err(wrong("its length or an offset cannot be"));
         }

@@ -9,6 +9,7 @@ use std::fmt;
 use evidence::{Loss, Origin};
 use serde::{Deserialize, Serialize};
 
+use crate::framing::Framing;
 use crate::raid::Geometry;
 
 /// The version of the document that this program writes and reads.
@@ -180,6 +181,13 @@ pub enum SegmentMap {
     Mirrored {
         /// The copies.
         areas: Vec<Area>,
+    },
+    /// On one device, between checksums that are left out.
+    Framed {
+        /// Which bytes of the device are data.
+        framing: Framing,
+        /// Where the first frame begins.
+        area: Area,
     },
     /// Zeros by definition, which no device holds: what is read there was stored so.
     Zero,

@@ -12,7 +12,7 @@
 //! * [`export`] writes the same as commands for `dmsetup` and `mdadm`.
 //!
 //! Below them: [`raid`] is geometry and parity arithmetic, [`md`] the superblocks of Linux
-//! software RAID, [`lvm`] labels, metadata rings and segments of LVM2, [`partition`] MBR and GPT.
+//! software RAID, [`framing`] data between checksums, [`lvm`] labels, metadata rings and segments of LVM2, [`partition`] MBR and GPT.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -34,6 +34,7 @@ mod build;
 mod discover;
 pub mod document;
 pub mod export;
+pub mod framing;
 mod infer;
 pub mod lvm;
 pub mod md;

@@ -18,6 +18,7 @@ use evidence::view::Slice;
 use evidence::{ByteOffset, GapCause, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
 use crate::document::{Area, SegmentMap, Volume};
+use crate::framing::Framed;
 
 /// A volume put together from its segments.
 pub(crate) struct VolumeReader {
@@ -39,6 +40,7 @@ enum Map {
     Linear(Part),
     Striped(NonZeroU64, Vec<Part>),
     Mirrored(Vec<Part>),
+    Framed(Option<Framed>),
     Zero,
     Nowhere,
 }
@@ -64,6 +66,12 @@ impl VolumeReader {
                     Map::Striped(stripe, areas.iter().map(part).collect())
                 }),
                 SegmentMap::Mirrored { areas } => Map::Mirrored(areas.iter().map(part).collect()),
+                SegmentMap::Framed { framing, area } => {
+                    Map::Framed(open(area).and_then(|device| {
+                        let start = ByteOffset::new(area.offset);
+                        Framed::new(device, start, *framing, segment.bytes)
+                    }))
+                }
                 SegmentMap::Zero => Map::Zero,
                 SegmentMap::Missing { .. } => Map::Nowhere,
             };
@@ -120,6 +128,8 @@ impl Map {
             Self::Linear(part) => read_part(part, at, buf),
             Self::Striped(stripe, parts) => read_stripes(*stripe, parts, at, buf),
             Self::Mirrored(parts) => read_copies(parts, at, buf),
+            Self::Framed(Some(framed)) => framed.read_at(ByteOffset::new(at), buf),
+            Self::Framed(None) => Ok(nothing(buf, GapCause::MemberMissing)),
             Self::Zero => {
                 buf.fill(0);
                 Ok(Gaps::none())

@@ -271,14 +271,21 @@ impl Map<'_> {
             self.steps = left;
             let from = segment.start.max(start);
             let to = segment.start.saturating_add(segment.bytes).min(end);
-            let SegmentMap::Linear(area) = &segment.map else {
+            let (Some(_), inside) = (to.checked_sub(from), from.saturating_sub(segment.start))
+            else {
                 continue;
             };
-            let (Some(below), Some(length)) = (&area.device, to.checked_sub(from)) else {
+            let data = inside..to.saturating_sub(segment.start);
+            let (area, stored) = match &segment.map {
+                SegmentMap::Linear(area) => (area, Some(data)),
+                SegmentMap::Framed { framing, area } => (area, framing.stored(data)),
+                _ => continue,
+            };
+            let (Some(below), Some(stored)) = (&area.device, stored) else {
                 continue;
             };
-            let inside = from.saturating_sub(segment.start);
-            let at = area.offset.saturating_add(inside);
+            let at = area.offset.saturating_add(stored.start);
+            let length = stored.end.saturating_sub(stored.start);
             self.add(below, at, length, use_of, layer.saturating_add(1));
         }
     }

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use evidence::SECTOR_BYTES;
 
-use super::{Statements, letters};
-use crate::document::{Aggregate, Area, DeviceName, Group, Member, SegmentMap, Volume};
+use super::{Statements, letters, not_in_kernel};
+use crate::document::{Aggregate, Area, DeviceName, Group, Member, Segment, SegmentMap, Volume};
 use crate::raid::{Level, Raid5Layout, Raid10Layout};
 
 /// A shell script of `dmsetup create` commands that puts `device` together, read-only, with
@@ -83,6 +83,11 @@ impl Script<'_> {
 
     fn volume(&mut self, volume: &Volume) {
         let mut table = String::new();
+        let framed = |segment: &Segment| matches!(segment.map, SegmentMap::Framed { .. });
+        if volume.segments.iter().any(framed) {
+            self.give_up(&volume.device, "device-mapper cannot leave out the checksums between its data: export it as an image instead");
+            return;
+        }
         let uneven = volume.segments.iter().any(|segment| {
             let mut numbers = crate::build::areas(&segment.map).iter().map(|a| a.offset);
             segment.bytes % SECTOR_BYTES != 0 || numbers.any(|n| n % SECTOR_BYTES != 0)
@@ -127,7 +132,8 @@ impl Script<'_> {
                 mirror(&there, bytes)
             }
             SegmentMap::Zero => "zero".to_owned(),
-            SegmentMap::Missing { .. } => ERROR.to_owned(),
+            // Volumes with frames are given up before.
+            SegmentMap::Missing { .. } | SegmentMap::Framed { .. } => ERROR.to_owned(),
         }
     }
 
@@ -204,7 +210,7 @@ impl Script<'_> {
 /// Whether a device that a segment needs is missing.
 fn is_missing(map: &SegmentMap) -> bool {
     match map {
-        SegmentMap::Linear(area) => area.device.is_none(),
+        SegmentMap::Linear(area) | SegmentMap::Framed { area, .. } => area.device.is_none(),
         SegmentMap::Striped { areas, .. } => areas.iter().any(|area| area.device.is_none()),
         SegmentMap::Mirrored { areas } => areas.iter().all(|area| area.device.is_none()),
         SegmentMap::Zero => false,
@@ -242,6 +248,9 @@ fn array(level: &Level, bytes: u64, parts: &[Option<String>]) -> Result<Array, &
             devices.join(" ")
         ))
     };
+    if let Some(why) = not_in_kernel(level) {
+        return Err(why);
+    }
     Ok(match level {
         Level::Linear { member_bytes } => Array::Table(concatenation(&all()?, member_bytes)),
         Level::Raid0 {
@@ -271,8 +280,8 @@ fn array(level: &Level, bytes: u64, parts: &[Option<String>]) -> Result<Array, &
             chunk_bytes,
             ..
         } => raid(raid5_type(*layout), *chunk_bytes),
-        // Its target has no `nosync`: it would compute parity anew.
-        Level::Raid6 { .. } => {
+        // Its target has no `nosync`: it would compute parity anew. (The others went above.)
+        Level::Raid6 { .. } | Level::RaidDp { .. } | Level::Table { .. } => {
             return Err(
                 "device-mapper cannot leave RAID 6 as it is: assemble it with mdadm, or export it as an image",
             );
@@ -363,8 +372,8 @@ const fn sectors(bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Segment, VERSION};
-    use crate::raid::Geometry;
+    use crate::document::VERSION;
+    use crate::raid::{Geometry, ParityDelay};
 
     fn member(role: u32, device: Option<&str>) -> Member {
         Member {
@@ -418,6 +427,7 @@ mod tests {
             layout: Raid5Layout::LeftSymmetric,
             chunk_bytes: 65536,
             members: 3,
+            delay: ParityDelay::NONE,
         };
         let script = dmsetup_table(&over(level), &DeviceName::volume("vg-0/mail"));
         assert_eq!(

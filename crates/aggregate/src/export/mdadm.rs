@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use evidence::SECTOR_BYTES;
 
-use super::{Statements, letters};
+use super::{Statements, letters, not_in_kernel};
 use crate::document::{Aggregate, DeviceName, Group, Member};
 use crate::raid::{Level, Raid5Layout, Raid6Layout, Raid10Layout};
 
@@ -44,6 +44,16 @@ fn commands(statements: &Statements<'_>, group: &Group) -> String {
             letters(&group.name, "/._-+", '?')
         );
     }
+    let level = &group.geometry.level;
+    if let Some(why) = not_in_kernel(level).or_else(|| not_in_md(level)) {
+        return format!("# {}: {why}\n", letters(&group.name, "/._-+", '?'));
+    }
+    if statements.lies_on_frames(&DeviceName::group(&group.name)) {
+        return format!(
+            "# {}: md cannot leave out the checksums between its members' data: export it as an image instead\n",
+            letters(&group.name, "/._-+", '?')
+        );
+    }
     let array = array_path(&group.name);
     let mut members: Vec<&Member> = group.members.iter().collect();
     members.sort_by_key(|member| member.role);
@@ -61,6 +71,16 @@ fn commands(statements: &Statements<'_>, group: &Group) -> String {
     );
     let _ = writeln!(text, "# {}", create(&array, group, &members, &paths));
     text
+}
+
+/// Why there is no md array like this, though there may be one of device-mapper.
+const fn not_in_md(level: &Level) -> Option<&'static str> {
+    match level {
+        Level::Raid0 { chunk_bytes, .. } if *chunk_bytes % 1024 != 0 => {
+            Some("md has no chunks of this size: put it together with dmsetup")
+        }
+        _ => None,
+    }
 }
 
 /// The command that makes an array anew without touching its data.
@@ -152,6 +172,7 @@ const fn kib(bytes: u64) -> u64 {
     bytes / 1024
 }
 
+/// The level as mdadm names it; what md has not gets no command.
 const fn level_name(level: &Level) -> &'static str {
     match level {
         Level::Linear { .. } => "linear",
@@ -161,6 +182,7 @@ const fn level_name(level: &Level) -> &'static str {
         Level::Raid5 { .. } => "5",
         Level::Raid6 { .. } => "6",
         Level::Raid10 { .. } => "10",
+        Level::RaidDp { .. } | Level::Table { .. } => "",
     }
 }
 
@@ -170,9 +192,12 @@ fn layout_name(level: &Level) -> Option<String> {
         Level::Raid5 { layout, .. } => Some(raid5_layout(*layout).to_owned()),
         Level::Raid6 { layout, .. } => Some(raid6_layout(*layout).to_owned()),
         Level::Raid10 { layout, .. } => Some(raid10_layout(*layout)),
-        Level::Linear { .. } | Level::Raid0 { .. } | Level::Raid1 { .. } | Level::Raid4 { .. } => {
-            None
-        }
+        Level::Linear { .. }
+        | Level::Raid0 { .. }
+        | Level::Raid1 { .. }
+        | Level::Raid4 { .. }
+        | Level::RaidDp { .. }
+        | Level::Table { .. } => None,
     }
 }
 
@@ -219,7 +244,7 @@ fn raid10_layout(layout: Raid10Layout) -> String {
 mod tests {
     use super::*;
     use crate::document::VERSION;
-    use crate::raid::Geometry;
+    use crate::raid::{Geometry, ParityDelay};
 
     fn member(role: u32, device: Option<&str>) -> Member {
         Member {
@@ -241,6 +266,7 @@ mod tests {
                     layout: Raid5Layout::LeftSymmetric,
                     chunk_bytes: 65536,
                     members: 3,
+                    delay: ParityDelay::NONE,
                 },
                 bytes: 8 << 20,
             },

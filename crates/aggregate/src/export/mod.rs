@@ -22,7 +22,8 @@ pub use mdadm::mdadm_commands;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::on_devices;
-use crate::document::{Aggregate, DeviceName, Group, Volume};
+use crate::document::{Aggregate, DeviceName, Group, Segment, SegmentMap, Volume};
+use crate::raid::Level;
 
 /// The statements of a document by the device that they make.
 struct Statements<'a> {
@@ -78,6 +79,15 @@ impl<'a> Statements<'a> {
         })
     }
 
+    /// Whether a device lies on data between checksums, which no kernel takes apart.
+    fn lies_on_frames(&self, name: &DeviceName) -> bool {
+        let framed = |segment: &Segment| matches!(segment.map, SegmentMap::Framed { .. });
+        self.below(name).iter().any(|below| {
+            let volume = self.volumes.get(below);
+            volume.is_some_and(|volume| volume.segments.iter().any(framed))
+        })
+    }
+
     /// Everything that `name` lies on and itself, what lies lower first. Circles are cut, since
     /// a person may have edited the document.
     fn below(&self, name: &DeviceName) -> Vec<DeviceName> {
@@ -108,6 +118,39 @@ impl<'a> Statements<'a> {
                 ))
             })
             .collect()
+    }
+}
+
+/// Why the kernel has no array like this: neither md nor device-mapper.
+fn not_in_kernel(level: &Level) -> Option<&'static str> {
+    // A page, on most machines.
+    const LEAST_CHUNK: u64 = 4096;
+    match level {
+        Level::Table { .. } => {
+            return Some("the kernel has no array of listed rows: export it as an image instead");
+        }
+        Level::RaidDp { .. } => {
+            return Some(
+                "the kernel has no array with diagonal parity: export it as an image instead",
+            );
+        }
+        Level::Raid5 { delay, .. } | Level::Raid6 { delay, .. } if !delay.is_none() => {
+            return Some(
+                "the kernel has no array whose parity stays for several rows: export it as an image instead",
+            );
+        }
+        _ => {}
+    }
+    match level {
+        Level::Raid4 { chunk_bytes, .. }
+        | Level::Raid5 { chunk_bytes, .. }
+        | Level::Raid6 { chunk_bytes, .. }
+        | Level::Raid10 { chunk_bytes, .. }
+            if *chunk_bytes < LEAST_CHUNK || !chunk_bytes.is_power_of_two() =>
+        {
+            Some("the kernel has no array with chunks of this size: export it as an image instead")
+        }
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Levels and layouts without chunk and devices: who holds what in a row.
 
-use crate::raid::{Level, ParityLayout, Raid0Layout, Raid5Layout, Raid6Layout};
+use crate::raid::{Level, ParityDelay, ParityLayout, Raid0Layout, Raid5Layout, Raid6Layout};
 
 /// A level and layout, and how many members there are with those of parity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,11 +114,13 @@ impl Shape {
                 layout,
                 chunk_bytes,
                 members,
+                delay: ParityDelay::NONE,
             },
             Self::Raid6(layout, members) => Level::Raid6 {
                 layout,
                 chunk_bytes,
                 members,
+                delay: ParityDelay::NONE,
             },
         }
     }

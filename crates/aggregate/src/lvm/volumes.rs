@@ -9,7 +9,9 @@ use super::Group;
 use super::model::{AreaOf, LogicalVolume, RaidImage, Segment, SegmentKind};
 use super::raid_meta::{RaidMeta, left_out};
 use crate::document::{self, Area, DeviceName, Member, SegmentMap, Volume};
-use crate::raid::{FarSets, Geometry, Level, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout};
+use crate::raid::{
+    FarSets, Geometry, Level, ParityDelay, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout,
+};
 
 /// Opens a volume that lies on physical volumes, to read the label of a RAID image or the log
 /// of a mirror; `None` if it cannot be read.
@@ -504,11 +506,13 @@ fn level(kind: &str, chunk_bytes: u64, sizes: &[u64], data_copies: u64) -> Optio
         layout,
         chunk_bytes,
         members,
+        delay: ParityDelay::NONE,
     };
     let raid6 = |layout| Level::Raid6 {
         layout,
         chunk_bytes,
         members,
+        delay: ParityDelay::NONE,
     };
     Some(match kind {
         "raid0" | "raid0_meta" => Level::Raid0 {

@@ -3,7 +3,9 @@
 use evidence::SECTOR_BYTES;
 
 use super::superblock::Superblock;
-use crate::raid::{Geometry, Level, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout};
+use crate::raid::{
+    Geometry, Level, ParityDelay, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout,
+};
 
 /// A geometry, and what a person should know about how it was arrived at.
 pub(super) struct Derived {
@@ -48,11 +50,13 @@ pub(super) fn derive(
             layout: Raid5Layout::from_number(superblock.layout).ok_or_else(unknown)?,
             chunk_bytes,
             members,
+            delay: ParityDelay::NONE,
         },
         6 => Level::Raid6 {
             layout: Raid6Layout::from_number(superblock.layout).ok_or_else(unknown)?,
             chunk_bytes,
             members,
+            delay: ParityDelay::NONE,
         },
         10 => Level::Raid10 {
             layout: Raid10Layout::from_word(superblock.layout).ok_or_else(unknown)?,

@@ -3,8 +3,11 @@
 use evidence::SECTOR_BYTES;
 use serde::{Deserialize, Serialize};
 
+use super::diagonal::Code;
 use super::parity_layout::{ParityLayout, Raid5Layout, Raid6Layout};
 use super::raid10::{Placement, Raid10Layout};
+use super::rows::{ParityDelay, Rows};
+use super::table::{Cell, QRule, Table};
 use super::zones::Zones;
 
 /// Most members that a group may have: as many as an md 1.x label has room for.
@@ -15,6 +18,13 @@ pub const MAX_RAID6_MEMBERS: u32 = 255;
 
 /// The longest chunk that is believed: 1 TiB, far above what any array has.
 const MAX_CHUNK_BYTES: u64 = 1 << 40;
+
+/// The longest stripe of a row-diagonal code on one member that is believed: a repair keeps
+/// three of them in memory.
+const MAX_STRIPE_BYTES: u64 = 16 << 20;
+
+/// The largest prime of a row-diagonal code that is believed.
+const MAX_PRIME: u32 = 65537;
 
 /// The longest group that is believed: 4 EiB, so that no sum of positions overflows.
 const MAX_GROUP_BYTES: u64 = 1 << 62;
@@ -82,6 +92,9 @@ pub enum Level {
         chunk_bytes: u64,
         /// How many members there are.
         members: u32,
+        /// For how many rows parity stays where it is: `parity_delay` and `first_delay`.
+        #[serde(flatten)]
+        delay: ParityDelay,
     },
     /// Chunks in turns, with P and Q in each row.
     Raid6 {
@@ -91,6 +104,9 @@ pub enum Level {
         chunk_bytes: u64,
         /// How many members there are.
         members: u32,
+        /// For how many rows P and Q stay where they are: `parity_delay` and `first_delay`.
+        #[serde(flatten)]
+        delay: ParityDelay,
     },
     /// Chunks in turns, each on several members.
     Raid10 {
@@ -102,6 +118,29 @@ pub enum Level {
         members: u32,
         /// How many bytes of each member the group uses: far copies begin at an equal part of it.
         member_bytes: u64,
+    },
+    /// Row-diagonal parity, as RAID-DP: data in turns as in RAID-4, then a member of row parity,
+    /// then one of diagonal parity.
+    RaidDp {
+        /// Bytes on one member before the next one's turn.
+        chunk_bytes: u64,
+        /// How many members there are, with the two for parity.
+        members: u32,
+        /// The prime of the code: a stripe has one row fewer, and there are at most as many data
+        /// members as rows.
+        prime: u32,
+        /// Bytes of one row of a stripe on one member.
+        sub_block_bytes: u64,
+    },
+    /// Chunks as a table lists them, row by row, and again from its first row after the last.
+    Table {
+        /// Bytes of one cell of the table.
+        chunk_bytes: u64,
+        /// What each member holds in each row: `rows[row][role]`.
+        rows: Vec<Vec<Cell>>,
+        /// What Q multiplies the data of its row with.
+        #[serde(default)]
+        q_rule: QRule,
     },
 }
 
@@ -148,6 +187,24 @@ pub enum GeometryError {
         /// How many members there are.
         members: u32,
     },
+    /// Numbers that no row-diagonal code has.
+    #[error(
+        "prime {prime} and sub-blocks of {sub_block_bytes} bytes: it takes a prime from 3 to 65537, and (prime - 1) sub-blocks of at most 16 MiB together"
+    )]
+    Code {
+        /// What should be a prime.
+        prime: u32,
+        /// The size of a sub-block in bytes.
+        sub_block_bytes: u64,
+    },
+    /// A table of rows that cannot be.
+    #[error("row {row} of the table: {what}")]
+    Table {
+        /// The row, from 0.
+        row: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The group is said to be longer than its members can hold.
     #[error("a group of {bytes} bytes does not fit its members, which hold {room}")]
     TooLong {
@@ -177,7 +234,11 @@ impl Geometry {
             | Level::Raid4 { members, .. }
             | Level::Raid5 { members, .. }
             | Level::Raid6 { members, .. }
-            | Level::Raid10 { members, .. } => *members,
+            | Level::Raid10 { members, .. }
+            | Level::RaidDp { members, .. } => *members,
+            Level::Table { rows, .. } => {
+                u32::try_from(rows.first().map_or(0, Vec::len)).unwrap_or(u32::MAX)
+            }
         }
     }
 
@@ -187,8 +248,11 @@ impl Geometry {
             Level::Linear { .. } | Level::Raid0 { .. } => 0,
             Level::Raid1 { members } => members.saturating_sub(1),
             Level::Raid4 { .. } | Level::Raid5 { .. } => 1,
-            Level::Raid6 { .. } => 2,
+            Level::Raid6 { .. } | Level::RaidDp { .. } => 2,
             Level::Raid10 { layout, .. } => layout.copies().saturating_sub(1),
+            Level::Table { rows, q_rule, .. } => {
+                Table::new(rows, q_rule).map_or(0, |table| table.redundancy())
+            }
         }
     }
 
@@ -200,7 +264,9 @@ impl Geometry {
             | Level::Raid4 { chunk_bytes, .. }
             | Level::Raid5 { chunk_bytes, .. }
             | Level::Raid6 { chunk_bytes, .. }
-            | Level::Raid10 { chunk_bytes, .. } => Some(*chunk_bytes),
+            | Level::Raid10 { chunk_bytes, .. }
+            | Level::RaidDp { chunk_bytes, .. }
+            | Level::Table { chunk_bytes, .. } => Some(*chunk_bytes),
         }
     }
 
@@ -219,6 +285,25 @@ impl Geometry {
                 let data = u64::from(members.saturating_sub(geometry.redundancy()));
                 (member_bytes - member_bytes % chunk_bytes).saturating_mul(data)
             }
+            Level::RaidDp {
+                chunk_bytes,
+                prime,
+                sub_block_bytes,
+                ..
+            } => {
+                let code = code(*prime, *sub_block_bytes, members)?;
+                let whole = member_bytes - member_bytes % code.stripe();
+                (whole - whole % chunk_bytes).saturating_mul(u64::from(code.data))
+            }
+            Level::Table {
+                chunk_bytes,
+                rows,
+                q_rule,
+            } => {
+                let table = Table::new(rows, q_rule)?;
+                let chunks = table.chunks_in(member_bytes / chunk_bytes);
+                chunks.saturating_mul(*chunk_bytes)
+            }
             Level::Linear { .. } | Level::Raid0 { .. } | Level::Raid10 { .. } => {
                 geometry.level.map(members)?.1
             }
@@ -233,15 +318,16 @@ impl Geometry {
         let missing = (0..self.members())
             .filter(|member| !usize::try_from(*member).is_ok_and(is_present))
             .count();
-        let Ok(Map::Copies(chunk, placement)) = self.map() else {
-            return u32::try_from(missing).is_ok_and(|missing| missing <= self.redundancy());
-        };
-        // Where copies lie repeats after as many chunks as there are members.
-        (0..u64::from(self.members())).all(|number| {
-            let mut copies = Vec::new();
-            placement.copies(number * chunk, &mut copies);
-            copies.iter().any(|(member, _)| is_present(*member))
-        })
+        match self.map() {
+            // Where copies lie repeats after as many chunks as there are members.
+            Ok(Map::Copies(chunk, placement)) => (0..u64::from(self.members())).all(|number| {
+                let mut copies = Vec::new();
+                placement.copies(number * chunk, &mut copies);
+                copies.iter().any(|(member, _)| is_present(*member))
+            }),
+            Ok(Map::Parity(Rows::Table(table), _)) => table.survives(is_present),
+            _ => u32::try_from(missing).is_ok_and(|missing| missing <= self.redundancy()),
+        }
     }
 
     /// Whether the geometry makes sense in itself; [`super::GroupReader::new`] checks the same.
@@ -286,8 +372,10 @@ pub(super) enum Map {
     Zones(Zones),
     /// RAID-1.
     Mirror,
-    /// RAID-4, RAID-5 and RAID-6: the layout and the chunk.
-    Parity(ParityLayout, u64),
+    /// RAID-4, RAID-5, RAID-6 and tables: the rows and the chunk.
+    Parity(Rows, u64),
+    /// RAID-DP: the code and the chunk.
+    Diagonal(Code, u64),
     /// RAID-10: the chunk and the places.
     Copies(u64, Placement),
 }
@@ -303,15 +391,30 @@ impl Level {
             Self::Raid5 { .. } => "RAID-5",
             Self::Raid6 { .. } => "RAID-6",
             Self::Raid10 { .. } => "RAID-10",
+            Self::RaidDp { .. } => "RAID-DP",
+            Self::Table { .. } => "a table",
         }
     }
 
     /// The fewest and the most members that the level can have.
     const fn limits(&self) -> (u32, u32) {
         match self {
-            Self::Linear { .. } | Self::Raid0 { .. } | Self::Raid1 { .. } => (1, MAX_MEMBERS),
+            Self::Linear { .. } | Self::Raid0 { .. } | Self::Raid1 { .. } | Self::Table { .. } => {
+                (1, MAX_MEMBERS)
+            }
             Self::Raid4 { .. } | Self::Raid5 { .. } | Self::Raid10 { .. } => (2, MAX_MEMBERS),
             Self::Raid6 { .. } => (3, MAX_RAID6_MEMBERS),
+            Self::RaidDp { prime, .. } => {
+                let most = prime.saturating_add(1);
+                (
+                    3,
+                    if most < MAX_MEMBERS {
+                        most
+                    } else {
+                        MAX_MEMBERS
+                    },
+                )
+            }
         }
     }
 
@@ -325,6 +428,10 @@ impl Level {
             let room = zones.capacity();
             Ok((Map::Zones(zones), room))
         };
+        let turning = |layout, delay, chunk| {
+            let rows = Rows::turning(layout, delay, members);
+            (Map::Parity(rows, chunk), u64::MAX)
+        };
         match self {
             Self::Linear { member_bytes } => zones(Zones::linear(member_bytes)),
             Self::Raid0 {
@@ -333,25 +440,42 @@ impl Level {
                 member_bytes,
             } => zones(Zones::raid0(*layout, *chunk_bytes, member_bytes)),
             Self::Raid1 { .. } => Ok((Map::Mirror, u64::MAX)),
-            Self::Raid4 { chunk_bytes, .. } => {
-                Ok((Map::Parity(ParityLayout::Raid4, *chunk_bytes), u64::MAX))
-            }
+            Self::Raid4 { chunk_bytes, .. } => Ok(turning(
+                ParityLayout::Raid4,
+                ParityDelay::NONE,
+                *chunk_bytes,
+            )),
             Self::Raid5 {
                 layout,
                 chunk_bytes,
+                delay,
                 ..
-            } => Ok((
-                Map::Parity(ParityLayout::Raid5(*layout), *chunk_bytes),
-                u64::MAX,
-            )),
+            } => Ok(turning(ParityLayout::Raid5(*layout), *delay, *chunk_bytes)),
             Self::Raid6 {
                 layout,
                 chunk_bytes,
+                delay,
                 ..
-            } => Ok((
-                Map::Parity(ParityLayout::Raid6(*layout), *chunk_bytes),
-                u64::MAX,
-            )),
+            } => Ok(turning(ParityLayout::Raid6(*layout), *delay, *chunk_bytes)),
+            Self::RaidDp {
+                chunk_bytes,
+                prime,
+                sub_block_bytes,
+                ..
+            } => {
+                let code = code(*prime, *sub_block_bytes, members)?;
+                Ok((Map::Diagonal(code, *chunk_bytes), u64::MAX))
+            }
+            Self::Table {
+                chunk_bytes,
+                rows,
+                q_rule,
+            } => {
+                let table = Table::new(rows, q_rule)?;
+                // A table may have far more rows than data: member positions stay small too.
+                let room = MAX_GROUP_BYTES / table.period();
+                Ok((Map::Parity(Rows::Table(table), *chunk_bytes), room))
+            }
             Self::Raid10 {
                 layout,
                 chunk_bytes,
@@ -370,4 +494,25 @@ impl Level {
             }
         }
     }
+}
+
+/// The numbers of a row-diagonal code over so many members, if there is such a code.
+fn code(prime: u32, sub_block_bytes: u64, members: u32) -> Result<Code, GeometryError> {
+    let wrong = GeometryError::Code {
+        prime,
+        sub_block_bytes,
+    };
+    let is_prime = (3..=MAX_PRIME).contains(&prime)
+        && (2..prime)
+            .take_while(|factor| factor * factor <= prime)
+            .all(|factor| !prime.is_multiple_of(factor));
+    let stripe = sub_block_bytes.checked_mul(u64::from(prime).saturating_sub(1));
+    if !is_prime || !stripe.is_some_and(|bytes| (1..=MAX_STRIPE_BYTES).contains(&bytes)) {
+        return Err(wrong);
+    }
+    Ok(Code {
+        prime,
+        sub_block: sub_block_bytes,
+        data: members.saturating_sub(2),
+    })
 }

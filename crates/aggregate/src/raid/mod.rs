@@ -6,6 +6,7 @@
 //! member of `aggregate.json` into what the reader takes.
 #![warn(clippy::indexing_slicing)]
 
+mod diagonal;
 pub(crate) mod galois;
 mod geometry;
 pub(crate) mod kernels;
@@ -16,7 +17,9 @@ mod parity_layout;
 mod parity_rows;
 mod raid10;
 mod reader;
+mod rows;
 mod scratch;
+mod table;
 mod zones;
 
 pub use geometry::{Geometry, GeometryError, Level, MAX_MEMBERS, MAX_RAID6_MEMBERS, Raid0Layout};
@@ -25,3 +28,6 @@ pub(crate) use parity_layout::ParityLayout;
 pub use parity_layout::{Raid5Layout, Raid6Layout};
 pub use raid10::{FarSets, Raid10Layout};
 pub use reader::GroupReader;
+pub use rows::ParityDelay;
+pub(crate) use scratch::Pool;
+pub use table::{Cell, OtherCell, QRule};

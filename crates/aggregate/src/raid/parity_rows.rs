@@ -1,4 +1,4 @@
-//! Reading RAID-4, RAID-5 and RAID-6 groups.
+//! Reading groups with P and Q: RAID-4, RAID-5, RAID-6 and tables.
 //!
 //! A read first takes every chunk from its own member, straight into the caller's buffer. If
 //! that leaves holes, each row with a hole is repaired: the known pieces of the row, most of
@@ -11,7 +11,7 @@ use evidence::{GapCause, Gaps};
 
 use super::members::Members;
 use super::parity;
-use super::parity_layout::{ParityLayout, Row};
+use super::rows::{RowView, Rows};
 use super::scratch::Pool;
 
 /// Most bytes of a column that are repaired at a time: three such pieces fit the processor's
@@ -20,11 +20,8 @@ const TILE: u64 = 128 << 10;
 
 /// A group with parity: what positions map to, and memory for repairs.
 pub(super) struct ParityRows {
-    layout: ParityLayout,
+    rows: Rows,
     chunk: u64,
-    members: u32,
-    /// Chunks of data in a row.
-    width: u64,
     pool: Pool,
 }
 
@@ -64,7 +61,7 @@ struct Target<'a> {
 /// A piece of a column: the same bytes of every chunk of a row.
 struct Tile<'a> {
     number: u64,
-    row: Row,
+    row: RowView<'a>,
     columns: Range<u64>,
     /// The holes that the direct read left in the row.
     holes: &'a [Hole],
@@ -96,23 +93,23 @@ impl Tile<'_> {
 }
 
 impl ParityRows {
-    /// The rows of a group with so many members, more than the layout's parities.
-    pub(super) fn new(layout: ParityLayout, chunk: u64, members: u32) -> Self {
+    /// A group of these rows, with chunks that are not empty.
+    pub(super) fn new(rows: Rows, chunk: u64) -> Self {
         Self {
-            layout,
+            rows,
             chunk,
-            members,
-            width: u64::from(members.saturating_sub(layout.parities())).max(1),
             pool: Pool::default(),
         }
     }
 
     /// Fills `buf` from `start` of the group.
     pub(super) fn read(&self, members: &Members, start: u64, buf: &mut [u8]) -> Gaps {
-        let holes = self.read_direct(members, start, buf);
+        let mut holes = self.read_direct(members, start, buf);
         if holes.is_empty() {
             return Gaps::none();
         }
+        // A table may go back and forth between rows; each is repaired once, with all its holes.
+        holes.sort_by_key(|hole| hole.row);
         let mut target = Target { start, buf };
         let mut lost = Vec::new();
         for holes in holes.chunk_by(|a, b| a.row == b.row) {
@@ -136,8 +133,8 @@ impl ParityRows {
             let length = usize::try_from(self.chunk - inside)
                 .unwrap_or(usize::MAX)
                 .min(rest.len());
-            let (row, number) = (number / self.width, number % self.width);
-            let member = self.layout.row(row, self.members).data(number);
+            let (row, number) = self.rows.place(number);
+            let member = self.rows.row(row).data(number);
             let part = rest.split_at_mut(length).0;
             let gaps = members.read(member, row * self.chunk + inside, part);
             holes.extend(gaps.iter().map(|gap| Hole {
@@ -163,8 +160,8 @@ impl ParityRows {
         let Some(number) = holes.first().map(|hole| hole.row) else {
             return;
         };
-        let row = self.layout.row(number, self.members);
-        if self.hopeless(members) {
+        let row = self.rows.row(number);
+        if hopeless(&row, members) {
             lost.extend(holes.iter().map(|hole| (hole.range.clone(), hole.cause)));
             return;
         }
@@ -201,12 +198,6 @@ impl ParityRows {
         }
     }
 
-    /// Whether more members are missing altogether than parity can replace.
-    fn hopeless(&self, members: &Members) -> bool {
-        let missing = (0..members.count()).filter(|member| !members.present(*member));
-        missing.count() > self.layout.parities() as usize
-    }
-
     fn repair_tile(
         &self,
         members: &Members,
@@ -221,12 +212,13 @@ impl ParityRows {
             let mut remainders = Remainders { piece, p, q };
             // P alone repairs most rows. Where it cannot, the row is read again for Q as well;
             // unless it is known from the start that P cannot.
-            let missing_data = (0..self.width)
+            let missing_data = (0..tile.row.width())
                 .filter(|number| !members.present(tile.row.data(*number)))
                 .count();
-            let q_needed = missing_data > 1 || (missing_data == 1 && !members.present(tile.row.p));
+            let has_p = tile.row.p().is_some_and(|p| members.present(p));
+            let q_needed = missing_data > 1 || (missing_data == 1 && !has_p);
             let mut erasures = self.gather(members, tile, target, &mut remainders, q_needed);
-            if !q_needed && tile.row.q.is_some() && !solvable_by_p(&erasures) {
+            if !q_needed && tile.row.q().is_some() && !solvable_by_p(&erasures) {
                 erasures = self.gather(members, tile, target, &mut remainders, true);
             }
             self.solve(tile, target, &mut remainders, &erasures, lost);
@@ -253,13 +245,16 @@ impl ParityRows {
                 cause: gap.cause,
             }));
         };
-        note(Piece::P, &members.read(tile.row.p, at, remainders.p));
-        match tile.row.q.filter(|_| with_q) {
+        match tile.row.p() {
+            Some(p) => note(Piece::P, &members.read(p, at, remainders.p)),
+            None => note(Piece::P, &Gaps::one(0..length, GapCause::MemberMissing)),
+        }
+        match tile.row.q().filter(|_| with_q) {
             Some(q) => note(Piece::Q, &members.read(q, at, remainders.q)),
             // Not read is as good as not there.
             None => note(Piece::Q, &Gaps::one(0..length, GapCause::MemberMissing)),
         }
-        for number in 0..self.width {
+        for number in 0..tile.row.width() {
             let member = tile.row.data(number);
             if !members.present(member) {
                 note(
@@ -282,7 +277,7 @@ impl ParityRows {
                 }
             };
             if with_q {
-                let coefficient = tile.row.coefficient(member);
+                let coefficient = tile.row.coefficient(number);
                 parity::subtract(remainders.p, remainders.q, piece, coefficient);
             } else {
                 parity::xor(remainders.p, piece);
@@ -314,7 +309,7 @@ impl ParityRows {
         target: &Target<'_>,
         part: Range<usize>,
     ) -> Option<(Range<usize>, Range<usize>)> {
-        let first = (tile.number * self.width + number) * self.chunk + tile.columns.start;
+        let first = self.rows.number(tile.number, number) * self.chunk + tile.columns.start;
         let end = target.start + target.buf.len() as u64;
         let from = (first + part.start as u64).max(target.start);
         let to = (first + part.end as u64).min(end);
@@ -358,7 +353,7 @@ impl ParityRows {
             ) else {
                 continue;
             };
-            let coefficient = |number| tile.row.coefficient(tile.row.data(number));
+            let coefficient = |number| tile.row.coefficient(number);
             let mut put = |number, piece: &[u8]| self.put(tile, number, &range, piece, target);
             match (data.as_slice(), has(Piece::P), has(Piece::Q)) {
                 ([], _, _) => {}
@@ -397,6 +392,16 @@ impl ParityRows {
             to.copy_from_slice(from);
         }
     }
+}
+
+/// Whether more members of a row are missing altogether than its parity can replace.
+fn hopeless(row: &RowView<'_>, members: &Members) -> bool {
+    let data = (0..row.width()).map(|number| row.data(number));
+    let missing = data
+        .chain(row.p())
+        .chain(row.q())
+        .filter(|member| !members.present(*member));
+    missing.count() > row.parities()
 }
 
 /// Whether no byte range lacks more than one of data and P.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, GapCause, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
+use super::diagonal::DiagonalRows;
 use super::geometry::Map;
 use super::members::Members;
 use super::parity_rows::ParityRows;
@@ -21,11 +22,12 @@ use super::{Geometry, GeometryError};
 ///
 /// ```
 /// use std::sync::Arc;
-/// use aggregate::raid::{Geometry, GroupReader, Level, Raid5Layout};
+/// use aggregate::raid::{Geometry, GroupReader, Level, ParityDelay, Raid5Layout};
 /// use evidence::{ByteOffset, ReadAt, view::Memory};
 ///
 /// let geometry = Geometry {
-///     level: Level::Raid5 { layout: Raid5Layout::ParityLast, chunk_bytes: 512, members: 3 },
+///     level: Level::Raid5 { layout: Raid5Layout::ParityLast, chunk_bytes: 512, members: 3,
+///         delay: ParityDelay::NONE },
 ///     bytes: 1024,
 /// };
 /// let first: Arc<dyn ReadAt> = Arc::new(Memory::new(vec![0x0f; 512]));
@@ -47,6 +49,7 @@ enum ReadMap {
     Zones(Zones),
     Mirror,
     Parity(ParityRows),
+    Diagonal(DiagonalRows),
     Copies(u64, Placement),
 }
 
@@ -69,7 +72,8 @@ impl GroupReader {
         let map = match geometry.map()? {
             Map::Zones(zones) => ReadMap::Zones(zones),
             Map::Mirror => ReadMap::Mirror,
-            Map::Parity(layout, chunk) => ReadMap::Parity(ParityRows::new(layout, chunk, count)),
+            Map::Parity(rows, chunk) => ReadMap::Parity(ParityRows::new(rows, chunk)),
+            Map::Diagonal(code, chunk) => ReadMap::Diagonal(DiagonalRows::new(code, chunk)),
             Map::Copies(chunk, placement) => ReadMap::Copies(chunk, placement),
         };
         Ok(Self {
@@ -154,6 +158,7 @@ impl ReadAt for GroupReader {
             ReadMap::Zones(zones) => self.read_zones(zones, at.get(), buf),
             ReadMap::Mirror => self.read_mirror(at.get(), buf),
             ReadMap::Parity(rows) => rows.read(&self.members, at.get(), buf),
+            ReadMap::Diagonal(rows) => rows.read(&self.members, at.get(), buf),
             ReadMap::Copies(chunk, places) => self.read_chunk_copies(*chunk, places, at.get(), buf),
         })
     }
@@ -169,10 +174,12 @@ impl fmt::Debug for GroupReader {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use evidence::view::Memory;
     use proptest::prelude::*;
 
-    use super::super::{Level, Raid0Layout, Raid5Layout, Raid10Layout};
+    use super::super::{Cell, Level, ParityDelay, QRule, Raid0Layout, Raid5Layout, Raid10Layout};
     use super::*;
 
     const CHUNK: usize = 512;
@@ -237,7 +244,7 @@ mod tests {
 
         #[test]
         fn no_geometry_whatever_its_numbers_makes_a_reader_panic(
-            kind in 0..7,
+            kind in 0..9,
             layout in any::<u32>(),
             chunk_bytes in prop_oneof![any::<u64>(), Just(512), Just(4096), Just(0)],
             members in 0_u32..6,
@@ -246,13 +253,25 @@ mod tests {
             at in any::<u64>(),
         ) {
             let member_bytes = sizes.first().copied().unwrap_or(0);
+            let delay = ParityDelay {
+                parity_delay: NonZeroU32::new(layout).unwrap_or(NonZeroU32::MIN),
+                first_delay: NonZeroU32::new(layout >> 3),
+            };
             let level = match kind {
                 0 => Level::Linear { member_bytes: sizes },
                 1 => Level::Raid0 { layout: Raid0Layout::Original, chunk_bytes, member_bytes: sizes },
                 2 => Level::Raid1 { members },
                 3 => Level::Raid4 { chunk_bytes, members },
-                4 => Level::Raid5 { layout: Raid5Layout::LeftSymmetric, chunk_bytes, members },
-                5 => Level::Raid6 { layout: super::super::Raid6Layout::LeftSymmetric, chunk_bytes, members },
+                4 => Level::Raid5 { layout: Raid5Layout::LeftSymmetric, chunk_bytes, members, delay },
+                5 => Level::Raid6 { layout: super::super::Raid6Layout::LeftSymmetric, chunk_bytes, members, delay },
+                6 => {
+                    let prime = [3, 5, 7, 257, layout][layout as usize % 5];
+                    Level::RaidDp { chunk_bytes, members, prime, sub_block_bytes: member_bytes % 5000 }
+                }
+                7 => {
+                    let cells = sizes.iter().map(|size| Cell::Data(*size as u32 % 4));
+                    Level::Table { chunk_bytes, rows: vec![cells.collect()], q_rule: QRule::Md }
+                }
                 _ => {
                     let layout = Raid10Layout {
                         near: layout % 5, far: layout / 5 % 5, offset: layout & 64 != 0,

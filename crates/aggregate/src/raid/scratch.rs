@@ -4,14 +4,14 @@ use std::sync::{Mutex, PoisonError};
 
 /// Buffers that no read uses at the moment.
 #[derive(Default)]
-pub(super) struct Pool(Mutex<Vec<Vec<u8>>>);
+pub(crate) struct Pool(Mutex<Vec<Vec<u8>>>);
 
 /// Most buffers that are kept: more threads than this at once allocate.
 const KEPT: usize = 64;
 
 impl Pool {
     /// Runs `work` with a buffer of `length` bytes that holds anything.
-    pub(super) fn with<T>(&self, length: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    pub(crate) fn with<T>(&self, length: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
         let mut buffer = self.lock().pop().unwrap_or_default();
         if buffer.len() < length {
             buffer.resize(length, 0);

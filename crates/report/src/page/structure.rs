@@ -229,6 +229,8 @@ fn level(geometry: &Geometry) -> String {
                 format!("near {}, {kind} {}", layout.near, layout.far),
             )
         }
+        Level::RaidDp { prime, .. } => ("RAID-DP", format!("prime {prime}")),
+        Level::Table { rows, .. } => ("a table", counted(rows.len() as u64, "row", "rows")),
     };
     let mut parts = vec![name.to_owned()];
     parts.extend((!layout.is_empty()).then_some(layout));
@@ -338,6 +340,7 @@ fn piece(segment: &Segment) -> String {
             areas: all,
         } => format!("stripes of {} over {}", binary(*stripe_bytes), areas(all)),
         SegmentMap::Mirrored { areas: all } => format!("copies on {}", areas(all)),
+        SegmentMap::Framed { area: one, .. } => format!("between checksums on {}", area(one)),
         SegmentMap::Zero => "zeros".to_owned(),
         SegmentMap::Missing { why } => format!("missing: {why}"),
     };

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
         let text = fs::read(path).with_context(|| path.display().to_string())?;
         let stated: Aggregate = serde_json::from_slice(&text).map_err(|error| {
             Usage::error(format!(
-                "{}: {error}. It must have the form of aggregate.json, see docs/case-format.md",
+                "{}: {error}. It must have the form of aggregate.json, see docs/geometry.md",
                 path.display()
             ))
         })?;
@@ -278,6 +278,9 @@ fn lies_on<'a>(maps: impl Iterator<Item = &'a SegmentMap>) -> String {
             SegmentMap::Linear(area) => ("", std::slice::from_ref(area)),
             SegmentMap::Striped { areas, .. } => ("striped over ", areas.as_slice()),
             SegmentMap::Mirrored { areas } => ("mirrored on ", areas.as_slice()),
+            SegmentMap::Framed { area, .. } => {
+                ("between checksums on ", std::slice::from_ref(area))
+            }
             SegmentMap::Missing { why } => {
                 parts.push(format!("missing ({why})"));
                 continue;

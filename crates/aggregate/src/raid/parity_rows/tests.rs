@@ -7,7 +7,8 @@ use evidence::view::Memory;
 use evidence::{ByteOffset, OutOfRange, ReadAt};
 use proptest::prelude::*;
 
-use super::super::{Raid5Layout, Raid6Layout};
+use super::super::parity_layout::ParityLayout;
+use super::super::{ParityDelay, Raid5Layout, Raid6Layout};
 use super::*;
 
 /// A group in memory: its bytes, and those of each member.
@@ -68,6 +69,11 @@ impl Model {
                 .filter(|member| lacks(*member, at))
                 .count()
                 <= self.layout.parities() as usize
+    }
+
+    fn rows(&self) -> ParityRows {
+        let rows = Rows::turning(self.layout, ParityDelay::NONE, self.members as u32);
+        ParityRows::new(rows, self.chunk as u64)
     }
 
     fn open(&self, gaps: &[Option<Gaps>]) -> Members {
@@ -139,7 +145,7 @@ proptest! {
     #[test]
     fn what_can_be_had_is_right_and_the_rest_is_a_gap((model, damage, from, to) in cases()) {
         let members = model.open(&damage);
-        let rows = ParityRows::new(model.layout, model.chunk as u64, model.members as u32);
+        let rows = model.rows();
         let mut buf = vec![0xEE; to - from];
         let gaps = rows.read(&members, from as u64, &mut buf);
         let lacks = |member: usize, at: usize| {
@@ -186,7 +192,7 @@ fn a_degraded_read_takes_each_chunk_from_each_member_once() {
             .collect(),
     );
     let mut buf = vec![0; model.bytes.len()];
-    let gaps = ParityRows::new(layout, chunk as u64, 5).read(&members, 0, &mut buf);
+    let gaps = model.rows().read(&members, 0, &mut buf);
     assert!(gaps.is_empty());
     assert!(buf == model.bytes);
     let count = reads.load(Ordering::Relaxed);

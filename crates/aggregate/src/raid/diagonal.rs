@@ -1,0 +1,424 @@
+//! Reading RAID-DP groups: row-diagonal parity, by Corbett et al., "Row-Diagonal Parity for
+//! Double Disk Failure Correction" (FAST '04).
+//!
+//! Data and row parity are a RAID-4 group, and are read as one. What row parity alone cannot
+//! give is decoded stripe by stripe: all that is known is subtracted from every row and from
+//! every diagonal of the stripe, and whatever is the only unknown of a row or a diagonal then
+//! comes out of it, which may leave another one alone in its own (the module `peel`).
+
+use std::ops::Range;
+
+use evidence::{Gap, GapCause, Gaps};
+
+use super::members::Members;
+use super::parity;
+use super::parity_layout::ParityLayout;
+use super::parity_rows::ParityRows;
+use super::rows::{ParityDelay, Rows};
+use super::scratch::Pool;
+
+mod peel;
+
+use peel::{Cell, Column, Equation, Plan};
+
+/// Most bytes of a member that are decoded at a time, if a stripe is not longer: three such
+/// pieces fit the processor's second cache.
+const TILE: u64 = 64 << 10;
+
+/// The numbers of a row-diagonal code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Code {
+    /// A prime larger than the number of data members; a stripe has one row fewer.
+    pub(super) prime: u32,
+    /// Bytes of one row of the stripe on one member.
+    pub(super) sub_block: u64,
+    /// Data members; they are the first ones, then come row parity and diagonal parity.
+    pub(super) data: u32,
+}
+
+impl Code {
+    /// Bytes of a stripe on one member.
+    pub(super) const fn stripe(self) -> u64 {
+        (self.prime as u64 - 1) * self.sub_block
+    }
+}
+
+/// A group with row and diagonal parity.
+pub(super) struct DiagonalRows {
+    rows: ParityRows,
+    code: Code,
+    chunk: u64,
+    pool: Pool,
+}
+
+/// The buffer of a read, where in the group it begins, and what row parity left lost in it.
+struct Target<'a> {
+    start: u64,
+    buf: &'a mut [u8],
+    lost: Vec<Gap>,
+}
+
+/// Bytes of a column within a tile that could not be read.
+struct Erasure {
+    column: Column,
+    range: Range<u64>,
+    cause: GapCause,
+}
+
+/// What is left of rows and diagonals of a tile when all that is known is subtracted.
+struct Remainders<'a> {
+    rows: &'a mut [u8],
+    diagonals: &'a mut [u8],
+}
+
+impl Target<'_> {
+    /// The part of `positions` of the group that lies in the buffer.
+    fn index(&self, positions: &Range<u64>) -> Option<Range<usize>> {
+        let end = self.start + self.buf.len() as u64;
+        let (from, to) = (positions.start.max(self.start), positions.end.min(end));
+        if from >= to {
+            return None;
+        }
+        let index = |position: u64| usize::try_from(position - self.start).ok();
+        Some(index(from)?..index(to)?)
+    }
+}
+
+impl DiagonalRows {
+    /// A group of this code, with chunks that are not empty.
+    pub(super) fn new(code: Code, chunk: u64) -> Self {
+        // The last member is no part of the rows.
+        let rows = Rows::turning(ParityLayout::Raid4, ParityDelay::NONE, code.data + 1);
+        Self {
+            rows: ParityRows::new(rows, chunk),
+            code,
+            chunk,
+            pool: Pool::default(),
+        }
+    }
+
+    /// Fills `buf` from `start` of the group.
+    pub(super) fn read(&self, members: &Members, start: u64, buf: &mut [u8]) -> Gaps {
+        let gaps = self.rows.read(members, start, buf);
+        let missing = (0..members.count()).filter(|member| !members.present(*member));
+        if gaps.is_empty() || missing.count() > 2 {
+            return gaps;
+        }
+        let mut target = Target {
+            start,
+            buf,
+            lost: gaps.iter().cloned().collect(),
+        };
+        let mut left = Vec::new();
+        for columns in self.tiles(&target) {
+            self.decode(members, &columns, &mut target, &mut left);
+        }
+        left.sort_by_key(|gap: &Gap| gap.range.start);
+        let mut gaps = Gaps::none();
+        for gap in left {
+            gaps.add(gap.range, gap.cause);
+        }
+        gaps
+    }
+
+    /// The whole stripes, as ranges of a member, in which something is lost; in pieces to decode.
+    fn tiles(&self, target: &Target<'_>) -> Vec<Range<u64>> {
+        let (stripe, width) = (self.code.stripe(), u64::from(self.code.data));
+        let mut stripes: Vec<Range<u64>> = Vec::new();
+        for gap in &target.lost {
+            let mut position = target.start + gap.range.start as u64;
+            let end = target.start + gap.range.end as u64;
+            while position < end {
+                let inside = position % self.chunk;
+                let to = end.min(position - inside + self.chunk);
+                let column = position / self.chunk / width * self.chunk + inside;
+                let last = column + (to - position - 1);
+                stripes.push(column / stripe..last / stripe + 1);
+                position = to;
+            }
+        }
+        stripes.sort_unstable_by_key(|range| range.start);
+        let mut tiles: Vec<Range<u64>> = Vec::new();
+        for range in stripes {
+            match tiles.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => tiles.push(range),
+            }
+        }
+        let most = (TILE / stripe).max(1);
+        tiles
+            .into_iter()
+            .flat_map(|range| {
+                let end = range.end;
+                let starts = (range.start..end).step_by(usize::try_from(most).unwrap_or(1));
+                starts.map(move |from| from * stripe..end.min(from + most) * stripe)
+            })
+            .collect()
+    }
+
+    /// Decodes `columns`, which are whole stripes; what stays lost of the buffer goes to `left`.
+    fn decode(
+        &self,
+        members: &Members,
+        columns: &Range<u64>,
+        target: &mut Target<'_>,
+        left: &mut Vec<Gap>,
+    ) {
+        let length = usize::try_from(columns.end - columns.start).unwrap_or(0);
+        self.pool.with(3 * length, |memory| {
+            let (piece, rest) = memory.split_at_mut(length);
+            let (rows, diagonals) = rest.split_at_mut(length);
+            let mut remainders = Remainders { rows, diagonals };
+            let erasures = self.gather(members, columns, target, piece, &mut remainders);
+            self.solve(columns.start, &erasures, &mut remainders, target, left);
+        });
+    }
+
+    /// Computes the remainders over all that is known, and returns what is not.
+    fn gather(
+        &self,
+        members: &Members,
+        columns: &Range<u64>,
+        target: &Target<'_>,
+        piece: &mut [u8],
+        remainders: &mut Remainders<'_>,
+    ) -> Vec<Erasure> {
+        remainders.rows.fill(0);
+        let mut erasures = Vec::new();
+        let mut note = |column, gaps: &Gaps| {
+            erasures.extend(gaps.iter().map(|gap| Erasure {
+                column,
+                range: gap.range.start as u64..gap.range.end as u64,
+                cause: gap.cause,
+            }));
+        };
+        let parity_member = usize::try_from(self.code.data).unwrap_or(usize::MAX);
+        note(
+            Column::Diagonal,
+            &members.read(parity_member + 1, columns.start, remainders.diagonals),
+        );
+        for number in 0..=self.code.data {
+            let member = usize::try_from(number).unwrap_or(usize::MAX);
+            // Row parity has the last number that the prime leaves; those between are zeros.
+            let column = if member == parity_member {
+                self.code.prime - 1
+            } else {
+                number
+            };
+            let gaps = match self.copy_from_buffer(number, columns, target, piece) {
+                Some(gaps) => gaps,
+                None => members.read(member, columns.start, piece),
+            };
+            note(Column::Row(column), &gaps);
+            // Of a missing member row parity may have put pieces into the buffer.
+            if gaps.bytes() < piece.len() {
+                parity::xor(remainders.rows, piece);
+                self.add_to_diagonals(remainders.diagonals, piece, column);
+            }
+        }
+        erasures
+    }
+
+    /// Adds a column to the diagonals: row `i` of column `j` is in diagonal `(i + j) mod p`, and
+    /// the last diagonal is not kept.
+    fn add_to_diagonals(&self, diagonals: &mut [u8], piece: &[u8], column: u32) {
+        let (Ok(stripe), Ok(turn)) = (
+            usize::try_from(self.code.stripe()),
+            usize::try_from(u64::from(column) * self.code.sub_block),
+        ) else {
+            return;
+        };
+        let sub_block = usize::try_from(self.code.sub_block).unwrap_or(usize::MAX);
+        for (diagonals, piece) in diagonals.chunks_mut(stripe).zip(piece.chunks(stripe)) {
+            let before = stripe.saturating_sub(turn);
+            if let (Some(to), Some(from)) = (diagonals.get_mut(turn..), piece.get(..before)) {
+                parity::xor(to, from);
+            }
+            if let Some(from) = piece.get(before + sub_block..) {
+                parity::xor(diagonals, from);
+            }
+        }
+    }
+
+    /// Where `columns` of a data member lie in the group, chunk by chunk: the positions.
+    fn positions(
+        &self,
+        number: u32,
+        columns: &Range<u64>,
+    ) -> impl Iterator<Item = Range<u64>> + use<> {
+        let (chunk, end) = (self.chunk, columns.end);
+        let (width, number) = (u64::from(self.code.data), u64::from(number));
+        let mut at = columns.start;
+        std::iter::from_fn(move || {
+            let (row, inside) = (at / chunk, at % chunk);
+            let bytes = (chunk - inside).min(end.checked_sub(at)?);
+            let start = (row * width + number) * chunk + inside;
+            at += bytes;
+            (bytes > 0).then_some(start..start + bytes)
+        })
+    }
+
+    /// Fills `piece` with `columns` of a data member from the read's own buffer, if that has all
+    /// of them, and returns what is lost there; `None` where the member has to be asked.
+    fn copy_from_buffer(
+        &self,
+        number: u32,
+        columns: &Range<u64>,
+        target: &Target<'_>,
+        piece: &mut [u8],
+    ) -> Option<Gaps> {
+        if number == self.code.data {
+            return None;
+        }
+        let start = |at: u64| {
+            let mut positions = self.positions(number, &(at..at + 1));
+            positions.next().map(|positions| positions.start)
+        };
+        let (first, last) = (start(columns.start)?, start(columns.end - 1)?);
+        let end = target.start + target.buf.len() as u64;
+        if first < target.start || last >= end {
+            return None;
+        }
+        let mut gaps = Gaps::none();
+        let mut done = 0;
+        for positions in self.positions(number, columns) {
+            let range = target.index(&positions)?;
+            let to = piece.get_mut(done..done + range.len())?;
+            to.copy_from_slice(target.buf.get(range.clone())?);
+            let before = |gap: &Gap| gap.range.end <= range.start;
+            let lost = target.lost.partition_point(before);
+            for gap in target.lost.iter().skip(lost) {
+                if gap.range.start >= range.end {
+                    break;
+                }
+                let from = gap.range.start.max(range.start) - range.start;
+                let to = gap.range.end.min(range.end) - range.start;
+                gaps.add(done + from..done + to, gap.cause);
+            }
+            done += range.len();
+        }
+        Some(gaps)
+    }
+
+    /// Turns remainders into what is lost, stripe by stripe.
+    fn solve(
+        &self,
+        at: u64,
+        erasures: &[Erasure],
+        remainders: &mut Remainders<'_>,
+        target: &mut Target<'_>,
+        left: &mut Vec<Gap>,
+    ) {
+        let stripe = self.code.stripe();
+        let mut plans: Vec<Plan> = Vec::new();
+        let mut planned: Vec<(Column, Range<u64>)> = Vec::new();
+        for start in (0..remainders.rows.len() as u64).step_by(usize::try_from(stripe).unwrap_or(1))
+        {
+            let inside = |erasure: &Erasure| {
+                let from = erasure.range.start.max(start);
+                let to = erasure.range.end.min(start + stripe);
+                (from < to).then(|| (erasure.column, from - start..to - start))
+            };
+            let erased: Vec<_> = erasures.iter().filter_map(inside).collect();
+            // Most often the same is lost in every stripe.
+            if erased != planned {
+                plans = peel::plans(self.code, &erased);
+                planned = erased;
+            }
+            for plan in &plans {
+                self.carry_out(at, start, plan, remainders, target);
+                for cell in &plan.lost {
+                    self.give_up(at, start, plan, *cell, erasures, target, left);
+                }
+            }
+        }
+    }
+
+    /// Takes each step of a plan in the stripe that begins at `start` of the tile.
+    fn carry_out(
+        &self,
+        at: u64,
+        start: u64,
+        plan: &Plan,
+        remainders: &mut Remainders<'_>,
+        target: &mut Target<'_>,
+    ) {
+        let range = |row: u32| {
+            let from = start + u64::from(row) * self.code.sub_block + plan.bytes.start;
+            let from = usize::try_from(from).ok()?;
+            Some(from..from + usize::try_from(plan.bytes.end - plan.bytes.start).ok()?)
+        };
+        for step in &plan.steps {
+            let (found, number, other) = match step.from {
+                Equation::Row(row) => (&*remainders.rows, row, &mut *remainders.diagonals),
+                Equation::Diagonal(number) => {
+                    (&*remainders.diagonals, number, &mut *remainders.rows)
+                }
+            };
+            let Some(found) = range(number).and_then(|range| found.get(range)) else {
+                continue;
+            };
+            if let Some(to) = step.to.and_then(|to| range(to.number()))
+                && let Some(to) = other.get_mut(to)
+            {
+                parity::xor(to, found);
+            }
+            if step.cell.column < self.code.data {
+                let from = at + start + u64::from(step.cell.row) * self.code.sub_block;
+                let columns = from + plan.bytes.start..from + plan.bytes.end;
+                self.put(step.cell.column, &columns, found, target);
+            }
+        }
+    }
+
+    /// Copies `columns` of a data member that were `found` to the buffer, as far as it has them.
+    fn put(&self, number: u32, columns: &Range<u64>, found: &[u8], target: &mut Target<'_>) {
+        let mut done = 0;
+        for positions in self.positions(number, columns) {
+            let Some(to) = target.index(&positions) else {
+                done += positions.end - positions.start;
+                continue;
+            };
+            let skipped = target.start.saturating_sub(positions.start);
+            let from = usize::try_from(done + skipped).unwrap_or(usize::MAX);
+            let from = from..from.saturating_add(to.len());
+            if let (Some(to), Some(from)) = (target.buf.get_mut(to), found.get(from)) {
+                to.copy_from_slice(from);
+            }
+            done += positions.end - positions.start;
+        }
+    }
+
+    /// Notes a cell that no plan gives, as far as the buffer has it.
+    #[expect(clippy::too_many_arguments, reason = "a place is five of them")]
+    fn give_up(
+        &self,
+        at: u64,
+        start: u64,
+        plan: &Plan,
+        cell: Cell,
+        erasures: &[Erasure],
+        target: &Target<'_>,
+        left: &mut Vec<Gap>,
+    ) {
+        if cell.column >= self.code.data {
+            return;
+        }
+        let from = start + u64::from(cell.row) * self.code.sub_block + plan.bytes.start;
+        let to = from + (plan.bytes.end - plan.bytes.start);
+        let holds = |erasure: &&Erasure| {
+            erasure.column == Column::Row(cell.column)
+                && erasure.range.start <= from
+                && to <= erasure.range.end
+        };
+        let cause = erasures
+            .iter()
+            .find(holds)
+            .map_or(GapCause::MemberMissing, |erasure| erasure.cause);
+        for positions in self.positions(cell.column, &(at + from..at + to)) {
+            if let Some(range) = target.index(&positions) {
+                left.push(Gap { range, cause });
+            }
+        }
+    }
+}
