@@ -11,6 +11,7 @@
 
 mod ext;
 mod xfs;
+mod xfs_log;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -34,6 +35,12 @@ const MOST_COPIES: usize = 1 << 18;
 
 /// Most notes on places, before thinning, of each device.
 const MOST_STATED: usize = 1 << 20;
+
+/// Most items of XFS logs that are kept.
+const MOST_ITEMS: usize = 1 << 18;
+
+/// How far behind the header of its record an item of an XFS log can lie on the same device.
+const MOST_RECORD: u64 = 512 << 10;
 
 /// What a block says of its place.
 struct Stated {
@@ -92,6 +99,51 @@ pub(super) struct Collector {
     stated: BTreeMap<usize, Vec<(u64, Stated, bool)>>,
     /// Descriptors of journals: device and place.
     descriptors: Vec<(usize, u64)>,
+    logs: Logs,
+}
+
+/// What was seen of XFS logs.
+#[derive(Default)]
+struct Logs {
+    /// The items, with their device.
+    items: Vec<(usize, xfs_log::Item)>,
+    /// Headers of records: device, place, and the UUID of the file system.
+    records: BTreeMap<(usize, u64), [u8; 16]>,
+}
+
+impl Logs {
+    /// Adds the items in a window.
+    fn look(&mut self, device: usize, start: u64, bytes: &[u8]) {
+        let room = MOST_ITEMS.saturating_sub(self.items.len());
+        let mut items = Vec::new();
+        xfs_log::items(start, bytes, &mut items);
+        let items = items.into_iter().filter(|item| item.address < MOST_ADDRESS);
+        let items = items.map(|item| (device, item));
+        self.items.extend(items.take(room));
+    }
+
+    /// The file system whose log the place lies in, by the last header before it, or because
+    /// there is only one log without checksums.
+    fn owner(
+        &self,
+        device: usize,
+        at: u64,
+        with_addresses: &BTreeSet<[u8; 16]>,
+    ) -> Option<[u8; 16]> {
+        let near = self.records.range(..=(device, at)).next_back();
+        let near =
+            near.filter(|((on, from), _)| *on == device && at.saturating_sub(*from) <= MOST_RECORD);
+        let uuid = match near {
+            Some((_, uuid)) => *uuid,
+            None => {
+                let all: BTreeSet<[u8; 16]> = self.records.values().copied().collect();
+                let mut others = all.difference(with_addresses);
+                let only = others.next().copied()?;
+                others.next().is_none().then_some(only)?
+            }
+        };
+        (!with_addresses.contains(&uuid)).then_some(uuid)
+    }
 }
 
 impl Collector {
@@ -112,6 +164,10 @@ impl Collector {
                 self.xfs_sizes.insert(sizes);
             } else if let Some(stated) = xfs::stated(block).filter(|_| !full) {
                 notes.push((at, stated, true));
+            } else if let Some(uuid) = xfs_log::record(block)
+                && self.logs.records.len() < MOST_STATED
+            {
+                self.logs.records.insert((device, at), uuid);
             }
             if !at.is_multiple_of(1024) {
                 continue;
@@ -125,6 +181,7 @@ impl Collector {
                 self.descriptors.push((device, at));
             }
         }
+        self.logs.look(device, start, bytes);
     }
 
     /// The anchors on all devices but the `silent` ones, which repeat others; journal copies are
@@ -153,16 +210,50 @@ impl Collector {
         for journal in self.journals.iter().take(8) {
             all.extend(self.journal_anchors(journal, candidates, windows, silent));
         }
+        all.extend(self.log_anchors(candidates, windows));
         all.retain(|anchor| !silent.has(anchor.device));
         thinned(without_ghosts(all))
+    }
+
+    /// Anchors from the logs of XFS without checksums: inodes and pieces of blocks that are found
+    /// once outside of the log lie where the log says that they belong.
+    fn log_anchors(&self, candidates: &[Candidate], windows: &[u64]) -> Vec<Anchor> {
+        if self.logs.items.is_empty() {
+            return Vec::new();
+        }
+        let states_address = self
+            .xfs_sizes
+            .iter()
+            .filter(|sizes| sizes.states_addresses());
+        let with_addresses: BTreeSet<[u8; 16]> = states_address.map(xfs::Sizes::uuid).collect();
+        let mut homes = xfs_log::Homes::new(&self.logs);
+        for start in windows {
+            for (device, candidate) in candidates.iter().enumerate() {
+                homes.look(device, *start, &read_window(&*candidate.device, *start));
+            }
+        }
+        let anchor = |(of, item, device, at): (usize, &xfs_log::Item, usize, u64)| {
+            Some(Anchor {
+                source: Source::Xfs(self.logs.owner(of, item.from, &with_addresses)?),
+                address: item.address,
+                device,
+                at,
+                together: Some((item.from, item.to.saturating_sub(1))),
+            })
+        };
+        homes.found().filter_map(anchor).collect()
     }
 
     /// The file system and address of what a block states.
     fn resolve(&self, stated: &Stated, is_xfs: bool) -> Option<(Source, u64)> {
         let source = if is_xfs { Source::Xfs } else { Source::Ext };
         let own = self.xfs_sizes.iter().find(|s| s.uuid() == stated.uuid);
-        // Headers of version 4 carry no UUID: they are the only file system's, or nobody's.
-        let only = || self.xfs_sizes.first().filter(|_| self.xfs_sizes.len() == 1);
+        // Headers of version 4 carry no UUID: they are the only such file system's, or nobody's.
+        let only = || {
+            let known = |sizes: &&xfs::Sizes| sizes.states_addresses() == (stated.uuid != [0; 16]);
+            let mut fitting = self.xfs_sizes.iter().filter(known);
+            fitting.next().filter(|_| fitting.next().is_none())
+        };
         match stated.kind {
             Kind::Address(address) => {
                 let known = stated.uuid != [0; 16];

@@ -73,6 +73,7 @@ pub(super) struct Sizes {
     inopblog: u32,
     agblklog: u32,
     inode_uuid: [u8; 16],
+    version: u16,
 }
 
 /// The sizes in a superblock, `xfs_dsb`, and the UUID that blocks carry.
@@ -86,6 +87,8 @@ pub(super) fn sizes(bytes: Fields<'_>) -> Option<Sizes> {
         inopblog: u32::from(bytes.u8(123)?),
         agblklog: u32::from(bytes.u8(124)?),
         inode_uuid: bytes.array(32)?,
+        // sb_versionnum, XFS_SB_VERSION_NUMBITS.
+        version: bytes.be_u16(100)? & 0xF,
     };
     let sound = (512..=65536).contains(&sizes.block)
         && (512..=32768).contains(&sizes.sector)
@@ -100,6 +103,11 @@ impl Sizes {
     /// The UUID of the file system.
     pub(super) const fn uuid(&self) -> [u8; 16] {
         self.inode_uuid
+    }
+
+    /// Whether its blocks state their address and carry its UUID, as they do from version 5 on.
+    pub(super) const fn states_addresses(&self) -> bool {
+        self.version >= 5
     }
 
     /// Where the AG header in sector `sector` of group `number` lies.
