@@ -9,6 +9,7 @@
     )
 )]
 
+mod btrfs;
 mod ext;
 mod xfs;
 mod xfs_log;
@@ -62,6 +63,7 @@ enum Kind {
 pub(super) enum Source {
     Xfs([u8; 16]),
     Ext([u8; 16]),
+    Btrfs([u8; 16]),
 }
 
 /// A block of a file system, with the place where it lies.
@@ -90,13 +92,16 @@ impl Anchor {
     }
 }
 
+/// How a file system of one kind is named by its UUID.
+type Family = fn([u8; 16]) -> Source;
+
 /// Collects what blocks state, window by window, and then makes anchors of it.
 #[derive(Default)]
 pub(super) struct Collector {
     xfs_sizes: BTreeSet<xfs::Sizes>,
     journals: BTreeSet<ext::Journal>,
     ext_uuids: BTreeSet<[u8; 16]>,
-    stated: BTreeMap<usize, Vec<(u64, Stated, bool)>>,
+    stated: BTreeMap<usize, Vec<(u64, Stated, Family)>>,
     /// Descriptors of journals: device and place.
     descriptors: Vec<(usize, u64)>,
     logs: Logs,
@@ -163,7 +168,7 @@ impl Collector {
             if let Some(sizes) = xfs::sizes(block) {
                 self.xfs_sizes.insert(sizes);
             } else if let Some(stated) = xfs::stated(block).filter(|_| !full) {
-                notes.push((at, stated, true));
+                notes.push((at, stated, Source::Xfs));
             } else if let Some(uuid) = xfs_log::record(block)
                 && self.logs.records.len() < MOST_STATED
             {
@@ -174,11 +179,16 @@ impl Collector {
             }
             if let Some(stated) = ext::superblock(block).filter(|_| !full) {
                 self.ext_uuids.insert(stated.uuid);
-                notes.push((at, stated, false));
+                notes.push((at, stated, Source::Ext));
             } else if let Some(journal) = ext::journal(block) {
                 self.journals.insert(journal);
             } else if ext::is_descriptor(block) && self.descriptors.len() < MOST_STATED {
                 self.descriptors.push((device, at));
+            } else if at.is_multiple_of(4096)
+                && !full
+                && let Some(stated) = btrfs::node(block)
+            {
+                notes.push((at, stated, Source::Btrfs));
             }
         }
         self.logs.look(device, start, bytes);
@@ -194,9 +204,9 @@ impl Collector {
     ) -> Vec<Anchor> {
         let mut all = Vec::new();
         for (device, notes) in &self.stated {
-            for (at, stated, is_xfs) in notes {
+            for (at, stated, family) in notes {
                 let anchor = self
-                    .resolve(stated, *is_xfs)
+                    .resolve(stated, *family)
                     .map(|(source, address)| Anchor {
                         source,
                         address,
@@ -245,8 +255,7 @@ impl Collector {
     }
 
     /// The file system and address of what a block states.
-    fn resolve(&self, stated: &Stated, is_xfs: bool) -> Option<(Source, u64)> {
-        let source = if is_xfs { Source::Xfs } else { Source::Ext };
+    fn resolve(&self, stated: &Stated, source: Family) -> Option<(Source, u64)> {
         let own = self.xfs_sizes.iter().find(|s| s.uuid() == stated.uuid);
         // Headers of version 4 carry no UUID: they are the only such file system's, or nobody's.
         let only = || {

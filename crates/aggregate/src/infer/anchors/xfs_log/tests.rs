@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::infer::relations::Set;
 use evidence::view::Memory;
 
 use super::super::{Anchor, Collector, Source};
@@ -33,6 +34,7 @@ fn anchors(devices: Vec<Vec<u8>>) -> Vec<Anchor> {
         .map(|bytes| Candidate {
             name: DeviceName::disk("a"),
             device: Arc::new(Memory::new(bytes)),
+            shift: 0,
         })
         .collect();
     let windows = windows(candidates.iter().map(|c| c.device.len()).max().unwrap());
@@ -42,7 +44,7 @@ fn anchors(devices: Vec<Vec<u8>>) -> Vec<Anchor> {
             collector.look(device, *start, &read_window(&*candidate.device, *start));
         }
     }
-    collector.anchors(&candidates, &windows)
+    collector.anchors(&candidates, &windows, Set::default())
 }
 
 #[test]
