@@ -223,13 +223,19 @@ impl<'a> Contents<'a> {
         ))
     }
 
+    /// How much one block speaks for being continued by another, in nats, by their looks.
+    pub(super) fn weigh(&self, tail: &Texture, head: &Texture) -> f64 {
+        self.weights.get(pair(tail, head)).copied().unwrap_or(0.0)
+    }
+
     /// How much the block of a device at the first place speaks for being continued by the
     /// other one, in nats.
     fn continues(&self, tail: (&Row, usize), head: (&Row, usize)) -> f64 {
-        let pair = self.pair_of(tail, head);
-        pair.and_then(|pair| self.weights.get(pair))
-            .copied()
-            .unwrap_or(0.0)
+        let textures = (tail.0.textures.get(tail.1), head.0.textures.get(head.1));
+        match textures {
+            (Some(tail), Some(head)) => self.weigh(tail, head),
+            _ => 0.0,
+        }
     }
 
     /// The sampled rows whose number, counted from `edge`, is `class` modulo `period`.

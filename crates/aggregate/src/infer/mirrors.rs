@@ -4,13 +4,16 @@
 //! with near copies reads as a RAID-0 over mirrors. What begins on a device and is no longer
 //! than the rest of it makes that a RAID-1, of as many members as have the same contents.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt};
 
+use super::anchored::distinct;
+use super::anchors::{Anchor, Source};
 use super::sample::Candidate;
-use super::start::{Start, start};
+use super::start::start;
 use crate::document::{Group, Member};
 use crate::raid::{Geometry, Level};
 
@@ -19,6 +22,11 @@ use crate::raid::{Geometry, Level};
 const STEP: u64 = 4096;
 const NEAR: u64 = 4 << 20;
 const USUAL: [u64; 2] = [132_736 * 512, 264_192 * 512];
+
+/// Places that state their address which make a file system lie in one piece, and how far into
+/// it the last of them must be: more than any chunk.
+const LEAST_ANCHORS: usize = 8;
+const LEAST_REACH: u64 = 8 << 20;
 
 /// Sets of devices of which each two neighbours are `pairs`.
 pub(super) fn classes(pairs: &[[usize; 2]]) -> Vec<Vec<usize>> {
@@ -40,11 +48,17 @@ pub(super) fn classes(pairs: &[[usize; 2]]) -> Vec<Vec<usize>> {
     classes
 }
 
-/// The RAID-1 of the devices in `class`, if something begins on them and ends there too.
-pub(super) fn mirror(class: &[usize], candidates: &[Candidate]) -> Option<Group> {
+/// The RAID-1 of the devices in `class`, if something begins on them and ends there too, or if a
+/// file system lies on them in one piece.
+pub(super) fn mirror(
+    class: &[usize],
+    candidates: &[Candidate],
+    anchors: &[Anchor],
+) -> Option<Group> {
     let members: Vec<&Candidate> = class.iter().filter_map(|d| candidates.get(*d)).collect();
     let shortest = members.iter().map(|member| member.device.len()).min()?;
-    let (offset, begins) = find(&members.first()?.device, shortest)?;
+    let (offset, why) = find(&members.first()?.device, shortest)
+        .or_else(|| in_one_piece(*class.first()?, anchors))?;
     let level = Level::Raid1 {
         members: u32::try_from(members.len()).ok()?,
     };
@@ -67,29 +81,49 @@ pub(super) fn mirror(class: &[usize], candidates: &[Candidate]) -> Option<Group>
                 bad_blocks: Vec::new(),
             })
             .collect(),
-        evidence: vec![
-            copies,
-            format!(
-                "{} begins {offset} bytes into it, and is no longer than what is left there",
-                begins.what
-            ),
-        ],
+        evidence: vec![copies, why],
         confidence: 0.95,
     })
 }
 
-/// The first place at which something begins that fits before `end`.
-fn find(device: &Arc<dyn ReadAt>, end: u64) -> Option<(u64, Start)> {
+/// The first place at which something begins that fits before `end`, with what it is.
+fn find(device: &Arc<dyn ReadAt>, end: u64) -> Option<(u64, String)> {
     let near = (0..NEAR / STEP).map(|number| number * STEP);
-    let places = near.chain(USUAL).filter(|offset| *offset < end);
-    places.into_iter().find_map(|offset| {
+    let mut places = near.chain(USUAL).filter(|offset| *offset < end);
+    places.find_map(|offset| {
         let room = end.checked_sub(offset)?;
         let rest = Slice::new(Arc::clone(device), ByteOffset::new(offset), room);
         let begins = start(&rest)?;
-        begins
-            .bytes
-            .is_some_and(|bytes| bytes > 0 && bytes <= room)
-            .then_some((offset, begins))
+        let fits = begins.bytes.is_some_and(|bytes| bytes > 0 && bytes <= room);
+        let why = format!(
+            "{} begins {offset} bytes into it, and is no longer than what is left there",
+            begins.what
+        );
+        fits.then_some((offset, why))
+    })
+}
+
+/// Where a file system begins whose blocks lie on the device at a constant distance from their
+/// addresses: they are not spread over several devices in chunks.
+fn in_one_piece(device: usize, anchors: &[Anchor]) -> Option<(u64, String)> {
+    let own = anchors.iter().filter(|anchor| anchor.device == device);
+    let sources: BTreeSet<Source> = own.map(|anchor| anchor.source).collect();
+    sources.into_iter().find_map(|source| {
+        let anchors = distinct(anchors, source, &[device]);
+        let mut begins: BTreeMap<u64, usize> = BTreeMap::new();
+        for begin in anchors.iter().filter_map(|a| a.at.checked_sub(a.address)) {
+            *begins.entry(begin).or_default() += 1;
+        }
+        let (offset, count) = begins.into_iter().max_by_key(|(_, count)| *count)?;
+        let reach = anchors.iter().map(|anchor| anchor.address).max()?;
+        let most = count >= LEAST_ANCHORS && count * 10 >= anchors.len() * 9;
+        (most && reach >= LEAST_REACH).then(|| {
+            let why = format!(
+                "a file system lies on it in one piece from {offset} on: {count} of {} places state so",
+                anchors.len()
+            );
+            (offset, why)
+        })
     })
 }
 

@@ -22,6 +22,7 @@ mod hypothesis;
 mod mirrors;
 mod order;
 mod relations;
+mod rings;
 mod sample;
 mod score;
 mod shape;
@@ -65,6 +66,9 @@ const LONE_PERCENT: u32 = 80;
 
 /// Anchors that make devices carriers of one file system.
 const CARRIER_ANCHORS: u32 = 3;
+
+/// Rows with anything that make a device worth a word.
+const LEAST_ROWS: usize = 64;
 
 /// Rows with text that make a device worth looking at where nothing else is known of it.
 const LEAST_TEXTS: usize = 64;
@@ -239,6 +243,13 @@ impl Pile {
         own.cloned().unwrap_or_else(|| vec![device])
     }
 
+    /// The rings of devices that are not in any of the sets found so far.
+    fn rings(&self, taken: Set) -> Vec<rings::Ring> {
+        let mut rings = rings::rings(&self.rows);
+        rings.retain(|ring| !ring.devices.iter().any(|device| taken.has(*device)));
+        rings
+    }
+
     /// Decides every set of devices that belong together, and what is left alone.
     fn decide_all(&self, inferred: &mut Inferred) {
         let anchors = self
@@ -248,13 +259,30 @@ impl Pile {
         let mut left = self.silent;
         let in_sets = tied.iter().flat_map(|set| &set.devices).copied();
         left = left.devices().chain(in_sets).collect();
+        for ring in self.rings(left) {
+            left = left.devices().chain(ring.devices.iter().copied()).collect();
+            match rings::decide(&ring, &self.candidates, &self.rows, &anchors) {
+                Ok(group) => inferred.groups.push(group),
+                Err(why) => {
+                    let why = format!(
+                        "each of these devices holds what another one holds further down, as in RAID-10 with far or offset copies, but {why}; state the geometry by hand"
+                    );
+                    let cause = Cause::Unsupported(why);
+                    inferred
+                        .losses
+                        .push(loss(&self.candidates, &ring.devices, cause));
+                }
+            }
+        }
         // What begins on a device and ends there is no part of a larger group.
         let all: Vec<usize> = (0..self.candidates.len()).collect();
         for device in all.iter().copied() {
             if left.has(device) {
                 continue;
             }
-            if let Some(group) = mirrors::mirror(&self.mirror_of(device), &self.candidates) {
+            if let Some(group) =
+                mirrors::mirror(&self.mirror_of(device), &self.candidates, &anchors)
+            {
                 inferred.groups.push(group);
                 left = left.devices().chain([device]).collect();
             }
@@ -265,6 +293,17 @@ impl Pile {
         let named: Set = sets.iter().flat_map(|set| &set.devices).copied().collect();
         let rest: Vec<usize> = alone.into_iter().filter(|d| !named.has(*d)).collect();
         sets.extend(by_contents(&rest, &self.rows));
+        let named: Set = sets.iter().flat_map(|set| &set.devices).copied().collect();
+        for device in rest.into_iter().filter(|device| !named.has(*device)) {
+            let full = self.rows.iter().filter(|row| row.full.has(device));
+            if full.count() >= LEAST_ROWS {
+                let why = "it holds data, and nothing in it says what of, or ties it to another device; if it belongs to a group, state the geometry by hand".to_owned();
+                let all = self.mirror_of(device);
+                inferred
+                    .losses
+                    .push(loss(&self.candidates, &all, Cause::Unsupported(why)));
+            }
+        }
         for set in sets {
             match self.decide(&set, &anchors) {
                 Ok(group) => inferred.groups.push(group),

@@ -23,7 +23,7 @@ const MOST_HOLDERS: usize = 4;
 /// By how many bytes each device's data begins later than it would if all began at the same
 /// offset; `None` if they all do. Those that are `settled` agree with others where they are.
 pub(super) fn shifts(rows: &[Row], count: usize, settled: Set) -> Option<Vec<u64>> {
-    let mut ties = distances(rows);
+    let mut ties = distances(rows, 1);
     ties.retain(|tie| !settled.has(tie.pair.0) && !settled.has(tie.pair.1));
     ties.retain(|tie| tie.distance != 0 || tie.common >= LEAST_COMMON);
     if ties.iter().all(|tie| tie.distance == 0) {
@@ -66,16 +66,17 @@ pub(super) fn shifts(rows: &[Row], count: usize, settled: Set) -> Option<Vec<u64
 }
 
 /// What two devices have in common.
-struct Tie {
-    pair: (usize, usize),
+pub(super) struct Tie {
+    pub(super) pair: (usize, usize),
     /// How much further the second one has it.
-    distance: i64,
+    pub(super) distance: i64,
     /// How many blocks have this distance.
     common: u32,
 }
 
-/// The distance of the common blocks of each two devices, where one stands out.
-fn distances(rows: &[Row]) -> Vec<Tie> {
+/// The distances of the common blocks of each two devices, at most so `many`, where they stand
+/// out.
+pub(super) fn distances(rows: &[Row], many: usize) -> Vec<Tie> {
     let mut holders: HashMap<u64, Vec<(usize, u64)>> = HashMap::new();
     for row in rows {
         for (device, print) in row
@@ -111,16 +112,18 @@ fn distances(rows: &[Row]) -> Vec<Tie> {
             }
         }
     }
-    let clear = counts.into_iter().filter_map(|(pair, counts)| {
+    let clear = counts.into_iter().flat_map(|(pair, counts)| {
         let mut counts: Vec<(u32, i64)> = counts.into_iter().map(|(d, n)| (n, d)).collect();
         counts.sort_unstable_by(|a, b| b.cmp(a));
-        let (common, distance) = *counts.first()?;
-        let next = counts.get(1).map_or(0, |(common, _)| *common);
-        let is_clear = common >= LEAST_COMMON && common >= next.saturating_mul(CLEAR);
-        is_clear.then_some(Tie {
-            pair,
-            distance,
-            common,
+        let rest = counts.get(many).map_or(0, |(common, _)| *common);
+        counts.truncate(many);
+        counts.into_iter().filter_map(move |(common, distance)| {
+            let is_clear = common >= LEAST_COMMON && common >= rest.saturating_mul(CLEAR);
+            is_clear.then_some(Tie {
+                pair,
+                distance,
+                common,
+            })
         })
     });
     clear.collect()

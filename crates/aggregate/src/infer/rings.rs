@@ -1,0 +1,319 @@
+//! RAID-10 with far or offset copies: what one device holds, the next one holds further down.
+//!
+//! Blocks that two devices have in common lie at one distance from the first device to the
+//! second, from the second to the third, and from the last to the first again: the order of the
+//! roles. With offset copies the distance is the chunk; with far copies it is the length of a
+//! part, and the chunk is the one with which file systems' blocks lie at their addresses and
+//! text goes on (`drivers/md/raid10.c`, `__raid10_find_phys`).
+
+use std::sync::Arc;
+
+use evidence::view::Slice;
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
+
+use super::anchored::chunks;
+use super::anchors::Anchor;
+use super::contents::{Contents, Texture};
+use super::sample::{BLOCK, Candidate, Row};
+use super::shift::{Tie, distances};
+use super::start::{Start, start};
+use crate::document::{Group, Member};
+use crate::raid::{FarSets, Geometry, GroupReader, Level, Raid10Layout};
+
+/// Where the data of a group may begin on its members.
+const NEAR: u64 = 8 << 20;
+
+/// Edges of chunks at which the contents are asked, and anchors that are looked up.
+const MOST_EDGES: u64 = 2048;
+const MOST_ANCHORS: usize = 512;
+
+/// What must speak for a chunk, in nats, alone and against every other.
+const LEAST: f64 = 24.0;
+const LEAD: f64 = 16.0;
+
+/// Devices in the order in which each holds what the one before it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ring {
+    pub(super) devices: Vec<usize>,
+    /// By how many bytes further down.
+    stride: u64,
+    /// Whether the first one follows the last; else one is missing between them.
+    closed: bool,
+}
+
+/// The rings among the devices that do not agree with others already.
+pub(super) fn rings(rows: &[Row]) -> Vec<Ring> {
+    let mut steps: Vec<(u64, usize, usize)> = Vec::new();
+    for Tie { pair, distance, .. } in distances(rows, 2) {
+        let (from, to) = if distance > 0 { pair } else { (pair.1, pair.0) };
+        if distance != 0 {
+            steps.push((distance.unsigned_abs(), from, to));
+        }
+    }
+    steps.sort_unstable();
+    let strides = steps.chunk_by(|a, b| a.0 == b.0);
+    let mut rings: Vec<Ring> = strides.filter_map(ring).collect();
+    // The distance around the ring the other way is none.
+    rings.sort_by_key(|ring| (!ring.closed, std::cmp::Reverse(ring.devices.len())));
+    let mut kept: Vec<Ring> = Vec::new();
+    for ring in rings {
+        let taken = |other: &Ring| other.devices.iter().any(|d| ring.devices.contains(d));
+        if !kept.iter().any(taken) {
+            kept.push(ring);
+        }
+    }
+    kept
+}
+
+/// The ring of steps that all have one distance, if each device has one before and one after it.
+fn ring(steps: &[(u64, usize, usize)]) -> Option<Ring> {
+    let stride = steps.first()?.0;
+    let next = |device: usize| {
+        let mut own = steps.iter().filter(|(_, from, _)| *from == device);
+        let only = own.next().map(|(_, _, to)| *to);
+        only.filter(|_| own.next().is_none())
+    };
+    let has_before = |device: usize| steps.iter().any(|(_, _, to)| *to == device);
+    let starts = steps.iter().map(|(_, from, _)| *from);
+    let first = starts.clone().find(|d| !has_before(*d)).or(starts.min())?;
+    let mut devices = vec![first];
+    let mut last = first;
+    while let Some(device) = next(last).filter(|device| !devices.contains(device)) {
+        devices.push(device);
+        last = device;
+    }
+    let closed = next(last) == Some(first);
+    let whole = steps.len() == devices.len() - usize::from(!closed);
+    (whole && devices.len() >= 2).then_some(Ring {
+        devices,
+        stride,
+        closed,
+    })
+}
+
+/// A way in which a ring may be a group, with what it reads.
+struct Try {
+    layout: Raid10Layout,
+    chunk: u64,
+    offset: u64,
+    roles: Vec<Option<usize>>,
+    score: f64,
+}
+
+/// The group that a ring is, or why that is not decided.
+pub(super) fn decide(
+    ring: &Ring,
+    candidates: &[Candidate],
+    rows: &[Row],
+    anchors: &[Anchor],
+) -> Result<Group, String> {
+    let (device, offset, further, begins) = begin(ring, candidates).ok_or_else(|| {
+        "no file system, LVM label or partition table is found at the start of any of them"
+            .to_owned()
+    })?;
+    let roles = roles(ring, device, further);
+    let contents = Contents::learn(rows, &ring.devices);
+    let mut tries: Vec<Try> = Vec::new();
+    for chunk in chunks().filter(|chunk| ring.stride.is_multiple_of(*chunk)) {
+        for is_offset in [true, false] {
+            if is_offset && chunk != ring.stride {
+                continue;
+            }
+            let mut one = Try {
+                layout: Raid10Layout {
+                    near: 1,
+                    far: 2,
+                    offset: is_offset,
+                    far_sets: FarSets::Whole,
+                },
+                chunk,
+                offset,
+                roles: roles.clone(),
+                score: 0.0,
+            };
+            if let Some(group) = one.open(ring, candidates) {
+                one.score = score(&group, &one, candidates, anchors, &contents, begins);
+                tries.push(one);
+            }
+        }
+    }
+    tries.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let best = tries
+        .first()
+        .ok_or("no chunk fits the distance of the copies")?;
+    let next = tries.get(1).map_or(f64::MIN, |other| other.score);
+    if best.score < LEAST || best.score < next + LEAD {
+        return Err("too little tells the chunk".to_owned());
+    }
+    best.statement(ring, candidates, begins)
+        .ok_or_else(|| "its geometry does not fit the devices".to_owned())
+}
+
+/// Where the group begins: the device and the offset, whether that is the copy further down, and
+/// what begins there.
+fn begin(ring: &Ring, candidates: &[Candidate]) -> Option<(usize, u64, bool, Start)> {
+    let places = (0..NEAR / BLOCK).map(|number| number * BLOCK);
+    places.into_iter().find_map(|offset| {
+        [false, true].into_iter().find_map(|further| {
+            let at = offset.checked_add(if further { ring.stride } else { 0 })?;
+            ring.devices.iter().find_map(|device| {
+                let candidate = candidates.get(*device)?;
+                let room = candidate.device.len().checked_sub(at)?;
+                let all = Arc::clone(&candidate.device);
+                let rest = Slice::new(all, ByteOffset::new(at), room);
+                Some((*device, offset, further, start(&rest)?))
+            })
+        })
+    })
+}
+
+/// The devices by role: `first` has the role 0, or 1 if it holds the copy of the start.
+fn roles(ring: &Ring, first: usize, further: bool) -> Vec<Option<usize>> {
+    let mut around: Vec<Option<usize>> = ring.devices.iter().copied().map(Some).collect();
+    if !ring.closed {
+        around.push(None);
+    }
+    let at = around.iter().position(|device| *device == Some(first));
+    let count = around.len();
+    let at = at.unwrap_or(0) + if further { count - 1 } else { 0 };
+    around.rotate_left(at % count.max(1));
+    around
+}
+
+impl Try {
+    fn geometry(&self, ring: &Ring, candidates: &[Candidate]) -> Option<Geometry> {
+        let there = self
+            .roles
+            .iter()
+            .flatten()
+            .filter_map(|d| candidates.get(*d));
+        let room = there
+            .map(|c| c.device.len().saturating_sub(self.offset))
+            .min()?;
+        let level = Level::Raid10 {
+            layout: self.layout,
+            chunk_bytes: self.chunk,
+            members: u32::try_from(self.roles.len()).ok()?,
+            member_bytes: if self.layout.offset {
+                room - room % self.chunk
+            } else {
+                ring.stride.checked_mul(2)?
+            },
+        };
+        Geometry::filling(level, room).ok()
+    }
+
+    fn open(&self, ring: &Ring, candidates: &[Candidate]) -> Option<GroupReader> {
+        let members = self.roles.iter().map(|device| {
+            let all = Arc::clone(&candidates.get((*device)?)?.device);
+            let room = all.len().checked_sub(self.offset)?;
+            let area = Slice::new(all, ByteOffset::new(self.offset), room);
+            Some(Arc::new(area) as Arc<dyn ReadAt>)
+        });
+        GroupReader::new(self.geometry(ring, candidates)?, members.collect()).ok()
+    }
+
+    fn statement(&self, ring: &Ring, candidates: &[Candidate], begins: Start) -> Option<Group> {
+        let members = (0..).zip(&self.roles).map(|(role, device)| {
+            let device = device.and_then(|device| candidates.get(device));
+            let room = |c: &Candidate| c.device.len().saturating_sub(self.offset);
+            Member {
+                role,
+                device: device.map(|candidate| candidate.name.clone()),
+                data_offset: device.map_or(0, |c| self.offset.saturating_add(c.shift)),
+                data_size: device.map_or(0, room),
+                left_out: None,
+                bad_blocks: Vec::new(),
+            }
+        });
+        Some(Group {
+            name: String::new(),
+            geometry: self.geometry(ring, candidates)?,
+            members: members.collect(),
+            evidence: vec![
+                format!(
+                    "no label: worked out from the contents; each device holds what the one before it holds, {} bytes further down",
+                    ring.stride
+                ),
+                format!(
+                    "the group begins with {}, {} bytes into its members",
+                    begins.what, self.offset
+                ),
+                format!(
+                    "addresses of file systems' blocks, and text that goes on, speak for this chunk ({:.0} nats)",
+                    self.score
+                ),
+            ],
+            confidence: 0.95,
+        })
+    }
+}
+
+/// How much speaks for a way to read the group.
+fn score(
+    group: &GroupReader,
+    one: &Try,
+    candidates: &[Candidate],
+    anchors: &[Anchor],
+    contents: &Contents<'_>,
+    begins: Start,
+) -> f64 {
+    let mut sum = 0.0;
+    let own = anchors
+        .iter()
+        .filter(|anchor| one.roles.contains(&Some(anchor.device)));
+    let own: Vec<&Anchor> = own.filter(|_| begins.is_filesystem).collect();
+    let step = own.len().div_ceil(MOST_ANCHORS).max(1);
+    for anchor in own.into_iter().step_by(step) {
+        let is = candidates.get(anchor.device);
+        let is = is.and_then(|c| c.device.read_whole(ByteOffset::new(anchor.at), 512));
+        let read = group.read_whole(ByteOffset::new(anchor.address), 512);
+        sum += if is.is_some() && is == read {
+            4.0
+        } else {
+            -1.0
+        };
+    }
+    let edges = group.len() / one.chunk;
+    let step = edges.div_ceil(MOST_EDGES).max(1);
+    let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
+    let mut number = 1;
+    while number < edges {
+        let at = number.saturating_mul(one.chunk);
+        let pair = at.checked_sub(BLOCK);
+        let pair = pair.and_then(|at| group.read_whole(ByteOffset::new(at), 2 * block));
+        if let Some((tail, head)) = pair
+            .as_deref()
+            .and_then(|pair| pair.split_at_checked(block))
+        {
+            sum += contents.weigh(&Texture::of(tail), &Texture::of(head)) * 0.5;
+        }
+        number = number.saturating_add(step);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_of_one_distance_are_a_ring_or_one_with_a_gap() {
+        let closed = ring(&[(8, 0, 2), (8, 1, 0), (8, 2, 1)]).unwrap();
+        assert_eq!((closed.devices, closed.closed), (vec![0, 2, 1], true));
+        let open = ring(&[(8, 3, 0), (8, 0, 2)]).unwrap();
+        assert_eq!((open.devices, open.closed), (vec![3, 0, 2], false));
+        assert_eq!(ring(&[(8, 0, 1), (8, 0, 2)]), None);
+    }
+
+    #[test]
+    fn the_device_with_the_start_has_role_0_and_the_gap_its_place() {
+        let ring = Ring {
+            devices: vec![3, 0, 2],
+            stride: 8,
+            closed: false,
+        };
+        assert_eq!(roles(&ring, 0, false), [Some(0), Some(2), None, Some(3)]);
+        assert_eq!(roles(&ring, 3, true), [None, Some(3), Some(0), Some(2)]);
+    }
+}
