@@ -19,7 +19,7 @@ use super::scratch::Pool;
 
 mod peel;
 
-use peel::{Cell, Column, Equation, Plan};
+use peel::{Cell, Column, Plan};
 
 /// Most bytes of a member that are decoded at a time, if a stripe is not longer: three such
 /// pieces fit the processor's second cache.
@@ -343,32 +343,65 @@ impl DiagonalRows {
         remainders: &mut Remainders<'_>,
         target: &mut Target<'_>,
     ) {
-        let range = |row: u32| {
-            let from = start + u64::from(row) * self.code.sub_block + plan.bytes.start;
-            let from = usize::try_from(from).ok()?;
-            Some(from..from + usize::try_from(plan.bytes.end - plan.bytes.start).ok()?)
+        let length = usize::try_from(plan.bytes.end - plan.bytes.start).unwrap_or(0);
+        let first = usize::try_from(start).unwrap_or(usize::MAX);
+        let (Some(rows), Some(diagonals)) = (
+            remainders.rows.get_mut(first..),
+            remainders.diagonals.get_mut(first..),
+        ) else {
+            return;
         };
+        let columns = at + start..at + start + self.code.stripe();
+        let in_buffer = |column: &u32| self.in_one_piece(*column, &columns, target);
+        let places: Vec<Option<Range<usize>>> = plan.columns.iter().map(in_buffer).collect();
         for step in &plan.steps {
-            let (found, number, other) = match step.from {
-                Equation::Row(row) => (&*remainders.rows, row, &mut *remainders.diagonals),
-                Equation::Diagonal(number) => {
-                    (&*remainders.diagonals, number, &mut *remainders.rows)
-                }
+            let (found, other) = if step.by_row {
+                (&*rows, &mut *diagonals)
+            } else {
+                (&*diagonals, &mut *rows)
             };
-            let Some(found) = range(number).and_then(|range| found.get(range)) else {
+            let Some(found) = found.get(step.from..step.from + length) else {
                 continue;
             };
-            if let Some(to) = step.to.and_then(|to| range(to.number()))
-                && let Some(to) = other.get_mut(to)
+            if let Some(to) = step.to
+                && let Some(to) = other.get_mut(to..to + length)
             {
-                parity::xor(to, found);
+                add(to, found);
             }
-            if step.cell.column < self.code.data {
-                let from = at + start + u64::from(step.cell.row) * self.code.sub_block;
-                let columns = from + plan.bytes.start..from + plan.bytes.end;
-                self.put(step.cell.column, &columns, found, target);
+            match places.get(step.column) {
+                Some(Some(place)) => {
+                    let to = target.buf.get_mut(place.clone());
+                    if let Some(to) = to.and_then(|to| to.get_mut(step.at..step.at + length)) {
+                        to.copy_from_slice(found);
+                    }
+                }
+                _ => {
+                    let from = columns.start + step.at as u64;
+                    let column = plan.columns.get(step.column).copied();
+                    let column = column.filter(|column| *column < self.code.data);
+                    if let Some(column) = column {
+                        self.put(column, &(from..from + length as u64), found, target);
+                    }
+                }
             }
         }
+    }
+
+    /// Where `columns` of a data member lie in the buffer, if all of them lie there and follow
+    /// each other.
+    fn in_one_piece(
+        &self,
+        column: u32,
+        columns: &Range<u64>,
+        target: &Target<'_>,
+    ) -> Option<Range<usize>> {
+        let positions = self.positions(column, columns).next()?;
+        let whole = columns.end - columns.start;
+        if column >= self.code.data || positions.end - positions.start < whole {
+            return None;
+        }
+        let range = target.index(&positions)?;
+        (range.len() as u64 == whole).then_some(range)
     }
 
     /// Copies `columns` of a data member that were `found` to the buffer, as far as it has them.
@@ -420,5 +453,17 @@ impl DiagonalRows {
                 left.push(Gap { range, cause });
             }
         }
+    }
+}
+
+/// Adds a piece to another one of its length. Sub-blocks are so short that choosing the widest
+/// loop costs more than it saves.
+fn add(to: &mut [u8], from: &[u8]) {
+    if from.len() > 64 {
+        parity::xor(to, from);
+        return;
+    }
+    for (to, from) in to.iter_mut().zip(from) {
+        *to ^= from;
     }
 }
