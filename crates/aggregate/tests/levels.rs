@@ -14,6 +14,7 @@ use aggregate::raid::{
     Cell, FarSets, Geometry, GeometryError, GroupReader, Level, OtherCell, ParityDelay, QRule,
     Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout,
 };
+use evidence::{ByteOffset, GapCause, Gaps, ReadAtExt};
 use model::{Built, Numbers, power, times};
 
 /// A cell of a row that a test writes.
@@ -433,4 +434,79 @@ fn chunks_of_any_multiple_of_512_bytes_are_read_on_every_level() {
     };
     assert_eq!(half.check(), Err(GeometryError::Chunk { chunk_bytes: 768 }));
     assert!(GroupReader::new(half, vec![None, None, None]).is_err());
+}
+
+#[test]
+fn tables_give_each_byte_that_its_row_can_give_and_the_rest_is_a_gap() {
+    let mut numbers = Numbers::new(5);
+    let (mut repaired, mut lost) = (0, 0);
+    for round in 0..60 {
+        let (members, period, chunk) = (4 + numbers.below(3), 1 + numbers.below(5), 1024);
+        let table = random_table(members, period, round % 2 == 1, &mut numbers);
+        let count = 2 * period;
+        let level = Level::Table {
+            chunk_bytes: chunk as u64,
+            rows: table.clone(),
+            q_rule: QRule::Ddf,
+        };
+        let geometry = Geometry::filling(level, (count * chunk) as u64).unwrap();
+        let built = build(geometry, chunk, count, &mut numbers, |row| {
+            listed(&table, row, |_, member| power(member))
+        });
+        let length = count * chunk;
+        let missing: Vec<usize> = (0..members).filter(|_| numbers.below(8) == 0).collect();
+        let damage: Vec<(usize, Gaps)> = (0..members)
+            .map(|member| {
+                let at = numbers.below(length);
+                let end = length.min(at + numbers.below(length / 2));
+                (member, Gaps::one(at..end, GapCause::Unreadable))
+            })
+            .collect();
+        let lacks = |member: usize, at: usize| {
+            missing.contains(&member) || damage[member].1.touch(at..at + 1)
+        };
+        let from = numbers.below(built.bytes.len());
+        let to = from + 1 + numbers.below(built.bytes.len() - from);
+        let group = built.open(&missing, &damage);
+        let (read, gaps) = group
+            .read_vec(ByteOffset::new(from as u64), to - from)
+            .unwrap();
+        for row in 0..count {
+            let cells = listed(&table, row, |_, _| 1);
+            for column in 0..chunk {
+                let at = row * chunk + column;
+                let is_lost = |member: &usize| lacks(*member, at);
+                let data = (0..members).filter(|m| matches!(cells[*m], Holds::Data(..)));
+                let parity = (0..members).filter(|m| matches!(cells[*m], Holds::P | Holds::Q));
+                let solvable =
+                    data.filter(is_lost).count() <= parity.filter(|m| !is_lost(m)).count();
+                for (member, cell) in cells.iter().enumerate() {
+                    let Holds::Data(number, _) = cell else {
+                        continue;
+                    };
+                    let Some(i) = (number * chunk + column).checked_sub(from) else {
+                        continue;
+                    };
+                    if i >= read.len() {
+                        continue;
+                    }
+                    let there = solvable || !is_lost(&member);
+                    assert_eq!(
+                        !gaps.touch(i..i + 1),
+                        there,
+                        "round {round}, at {}",
+                        from + i
+                    );
+                    let want = if there { built.bytes[from + i] } else { 0 };
+                    assert_eq!(read[i], want, "round {round}, at {}", from + i);
+                    repaired += usize::from(there && is_lost(&member));
+                    lost += usize::from(!there);
+                }
+            }
+        }
+    }
+    assert!(
+        repaired > 10_000 && lost > 10_000,
+        "{repaired} repaired, {lost} lost"
+    );
 }

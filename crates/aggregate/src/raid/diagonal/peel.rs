@@ -22,28 +22,25 @@ pub(super) struct Cell {
 
 /// Cells whose sum is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Equation {
+enum Equation {
     Row(u32),
     Diagonal(u32),
 }
 
-impl Equation {
-    /// The number of the row or diagonal.
-    pub(super) const fn number(self) -> u32 {
-        match self {
-            Self::Row(number) | Self::Diagonal(number) => number,
-        }
-    }
-}
-
-/// A cell that is the only unknown of an equation.
+/// A cell that is the only unknown of a row or diagonal, in places of a stripe: where in the
+/// rows, or in the diagonals, the bytes of a plan lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
-    /// The equation that gives it.
-    pub(super) from: Equation,
-    /// The other equation that it is in, unless that is of no use.
-    pub(super) to: Option<Equation>,
-    pub(super) cell: Cell,
+    /// Whether a row gives it, and not a diagonal.
+    pub(super) by_row: bool,
+    /// The place of the row or diagonal that gives it.
+    pub(super) from: usize,
+    /// The place of the other one that it is in, unless that is of no use.
+    pub(super) to: Option<usize>,
+    /// Which of the plan's columns it belongs to.
+    pub(super) column: usize,
+    /// Its place in that column.
+    pub(super) at: usize,
 }
 
 /// How to decode the same bytes of every sub-block of a stripe.
@@ -51,6 +48,8 @@ pub(super) struct Step {
 pub(super) struct Plan {
     /// Which bytes of each sub-block.
     pub(super) bytes: Range<u64>,
+    /// The columns that lost something, with row parity.
+    pub(super) columns: Vec<u32>,
     pub(super) steps: Vec<Step>,
     /// The cells that do not come out.
     pub(super) lost: Vec<Cell>,
@@ -152,6 +151,21 @@ impl Unknowns {
         all.get_mut(usize::try_from(number).ok()?)
     }
 
+    /// Takes a cell that is known now out of its equations, and returns the one besides `from`.
+    fn take(&mut self, number: usize, cell: Cell, from: Equation) -> Option<Equation> {
+        let mut other = None;
+        for equation in self.equations(cell).into_iter().flatten() {
+            if let Some(Some((count, numbers))) = self.equation(equation) {
+                *count -= 1;
+                *numbers ^= number;
+                if equation != from {
+                    other = Some(equation);
+                }
+            }
+        }
+        other
+    }
+
     /// The number of the cell, if it is the only unknown of this equation.
     fn only(&mut self, equation: Equation) -> Option<usize> {
         match self.equation(equation) {
@@ -163,6 +177,13 @@ impl Unknowns {
 
 fn plan(code: Code, erased: &[(Column, Range<u64>)], bytes: Range<u64>) -> Plan {
     let mut unknowns = Unknowns::new(code, erased, bytes.start);
+    let mut columns: Vec<u32> = unknowns.cells.iter().map(|cell| cell.column).collect();
+    columns.sort_unstable();
+    columns.dedup();
+    let place = |number: u32| {
+        let place = u64::from(number) * code.sub_block + bytes.start;
+        usize::try_from(place).unwrap_or(usize::MAX)
+    };
     let mut solved = vec![false; unknowns.cells.len()];
     let mut steps = Vec::new();
     let all = (0..code.prime - 1).flat_map(|n| [Equation::Diagonal(n), Equation::Row(n)]);
@@ -177,26 +198,33 @@ fn plan(code: Code, erased: &[(Column, Range<u64>)], bytes: Range<u64>) -> Plan 
         };
         let cell = *cell;
         *done = true;
-        let mut to = None;
-        for equation in unknowns.equations(cell).into_iter().flatten() {
-            if let Some(Some((count, numbers))) = unknowns.equation(equation) {
-                *count -= 1;
-                *numbers ^= number;
-                if equation != from {
-                    to = Some(equation);
-                }
-            }
-        }
+        let to = unknowns.take(number, cell, from);
         waiting.extend(to);
-        steps.push(Step { from, to, cell });
+        steps.push(Step {
+            by_row: matches!(from, Equation::Row(_)),
+            from: place(from.number()),
+            to: to.map(|to| place(to.number())),
+            column: columns.partition_point(|column| *column < cell.column),
+            at: place(cell.row),
+        });
     }
     let lost = unknowns.cells.iter().zip(&solved);
     Plan {
         bytes,
+        columns,
         lost: lost
             .filter(|(_, solved)| !**solved)
             .map(|(cell, _)| *cell)
             .collect(),
         steps,
+    }
+}
+
+impl Equation {
+    /// The number of the row or diagonal.
+    const fn number(self) -> u32 {
+        match self {
+            Self::Row(number) | Self::Diagonal(number) => number,
+        }
     }
 }
