@@ -25,6 +25,9 @@ use benches::pile::{Pile, Stale};
 use benches::trial;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
+/// Characters of a loss in a list.
+const MOST_WHY: usize = 160;
+
 /// What is asked for.
 struct Options {
     cases: u64,
@@ -186,6 +189,18 @@ fn costs(lines: &[Line], took: Duration) {
     );
 }
 
+/// A case in a line, with why there is no group.
+fn listed(case: &Case, outcome: &trial::Outcome) -> String {
+    let mut line = format!("{case}: {}", outcome.verdict);
+    if let (Verdict::Tie | Verdict::Silent, Some(loss)) =
+        (&outcome.verdict, outcome.aggregate.losses.first())
+    {
+        let why: String = loss.cause.to_string().chars().take(MOST_WHY).collect();
+        line.push_str(&format!(" ({why})"));
+    }
+    line
+}
+
 /// Runs one case and prints all that is said of it.
 fn replay(options: &Options, number: u64, contents: &Contents) -> io::Result<()> {
     let case = Case::new(options.seed, number);
@@ -276,7 +291,7 @@ fn main() -> io::Result<()> {
             let case = Case::new(options.seed, number);
             let outcome = trial::run(&case, &contents)?;
             if options.list {
-                println!("{case}: {}", outcome.verdict);
+                println!("{}", listed(&case, &outcome));
             }
             Ok(Line {
                 case,

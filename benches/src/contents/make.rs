@@ -59,8 +59,8 @@ const fn recipe(kind: Kind) -> Recipe {
                 "agcount=2",
                 "-m",
             ],
-            176,
-            62,
+            104,
+            66,
         ),
         Kind::Btrfs => (
             &[
