@@ -17,7 +17,7 @@ const USUAL: u64 = 1 << 20;
 
 /// A group begins this near to the start of its members, or where mdadm lets it begin on large
 /// ones: a file system further behind, with zeros before it, may be one of several volumes.
-const NEAR: u64 = 4 << 20;
+const NEAR: u64 = 8 << 20;
 const FAR: [u64; 2] = [132_736 * 512, 264_192 * 512];
 
 /// Rows with contents before a place: with so many a group does not begin with the file system

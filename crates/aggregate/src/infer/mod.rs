@@ -169,32 +169,23 @@ impl Pile {
     /// The pile with devices brought in line whose data begins at different offsets, if blocks
     /// then agree that did not before.
     fn in_line(self) -> Self {
-        let tied: Set = tied(&self.rows)
-            .iter()
-            .flat_map(|set| &set.devices)
-            .copied()
-            .collect();
-        let Some(shifts) = shift::shifts(&self.rows, self.candidates.len(), tied) else {
+        let settled = self.agreeing();
+        let Some(shifts) = shift::shifts(&self.rows, self.candidates.len(), settled) else {
             return self;
         };
         let moved = Self::look(shift::shifted(&self.candidates, &shifts));
-        let (before, after) = (self.agreeing(), moved.agreeing());
-        if after >= 0.5 && after >= 2.0 * before {
+        if moved.agreeing().count() > self.agreeing().count() {
             moved
         } else {
             self
         }
     }
 
-    /// In which share of the rows with contents on several devices blocks depend on each other.
-    fn agreeing(&self) -> f64 {
-        let several = self.rows.iter().filter(|row| row.full.count() >= 2);
-        let (mut all, mut agreeing) = (0_u32, 0_u32);
-        for row in several {
-            all = all.saturating_add(1);
-            agreeing = agreeing.saturating_add(u32::from(!row.relations.is_empty()));
-        }
-        f64::from(agreeing) / f64::from(all.max(1))
+    /// The devices that parity ties to others, or that are equal to others.
+    fn agreeing(&self) -> Set {
+        let tied = tied(&self.rows).into_iter().flat_map(|set| set.devices);
+        tied.chain(copies(&self.rows).into_iter().flatten())
+            .collect()
     }
 
     /// Takes a device out of everything that is compared.

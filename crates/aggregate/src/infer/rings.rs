@@ -95,7 +95,7 @@ fn ring(steps: &[(u64, usize, usize)]) -> Option<Ring> {
 struct Try {
     layout: Raid10Layout,
     chunk: u64,
-    offset: u64,
+    begin: Begin,
     roles: Vec<Option<usize>>,
     score: f64,
 }
@@ -107,15 +107,20 @@ pub(super) fn decide(
     rows: &[Row],
     anchors: &[Anchor],
 ) -> Result<Group, String> {
-    let (device, offset, further, begins) = begin(ring, candidates).ok_or_else(|| {
-        "no file system, LVM label or partition table is found at the start of any of them"
-            .to_owned()
-    })?;
-    let roles = roles(ring, device, further);
+    let begins = begins(ring, candidates);
+    if begins.is_empty() {
+        return Err(
+            "no file system, LVM label or partition table is found at the start of any of them"
+                .to_owned(),
+        );
+    }
     let contents = Contents::learn(rows, &ring.devices);
     let mut tries: Vec<Try> = Vec::new();
     for chunk in chunks().filter(|chunk| ring.stride.is_multiple_of(*chunk)) {
-        for is_offset in [true, false] {
+        for (begin, is_offset) in begins
+            .iter()
+            .flat_map(|begin| [(begin, true), (begin, false)])
+        {
             if is_offset && chunk != ring.stride {
                 continue;
             }
@@ -127,12 +132,12 @@ pub(super) fn decide(
                     far_sets: FarSets::Whole,
                 },
                 chunk,
-                offset,
-                roles: roles.clone(),
+                begin: *begin,
+                roles: roles(ring, begin),
                 score: 0.0,
             };
             if let Some(group) = one.open(ring, candidates) {
-                one.score = score(&group, &one, candidates, anchors, &contents, begins);
+                one.score = score(&group, &one, candidates, anchors, &contents);
                 tries.push(one);
             }
         }
@@ -145,37 +150,71 @@ pub(super) fn decide(
     if best.score < LEAST || best.score < next + LEAD {
         return Err("too little tells the chunk".to_owned());
     }
-    best.statement(ring, candidates, begins)
+    best.statement(ring, candidates)
         .ok_or_else(|| "its geometry does not fit the devices".to_owned())
 }
 
-/// Where the group begins: the device and the offset, whether that is the copy further down, and
-/// what begins there.
-fn begin(ring: &Ring, candidates: &[Candidate]) -> Option<(usize, u64, bool, Start)> {
-    let places = (0..NEAR / BLOCK).map(|number| number * BLOCK);
-    places.into_iter().find_map(|offset| {
-        [false, true].into_iter().find_map(|further| {
-            let at = offset.checked_add(if further { ring.stride } else { 0 })?;
+/// Where a group may begin.
+#[derive(Clone, Copy)]
+struct Begin {
+    /// The device on which its start is found.
+    device: usize,
+    /// Where the data of the members begins, in bytes.
+    offset: u64,
+    /// Whether what was found is the copy further down, on the member of role 1.
+    is_copy: bool,
+    /// What the group begins with.
+    start: Start,
+}
+
+/// Where the group may begin: with the first thing that begins on one of the devices, which may
+/// be a copy, or with what begins as far down as copies lie.
+fn begins(ring: &Ring, candidates: &[Candidate]) -> Vec<Begin> {
+    let find = |from: u64| {
+        let mut places = (0..NEAR / BLOCK).map(|number| number * BLOCK);
+        places.find_map(|place| {
+            let at = from.checked_add(place)?;
             ring.devices.iter().find_map(|device| {
                 let candidate = candidates.get(*device)?;
                 let room = candidate.device.len().checked_sub(at)?;
                 let all = Arc::clone(&candidate.device);
                 let rest = Slice::new(all, ByteOffset::new(at), room);
-                Some((*device, offset, further, start(&rest)?))
+                Some((*device, at, start(&rest)?))
             })
         })
-    })
+    };
+    let of = |(device, at, start): (usize, u64, Start), is_copy: bool| {
+        let offset = at.checked_sub(if is_copy { ring.stride } else { 0 })?;
+        Some(Begin {
+            device,
+            offset,
+            is_copy,
+            start,
+        })
+    };
+    match find(0) {
+        Some(found) => [of(found, false), of(found, true)]
+            .into_iter()
+            .flatten()
+            .collect(),
+        None => find(ring.stride)
+            .and_then(|found| of(found, true))
+            .into_iter()
+            .collect(),
+    }
 }
 
-/// The devices by role: `first` has the role 0, or 1 if it holds the copy of the start.
-fn roles(ring: &Ring, first: usize, further: bool) -> Vec<Option<usize>> {
+/// The devices by role: the one with the start has the role 0, or 1 if it holds the copy.
+fn roles(ring: &Ring, begin: &Begin) -> Vec<Option<usize>> {
     let mut around: Vec<Option<usize>> = ring.devices.iter().copied().map(Some).collect();
     if !ring.closed {
         around.push(None);
     }
-    let at = around.iter().position(|device| *device == Some(first));
+    let at = around
+        .iter()
+        .position(|device| *device == Some(begin.device));
     let count = around.len();
-    let at = at.unwrap_or(0) + if further { count - 1 } else { 0 };
+    let at = at.unwrap_or(0) + if begin.is_copy { count - 1 } else { 0 };
     around.rotate_left(at % count.max(1));
     around
 }
@@ -188,7 +227,7 @@ impl Try {
             .flatten()
             .filter_map(|d| candidates.get(*d));
         let room = there
-            .map(|c| c.device.len().saturating_sub(self.offset))
+            .map(|c| c.device.len().saturating_sub(self.begin.offset))
             .min()?;
         let level = Level::Raid10 {
             layout: self.layout,
@@ -206,21 +245,21 @@ impl Try {
     fn open(&self, ring: &Ring, candidates: &[Candidate]) -> Option<GroupReader> {
         let members = self.roles.iter().map(|device| {
             let all = Arc::clone(&candidates.get((*device)?)?.device);
-            let room = all.len().checked_sub(self.offset)?;
-            let area = Slice::new(all, ByteOffset::new(self.offset), room);
+            let room = all.len().checked_sub(self.begin.offset)?;
+            let area = Slice::new(all, ByteOffset::new(self.begin.offset), room);
             Some(Arc::new(area) as Arc<dyn ReadAt>)
         });
         GroupReader::new(self.geometry(ring, candidates)?, members.collect()).ok()
     }
 
-    fn statement(&self, ring: &Ring, candidates: &[Candidate], begins: Start) -> Option<Group> {
+    fn statement(&self, ring: &Ring, candidates: &[Candidate]) -> Option<Group> {
         let members = (0..).zip(&self.roles).map(|(role, device)| {
             let device = device.and_then(|device| candidates.get(device));
-            let room = |c: &Candidate| c.device.len().saturating_sub(self.offset);
+            let room = |c: &Candidate| c.device.len().saturating_sub(self.begin.offset);
             Member {
                 role,
                 device: device.map(|candidate| candidate.name.clone()),
-                data_offset: device.map_or(0, |c| self.offset.saturating_add(c.shift)),
+                data_offset: device.map_or(0, |c| self.begin.offset.saturating_add(c.shift)),
                 data_size: device.map_or(0, room),
                 left_out: None,
                 bad_blocks: Vec::new(),
@@ -237,7 +276,7 @@ impl Try {
                 ),
                 format!(
                     "the group begins with {}, {} bytes into its members",
-                    begins.what, self.offset
+                    self.begin.start.what, self.begin.offset
                 ),
                 format!(
                     "addresses of file systems' blocks, and text that goes on, speak for this chunk ({:.0} nats)",
@@ -256,13 +295,12 @@ fn score(
     candidates: &[Candidate],
     anchors: &[Anchor],
     contents: &Contents<'_>,
-    begins: Start,
 ) -> f64 {
     let mut sum = 0.0;
     let own = anchors
         .iter()
         .filter(|anchor| one.roles.contains(&Some(anchor.device)));
-    let own: Vec<&Anchor> = own.filter(|_| begins.is_filesystem).collect();
+    let own: Vec<&Anchor> = own.filter(|_| one.begin.start.is_filesystem).collect();
     let step = own.len().div_ceil(MOST_ANCHORS).max(1);
     for anchor in own.into_iter().step_by(step) {
         let is = candidates.get(anchor.device);
@@ -313,7 +351,19 @@ mod tests {
             stride: 8,
             closed: false,
         };
-        assert_eq!(roles(&ring, 0, false), [Some(0), Some(2), None, Some(3)]);
-        assert_eq!(roles(&ring, 3, true), [None, Some(3), Some(0), Some(2)]);
+        let begin = |device, is_copy| Begin {
+            device,
+            offset: 0,
+            is_copy,
+            start: Start {
+                what: "a test",
+                is_filesystem: true,
+                bytes: None,
+            },
+        };
+        let role_0 = roles(&ring, &begin(0, false));
+        assert_eq!(role_0, [Some(0), Some(2), None, Some(3)]);
+        let role_1 = roles(&ring, &begin(3, true));
+        assert_eq!(role_1, [None, Some(3), Some(0), Some(2)]);
     }
 }
