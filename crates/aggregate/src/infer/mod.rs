@@ -16,6 +16,7 @@ mod base;
 mod hypothesis;
 mod relations;
 mod sample;
+mod survey;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +24,12 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 
-use self::anchors::{Anchor, Collector, Source};
+use self::anchors::Collector;
+pub(crate) use self::anchors::{Anchor, Source};
 use self::hypothesis::{Claims, Hypothesis};
 use self::relations::{MOST_DEVICES, Tied, copies, tied};
 use self::sample::{Candidate, Sketcher, Sketches};
+pub(crate) use self::survey::survey;
 use self::verify::Trials;
 use crate::document::{DeviceName, Group, Member};
 use crate::raid::Geometry;
