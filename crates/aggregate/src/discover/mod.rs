@@ -158,7 +158,9 @@ impl<'a> Discovery<'a> {
             self.unused(name, what);
             return;
         }
-        if let Some(scanned) = lvm::scan(device, name) {
+        if let Some(scanned) = lvm::scan(device, name)
+            && !self.is_stranger(name, &scanned)
+        {
             self.lvm.push(scanned);
             return;
         }
@@ -348,22 +350,6 @@ impl<'a> Discovery<'a> {
         let any = !complete.is_empty();
         for addition in complete {
             self.add(addition);
-        }
-        any
-    }
-
-    /// Looks for LVM metadata on the devices where nothing was recognised; whether it was found.
-    fn look_without_labels(&mut self) -> bool {
-        let mut any = false;
-        for (name, done) in &mut self.blank {
-            if std::mem::replace(done, true) {
-                continue;
-            }
-            let device = self.devices.get(name);
-            if let Some(scanned) = device.and_then(|d| lvm::scan_without_label(&d, name)) {
-                self.lvm.push(scanned);
-                any = true;
-            }
         }
         any
     }

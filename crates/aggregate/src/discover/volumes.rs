@@ -2,13 +2,65 @@
 
 use std::collections::BTreeSet;
 
+use evidence::Cause;
+
 use super::Discovery;
 use crate::build::on_devices;
 use crate::document::DeviceName;
 use crate::raid::{Geometry, Level};
-use crate::volumes_found;
+use crate::{lvm, volumes_found};
 
 impl Discovery<'_> {
+    /// Looks for LVM metadata on the devices where nothing was recognised; whether it was found.
+    ///
+    /// On groups it is looked for in more places, and what is about other devices does not
+    /// count: a new aggregate leaves its texts on the disks of the old one.
+    pub(super) fn look_without_labels(&mut self) -> bool {
+        let mut any = false;
+        for (name, done) in &mut self.blank {
+            let Some(device) = self.devices.get(name).filter(|_| !*done) else {
+                continue;
+            };
+            *done = true;
+            let is_group = name.0.starts_with("group:");
+            let usual = || lvm::scan_without_label(&device, name);
+            let anywhere = || lvm::search(&device, name).filter(|_| is_group);
+            let looks: [&dyn Fn() -> Option<lvm::Scanned>; 2] = [&usual, &anywhere];
+            let found = looks.into_iter().find_map(|look| {
+                let mut scanned = look()?;
+                if is_group {
+                    self.aggregate.losses.extend(scanned.drop_strangers());
+                }
+                scanned.has_texts().then_some(scanned)
+            });
+            if let Some(scanned) = found {
+                self.lvm.push(scanned);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whether the label on a group is that of a much longer device, as a new aggregate's may
+    /// be that begins where a member of the group does.
+    pub(super) fn is_stranger(&mut self, name: &DeviceName, scanned: &lvm::Scanned) -> bool {
+        let stated = scanned.label.as_ref().map_or(0, |label| label.device_size);
+        let most = scanned.bytes.saturating_add(scanned.bytes >> 2);
+        if !name.0.starts_with("group:") || stated <= most {
+            return false;
+        }
+        let why = format!(
+            "it is that of a device of {stated} bytes, and this one has {}: it is of another aggregate on the same disks",
+            scanned.bytes
+        );
+        self.lose(
+            name,
+            format!("the LVM label on {name}"),
+            Cause::Corrupt(why),
+        );
+        true
+    }
+
     /// Finds volumes by the file systems on devices that nothing explains; whether there was
     /// one. It is done once, when everything else has said all that it can.
     pub(super) fn find_volumes(&mut self) -> bool {
