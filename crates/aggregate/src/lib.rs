@@ -41,6 +41,7 @@ pub mod md;
 pub mod partition;
 pub mod raid;
 mod volume;
+mod volumes_found;
 
 pub use build::{Devices, Error, Problem, build};
 pub use discover::{Disk, Probe, discover, discover_over};

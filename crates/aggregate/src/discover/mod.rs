@@ -12,6 +12,7 @@
 
 mod labels;
 mod signature;
+mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub fn discover_over(disks: &[Disk], groups: &[Group], probe: &Probe<'_>) -> Agg
         || discovery.look_without_labels()
         || discovery.add_incomplete()
         || discovery.infer()
+        || discovery.find_volumes()
     {}
     discovery.finish()
 }
@@ -79,6 +81,10 @@ struct Discovery<'a> {
     blank: BTreeMap<DeviceName, bool>,
     /// Whether groups were looked for on devices without labels.
     inferred: bool,
+    /// Whether volumes were looked for on devices that nothing explains.
+    searched: bool,
+    /// What volumes are that were found and that no file system is recognised on.
+    headless: BTreeMap<DeviceName, String>,
     aggregate: Aggregate,
 }
 
@@ -106,6 +112,8 @@ impl<'a> Discovery<'a> {
             added_md: BTreeSet::new(),
             blank: BTreeMap::new(),
             inferred: false,
+            searched: false,
+            headless: BTreeMap::new(),
             aggregate: Aggregate {
                 version: VERSION,
                 ..Aggregate::default()
@@ -150,7 +158,9 @@ impl<'a> Discovery<'a> {
             self.unused(name, what);
             return;
         }
-        if let Some(scanned) = lvm::scan(device, name) {
+        if let Some(scanned) = lvm::scan(device, name)
+            && !self.is_stranger(name, &scanned)
+        {
             self.lvm.push(scanned);
             return;
         }
@@ -344,22 +354,6 @@ impl<'a> Discovery<'a> {
         any
     }
 
-    /// Looks for LVM metadata on the devices where nothing was recognised; whether it was found.
-    fn look_without_labels(&mut self) -> bool {
-        let mut any = false;
-        for (name, done) in &mut self.blank {
-            if std::mem::replace(done, true) {
-                continue;
-            }
-            let device = self.devices.get(name);
-            if let Some(scanned) = device.and_then(|d| lvm::scan_without_label(&d, name)) {
-                self.lvm.push(scanned);
-                any = true;
-            }
-        }
-        any
-    }
-
     /// Adds one group that lacks members; whether there was one.
     ///
     /// The one on the lowest layer comes first: what it holds may be the member that another
@@ -384,7 +378,7 @@ impl<'a> Discovery<'a> {
         if std::mem::replace(&mut self.inferred, true) {
             return false;
         }
-        let inferred = infer::infer(self.unexplained());
+        let inferred = infer::infer(self.unexplained(&["disk:", "partition:"]));
         self.aggregate.losses.extend(inferred.losses);
         for unused in &inferred.unused {
             self.blank.remove(&unused.device);
@@ -401,9 +395,9 @@ impl<'a> Discovery<'a> {
         any
     }
 
-    /// Disks and partitions on which nothing was recognised, or a file system that is longer
-    /// than they are: such a one begins on a member whose data begins where the member does.
-    fn unexplained(&self) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
+    /// Devices of some kinds on which nothing was recognised, or a file system that is longer
+    /// than they are: such a one goes on elsewhere.
+    fn unexplained(&self, kinds: &[&str]) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
         let length = |name: &DeviceName| self.devices.get(name).map_or(0, |device| device.len());
         let too_long = self.aggregate.filesystems.iter();
         let too_long = too_long.filter(|fs| fs.bytes > length(&fs.device));
@@ -411,7 +405,8 @@ impl<'a> Discovery<'a> {
             .blank
             .keys()
             .chain(too_long.map(|fs| &fs.device))
-            .filter(|name| name.0.starts_with("disk:") || name.0.starts_with("partition:"))
+            .filter(|name| kinds.iter().any(|kind| name.0.starts_with(kind)))
+            .filter(|name| !self.claimed.contains(*name))
             .collect();
         names
             .into_iter()
@@ -517,7 +512,10 @@ impl<'a> Discovery<'a> {
                 .iter()
                 .any(|unused| unused.device == name)
             {
-                self.unused(&name, &signature::nothing(&device));
+                match self.headless.remove(&name) {
+                    Some(what) => self.unused(&name, &what),
+                    None => self.unused(&name, &signature::nothing(&device)),
+                }
             }
         }
         let aggregate = &mut self.aggregate;

@@ -28,6 +28,7 @@ mod score;
 mod shape;
 mod shift;
 mod start;
+mod survey;
 mod twins;
 mod verify;
 
@@ -37,13 +38,15 @@ use std::sync::Arc;
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
-use self::anchors::{Anchor, Collector, Source};
+use self::anchors::Collector;
+pub(crate) use self::anchors::{Anchor, Source};
 use self::contents::Contents;
 use self::hypothesis::Hypothesis;
 use self::relations::{MOST_DEVICES, Set, Tied, copies, tied};
 use self::sample::{Candidate, Row};
 use self::score::Answer;
 use self::shape::Shape;
+pub(crate) use self::survey::survey;
 use self::verify::Trials;
 use crate::document::{DeviceName, Group, Member, Unused};
 use crate::raid::{Geometry, Level, Raid10Layout};

@@ -39,14 +39,19 @@ pub(super) struct Candidate {
 
 /// The starts of the windows for devices of which the longest has `length` bytes.
 pub(super) fn windows(length: u64) -> Vec<u64> {
+    windows_of(length, MOST_WINDOWS)
+}
+
+/// The same with at most `most` windows, which are more than [`FIRST_WINDOWS`].
+pub(super) fn windows_of(length: u64, most: u64) -> Vec<u64> {
     let all = length.div_ceil(WINDOW);
-    if all <= MOST_WINDOWS {
+    if all <= most {
         return (0..all).map(|number| number * WINDOW).collect();
     }
     let mut chosen: BTreeSet<u64> = (0..FIRST_WINDOWS).collect();
     // One window from each of as many equal parts, at a place in it that looks random: regular
     // distances would always meet the same member of a row.
-    let parts = MOST_WINDOWS - FIRST_WINDOWS;
+    let parts = most - FIRST_WINDOWS;
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     for part in 0..parts {
         let from = FIRST_WINDOWS + (all - FIRST_WINDOWS) * part / parts;

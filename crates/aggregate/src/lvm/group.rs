@@ -6,6 +6,7 @@ use std::sync::Arc;
 use evidence::{ByteOffset, Cause, GapCause, Loss, Origin, ReadAt};
 
 use super::metadata::MetadataArea;
+use super::search::{beginnings, superblocks};
 use super::{DiskArea, Id, Label, PhysicalVolume, VolumeGroup};
 use crate::document::{self, DeviceName, MetadataVersion, Unused, VersionState};
 
@@ -26,6 +27,25 @@ pub struct Scanned {
     pub label: Option<Label>,
     /// Its metadata areas.
     pub areas: Vec<MetadataArea>,
+    /// Of a device without a label: where its texts have volumes begin, and file systems do.
+    pub superblocks: BTreeSet<u64>,
+}
+
+impl Scanned {
+    /// A device that has lost its label.
+    pub(super) fn without_label(
+        device: &dyn ReadAt,
+        name: &DeviceName,
+        areas: Vec<MetadataArea>,
+    ) -> Self {
+        Self {
+            device: name.clone(),
+            bytes: device.len(),
+            label: None,
+            superblocks: superblocks(device, &areas),
+            areas,
+        }
+    }
 }
 
 /// Reads the label of `device`, called `name`, and what it points to; `None` without a label.
@@ -41,6 +61,7 @@ pub fn scan(device: &dyn ReadAt, name: &DeviceName) -> Option<Scanned> {
         bytes: device.len(),
         label: Some(label),
         areas,
+        superblocks: BTreeSet::new(),
     })
 }
 
@@ -50,12 +71,7 @@ pub fn scan_without_label(device: &dyn ReadAt, name: &DeviceName) -> Option<Scan
     let mut area = MetadataArea::read(device, name, USUAL_AREA);
     area.losses.clear();
     let any = area.versions.iter().any(|version| version.group.is_ok());
-    any.then(|| Scanned {
-        device: name.clone(),
-        bytes: device.len(),
-        label: None,
-        areas: vec![area],
-    })
+    any.then(|| Scanned::without_label(device, name, vec![area]))
 }
 
 /// A volume group: the text that counts, and the devices of its physical volumes.
@@ -319,7 +335,7 @@ fn group(candidate: Candidate, sorted: &[&Scanned], labelled: &BTreeMap<Id, &Sca
 }
 
 /// Finds places in the group for devices that hold its texts but have lost their labels: by
-/// their length, or because only one place is left. Returns a note for each.
+/// their length, by the file systems that begin on them, or because only one place is left. Returns a note for each.
 fn without_label(
     text: &VolumeGroup,
     sorted: &[&Scanned],
@@ -344,10 +360,16 @@ fn without_label(
             (fitting.next().is_none() && rivals == 1).then_some((place, *pv, "its length"))
         });
         let only = match (free.as_slice(), homeless.as_slice()) {
-            ([pv], [_]) => Some((0, *pv, "no other place being left")),
+            ([pv], [scanned]) if pv.bytes <= scanned.bytes.saturating_add(pv.bytes >> 6) => {
+                Some((0, *pv, "no other place being left"))
+            }
             _ => None,
         };
-        let Some((place, pv, why)) = by_length.or(only) else {
+        let by_contents = || {
+            let (place, pv) = by_file_systems(text, &free, &homeless)?;
+            Some((place, pv, "the file systems that begin on it"))
+        };
+        let Some((place, pv, why)) = by_length.or(only).or_else(by_contents) else {
             break;
         };
         let scanned = homeless.remove(place);
@@ -358,6 +380,25 @@ fn without_label(
         ));
     }
     notes
+}
+
+/// A device and the one physical volume of which volumes begin where file systems do on it, if
+/// that holds for no other device.
+fn by_file_systems<'a>(
+    text: &VolumeGroup,
+    free: &[&'a PhysicalVolume],
+    homeless: &[&Scanned],
+) -> Option<(usize, &'a PhysicalVolume)> {
+    let agrees = |pv: &PhysicalVolume, scanned: &Scanned| {
+        let mut places = beginnings(text, pv).into_iter();
+        places.any(|place| scanned.superblocks.contains(&place))
+    };
+    homeless.iter().enumerate().find_map(|(place, scanned)| {
+        let mut fitting = free.iter().filter(|pv| agrees(pv, scanned));
+        let pv = fitting.next()?;
+        let devices = homeless.iter().filter(|other| agrees(pv, other)).count();
+        (fitting.next().is_none() && devices == 1).then_some((place, *pv))
+    })
 }
 
 /// The group of the newest text on a device.

@@ -124,6 +124,20 @@ impl MetadataArea {
         this
     }
 
+    /// Looks for texts in a part of a device that need not be a metadata area.
+    pub(super) fn search(device: &dyn ReadAt, name: &DeviceName, area: DiskArea) -> Self {
+        let mut this = Self::default();
+        let length = usize::try_from(area.size.min(MOST_BYTES)).unwrap_or(0);
+        if let Ok((bytes, gaps)) = device.read_vec(ByteOffset::new(area.offset), length) {
+            if let Some(gap) = gaps.iter().next() {
+                let origin = Origin::new(name.to_string(), ByteOffset::new(area.offset));
+                this.lose("LVM metadata texts", &origin, Cause::Gap(gap.cause));
+            }
+            this.add_found(Ring { bytes: &bytes }, area.offset);
+        }
+        this
+    }
+
     fn lose(&mut self, what: &str, origin: &Origin, cause: Cause) {
         self.losses.push(Loss {
             what: what.to_owned(),

@@ -25,6 +25,7 @@ mod label;
 mod metadata;
 mod model;
 mod raid_meta;
+mod search;
 pub mod text;
 mod volumes;
 
@@ -35,4 +36,5 @@ pub use label::{DiskArea, Label};
 pub(crate) use metadata::begins_with_area as begins_with_metadata_area;
 pub use metadata::{MetadataArea, RawLocation, Version};
 pub use model::{AreaOf, LogicalVolume, PhysicalVolume, RaidImage, SegmentKind, VolumeGroup};
+pub use search::search;
 pub use volumes::{Open, Volumes};

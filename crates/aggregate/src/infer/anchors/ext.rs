@@ -17,6 +17,11 @@ const INCOMPAT_64BIT: u32 = 0x2;
 const INCOMPAT_CSUM_V2: u32 = 0x8;
 const INCOMPAT_CSUM_V3: u32 = 0x10;
 
+/// `EXT4_FEATURE_*` of the file system.
+const COMPAT_HAS_JOURNAL: u32 = 0x4;
+const EXT4_INCOMPAT_64BIT: u32 = 0x80;
+const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
+
 /// `JBD2_FLAG_*` of a tag.
 const FLAG_ESCAPE: u32 = 1;
 const FLAG_SAME_UUID: u32 = 2;
@@ -62,6 +67,21 @@ pub(super) fn journal(bytes: Fields<'_>) -> Option<Journal> {
         block,
         incompat: bytes.be_u32(40)?,
         uuid: bytes.array(48)?,
+    })
+}
+
+/// The journal that a superblock copy lets expect: the kernel takes its features over, as
+/// `ext4_load_journal` and `set_journal_csum_feature_set` do.
+pub(super) fn expected_journal(bytes: Fields<'_>) -> Option<Journal> {
+    let block = 1024_u64.checked_shl(bytes.le_u32(24)?)?;
+    let has_journal = bytes.le_u32(92)? & COMPAT_HAS_JOURNAL != 0;
+    let wide = bytes.le_u32(96)? & EXT4_INCOMPAT_64BIT != 0;
+    let checked = bytes.le_u32(100)? & RO_COMPAT_METADATA_CSUM != 0;
+    let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+    (has_journal && block <= 65536).then_some(Journal {
+        block,
+        uuid: bytes.array(104)?,
+        incompat: flag(wide, INCOMPAT_64BIT) | flag(checked, INCOMPAT_CSUM_V3),
     })
 }
 

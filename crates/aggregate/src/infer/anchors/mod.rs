@@ -31,6 +31,9 @@ const MOST_COPY_DISTANCE: u64 = 64 << 10;
 /// Most anchors that are kept of each device and file system, evenly taken.
 const MOST_ANCHORS: usize = 2048;
 
+/// Most forms of journals that are read.
+const MOST_JOURNALS: usize = 8;
+
 /// Most journal copies that are looked for: memory must not grow with the evidence.
 const MOST_COPIES: usize = 1 << 18;
 
@@ -60,25 +63,50 @@ enum Kind {
 
 /// A file system as far as its anchors tell it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
+pub(crate) enum Source {
     Xfs([u8; 16]),
     Ext([u8; 16]),
     Btrfs([u8; 16]),
 }
 
+impl Source {
+    /// Its name for a person.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Xfs(_) => "XFS",
+            Self::Ext(_) => "ext",
+            Self::Btrfs(_) => "btrfs",
+        }
+    }
+
+    /// Its UUID.
+    pub(crate) const fn uuid(self) -> [u8; 16] {
+        match self {
+            Self::Xfs(uuid) | Self::Ext(uuid) | Self::Btrfs(uuid) => uuid,
+        }
+    }
+
+    /// Whether addresses in it are places on its device: those of btrfs are mapped once more.
+    pub(crate) const fn is_direct(self) -> bool {
+        !matches!(self, Self::Btrfs(_))
+    }
+}
+
 /// A block of a file system, with the place where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Anchor {
-    pub(super) source: Source,
+pub(crate) struct Anchor {
+    pub(crate) source: Source,
     /// Where it lies in its file system.
-    pub(super) address: u64,
+    pub(crate) address: u64,
     /// The index of the device.
-    pub(super) device: usize,
+    pub(crate) device: usize,
     /// Where on the device it lies.
-    pub(super) at: u64,
+    pub(crate) at: u64,
     /// How far from `at` another place is that must lie in the same chunk, if any: that of the
     /// journal descriptor and its copy, from which the address was taken.
-    pub(super) together: Option<(u64, u64)>,
+    pub(crate) together: Option<(u64, u64)>,
+    /// The device that these two places are on.
+    pub(crate) stated_on: usize,
 }
 
 impl Anchor {
@@ -100,6 +128,11 @@ type Family = fn([u8; 16]) -> Source;
 pub(super) struct Collector {
     xfs_sizes: BTreeSet<xfs::Sizes>,
     journals: BTreeSet<ext::Journal>,
+    /// The journals that superblock copies let expect, for those whose own is gone.
+    expected: BTreeSet<ext::Journal>,
+    /// At how many more places than one a journal copy may be found: whoever lets all of them
+    /// vote can tell which is true.
+    rivals: usize,
     ext_uuids: BTreeSet<[u8; 16]>,
     stated: BTreeMap<usize, Vec<(u64, Stated, Family)>>,
     /// Descriptors of journals: device and place.
@@ -152,6 +185,14 @@ impl Logs {
 }
 
 impl Collector {
+    /// One that gives up to `rivals` more places of what a journal names than one.
+    pub(super) fn with_rivals(rivals: usize) -> Self {
+        Self {
+            rivals,
+            ..Self::default()
+        }
+    }
+
     /// Looks through a window of device number `device` that begins at `start`.
     pub(super) fn look(&mut self, device: usize, start: u64, bytes: &[u8]) {
         let notes = self.stated.entry(device).or_default();
@@ -179,6 +220,7 @@ impl Collector {
             }
             if let Some(stated) = ext::superblock(block).filter(|_| !full) {
                 self.ext_uuids.insert(stated.uuid);
+                self.expected.extend(ext::expected_journal(block));
                 notes.push((at, stated, Source::Ext));
             } else if let Some(journal) = ext::journal(block) {
                 self.journals.insert(journal);
@@ -213,11 +255,14 @@ impl Collector {
                         device: *device,
                         at: *at,
                         together: None,
+                        stated_on: *device,
                     });
                 all.extend(anchor.filter(|anchor| anchor.address < MOST_ADDRESS));
             }
         }
-        for journal in self.journals.iter().take(8) {
+        let known: BTreeSet<[u8; 16]> = self.journals.iter().map(|j| j.uuid).collect();
+        let expected = self.expected.iter().filter(|j| !known.contains(&j.uuid));
+        for journal in self.journals.iter().chain(expected).take(MOST_JOURNALS) {
             all.extend(self.journal_anchors(journal, candidates, windows, silent));
         }
         all.extend(self.log_anchors(candidates, windows));
@@ -249,6 +294,7 @@ impl Collector {
                 device,
                 at,
                 together: Some((item.from, item.to.saturating_sub(1))),
+                stated_on: of,
             })
         };
         homes.found().filter_map(anchor).collect()
@@ -306,8 +352,8 @@ impl Collector {
                     let at = start.saturating_add((number as u64).saturating_mul(journal.block));
                     if copies.contains_key(&hash) && !inside.contains(&(device, at)) {
                         let found = places.entry(hash).or_default();
-                        // Two are enough to know that it is not one.
-                        if found.len() < 2 {
+                        // One more than may be is enough to know that they are too many.
+                        if found.len() < self.rivals.saturating_add(2) {
                             found.push((device, at));
                         }
                     }
@@ -318,19 +364,22 @@ impl Collector {
         let uuid = uuid.copied().unwrap_or(journal.uuid);
         let mut anchors = Vec::new();
         for (hash, found) in places {
-            let (Some(copies), [(device, at)]) = (copies.get(&hash), found.as_slice()) else {
+            let Some(copies) = copies.get(&hash) else {
                 continue;
             };
             let Some(copy) = copies.first() else { continue };
-            if copies.iter().all(|other| other.home == copy.home) {
-                anchors.push(Anchor {
-                    source: Source::Ext(uuid),
-                    address: copy.home,
-                    device: *device,
-                    at: *at,
-                    together: Some((copy.descriptor, copy.at)),
-                });
+            let same = copies.iter().all(|other| other.home == copy.home);
+            if !same || found.len() > self.rivals.saturating_add(1) {
+                continue;
             }
+            anchors.extend(found.into_iter().map(|(device, at)| Anchor {
+                source: Source::Ext(uuid),
+                address: copy.home,
+                device,
+                at,
+                together: Some((copy.descriptor, copy.at)),
+                stated_on: copy.device,
+            }));
         }
         anchors
     }

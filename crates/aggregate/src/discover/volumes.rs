@@ -1,0 +1,103 @@
+//! Volumes whose labels are gone, as a part of the discovery.
+
+use std::collections::BTreeSet;
+
+use evidence::Cause;
+
+use super::Discovery;
+use crate::build::on_devices;
+use crate::document::DeviceName;
+use crate::raid::{Geometry, Level};
+use crate::{lvm, volumes_found};
+
+impl Discovery<'_> {
+    /// Looks for LVM metadata on the devices where nothing was recognised; whether it was found.
+    ///
+    /// On groups it is looked for in more places, and what is about other devices does not
+    /// count: a new aggregate leaves its texts on the disks of the old one.
+    pub(super) fn look_without_labels(&mut self) -> bool {
+        let mut any = false;
+        for (name, done) in &mut self.blank {
+            let Some(device) = self.devices.get(name).filter(|_| !*done) else {
+                continue;
+            };
+            *done = true;
+            let is_group = name.0.starts_with("group:");
+            let usual = || lvm::scan_without_label(&device, name);
+            let anywhere = || lvm::search(&device, name).filter(|_| is_group);
+            let looks: [&dyn Fn() -> Option<lvm::Scanned>; 2] = [&usual, &anywhere];
+            let found = looks.into_iter().find_map(|look| {
+                let mut scanned = look()?;
+                if is_group {
+                    self.aggregate.losses.extend(scanned.drop_strangers());
+                }
+                scanned.has_texts().then_some(scanned)
+            });
+            if let Some(scanned) = found {
+                self.lvm.push(scanned);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whether the label on a group is that of a much longer device, as a new aggregate's may
+    /// be that begins where a member of the group does.
+    pub(super) fn is_stranger(&mut self, name: &DeviceName, scanned: &lvm::Scanned) -> bool {
+        let stated = scanned.label.as_ref().map_or(0, |label| label.device_size);
+        let most = scanned.bytes.saturating_add(scanned.bytes >> 2);
+        if !name.0.starts_with("group:") || stated <= most {
+            return false;
+        }
+        let why = format!(
+            "it is that of a device of {stated} bytes, and this one has {}: it is of another aggregate on the same disks",
+            scanned.bytes
+        );
+        self.lose(
+            name,
+            format!("the LVM label on {name}"),
+            Cause::Corrupt(why),
+        );
+        true
+    }
+
+    /// Finds volumes by the file systems on devices that nothing explains; whether there was
+    /// one. It is done once, when everything else has said all that it can.
+    pub(super) fn find_volumes(&mut self) -> bool {
+        if std::mem::replace(&mut self.searched, true) {
+            return false;
+        }
+        let groups = &self.aggregate.groups;
+        let row = |name: &DeviceName| {
+            let group = groups
+                .iter()
+                .find(|group| DeviceName::group(&group.name) == *name)?;
+            row_bytes(&group.geometry)
+        };
+        let devices = self.unexplained(&["group:", "disk:", "partition:"]);
+        let found = volumes_found::find(devices, &row);
+        self.aggregate.losses.extend(found.losses);
+        let any = !found.volumes.is_empty();
+        for (volume, what) in found.volumes {
+            let on: BTreeSet<DeviceName> = on_devices(&volume).into_iter().cloned().collect();
+            self.blank.retain(|device, _| !on.contains(device));
+            let filesystems = &mut self.aggregate.filesystems;
+            filesystems.retain(|fs| !on.contains(&fs.device));
+            self.headless.insert(volume.device.clone(), what);
+            self.add_volume(volume);
+        }
+        any
+    }
+}
+
+/// How many bytes of data a row of a group has, where that is the same in every row.
+fn row_bytes(geometry: &Geometry) -> Option<u64> {
+    let parities = match geometry.level {
+        Level::Raid0 { .. } => 0,
+        Level::Raid4 { .. } | Level::Raid5 { .. } => 1,
+        Level::Raid6 { .. } => 2,
+        _ => return None,
+    };
+    let data = geometry.members().checked_sub(parities)?;
+    geometry.chunk_bytes()?.checked_mul(u64::from(data))
+}

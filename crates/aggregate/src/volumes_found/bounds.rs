@@ -1,0 +1,386 @@
+//! Where the runs of file systems begin and end: between the last anchor of one and the first
+//! of the next, as far as the ends of devices, neighbours and whole extents tell.
+
+use std::collections::BTreeMap;
+
+use evidence::SECTOR_BYTES;
+
+use super::layout::{Layout, Run};
+
+/// LVM's default extent; runs meet at multiples of it from the start of their volume.
+const EXTENT: u64 = 4 << 20;
+
+/// Where LVM puts the first extent: at a mebibyte, and before 2010 behind a metadata area of 192
+/// KiB; on a group at the next whole row. Where there is no other area to compare it with, an
+/// area's place must fit this modulo the extent.
+const USUAL_STARTS: [u64; 2] = [1 << 20, 192 << 10];
+
+/// A device, as far as bounds depend on it.
+pub(super) struct Device<'a> {
+    pub(super) length: u64,
+    /// Bytes of data in a row if it is a group, which LVM aligns extents to; else 1.
+    pub(super) row: u64,
+    /// Whether a range has nothing but zeros.
+    pub(super) is_empty: Box<dyn Fn(u64, u64) -> bool + 'a>,
+}
+
+/// A file system whose runs are known.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// By address.
+    pub(super) runs: Vec<Run>,
+    /// Its length, if any superblock says so.
+    pub(super) length: Option<u64>,
+}
+
+/// A piece of a volume with what is known of its ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// The run of this number from the first address up to the second.
+    Run(usize, u64, u64),
+    /// Nothing is known of the addresses, for this reason.
+    Unknown(u64, u64, String),
+}
+
+impl Piece {
+    /// Its first address.
+    pub(super) const fn start(&self) -> u64 {
+        match self {
+            Self::Run(_, start, _) | Self::Unknown(start, ..) => *start,
+        }
+    }
+
+    /// The first address behind it.
+    pub(super) const fn end(&self) -> u64 {
+        match self {
+            Self::Run(_, _, end) | Self::Unknown(_, end, _) => *end,
+        }
+    }
+}
+
+/// A range of a device that a file system has.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    owner: usize,
+    start: i64,
+    end: i64,
+}
+
+/// What the plans claim of each device.
+struct Claims<'a> {
+    by_device: BTreeMap<usize, Vec<Claim>>,
+    devices: &'a [Device<'a>],
+    /// Where extents begin on each device, modulo their size, if all its areas agree on it.
+    phases: BTreeMap<usize, i64>,
+}
+
+/// The pieces of every plan.
+pub(super) fn pieces(plans: &[Plan], devices: &[Device<'_>]) -> Vec<Vec<Piece>> {
+    let mut claims = Claims {
+        by_device: BTreeMap::new(),
+        devices,
+        phases: phases(plans, devices),
+    };
+    // First what has anchors, then from there to the ends of the file systems, as far as the
+    // first leaves room; what lies between runs can then only be where there is room as well.
+    let mut reach: Vec<Vec<(u64, u64)>> = plans.iter().map(anchored).collect();
+    claims.note(plans, &reach);
+    for (owner, plan) in plans.iter().enumerate() {
+        if let Some(reach) = reach.get_mut(owner) {
+            extend(plan, owner, reach, &claims);
+        }
+    }
+    claims.note(plans, &reach);
+    let all = plans.iter().zip(&reach).enumerate();
+    all.map(|(owner, (plan, reach))| joined(plan, owner, reach, &claims))
+        .collect()
+}
+
+/// From the first anchor of each run to its last.
+fn anchored(plan: &Plan) -> Vec<(u64, u64)> {
+    let length = plan.length.unwrap_or(u64::MAX);
+    let runs = plan.runs.iter();
+    runs.map(|run| {
+        let end = (run.last + 1).next_multiple_of(SECTOR_BYTES);
+        (run.first, end.min(length.max(run.first + 1)))
+    })
+    .collect()
+}
+
+/// Where extents begin on the devices, modulo their size.
+fn phases(plans: &[Plan], devices: &[Device<'_>]) -> BTreeMap<usize, i64> {
+    let extent = EXTENT as i64;
+    let mut seen: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
+    for (device, start) in plans
+        .iter()
+        .flat_map(|p| &p.runs)
+        .flat_map(|r| &r.layout.areas)
+    {
+        seen.entry(*device)
+            .or_default()
+            .push(start.rem_euclid(extent));
+    }
+    seen.into_iter()
+        .filter_map(|(device, phases)| {
+            let first = *phases.first()?;
+            let row = devices.get(device)?.row.max(1);
+            let usual = |start: u64| Some(start.checked_next_multiple_of(row)? % EXTENT);
+            let mut usual = USUAL_STARTS.into_iter().filter_map(usual);
+            let agreed = phases.len() > 1 || usual.any(|start| u64::try_from(first) == Ok(start));
+            (agreed && phases.iter().all(|phase| *phase == first)).then_some((device, first))
+        })
+        .collect()
+}
+
+/// Extends the first run to address 0 and the last one to the length, where there is room.
+fn extend(plan: &Plan, owner: usize, reach: &mut [(u64, u64)], claims: &Claims<'_>) {
+    if let (Some(run), Some(range)) = (plan.runs.first(), reach.first_mut())
+        && claims.lowest(&run.layout, owner, range.0) == 0
+    {
+        range.0 = 0;
+    }
+    if let (Some(run), Some(range)) = (plan.runs.last(), reach.last_mut()) {
+        let end = claims.up_to_extent(&run.layout, plan.length.unwrap_or(range.1));
+        // What the file system says that it has need not end with a whole extent.
+        let highest = claims.highest(&run.layout, owner, range.1, &|device| claims.length(device));
+        range.1 = end.min(highest).max(range.1);
+    }
+}
+
+/// The pieces of one plan, with what lies between its runs.
+fn joined(plan: &Plan, owner: usize, reach: &[(u64, u64)], claims: &Claims<'_>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut cursor = 0;
+    let mut runs = plan.runs.iter().zip(reach).enumerate().peekable();
+    let mut before: Option<(&Run, u64)> = None;
+    while let Some((number, (run, (first, last)))) = runs.next() {
+        // The lowest address that this run can have, and the one that it surely has.
+        let low = claims.lowest(&run.layout, owner, *first);
+        let sure = claims.down_to_extent(&run.layout, *first);
+        let start = match before {
+            None if low == 0 && *first == 0 => 0,
+            None => sure.max(low),
+            Some((previous, surely)) => {
+                let high = claims.highest(&previous.layout, owner, surely, &|device| {
+                    claims.end(device)
+                });
+                let from = low.max(surely);
+                let to = sure.min(high).max(surely);
+                let filled = from < to && claims.fills_device(previous, run, from, to);
+                let from = if filled { to } else { from };
+                cursor = from.min(to);
+                if let Some(Piece::Run(_, _, end)) = pieces.last_mut() {
+                    *end = cursor;
+                }
+                // Where the two bounds meet the boundary is known; where they cross, nothing is.
+                from.max(to)
+            }
+        };
+        if start > cursor {
+            pieces.push(Piece::Unknown(
+                cursor,
+                start,
+                why(before.map(|(run, _)| run), run, cursor, start),
+            ));
+        }
+        let surely = claims.up_to_extent(&run.layout, *last);
+        let end = match (runs.peek(), plan.length) {
+            (None, Some(length)) => (*last).min(length).max(run.last + 1),
+            _ => surely,
+        };
+        pieces.push(Piece::Run(number, start, end.max(start)));
+        cursor = end.max(start);
+        before = Some((run, surely.max(start)));
+    }
+    if let Some(length) = plan.length.filter(|length| *length > cursor) {
+        let why = format!(
+            "nothing states where the last {} bytes lie: the device of the run before ends there, or another file system begins",
+            length - cursor
+        );
+        pieces.push(Piece::Unknown(cursor, length, why));
+    }
+    pieces
+}
+
+/// Why it is not known where the addresses lie.
+fn why(before: Option<&Run>, run: &Run, from: u64, to: u64) -> String {
+    match before {
+        None => format!(
+            "nothing states where the first {to} bytes lie: the first block that states its address is at {}",
+            run.first
+        ),
+        Some(before) => format!(
+            "the volume goes over from one run to the next between bytes {from} and {to} (the last block that states its address before is at {}, the first one behind at {}): where is not decided",
+            before.last, run.first
+        ),
+    }
+}
+
+impl Claims<'_> {
+    fn note(&mut self, plans: &[Plan], reach: &[Vec<(u64, u64)>]) {
+        self.by_device.clear();
+        for (owner, (plan, reach)) in plans.iter().zip(reach).enumerate() {
+            for (run, (from, to)) in plan.runs.iter().zip(reach) {
+                for (device, start, end) in places(&run.layout, *from, *to) {
+                    let (start, end) = match self.phases.get(&device) {
+                        Some(phase) => (floor(start, *phase), ceil(end, *phase)),
+                        None => (start, end),
+                    };
+                    let claims = self.by_device.entry(device).or_default();
+                    claims.push(Claim { owner, start, end });
+                }
+            }
+        }
+    }
+
+    /// The lowest address that a layout can have, going down from `from`: it stays on its
+    /// devices, and above what lies below.
+    fn lowest(&self, layout: &Layout, owner: usize, from: u64) -> u64 {
+        let here = places(layout, from, from + 1);
+        let limits = here.into_iter().map(|(device, start, _)| {
+            let claims = self.by_device.get(&device).into_iter().flatten();
+            let below = claims.filter(|claim| claim.owner != owner && claim.start < start);
+            let end = below.map(|claim| claim.end.min(start)).max();
+            let phase = self.phases.get(&device).copied().unwrap_or(0);
+            (device, end.unwrap_or(0).max(phase))
+        });
+        let limits: BTreeMap<usize, i64> = limits.collect();
+        let addresses = layout.areas.iter().map(|(device, start)| {
+            let limit = limits.get(device).copied().unwrap_or(0);
+            let inside = u64::try_from(limit.saturating_sub(*start)).unwrap_or(0);
+            whole(layout, inside, u64::div_ceil)
+        });
+        addresses.max().unwrap_or(0).min(from)
+    }
+
+    /// The first address behind those that a layout can have, going up from `to`; `end_of` gives
+    /// where devices end.
+    fn highest(
+        &self,
+        layout: &Layout,
+        owner: usize,
+        to: u64,
+        end_of: &dyn Fn(usize) -> i64,
+    ) -> u64 {
+        let addresses =
+            places(layout, to.saturating_sub(1), to)
+                .into_iter()
+                .map(|(device, _, end)| {
+                    let claims = self.by_device.get(&device).into_iter().flatten();
+                    let above = claims.filter(|claim| claim.owner != owner && claim.start >= end);
+                    let length = end_of(device);
+                    let limit = above
+                        .map(|claim| claim.start)
+                        .min()
+                        .unwrap_or(i64::MAX)
+                        .min(length);
+                    let start = layout.areas.iter().find(|(on, _)| *on == device);
+                    let inside =
+                        u64::try_from(limit.saturating_sub(start.map_or(0, |(_, start)| *start)))
+                            .unwrap_or(0);
+                    whole(layout, inside, |inside, stripe| inside / stripe)
+                });
+        addresses.min().unwrap_or(to).max(to)
+    }
+
+    fn length(&self, device: usize) -> i64 {
+        let length = self.devices.get(device).map_or(0, |device| device.length);
+        i64::try_from(length).unwrap_or(i64::MAX)
+    }
+
+    /// Where the last whole extent of a device ends.
+    fn end(&self, device: usize) -> i64 {
+        let length = self.length(device);
+        match self.phases.get(&device) {
+            Some(phase) => floor(length, *phase),
+            None => length,
+        }
+    }
+
+    /// Whether a linear run is to be followed up to address `to`, where its device ends.
+    ///
+    /// LVM leaves a physical volume only where nothing is free behind the volume. That holds
+    /// unless the run has nothing to show there, and the next one has.
+    fn fills_device(&self, run: &Run, next: &Run, from: u64, to: u64) -> bool {
+        let place = run.layout.place(to);
+        let at_end = place.is_some_and(|(device, place)| place == self.end(device));
+        let linear = run.layout.width() == 1 && next.layout.width() == 1;
+        let is_empty = |layout: &Layout| {
+            let (Some((device, start)), Some((_, end))) = (layout.place(from), layout.place(to))
+            else {
+                return true;
+            };
+            let device = self.devices.get(device);
+            let (Ok(start), Ok(end)) = (u64::try_from(start), u64::try_from(end)) else {
+                return true;
+            };
+            device.is_none_or(|device| (device.is_empty)(start, end))
+        };
+        let grid = self.has_extents(&run.layout);
+        grid && linear && at_end && (!is_empty(&run.layout) || is_empty(&next.layout))
+    }
+
+    /// The end of the extent of the volume that ends at or behind `address`.
+    fn up_to_extent(&self, layout: &Layout, address: u64) -> u64 {
+        if self.has_extents(layout) {
+            address.next_multiple_of(EXTENT)
+        } else {
+            address
+        }
+    }
+
+    fn down_to_extent(&self, layout: &Layout, address: u64) -> u64 {
+        if self.has_extents(layout) {
+            address / EXTENT * EXTENT
+        } else {
+            address
+        }
+    }
+
+    fn has_extents(&self, layout: &Layout) -> bool {
+        layout
+            .areas
+            .iter()
+            .all(|(device, _)| self.phases.contains_key(device))
+    }
+}
+
+/// The address that `inside` bytes of each area reach to: those of linear runs are counted in
+/// bytes, those of stripes in whole rows.
+fn whole(layout: &Layout, inside: u64, rows: impl Fn(u64, u64) -> u64) -> u64 {
+    if layout.width() == 1 {
+        return inside;
+    }
+    let row = layout.stripe.saturating_mul(layout.width());
+    rows(inside, layout.stripe).saturating_mul(row)
+}
+
+/// The last extent's start at or before `place`, and the first at or behind it.
+fn floor(place: i64, phase: i64) -> i64 {
+    let extent = EXTENT as i64;
+    (place - phase).div_euclid(extent) * extent + phase
+}
+
+fn ceil(place: i64, phase: i64) -> i64 {
+    -floor(-place, -phase)
+}
+
+/// The ranges of devices that addresses lie in: device, start and end; of stripes whole rows.
+fn places(layout: &Layout, from: u64, to: u64) -> Vec<(usize, i64, i64)> {
+    let row = layout.stripe.saturating_mul(layout.width());
+    let (from, to) = match layout.width() {
+        1 => (from, to),
+        _ => (
+            from / row * layout.stripe,
+            to.div_ceil(row).saturating_mul(layout.stripe),
+        ),
+    };
+    let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX >> 1);
+    let areas = layout.areas.iter();
+    areas
+        .map(|(device, start)| {
+            let at = |inside| start.saturating_add(signed(inside));
+            (*device, at(from), at(to))
+        })
+        .collect()
+}

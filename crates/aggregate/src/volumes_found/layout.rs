@@ -1,0 +1,351 @@
+//! How runs of a file system lie on devices, solved from its anchors.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::infer::Anchor;
+
+/// The stripes that are tried: powers of two from 4 KiB to 4 MiB.
+const STRIPES: std::ops::RangeInclusive<u32> = 12..=22;
+
+/// Most devices in a stripe that are tried.
+const MOST_AREAS: usize = 16;
+
+/// Anchors in one piece of a device of so many bytes count as one.
+const UNIT_BITS: u32 = 14;
+
+/// A run has at least so many units, and in stripes so many in each area.
+const LEAST_UNITS: usize = 2;
+const LEAST_IN_AREA: usize = 3;
+
+/// The same where only copies in journals say where blocks lie: those may be stale.
+const LEAST_UNITS_OF_COPIES: usize = 3;
+
+/// A run reaches at least so far: shorter ones are what chunks of another geometry show.
+const LEAST_LENGTH: u64 = 2 << 20;
+
+/// A layout is decided if its units are above every other's by this part of them, and by two.
+const RIVAL_LEAD: usize = 10;
+const LEAST_LEAD: usize = 2;
+
+/// Most runs of one file system.
+const MOST_RUNS: usize = 64;
+
+/// Places at which rival layouts are compared.
+const MOST_COMPARED: u64 = 4096;
+
+/// An area on a device: its number, and where on it address 0 of the file system would lie,
+/// which may be before its start.
+pub(super) type Area = (usize, i64);
+
+/// How addresses lie on devices: in turns over areas. One area is linear.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Layout {
+    pub(super) areas: Vec<Area>,
+    pub(super) stripe: u64,
+}
+
+impl Layout {
+    /// How many areas there are; never 0.
+    pub(super) fn width(&self) -> u64 {
+        (self.areas.len() as u64).max(1)
+    }
+
+    /// The device and the place on it of an address.
+    pub(super) fn place(&self, address: u64) -> Option<Area> {
+        let (column, inside) = split(address, self.stripe, self.width());
+        let (device, start) = self.areas.get(usize::try_from(column).ok()?)?;
+        let place = start.checked_add(i64::try_from(inside).ok()?)?;
+        Some((*device, place))
+    }
+
+    fn explains(&self, anchor: &Anchor) -> bool {
+        let at = i64::try_from(anchor.at).ok();
+        at.is_some_and(|at| self.place(anchor.address) == Some((anchor.device, at)))
+            && self.keeps_together(anchor)
+    }
+
+    /// Whether what a journal names and where it does so lie in one stripe, so that nothing
+    /// else can have come between them.
+    fn keeps_together(&self, anchor: &Anchor) -> bool {
+        let (Some((a, b)), true) = (anchor.together, self.width() > 1) else {
+            return true;
+        };
+        let stripe = i64::try_from(self.stripe).unwrap_or(i64::MAX);
+        let area = self
+            .areas
+            .iter()
+            .find(|(device, _)| *device == anchor.stated_on);
+        let Some((_, start)) = area else {
+            return false;
+        };
+        let number =
+            |at: u64| i64::try_from(at).map(|at| at.saturating_sub(*start).div_euclid(stripe));
+        number(a) == number(b)
+    }
+
+    /// The layout for a person; `name` gives the names of devices.
+    pub(super) fn describe(&self, name: &dyn Fn(usize) -> String) -> String {
+        let areas: Vec<String> = self.areas.iter().map(|(device, _)| name(*device)).collect();
+        match areas.as_slice() {
+            [one] => format!("linear on {one}"),
+            all => format!(
+                "stripes of {} KiB over {}",
+                self.stripe >> 10,
+                all.join(", ")
+            ),
+        }
+    }
+}
+
+/// The column of an address and how far into the column's area it lies.
+const fn split(address: u64, stripe: u64, width: u64) -> (u64, u64) {
+    let number = address / stripe;
+    (number % width, number / width * stripe + address % stripe)
+}
+
+/// A run of a file system on devices, from its first anchor to its last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) layout: Layout,
+    /// The lowest address of an anchor, and the highest.
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// How many pieces of devices agree, and how many say otherwise.
+    pub(super) units: usize,
+    pub(super) against: usize,
+}
+
+/// What the anchors of one file system amount to.
+#[derive(Debug, Default)]
+pub(super) struct Solved {
+    /// The runs by address; they do not overlap.
+    pub(super) runs: Vec<Run>,
+    /// How many pieces of the file system anchors name, and how many of them are in no run.
+    pub(super) units: usize,
+    pub(super) stray: usize,
+    /// Runs of which several layouts are possible.
+    pub(super) undecided: Vec<Vec<Layout>>,
+}
+
+impl Solved {
+    /// Whether the runs explain most of the file system's blocks. Where they do not, it lies on
+    /// these devices in another way, as that of another aggregate on the same disks does.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.runs.is_empty() && self.stray * 2 <= self.units
+    }
+}
+
+/// Solves the layout of one file system.
+///
+/// The run that explains most comes first, and nothing else is looked for between its ends: one
+/// address has one place.
+pub(super) fn solve(anchors: &[Anchor]) -> Solved {
+    let mut left: Vec<&Anchor> = anchors.iter().collect();
+    let mut solved = Solved {
+        units: pieces(&left).len(),
+        ..Solved::default()
+    };
+    for _ in 0..MOST_RUNS {
+        let mut layouts = candidates(&left);
+        layouts.sort_by_cached_key(|(layout, units)| {
+            (
+                std::cmp::Reverse(*units),
+                layout.areas.len(),
+                layout.clone(),
+            )
+        });
+        let Some((run, rivals)) = layouts.iter().find_map(|(layout, units)| {
+            Some((run(layout, &left)?, rivals(layout, *units, &layouts, &left)))
+        }) else {
+            break;
+        };
+        left.retain(|anchor| !(run.first..=run.last).contains(&anchor.address));
+        if rivals.is_empty() {
+            solved.runs.push(run);
+        } else {
+            let all = std::iter::once(run.layout).chain(rivals);
+            solved.undecided.push(all.collect());
+        }
+    }
+    let against: usize = solved.runs.iter().map(|run| run.against).sum();
+    solved.stray = pieces(&left).len().saturating_add(against);
+    solved.runs.sort_by_key(|run| run.first);
+    solved
+}
+
+fn unit(anchor: &Anchor) -> (usize, u64) {
+    (anchor.device, anchor.at >> UNIT_BITS)
+}
+
+/// The pieces of the file system that anchors name.
+fn pieces(anchors: &[&Anchor]) -> BTreeSet<u64> {
+    anchors
+        .iter()
+        .map(|anchor| anchor.address >> UNIT_BITS)
+        .collect()
+}
+
+/// How many pieces of devices the anchors lie in.
+fn units(anchors: &[&Anchor]) -> usize {
+    anchors
+        .iter()
+        .map(|anchor| unit(anchor))
+        .collect::<BTreeSet<_>>()
+        .len()
+}
+
+/// The best layouts of each kind, with how many units they explain.
+fn candidates(anchors: &[&Anchor]) -> Vec<(Layout, usize)> {
+    let mut layouts: Vec<Layout> = linear(anchors);
+    let devices: BTreeSet<usize> = anchors.iter().map(|anchor| anchor.device).collect();
+    for stripe in STRIPES.map(|bits| 1_u64 << bits) {
+        for width in 2..=devices.len().min(MOST_AREAS) {
+            layouts.extend(striped(anchors, stripe, width as u64));
+        }
+    }
+    let explained = |layout: Layout| {
+        let those: Vec<&Anchor> = anchors
+            .iter()
+            .copied()
+            .filter(|a| layout.explains(a))
+            .collect();
+        (layout, units(&those))
+    };
+    layouts.into_iter().map(explained).collect()
+}
+
+/// The places of address 0 by the anchors of one device and column, with their units.
+type Starts = HashMap<(u64, usize), HashMap<i64, BTreeSet<u64>>>;
+
+/// For each column and device, the places where address 0 would lie.
+fn starts(anchors: &[&Anchor], stripe: u64, width: u64) -> Starts {
+    let mut starts = Starts::new();
+    for anchor in anchors {
+        let (column, inside) = split(anchor.address, stripe, width);
+        let (Ok(at), Ok(inside)) = (i64::try_from(anchor.at), i64::try_from(inside)) else {
+            continue;
+        };
+        let by_start = starts.entry((column, anchor.device)).or_default();
+        let units = by_start.entry(at.saturating_sub(inside)).or_default();
+        units.insert(anchor.at >> UNIT_BITS);
+    }
+    starts
+}
+
+/// The linear layouts that explain most.
+fn linear(anchors: &[&Anchor]) -> Vec<Layout> {
+    let stripe = 1 << STRIPES.end();
+    let mut all: Vec<(usize, Area)> = starts(anchors, stripe, 1)
+        .into_iter()
+        .flat_map(|((_, device), by_start)| {
+            by_start
+                .into_iter()
+                .map(move |(start, units)| (units.len(), (device, start)))
+        })
+        .filter(|(units, _)| *units >= LEAST_UNITS)
+        .collect();
+    all.sort_by_key(|(units, area)| (std::cmp::Reverse(*units), *area));
+    let layout = |(_, area)| Layout {
+        areas: vec![area],
+        stripe,
+    };
+    all.into_iter().take(MOST_RUNS).map(layout).collect()
+}
+
+/// The striped layout that explains most.
+fn striped(anchors: &[&Anchor], stripe: u64, width: u64) -> Option<Layout> {
+    let mut ballots: Vec<(usize, u64, Area)> = starts(anchors, stripe, width)
+        .into_iter()
+        .filter_map(|((column, device), by_start)| {
+            let best = by_start
+                .into_iter()
+                .map(|(start, units)| (units.len(), std::cmp::Reverse(start)))
+                .max()?;
+            (best.0 >= LEAST_IN_AREA).then_some((best.0, column, (device, best.1.0)))
+        })
+        .collect();
+    ballots.sort_by_key(|(units, column, area)| (std::cmp::Reverse(*units), *column, *area));
+    let mut areas: BTreeMap<u64, Area> = BTreeMap::new();
+    for (_, column, area) in ballots {
+        if !areas.values().any(|(device, _)| *device == area.0) {
+            areas.entry(column).or_insert(area);
+        }
+    }
+    (areas.len() as u64 == width).then(|| Layout {
+        areas: areas.into_values().collect(),
+        stripe,
+    })
+}
+
+/// The run that a layout makes of the anchors, if it is enough of one.
+fn run(layout: &Layout, anchors: &[&Anchor]) -> Option<Run> {
+    let agree: Vec<&Anchor> = anchors
+        .iter()
+        .copied()
+        .filter(|a| layout.explains(a))
+        .collect();
+    let first = agree.iter().map(|anchor| anchor.address).min()?;
+    let last = agree.iter().map(|anchor| anchor.address).max()?;
+    let those = units(&agree);
+    let stated = agree.iter().any(|anchor| anchor.together.is_none());
+    let least = match (layout.areas.len(), stated) {
+        (1, true) => LEAST_UNITS,
+        (1, false) => LEAST_UNITS_OF_COPIES,
+        (width, _) => LEAST_IN_AREA * width,
+    };
+    let others: Vec<&Anchor> = anchors
+        .iter()
+        .copied()
+        .filter(|anchor| (first..=last).contains(&anchor.address))
+        .filter(|anchor| !layout.explains(anchor) && layout.keeps_together(anchor))
+        .collect();
+    let against = pieces(&others).difference(&pieces(&agree)).count();
+    let long = last - first >= LEAST_LENGTH;
+    (those >= least && against < those && long).then(|| Run {
+        layout: layout.clone(),
+        first,
+        last,
+        units: those,
+        against,
+    })
+}
+
+/// Layouts of the same anchors that explain about as many, and put something elsewhere.
+fn rivals(
+    best: &Layout,
+    units_of_best: usize,
+    layouts: &[(Layout, usize)],
+    anchors: &[&Anchor],
+) -> Vec<Layout> {
+    let lead = (units_of_best / RIVAL_LEAD).max(LEAST_LEAD);
+    let agree: Vec<&Anchor> = anchors
+        .iter()
+        .copied()
+        .filter(|a| best.explains(a))
+        .collect();
+    let range = agree.iter().map(|anchor| anchor.address);
+    let (Some(first), Some(last)) = (range.clone().min(), range.max()) else {
+        return Vec::new();
+    };
+    let differs = |other: &Layout| {
+        let step = best
+            .stripe
+            .min(other.stripe)
+            .max((last - first) / MOST_COMPARED)
+            .max(1);
+        let mut address = first;
+        while address <= last {
+            if best.place(address) != other.place(address) {
+                return true;
+            }
+            address = address.saturating_add(step);
+        }
+        false
+    };
+    let is_rival = |(other, units): &&(Layout, usize)| {
+        let shared = agree.iter().filter(|anchor| other.explains(anchor)).count();
+        other != best && units + lead > units_of_best && shared * 2 > agree.len() && differs(other)
+    };
+    let rivals = layouts.iter().filter(is_rival);
+    rivals.map(|(layout, _)| layout.clone()).collect()
+}
