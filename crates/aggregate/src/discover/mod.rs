@@ -260,7 +260,7 @@ impl<'a> Discovery<'a> {
     /// Adds a group whose members are there; whether it could be.
     fn add_group(&mut self, group: Group, search: bool) {
         let name = DeviceName::group(&group.name);
-        match self.devices.open_group(&group) {
+        match self.devices.open_group(&group, &self.aggregate.epochs) {
             Ok(device) => {
                 let on = group.members.iter().filter_map(|m| m.device.clone());
                 if self.add_device(&name, device, on.collect(), search) {
