@@ -1,6 +1,8 @@
 //! The relations that a parity group promises, tested block by block.
 
 use super::content;
+use crate::Devices;
+use crate::document::Group;
 use crate::raid::{Geometry, Level, ParityLayout, Row, parity};
 
 /// Most members that are judged: the sets of members are words of 64 bits.
@@ -111,6 +113,28 @@ impl Code {
                 512
             },
         })
+    }
+
+    /// The code of `group`, no longer than its members on `devices` are: what a label promises
+    /// past that is not there.
+    pub(super) fn over(group: &Group, devices: &Devices) -> Option<Self> {
+        let mut code = Self::of(&group.geometry)?;
+        let lengths = group.members.iter().filter_map(|member| {
+            let device = devices.get(member.device.as_ref()?)?;
+            let there = device.len().saturating_sub(member.data_offset);
+            Some(there.min(member.data_size))
+        });
+        // Nor does any member hold more than all disks: a volume can be stated to be of any length.
+        let disks = devices
+            .iter()
+            .filter(|(name, _)| name.0.starts_with("disk:"));
+        let all = disks.fold(0_u64, |sum, (_, disk)| sum.saturating_add(disk.len()));
+        let longest = lengths.max().unwrap_or(0).min(all);
+        let block = code.block as u64;
+        code.extent = code
+            .extent
+            .min(longest.div_ceil(block).saturating_mul(block));
+        Some(code)
     }
 
     pub(super) fn members(&self) -> usize {

@@ -14,15 +14,7 @@
 //!
 //! What it cannot see: two members of one row that were changed by the same amount (data and P of
 //! a newer array over the same disks) still agree.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::indexing_slicing,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )
-)]
+#![warn(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod code;
 mod content;
@@ -65,7 +57,7 @@ pub struct Detected {
 /// Whether rows of a bounded sample contradict `group`, or its members begin with zeros where
 /// even labels should be: then [`detect`] is worth its pass over all members.
 pub fn disagrees(group: &Group, devices: &Devices) -> bool {
-    let Some(code) = Code::of(&group.geometry) else {
+    let Some(code) = Code::over(group, devices) else {
         return false;
     };
     let members = open(group, devices, &[]);
@@ -97,7 +89,7 @@ pub fn detect(group: &Group, devices: &Devices) -> Detected {
         regions: Vec::new(),
         losses: Vec::new(),
     };
-    let Some(code) = Code::of(&group.geometry) else {
+    let Some(code) = Code::over(group, devices) else {
         return detected;
     };
     // Each round leaves a stale member out, or is the last.

@@ -6,7 +6,7 @@ use std::ops::Range;
 use evidence::{ByteOffset, Cause, Loss, Origin};
 
 use super::Detected;
-use super::code::{Code, Roles, Verdict};
+use super::code::{Code, Verdict};
 use super::survey::Run;
 use super::zeroed::{Wiped, wiped_at};
 use crate::document::{BadBlocks, DeviceName, Epoch, Group, Member, Region};
@@ -37,23 +37,16 @@ pub(super) fn stale(
     if missing >= code.redundancy() {
         return None;
     }
-    let blames = blames(code, runs, wiped);
-    let all: u64 = blames.iter().map(|blame| blame.bytes).sum();
-    // With one relation, a stale parity looks as if the data that changed since were wrong.
-    let explained = |role: &usize| -> u64 {
-        let blames = blames.iter();
-        let blames = blames.filter(|blame| blame.role == *role || blame.parity.has(*role));
-        blames.map(|blame| blame.bytes).sum()
-    };
-    let role = (0..code.members()).max_by_key(explained)?;
-    let explained = explained(&role);
-    let own: Vec<&Blame> = blames.iter().filter(|blame| blame.role == role).collect();
-    let parts = own
+    let blame = Blame::of(code, runs, wiped);
+    let (role, explained) = blame
+        .explained
         .iter()
-        .fold(0_u16, |parts, blame| parts | 1 << blame.part);
-    let bytes: u64 = own.iter().map(|blame| blame.bytes).sum();
+        .copied()
+        .enumerate()
+        .max_by_key(|(_, bytes)| *bytes)?;
+    let (bytes, parts) = blame.own.get(role).copied()?;
     let blocks = bytes / code.block as u64;
-    let share = explained.saturating_mul(100) / all.max(1);
+    let share = explained.saturating_mul(100) / blame.all.max(1);
     (blocks >= STALE_BLOCKS && share >= STALE_PERCENT && parts.count_ones() >= STALE_PARTS).then(
         || {
             let why = format!(
@@ -65,44 +58,63 @@ pub(super) fn stale(
     )
 }
 
-/// A stretch within one row of chunks in which one member is to blame.
+/// Who is to blame how much, but for zeros.
 struct Blame {
-    role: usize,
-    bytes: u64,
-    /// The sixteenth of the group that it lies in.
-    part: u32,
-    /// The members that hold parity there and may be to blame as well.
-    parity: Roles,
+    /// Of each member, the bytes in which it is the wrong one, and the sixteenths of the group
+    /// that they lie in.
+    own: Vec<(u64, u16)>,
+    /// Of each member, the bytes that are explained if it alone is wrong: with one relation, a
+    /// stale parity looks as if the data that changed since were.
+    explained: Vec<u64>,
+    all: u64,
 }
 
-/// Who is to blame where, but for zeros.
-fn blames(code: &Code, runs: &[Run], wiped: &[Wiped]) -> Vec<Blame> {
-    let mut blames = Vec::new();
-    for run in runs {
-        let (Verdict::Wrong(role) | Verdict::Odd(role, _)) = run.verdict else {
-            continue;
+impl Blame {
+    fn of(code: &Code, runs: &[Run], wiped: &[Wiped]) -> Self {
+        let mut blame = Self {
+            own: vec![(0, 0); code.members()],
+            explained: vec![0; code.members()],
+            all: 0,
         };
-        if run.zeros.has(role) || wiped_at(wiped, run.start).has(role) {
-            continue;
+        for run in runs {
+            let (role, one_relation) = match run.verdict {
+                Verdict::Wrong(role) => (role, false),
+                Verdict::Odd(role, _) => (role, true),
+                _ => continue,
+            };
+            if !run.zeros.has(role) && !wiped_at(wiped, run.start).has(role) {
+                blame.add(code, run, role, one_relation);
+            }
         }
+        blame
+    }
+
+    fn add(&mut self, code: &Code, run: &Run, role: usize, one_relation: bool) {
         let mut at = run.start;
         while at < run.end {
             let next = (at / code.chunk).saturating_add(1);
             let end = next.saturating_mul(code.chunk).min(run.end);
+            let bytes = end.saturating_sub(at);
             let row = code.row(at);
-            let open = matches!(run.verdict, Verdict::Odd(..));
-            let parity = [Some(row.p).filter(|_| open), row.q.filter(|_| open)];
             let part = (at / (code.extent / 16).max(1)).min(15);
-            blames.push(Blame {
-                role,
-                bytes: end.saturating_sub(at),
-                part: u32::try_from(part).unwrap_or(15),
-                parity: parity.into_iter().flatten().collect(),
-            });
+            let part = u32::try_from(part)
+                .ok()
+                .and_then(|part| 1_u16.checked_shl(part));
+            if let Some((sum, parts)) = self.own.get_mut(role) {
+                *sum = sum.saturating_add(bytes);
+                *parts |= part.unwrap_or(0);
+            }
+            let parity = [Some(row.p), row.q].into_iter().flatten();
+            let parity = parity.filter(|parity| one_relation && *parity != role);
+            for explains in parity.chain([role]) {
+                if let Some(sum) = self.explained.get_mut(explains) {
+                    *sum = sum.saturating_add(bytes);
+                }
+            }
+            self.all = self.all.saturating_add(bytes);
             at = end;
         }
     }
-    blames
 }
 
 /// States that a member is not to be read.

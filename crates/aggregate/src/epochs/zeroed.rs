@@ -129,7 +129,7 @@ pub(super) fn within(
             .map(|wipe| wipe.range.end)
             .max();
         let begin = begin.unwrap_or(0);
-        for (range, disagree) in stretches(runs, role, begin) {
+        for (range, disagree) in stretches(runs, known, role, begin) {
             let before = range.start.checked_sub(block);
             let starts = before.is_none_or(|at| has_contents(role, at));
             let ends = range.end >= extent || has_contents(role, range.end);
@@ -147,12 +147,14 @@ pub(super) fn within(
 
 /// Stretches from `begin` on in which `role` is zero wherever rows disagree, and none agrees,
 /// with how many bytes of them disagree.
-fn stretches(runs: &[Run], role: usize, begin: u64) -> Vec<(Range<u64>, u64)> {
+fn stretches(runs: &[Run], known: &[Wiped], role: usize, begin: u64) -> Vec<(Range<u64>, u64)> {
     let mut all: Vec<(Range<u64>, u64)> = Vec::new();
     let mut open = false;
     for run in runs.iter().filter(|run| run.start >= begin) {
-        let silent = matches!(run.verdict, Verdict::Zero | Verdict::Open);
-        if speaks_for(run, role) {
+        // Where another member is known to be wiped, that is why the row disagrees.
+        let explained = wiped_at(known, run.start) != Roles::NONE;
+        let silent = explained || matches!(run.verdict, Verdict::Zero | Verdict::Open);
+        if speaks_for(run, role) && !explained {
             match all.last_mut().filter(|_| open) {
                 Some((range, disagree)) => {
                     range.end = run.end;
