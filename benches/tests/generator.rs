@@ -7,7 +7,7 @@
 )]
 
 use aggregate::document::{Aggregate, DeviceName, Group, Member, VERSION};
-use aggregate::raid::{Geometry, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout};
+use aggregate::raid::{Geometry, ParityDelay, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout};
 use benches::arrays::Level;
 use benches::cases::{Case, readable};
 use benches::contents::{Contents, Kind};
@@ -38,11 +38,13 @@ fn level(case: &Case, lengths: &[u64]) -> aggregate::raid::Level {
             layout: Raid5Layout::from_number(number).unwrap(),
             chunk_bytes,
             members,
+            delay: ParityDelay::NONE,
         },
         Level::Raid6(number) => Stated::Raid6 {
             layout: Raid6Layout::from_number(number).unwrap(),
             chunk_bytes,
             members,
+            delay: ParityDelay::NONE,
         },
         Level::Raid10 { near, far, offset } => Stated::Raid10 {
             layout: Raid10Layout {

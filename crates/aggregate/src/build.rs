@@ -16,7 +16,7 @@ use std::sync::Arc;
 use evidence::ReadAt;
 
 use crate::discover::Disk;
-use crate::document::{Aggregate, Area, DeviceName, Group, SegmentMap, VERSION, Volume};
+use crate::document::{Aggregate, Area, DeviceName, Group, Region, SegmentMap, VERSION, Volume};
 use crate::raid::{GeometryError, GroupReader, open_member};
 use crate::volume::VolumeReader;
 
@@ -111,6 +111,12 @@ pub enum Problem {
         /// The device.
         device: DeviceName,
     },
+    /// An epoch of a device that is no member.
+    #[error("the device is no member of that group, or of any: correct its name or the group's")]
+    NoMember,
+    /// An epoch of a range that cannot be.
+    #[error("its length is zero or too long: put how many bytes it has")]
+    Region,
     /// A geometry that contradicts itself.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
@@ -162,8 +168,13 @@ impl Devices {
         })))
     }
 
-    /// The group that is stated, on devices that are there already.
-    pub(crate) fn open_group(&self, group: &Group) -> Result<Arc<dyn ReadAt>, Problem> {
+    /// The group that is stated, on devices that are there already, with the epochs of their
+    /// regions.
+    pub(crate) fn open_group(
+        &self,
+        group: &Group,
+        epochs: &[Region],
+    ) -> Result<Arc<dyn ReadAt>, Problem> {
         check_members(group)?;
         let mut members: Vec<Option<Arc<dyn ReadAt>>> = Vec::new();
         let mut sorted: Vec<_> = group.members.iter().collect();
@@ -175,7 +186,11 @@ impl Devices {
                 })?),
                 None => None,
             };
-            members.push(device.and_then(|device| open_member(&device, member)));
+            let regions = epochs.iter().filter(|region| {
+                let device = member.device.as_ref();
+                device.is_some_and(|device| region.concerns(&group.name, device))
+            });
+            members.push(device.and_then(|device| open_member(&device, member, regions)));
         }
         Ok(Arc::new(GroupReader::new(group.geometry.clone(), members)?))
     }
@@ -213,6 +228,7 @@ pub fn build(aggregate: &Aggregate, disks: &[Disk]) -> Result<Devices, Error> {
     let mut devices = Devices::of_disks(disks);
     let mut waiting = statements(aggregate, &devices)?;
     check_known(&waiting, &devices)?;
+    check_epochs(aggregate)?;
     // Layer by layer: whatever lies only on what is there already comes next.
     for _ in 0..MOST_LAYERS {
         let ready: Vec<DeviceName> = waiting
@@ -228,7 +244,7 @@ pub fn build(aggregate: &Aggregate, disks: &[Disk]) -> Result<Devices, Error> {
                 continue;
             };
             let opened = match statement {
-                Statement::Group(group) => devices.open_group(group),
+                Statement::Group(group) => devices.open_group(group, &aggregate.epochs),
                 Statement::Volume(volume) => devices.open_volume(volume),
             };
             let device = opened.map_err(|problem| Error {
@@ -296,6 +312,29 @@ fn check_known(
                     problem: Problem::Unknown { device: on.clone() },
                 });
             }
+        }
+    }
+    Ok(())
+}
+
+/// Whether every region of the epochs speaks of a member, and of a range that can be.
+fn check_epochs(aggregate: &Aggregate) -> Result<(), Error> {
+    for region in &aggregate.epochs {
+        let mut groups = aggregate.groups.iter();
+        let known = groups.any(|group| {
+            let mut devices = group.members.iter().flat_map(|member| &member.device);
+            devices.any(|device| region.concerns(&group.name, device))
+        });
+        let fits = region.bytes > 0 && region.start.checked_add(region.bytes).is_some();
+        if !known || !fits {
+            return Err(Error {
+                statement: format!("the epoch of {} from byte {}", region.device, region.start),
+                problem: if fits {
+                    Problem::NoMember
+                } else {
+                    Problem::Region
+                },
+            });
         }
     }
     Ok(())

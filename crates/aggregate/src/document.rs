@@ -61,6 +61,10 @@ pub struct Aggregate {
     /// Partitions and logical volumes.
     #[serde(default)]
     pub volumes: Vec<Volume>,
+    /// Which generation of the aggregate the regions of the members belong to, by device and
+    /// place. What no region covers is the group's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<Region>,
     /// LVM volume groups: whose metadata the logical volumes were taken from.
     #[serde(default)]
     pub volume_groups: Vec<VolumeGroup>,
@@ -116,18 +120,81 @@ pub struct Member {
     /// it is not read, and this says why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<String>,
-    /// Places in the data area that the group itself recorded as bad: they are not read.
+    /// Places in the data area that the group itself recorded as bad, or that both parities show
+    /// to be wrong: they are not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_blocks: Vec<BadBlocks>,
 }
 
-/// A range that an array recorded as bad on one of its members.
+/// A range that is bad on one of the members of an array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadBlocks {
     /// Where in the member's data area it begins, in bytes.
     pub start: u64,
     /// How long it is, in bytes.
     pub bytes: u64,
+}
+
+/// A region of a member and the generation of the aggregate that its bytes belong to.
+///
+/// [`Epoch::Zeroed`] and [`Epoch::New`] are not read for the group; [`Epoch::Unknown`] is read
+/// and everything that comes from it is suspect.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// The device.
+    pub device: DeviceName,
+    /// Where on it the region begins, in bytes.
+    pub start: u64,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// Which generation it belongs to.
+    pub epoch: Epoch,
+    /// The name of the group that this is seen from; without it, every group that has the device
+    /// as a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// What says so.
+    #[serde(default)]
+    pub evidence: String,
+}
+
+impl Region {
+    /// The byte after its last.
+    pub const fn end(&self) -> u64 {
+        self.start.saturating_add(self.bytes)
+    }
+
+    /// Whether it speaks of `device` as a member of the group `name`.
+    pub fn concerns(&self, name: &str, device: &DeviceName) -> bool {
+        self.device == *device && self.group.as_ref().is_none_or(|group| group == name)
+    }
+}
+
+/// A generation of the aggregate, as a group sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Epoch {
+    /// The group itself wrote it.
+    Old,
+    /// Something that came after the group wrote over it.
+    New,
+    /// Zeros were written over it.
+    Zeroed,
+    /// The members contradict each other here and nothing says which is wrong.
+    Unknown,
+}
+
+impl Epoch {
+    /// The word for it in tables and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Old => "old",
+            Self::New => "new",
+            Self::Zeroed => "zeroed",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A partition or logical volume: a map of ranges to other devices.

@@ -11,6 +11,9 @@
 //!   together: document + disks → a `ReadAt` per device.
 //! * [`export`] writes the same as commands for `dmsetup` and `mdadm`.
 //!
+//! [`epochs`] compares the members of a group with each other and says which regions of them are
+//! not the group's any more.
+//!
 //! Below them: [`raid`] is geometry and parity arithmetic, [`md`] the superblocks of Linux
 //! software RAID, [`framing`] data between checksums, [`lvm`] labels, metadata rings and segments of LVM2, [`partition`] MBR and GPT.
 //!
@@ -33,6 +36,7 @@
 mod build;
 mod discover;
 pub mod document;
+pub mod epochs;
 pub mod export;
 pub mod framing;
 mod infer;

@@ -195,6 +195,9 @@ fn read_copies(parts: &[Part], at: u64, buf: &mut [u8]) -> Result<Gaps, OutOfRan
             break;
         }
         let mut left = Gaps::none();
+        for range in gaps.suspects() {
+            left.add_suspect(range);
+        }
         for gap in gaps.iter() {
             let Some(hole) = buf.get_mut(gap.range.clone()) else {
                 continue;
@@ -203,6 +206,9 @@ fn read_copies(parts: &[Part], at: u64, buf: &mut [u8]) -> Result<Gaps, OutOfRan
             let missing = read_part(part, from, hole)?;
             for still in missing.iter() {
                 left.add(shifted(&still.range, gap.range.start), gap.cause);
+            }
+            for range in missing.suspects() {
+                left.add_suspect(shifted(&range, gap.range.start));
             }
         }
         gaps = left;

@@ -159,7 +159,7 @@ fn reader(array: &Array, group: &Group) -> GroupReader {
             let device = member.device.as_ref()?;
             let index =
                 (0..array.disks.len()).find(|i| *device == DeviceName::disk(&disk_name(*i)))?;
-            open_member(&array.disks[index], member)
+            open_member(&array.disks[index], member, &[])
         })
         .collect();
     // What the document holds must survive being written and read.

@@ -365,7 +365,7 @@ proptest! {
             prop_assert_eq!(group.members.len(), group.geometry.members() as usize);
             let open = |member: &aggregate::document::Member| {
                 let index: usize = member.device.as_ref()?.0.strip_prefix("disk:")?.parse().ok()?;
-                open_member(&labels[index].disk(), member)
+                open_member(&labels[index].disk(), member, &[])
             };
             let members = group.members.iter().map(open).collect();
             let reader = GroupReader::new(group.geometry.clone(), members).unwrap();

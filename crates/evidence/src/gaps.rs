@@ -22,6 +22,10 @@ pub enum GapCause {
     Unmapped,
     /// A journal held a newer state of this place, and its copy is damaged.
     NewerDamaged,
+    /// Zeros were written over this place after the aggregate was in use.
+    Zeroed,
+    /// A newer aggregate wrote over this place.
+    Overwritten,
 }
 
 impl GapCause {
@@ -35,6 +39,12 @@ impl GapCause {
             Self::MemberMissing => "too many disks of the RAID group are missing here",
             Self::Unmapped => "the volume's metadata maps nothing here",
             Self::NewerDamaged => "the journal's newer copy of this place is damaged",
+            Self::Zeroed => {
+                "zeros were written over this place, and too little is left to rebuild it"
+            }
+            Self::Overwritten => {
+                "something newer was written over this place, and too little is left to rebuild it"
+            }
         }
     }
 }
@@ -49,14 +59,24 @@ pub struct Gap {
 }
 
 /// The gaps of one read, ordered, apart from each other, relative to the start of its buffer.
+///
+/// A read can also have *suspects*: ranges that were read, but of which the evidence does not
+/// say whether they are what was stored there last. Their bytes stay in the buffer.
 #[must_use = "bytes inside gaps were not read: they are not zeros of the disk"]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gaps(Vec<Gap>);
+pub struct Gaps {
+    gaps: Vec<Gap>,
+    /// Ordered and apart from each other; gaps may lie over them.
+    suspects: Vec<Range<usize>>,
+}
 
 impl Gaps {
     /// No gaps: every byte was read.
     pub const fn none() -> Self {
-        Self(Vec::new())
+        Self {
+            gaps: Vec::new(),
+            suspects: Vec::new(),
+        }
     }
 
     /// One gap over `range`, or none if it is empty.
@@ -68,22 +88,22 @@ impl Gaps {
 
     /// Whether every byte was read.
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.gaps.is_empty()
     }
 
     /// The gaps, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Gap> {
-        self.0.iter()
+        self.gaps.iter()
     }
 
     /// How many bytes of the buffer were not read.
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|gap| gap.range.len()).sum()
+        self.gaps.iter().map(|gap| gap.range.len()).sum()
     }
 
     /// Whether any byte of `range` was not read.
     pub fn touch(&self, range: Range<usize>) -> bool {
-        self.0
+        self.gaps
             .iter()
             .any(|gap| gap.range.start < range.end && range.start < gap.range.end)
     }
@@ -94,19 +114,19 @@ impl Gaps {
             return;
         }
         if self
-            .0
+            .gaps
             .last()
             .is_none_or(|last| last.range.end <= range.start)
         {
-            match self.0.last_mut() {
+            match self.gaps.last_mut() {
                 Some(last) if last.range.end == range.start && last.cause == cause => {
                     last.range.end = range.end;
                 }
-                _ => self.0.push(Gap { range, cause }),
+                _ => self.gaps.push(Gap { range, cause }),
             }
             return;
         }
-        let old = std::mem::take(&mut self.0);
+        let old = std::mem::take(&mut self.gaps);
         let mut free = vec![range.clone()];
         for gap in &old {
             free = free
@@ -124,23 +144,62 @@ impl Gaps {
         all.extend(free.into_iter().map(|range| Gap { range, cause }));
         all.sort_by_key(|gap| gap.range.start);
         for gap in all {
-            match self.0.last_mut() {
+            match self.gaps.last_mut() {
                 Some(last) if last.range.end == gap.range.start && last.cause == gap.cause => {
                     last.range.end = gap.range.end;
                 }
-                _ => self.0.push(gap),
+                _ => self.gaps.push(gap),
             }
         }
     }
 
-    /// Takes over the gaps of a read into the part of the buffer that starts at `at`.
+    /// Takes over the gaps and suspects of a read into the part of the buffer that starts at `at`.
     pub fn add_all_at(&mut self, at: usize, part: &Self) {
-        for gap in &part.0 {
+        for gap in &part.gaps {
             self.add(
                 gap.range.start.saturating_add(at)..gap.range.end.saturating_add(at),
                 gap.cause,
             );
         }
+        for range in &part.suspects {
+            self.add_suspect(range.start.saturating_add(at)..range.end.saturating_add(at));
+        }
+    }
+
+    /// Says that the bytes of `range` were read and are not to be relied on.
+    pub fn add_suspect(&mut self, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
+        let first = self.suspects.partition_point(|old| old.end < range.start);
+        let last = self.suspects.partition_point(|old| old.start <= range.end);
+        let mut joined = range;
+        for old in self.suspects.drain(first..last.max(first)) {
+            joined = joined.start.min(old.start)..joined.end.max(old.end);
+        }
+        self.suspects.insert(first, joined);
+    }
+
+    /// The ranges that were read and are not to be relied on, in order, without those parts that
+    /// are gaps.
+    pub fn suspects(&self) -> Vec<Range<usize>> {
+        let mut rest = Vec::new();
+        for suspect in &self.suspects {
+            let mut from = suspect.start;
+            for gap in &self.gaps {
+                if gap.range.end <= from || gap.range.start >= suspect.end {
+                    continue;
+                }
+                if from < gap.range.start {
+                    rest.push(from..gap.range.start);
+                }
+                from = gap.range.end;
+            }
+            if from < suspect.end {
+                rest.push(from..suspect.end);
+            }
+        }
+        rest
     }
 }
 
@@ -180,5 +239,21 @@ mod tests {
         );
         assert_eq!(gaps.bytes(), 12);
         assert!(gaps.touch(11..20) && !gaps.touch(12..20));
+    }
+
+    #[test]
+    fn suspects_join_and_give_way_to_gaps() {
+        let mut read = Gaps::none();
+        for range in [8..10, 0..2, 4..8, 20..20, 2..3, 30..31] {
+            read.add_suspect(range);
+        }
+        assert!(read.is_empty(), "suspect bytes were read");
+        assert_eq!(read.suspects(), [0..3, 4..10, 30..31]);
+        read.add(2..6, GapCause::Zeroed);
+        read.add(30..40, GapCause::Zeroed);
+        assert_eq!(read.suspects(), [0..2, 6..10]);
+        let mut whole = Gaps::none();
+        whole.add_all_at(100, &read);
+        assert_eq!(whole.suspects(), [100..102, 106..110]);
     }
 }

@@ -306,6 +306,17 @@ fn uncovered(gaps: &Gaps, covered: &[std::ops::Range<usize>]) -> Gaps {
         }
         rest.add(from..gap.range.end.max(from), gap.cause);
     }
+    for suspect in gaps.suspects() {
+        let mut from = suspect.start;
+        for cover in covered {
+            if cover.end <= from || cover.start >= suspect.end {
+                continue;
+            }
+            rest.add_suspect(from..cover.start.max(from));
+            from = cover.end;
+        }
+        rest.add_suspect(from..suspect.end.max(from));
+    }
     rest
 }
 

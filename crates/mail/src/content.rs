@@ -14,7 +14,7 @@ use crate::record::{FileNote, FileOrigin, Message, MessageId, Record, Summary};
 /// A message as it is handed over, and the holes in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// Its bytes, decompressed; zeros where holes are.
+    /// Its bytes, decompressed; zeros where holes are, unless those are only suspect.
     pub bytes: Bytes,
     /// How the file is compressed.
     pub codec: Codec,
@@ -51,13 +51,18 @@ fn read(file: &File) -> Result<Content, Unreadable> {
             holes,
         });
     }
-    // Of a compressed file only what comes before the first hole can be decoded.
-    let first_hole = holes.first().map_or(file.len(), |hole| hole.start);
+    // Of a compressed file only what comes before the first hole can be decoded. Suspect bytes
+    // may be the right ones: the checksum of the compression says.
+    let first_lost = holes.iter().find(|hole| hole.why != HoleCause::Suspect);
+    let first_hole = first_lost.map_or(file.len(), |hole| hole.start);
     let sound = usize::try_from(first_hole).map_or(length, |hole| hole.min(length));
     let sound = stored.get(..sound).unwrap_or_default();
     let decoded = codec::decode(codec, sound);
     if decoded.is_too_long() {
         return Err(Unreadable::TooLong);
+    }
+    if decoded.error.is_none() && codec.verifies() && first_lost.is_none() {
+        holes.clear();
     }
     if decoded.error.is_some() && holes.is_empty() {
         // How far the decoder got in the stored file it does not say; what came out is kept.
@@ -120,7 +125,9 @@ pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
             return lost("the map of the file contradicts its length");
         }
     };
-    let missing: u64 = content.holes.iter().map(|hole| hole.bytes).sum();
+    let lost_holes = content.holes.iter();
+    let lost_holes = lost_holes.filter(|hole| hole.why != HoleCause::Suspect);
+    let missing: u64 = lost_holes.map(|hole| hole.bytes).sum();
     if missing >= inode.size || content.bytes.is_empty() {
         let why = content.holes.first().map(|hole| hole.why.describe());
         return lost(why.unwrap_or("nothing of the file decodes"));

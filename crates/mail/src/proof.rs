@@ -70,6 +70,8 @@ pub struct Hole {
 pub enum HoleCause {
     /// It could not be read.
     Gap(GapCause),
+    /// It was read, and nothing says whether it is what was stored.
+    Suspect,
     /// The file system never wrote it: the machine stopped before the mail reached the disk.
     NeverWritten,
     /// The compressed file breaks off or contradicts itself here; nothing after it decodes.
@@ -81,6 +83,9 @@ impl HoleCause {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Gap(gap) => gap.describe(),
+            Self::Suspect => {
+                "the disks of the RAID group contradict each other here: this part may be something else"
+            }
             Self::NeverWritten => {
                 "this part was never written: the server stopped before it reached the disk, or the file was copied sparse"
             }
@@ -178,13 +183,17 @@ pub fn virtual_size(content: &[u8]) -> u64 {
     (content.len() as u64).saturating_add(bare)
 }
 
-/// The holes that the gaps of a read leave.
+/// The holes that the gaps of a read leave. What is suspect is a hole too, though it has bytes.
 pub(crate) fn holes_of(gaps: &Gaps) -> Vec<Hole> {
-    gaps.iter()
-        .map(|gap| Hole {
-            start: gap.range.start as u64,
-            bytes: gap.range.len() as u64,
-            why: HoleCause::Gap(gap.cause),
+    let lost = gaps
+        .iter()
+        .map(|gap| (gap.range.clone(), HoleCause::Gap(gap.cause)));
+    let suspect = gaps.suspects().into_iter();
+    lost.chain(suspect.map(|range| (range, HoleCause::Suspect)))
+        .map(|(range, why)| Hole {
+            start: range.start as u64,
+            bytes: range.len() as u64,
+            why,
         })
         .collect()
 }

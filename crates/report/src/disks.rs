@@ -7,7 +7,7 @@ use case::{Case, CaseFile};
 use scan::{CELL_BYTES, CatalogueRecord, Class, Find, UnitRecord};
 
 use crate::ReportError;
-use crate::facts::{Disk, DiskArea, FindKind, Looks, Run};
+use crate::facts::{Disk, DiskArea, EpochArea, FindKind, Looks, Run};
 
 /// Most stretches in the picture of a disk: more than a screen has dots.
 const MOST_BUCKETS: u64 = 1024;
@@ -144,6 +144,7 @@ impl Adding {
             resolution,
             runs,
             areas: Vec::new(),
+            epochs: Vec::new(),
             finds: self.finds.into_values().collect(),
         }
     }
@@ -201,6 +202,41 @@ pub(crate) fn areas(aggregate: &Aggregate) -> BTreeMap<String, Vec<DiskArea>> {
     let areas = map.areas.into_iter();
     areas
         .map(|(disk, areas)| (disk, areas.into_iter().collect()))
+        .collect()
+}
+
+/// The regions of epochs of each disk, by disk and place.
+pub(crate) fn epochs(aggregate: &Aggregate) -> BTreeMap<String, Vec<EpochArea>> {
+    let mut map = Map {
+        volumes: aggregate
+            .volumes
+            .iter()
+            .map(|volume| (&volume.device, volume))
+            .collect(),
+        areas: BTreeMap::new(),
+        steps: MOST_STEPS,
+    };
+    let mut all: BTreeMap<String, BTreeSet<EpochArea>> = BTreeMap::new();
+    for region in &aggregate.epochs {
+        // A member may be a partition: the areas of its region lie where that does.
+        let use_of = Use::new(String::new(), "");
+        map.add(&region.device, region.start, region.bytes, &use_of, 0);
+        for (disk, areas) in std::mem::take(&mut map.areas) {
+            let epochs = all.entry(disk).or_default();
+            for area in areas {
+                if epochs.len() < MOST_AREAS {
+                    epochs.insert(EpochArea {
+                        start: area.start,
+                        bytes: area.bytes,
+                        epoch: region.epoch,
+                        evidence: region.evidence.clone(),
+                    });
+                }
+            }
+        }
+    }
+    let all = all.into_iter();
+    all.map(|(disk, areas)| (disk, areas.into_iter().collect()))
         .collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aggregate::document::{FilesystemStatement, Group, Unused, Volume, VolumeGroup};
+use aggregate::document::{Epoch, FilesystemStatement, Group, Unused, Volume, VolumeGroup};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -345,8 +345,23 @@ pub struct Disk {
     pub runs: Vec<Run>,
     /// Parts that something uses: a RAID group, a volume group, a file system.
     pub areas: Vec<DiskArea>,
+    /// Regions that are not, or not surely, what a RAID group stored, by place.
+    pub epochs: Vec<EpochArea>,
     /// What was recognised, by kind.
     pub finds: Vec<FindKind>,
+}
+
+/// A part of a disk and the generation of the aggregate that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct EpochArea {
+    /// Where it begins, in bytes.
+    pub start: u64,
+    /// How long it is, in bytes.
+    pub bytes: u64,
+    /// The generation.
+    pub epoch: Epoch,
+    /// What says so.
+    pub evidence: String,
 }
 
 /// A stretch of a disk that looks alike.

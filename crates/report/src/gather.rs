@@ -9,7 +9,7 @@ use mail::record::Record;
 use restore::Place;
 
 use crate::account::Adding;
-use crate::disks::{Catalogue, areas};
+use crate::disks::{Catalogue, areas, epochs};
 use crate::facts::{
     Account, Check, Counts, Evidence, FORMAT, Facts, GroupFacts, Log, LossFact, Step, Structure,
     Totals,
@@ -34,6 +34,11 @@ impl Facts {
             for (disk, found) in areas(aggregate) {
                 if let Some(disk) = disks.iter_mut().find(|known| known.name == disk) {
                     disk.areas = found;
+                }
+            }
+            for (disk, found) in epochs(aggregate) {
+                if let Some(disk) = disks.iter_mut().find(|known| known.name == disk) {
+                    disk.epochs = found;
                 }
             }
         }

@@ -266,3 +266,27 @@ fn the_fields_of_the_json_stay_what_they_are() {
         "fields were added, renamed or removed: see report::FORMAT, then run with UPDATE_GOLDEN=1"
     );
 }
+
+#[test]
+fn regions_that_are_not_a_groups_own_are_in_the_facts_and_in_the_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = incident(dir.path());
+    let facts = Facts::gather(&case).unwrap();
+    let disk = facts.disks.iter().find(|disk| disk.name == "disk-a");
+    let epochs: Vec<_> = disk
+        .unwrap()
+        .epochs
+        .iter()
+        .map(|e| (e.start, e.bytes))
+        .collect();
+    assert_eq!(epochs, [(0, 20 << 20), (60 << 20, 131_072)]);
+    let paths = report::write(&facts, &case, &dir.path().join("report")).unwrap();
+    let page = fs::read_to_string(paths.html).unwrap();
+    for class in ["wiped", "newer", "suspect"] {
+        assert!(
+            page.contains(&format!("<path class=\"{class}\"")),
+            "{class}"
+        );
+        assert!(page.contains(&format!("key {class}")), "{class}");
+    }
+}

@@ -21,10 +21,10 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 
 use crate::build::{Devices, MOST_LAYERS, Problem, on_devices};
 use crate::document::{
-    Aggregate, Area, DeviceName, FilesystemStatement, Group, Segment, SegmentMap, Unused, VERSION,
-    Volume,
+    Aggregate, Area, DeviceName, FilesystemStatement, Group, Region, Segment, SegmentMap, Unused,
+    VERSION, Volume,
 };
-use crate::{infer, lvm, md, partition};
+use crate::{epochs, infer, lvm, md, partition};
 
 /// A disk with its name in the case.
 pub type Disk = (String, Arc<dyn ReadAt>);
@@ -269,8 +269,9 @@ impl<'a> Discovery<'a> {
 
     /// Adds a group whose members are there; whether it could be.
     fn add_group(&mut self, group: Group, search: bool) {
+        let group = self.judge_epochs(group);
         let name = DeviceName::group(&group.name);
-        match self.devices.open_group(&group) {
+        match self.devices.open_group(&group, &self.aggregate.epochs) {
             Ok(device) => {
                 let on = group.members.iter().filter_map(|m| m.device.clone());
                 if self.add_device(&name, device, on.collect(), search) {
@@ -279,6 +280,18 @@ impl<'a> Discovery<'a> {
             }
             Err(problem) => self.refuse(&name, &problem),
         }
+    }
+
+    /// Finds out which regions of the members of a group are still its own, where a sample says
+    /// that not all are.
+    fn judge_epochs(&mut self, group: Group) -> Group {
+        if !epochs::disagrees(&group, &self.devices) {
+            return group;
+        }
+        let detected = epochs::detect(&group, &self.devices);
+        self.aggregate.epochs.extend(detected.regions);
+        self.aggregate.losses.extend(detected.losses);
+        detected.group
     }
 
     fn refuse(&mut self, name: &DeviceName, problem: &Problem) {
@@ -520,6 +533,14 @@ impl<'a> Discovery<'a> {
         }
         let aggregate = &mut self.aggregate;
         aggregate.groups.sort_by(|a, b| a.name.cmp(&b.name));
+        // A group that could not be added in the end leaves no statement about its members.
+        let groups = &aggregate.groups;
+        let known = |region: &Region| {
+            let name = region.group.as_ref();
+            name.is_none_or(|name| groups.iter().any(|group| group.name == *name))
+        };
+        aggregate.epochs.retain(known);
+        aggregate.epochs.sort();
         aggregate.volumes.sort_by(|a, b| a.device.cmp(&b.device));
         aggregate
             .volume_groups

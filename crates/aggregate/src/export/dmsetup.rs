@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use evidence::SECTOR_BYTES;
 
-use super::{Statements, letters, not_in_kernel};
+use super::{Statements, letters, not_in_kernel, warning};
 use crate::document::{Aggregate, Area, DeviceName, Group, Member, Segment, SegmentMap, Volume};
 use crate::raid::{Level, Raid5Layout, Raid10Layout};
 
@@ -26,6 +26,7 @@ pub fn dmsetup_table(aggregate: &Aggregate, device: &DeviceName) -> String {
             letters(&device.0, ":/._-+", '?')
         ),
     };
+    script.text += warning(aggregate);
     script.text += &statements.open_disks(order.iter(), "");
     for name in &order {
         let on = statements.on(name);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use evidence::SECTOR_BYTES;
 
-use super::{Statements, letters, not_in_kernel};
+use super::{Statements, letters, not_in_kernel, warning};
 use crate::document::{Aggregate, DeviceName, Group, Member};
 use crate::raid::{Level, Raid5Layout, Raid6Layout, Raid10Layout};
 
@@ -24,6 +24,7 @@ const HEAD: &str = "\
 pub fn mdadm_commands(aggregate: &Aggregate) -> String {
     let statements = Statements::new(aggregate);
     let mut text = HEAD.to_owned();
+    text += warning(aggregate);
     text += &statements.open_disks(statements.disks.keys(), " --partscan");
     let mut done = BTreeSet::new();
     for name in statements.groups.keys() {

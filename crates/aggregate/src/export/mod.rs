@@ -25,6 +25,16 @@ use crate::build::on_devices;
 use crate::document::{Aggregate, DeviceName, Group, Segment, SegmentMap, Volume};
 use crate::raid::Level;
 
+/// What the kernel cannot know of the members: it takes what was written over them for theirs.
+fn warning(aggregate: &Aggregate) -> &'static str {
+    if aggregate.epochs.is_empty() {
+        return "";
+    }
+    "# WARNING: regions of the members were wiped or written over (\"epochs\" in aggregate.json). The
+# kernel reads them as if they were the group's. `restante export VOLUME -o FILE` does not.
+"
+}
+
 /// The statements of a document by the device that they make.
 struct Statements<'a> {
     groups: BTreeMap<DeviceName, &'a Group>,

@@ -85,7 +85,7 @@ pub fn power(exponent: u32) -> u8 {
 }
 
 /// The product of two elements.
-pub(crate) fn product(a: u8, b: u8) -> u8 {
+pub fn product(a: u8, b: u8) -> u8 {
     if a == 0 || b == 0 {
         return 0;
     }

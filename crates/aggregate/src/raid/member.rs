@@ -5,11 +5,17 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, GapCause, Gaps, OutOfRange, ReadAt};
 
-use crate::document::Member;
+use crate::document::{Epoch, Member, Region};
 
-/// The data area of `member` on `device`, with its recorded bad blocks as gaps; `None` if the
-/// member is left out of the group.
-pub fn open_member(device: &Arc<dyn ReadAt>, member: &Member) -> Option<Arc<dyn ReadAt>> {
+/// The data area of `member` on `device`; `None` if the member is left out of the group.
+///
+/// Its recorded bad blocks are gaps, and so are those of `regions` of the device that others wrote
+/// to since; those of which that is unknown are suspect. Where regions overlap, the gap counts.
+pub fn open_member<'a>(
+    device: &Arc<dyn ReadAt>,
+    member: &Member,
+    regions: impl IntoIterator<Item = &'a Region>,
+) -> Option<Arc<dyn ReadAt>> {
     if member.left_out.is_some() {
         return None;
     }
@@ -18,27 +24,62 @@ pub fn open_member(device: &Arc<dyn ReadAt>, member: &Member) -> Option<Arc<dyn 
         ByteOffset::new(member.data_offset),
         member.data_size,
     );
-    if member.bad_blocks.is_empty() {
+    let bad = member.bad_blocks.iter().map(|bad| Stretch {
+        start: bad.start,
+        end: bad.start.saturating_add(bad.bytes),
+        gap: Some(GapCause::Unreadable),
+    });
+    let inside = |at: u64| at.saturating_sub(member.data_offset);
+    let regions = regions.into_iter().filter_map(|region| {
+        let gap = match region.epoch {
+            Epoch::Old => return None,
+            Epoch::New => Some(GapCause::Overwritten),
+            Epoch::Zeroed => Some(GapCause::Zeroed),
+            Epoch::Unknown => None,
+        };
+        Some(Stretch {
+            start: inside(region.start),
+            end: inside(region.end()),
+            gap,
+        })
+    });
+    let mut stretches: Vec<Stretch> = bad.chain(regions).collect();
+    if stretches.is_empty() {
         return Some(Arc::new(area));
     }
-    let mut bad: Vec<(u64, u64)> = member
-        .bad_blocks
-        .iter()
-        .map(|bad| (bad.start, bad.start.saturating_add(bad.bytes)))
-        .collect();
-    bad.sort_unstable();
-    Some(Arc::new(WithBadBlocks { area, bad }))
+    stretches.sort_unstable();
+    let mut ends = 0;
+    let reach = stretches.iter().map(|stretch| {
+        ends = stretch.end.max(ends);
+        ends
+    });
+    Some(Arc::new(Judged {
+        reach: reach.collect(),
+        area,
+        stretches,
+    }))
 }
 
-/// A data area of which the array recorded that some of it is bad: whatever can be read there,
-/// the array never finished writing it.
-struct WithBadBlocks {
+/// A range of a data area that is not to be read, or not to be relied on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Stretch {
+    start: u64,
+    end: u64,
+    /// Why it is not read; one that is only suspect has none.
+    gap: Option<GapCause>,
+}
+
+/// A data area of which something says that some of it is not the group's: the array recorded
+/// that it never finished writing it, or something else wrote there since.
+struct Judged {
     area: Slice,
-    /// Where bad ranges begin and end, in order; they may overlap.
-    bad: Vec<(u64, u64)>,
+    /// In order; they may overlap.
+    stretches: Vec<Stretch>,
+    /// How far each stretch and all before it reach, for looking up the first that matters.
+    reach: Vec<u64>,
 }
 
-impl ReadAt for WithBadBlocks {
+impl ReadAt for Judged {
     fn len(&self) -> u64 {
         self.area.len()
     }
@@ -46,20 +87,25 @@ impl ReadAt for WithBadBlocks {
     fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
         let mut gaps = self.area.read_at(at, buf)?;
         let (start, end) = (at.get(), at.get().saturating_add(buf.len() as u64));
-        let before_end = self.bad.partition_point(|(from, _)| *from < end);
-        for (from, to) in self.bad.get(..before_end).unwrap_or_default() {
+        let first = self.reach.partition_point(|reach| *reach <= start);
+        let after = self.stretches.partition_point(|part| part.start < end);
+        for stretch in self.stretches.get(first..after).unwrap_or_default() {
             let index = |position: u64| {
                 let inside = position.clamp(start, end).saturating_sub(start);
                 usize::try_from(inside).unwrap_or(usize::MAX)
             };
-            let range = index(*from)..index(*to);
+            let range = index(stretch.start)..index(stretch.end);
             if range.is_empty() {
                 continue;
             }
+            let Some(cause) = stretch.gap else {
+                gaps.add_suspect(range);
+                continue;
+            };
             if let Some(hole) = buf.get_mut(range.clone()) {
                 hole.fill(0);
             }
-            gaps.add(range, GapCause::Unreadable);
+            gaps.add(range, cause);
         }
         Ok(gaps)
     }
@@ -87,13 +133,48 @@ mod tests {
                 BadBlocks { start: 2, bytes: 1 },
             ],
         };
-        let area = open_member(&device, &member).unwrap();
+        let area = open_member(&device, &member, &[]).unwrap();
         let (bytes, gaps) = area.read_vec(ByteOffset::new(2), 8).unwrap();
         assert_eq!(bytes, [0, 7, 7, 7, 7, 7, 0, 0]);
         let mut want = Gaps::one(0..1, GapCause::Unreadable);
         want.add(6..8, GapCause::Unreadable);
         assert_eq!(gaps, want);
         member.left_out = Some("stale".into());
-        assert!(open_member(&device, &member).is_none());
+        assert!(open_member(&device, &member, &[]).is_none());
+    }
+
+    #[test]
+    fn regions_of_others_are_gaps_and_unknown_ones_are_read_and_suspect() {
+        let device: Arc<dyn ReadAt> = Arc::new(Memory::new(vec![7; 40]));
+        let member = Member {
+            role: 0,
+            device: Some(DeviceName::disk("a")),
+            data_offset: 10,
+            data_size: 30,
+            left_out: None,
+            bad_blocks: Vec::new(),
+        };
+        let region = |start, bytes, epoch| Region {
+            device: DeviceName::disk("a"),
+            start,
+            bytes,
+            epoch,
+            group: None,
+            evidence: String::new(),
+        };
+        let regions = [
+            region(0, 12, Epoch::Zeroed),
+            region(11, 9, Epoch::Unknown),
+            region(15, 1, Epoch::New),
+            region(25, 1, Epoch::Old),
+        ];
+        let area = open_member(&device, &member, &regions).unwrap();
+        let (bytes, gaps) = area.read_vec(ByteOffset::new(0), 20).unwrap();
+        assert_eq!(bytes[..8], [0, 0, 7, 7, 7, 0, 7, 7]);
+        let mut want = Gaps::one(0..2, GapCause::Zeroed);
+        want.add(5..6, GapCause::Overwritten);
+        want.add_suspect(1..10);
+        assert_eq!(gaps, want);
+        assert_eq!(gaps.suspects(), [2..5, 6..10]);
     }
 }

@@ -5,25 +5,25 @@ use std::sync::Arc;
 use evidence::{ByteOffset, Gap, GapCause, Gaps, ReadAt};
 
 /// The members of a group by role; one that is missing is `None`.
-pub(super) struct Members(Vec<Option<Arc<dyn ReadAt>>>);
+pub(crate) struct Members(Vec<Option<Arc<dyn ReadAt>>>);
 
 impl Members {
-    pub(super) const fn new(members: Vec<Option<Arc<dyn ReadAt>>>) -> Self {
+    pub(crate) const fn new(members: Vec<Option<Arc<dyn ReadAt>>>) -> Self {
         Self(members)
     }
 
     /// How many members the group has, with missing ones.
-    pub(super) const fn count(&self) -> usize {
+    pub(crate) const fn count(&self) -> usize {
         self.0.len()
     }
 
     /// Whether there is a reader for this member at all.
-    pub(super) fn present(&self, member: usize) -> bool {
+    pub(crate) fn present(&self, member: usize) -> bool {
         matches!(self.0.get(member), Some(Some(_)))
     }
 
     /// Fills `buf` from `at` of `member`; what cannot be had is a gap and reads as zeros.
-    pub(super) fn read(&self, member: usize, at: u64, buf: &mut [u8]) -> Gaps {
+    pub(crate) fn read(&self, member: usize, at: u64, buf: &mut [u8]) -> Gaps {
         let Some(Some(reader)) = self.0.get(member) else {
             buf.fill(0);
             return Gaps::one(0..buf.len(), GapCause::MemberMissing);
@@ -63,6 +63,7 @@ impl Members {
             return gaps;
         }
         let mut holes: Vec<Gap> = gaps.iter().cloned().collect();
+        let mut suspects = gaps.suspects();
         for (member, at) in present {
             let mut rest = Vec::new();
             for hole in holes {
@@ -70,6 +71,9 @@ impl Members {
                     continue;
                 };
                 let gaps = self.read(*member, at.saturating_add(hole.range.start as u64), part);
+                let base = hole.range.start;
+                let here = gaps.suspects().into_iter();
+                suspects.extend(here.map(|range| base + range.start..base + range.end));
                 rest.extend(gaps.iter().map(|gap| Gap {
                     range: hole.range.start + gap.range.start..hole.range.start + gap.range.end,
                     cause: hole.cause,
@@ -80,6 +84,9 @@ impl Members {
         let mut gaps = Gaps::none();
         for hole in holes {
             gaps.add(hole.range, hole.cause);
+        }
+        for range in suspects {
+            gaps.add_suspect(range);
         }
         gaps
     }

@@ -24,7 +24,8 @@ mod zones;
 
 pub use geometry::{Geometry, GeometryError, Level, MAX_MEMBERS, MAX_RAID6_MEMBERS, Raid0Layout};
 pub use member::open_member;
-pub(crate) use parity_layout::ParityLayout;
+pub(crate) use members::Members;
+pub(crate) use parity_layout::{ParityLayout, Row};
 pub use parity_layout::{Raid5Layout, Raid6Layout};
 pub use raid10::{FarSets, Raid10Layout};
 pub use reader::GroupReader;

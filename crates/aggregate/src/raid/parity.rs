@@ -6,8 +6,9 @@
 //! turn the remainders of a range into its lost pieces. All slices of one call have the same
 //! length.
 
+use super::galois::inverse;
 pub use super::galois::power as coefficient;
-use super::galois::{inverse, product};
+pub use super::galois::product;
 use super::kernels;
 
 /// Bytes of P and Q that stay in the fastest cache while all sources pass over them.

@@ -25,6 +25,25 @@ pub(super) struct ParityRows {
     pool: Pool,
 }
 
+/// What a read found out besides the bytes.
+#[derive(Default)]
+struct Findings {
+    /// What its own member does not have, in order.
+    holes: Vec<Hole>,
+    /// What its own member has, and is not to be relied on.
+    suspects: Vec<Suspect>,
+    /// What cannot be repaired.
+    lost: Vec<(Range<usize>, GapCause)>,
+    /// Ranges of the buffer that are not to be relied on.
+    doubtful: Vec<Range<usize>>,
+}
+
+/// A piece of a data chunk that was read and is not to be relied on.
+struct Suspect {
+    row: u64,
+    columns: Range<u64>,
+}
+
 /// A range of the buffer that its own member does not have, within one chunk.
 struct Hole {
     row: u64,
@@ -50,6 +69,8 @@ enum Piece {
     Data(u64),
     P,
     Q,
+    /// No erasure: what was read of some piece is not to be relied on.
+    Doubt,
 }
 
 /// The buffer of a read and where in the group it begins.
@@ -104,28 +125,28 @@ impl ParityRows {
 
     /// Fills `buf` from `start` of the group.
     pub(super) fn read(&self, members: &Members, start: u64, buf: &mut [u8]) -> Gaps {
-        let mut holes = self.read_direct(members, start, buf);
-        if holes.is_empty() {
-            return Gaps::none();
-        }
+        let mut found = self.read_direct(members, start, buf);
+        let mut holes = std::mem::take(&mut found.holes);
         // A table may go back and forth between rows; each is repaired once, with all its holes.
         holes.sort_by_key(|hole| hole.row);
         let mut target = Target { start, buf };
-        let mut lost = Vec::new();
         for holes in holes.chunk_by(|a, b| a.row == b.row) {
-            self.repair_row(members, holes, &mut target, &mut lost);
+            self.repair_row(members, holes, &mut target, &mut found);
         }
-        lost.sort_by_key(|(range, _)| range.start);
+        found.lost.sort_by_key(|(range, _)| range.start);
         let mut gaps = Gaps::none();
-        for (range, cause) in lost {
+        for (range, cause) in found.lost {
             gaps.add(range, cause);
+        }
+        for range in found.doubtful {
+            gaps.add_suspect(range);
         }
         gaps
     }
 
-    /// Reads every chunk from its own member and returns what is missing, in order.
-    fn read_direct(&self, members: &Members, start: u64, buf: &mut [u8]) -> Vec<Hole> {
-        let mut holes = Vec::new();
+    /// Reads every chunk from its own member and returns what is missing or suspect.
+    fn read_direct(&self, members: &Members, start: u64, buf: &mut [u8]) -> Findings {
+        let mut found = Findings::default();
         let mut done = 0_usize;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let position = start + done as u64;
@@ -137,7 +158,14 @@ impl ParityRows {
             let member = self.rows.row(row).data(number);
             let part = rest.split_at_mut(length).0;
             let gaps = members.read(member, row * self.chunk + inside, part);
-            holes.extend(gaps.iter().map(|gap| Hole {
+            for range in gaps.suspects() {
+                found.suspects.push(Suspect {
+                    row,
+                    columns: inside + range.start as u64..inside + range.end as u64,
+                });
+                found.doubtful.push(done + range.start..done + range.end);
+            }
+            found.holes.extend(gaps.iter().map(|gap| Hole {
                 row,
                 number,
                 columns: inside + gap.range.start as u64..inside + gap.range.end as u64,
@@ -146,7 +174,7 @@ impl ParityRows {
             }));
             done += length;
         }
-        holes
+        found
     }
 
     /// Repairs the `holes` of one row, tile by tile; what stays lost goes to `lost`.
@@ -155,14 +183,15 @@ impl ParityRows {
         members: &Members,
         holes: &[Hole],
         target: &mut Target<'_>,
-        lost: &mut Vec<(Range<usize>, GapCause)>,
+        found: &mut Findings,
     ) {
         let Some(number) = holes.first().map(|hole| hole.row) else {
             return;
         };
         let row = self.rows.row(number);
         if hopeless(&row, members) {
-            lost.extend(holes.iter().map(|hole| (hole.range.clone(), hole.cause)));
+            let gone = holes.iter().map(|hole| (hole.range.clone(), hole.cause));
+            found.lost.extend(gone);
             return;
         }
         let end = holes.iter().map(|hole| hole.columns.end).max().unwrap_or(0);
@@ -192,7 +221,7 @@ impl ParityRows {
                     columns: first..last,
                     holes,
                 };
-                self.repair_tile(members, &tile, target, lost);
+                self.repair_tile(members, &tile, target, found);
             }
             from = to;
         }
@@ -203,7 +232,7 @@ impl ParityRows {
         members: &Members,
         tile: &Tile<'_>,
         target: &mut Target<'_>,
-        lost: &mut Vec<(Range<usize>, GapCause)>,
+        found: &mut Findings,
     ) {
         let length = usize::try_from(tile.columns.end - tile.columns.start).unwrap_or(0);
         self.pool.with(3 * length, |memory| {
@@ -221,7 +250,21 @@ impl ParityRows {
             if !q_needed && tile.row.q().is_some() && !solvable_by_p(&erasures) {
                 erasures = self.gather(members, tile, target, &mut remainders, true);
             }
-            self.solve(tile, target, &mut remainders, &erasures, lost);
+            let doubts = doubts(tile, &found.suspects, &erasures);
+            self.solve(tile, target, &mut remainders, &erasures, found);
+            for hole in tile.holes {
+                for doubt in &doubts {
+                    let from = hole.columns.start.max(doubt.start);
+                    let to = hole.columns.end.min(doubt.end);
+                    let index = |column: u64| {
+                        let inside = column.saturating_sub(hole.columns.start);
+                        hole.range.start + usize::try_from(inside).unwrap_or(usize::MAX)
+                    };
+                    if from < to {
+                        found.doubtful.push(index(from)..index(to));
+                    }
+                }
+            }
         });
     }
 
@@ -239,6 +282,12 @@ impl ParityRows {
         let length = remainders.p.len();
         let mut erasures = Vec::new();
         let mut note = |piece, gaps: &Gaps| {
+            let doubts = gaps.suspects().into_iter();
+            erasures.extend(doubts.map(|range| Erasure {
+                piece: Piece::Doubt,
+                range,
+                cause: GapCause::Overwritten,
+            }));
             erasures.extend(gaps.iter().map(|gap| Erasure {
                 piece,
                 range: gap.range.clone(),
@@ -332,7 +381,7 @@ impl ParityRows {
         target: &mut Target<'_>,
         remainders: &mut Remainders<'_>,
         erasures: &[Erasure],
-        lost: &mut Vec<(Range<usize>, GapCause)>,
+        found: &mut Findings,
     ) {
         for range in ranges(erasures, remainders.p.len()) {
             let here = |erasure: &&Erasure| {
@@ -343,7 +392,7 @@ impl ParityRows {
                 .iter()
                 .filter_map(|erasure| match erasure.piece {
                     Piece::Data(number) => Some((number, erasure.cause)),
-                    Piece::P | Piece::Q => None,
+                    Piece::P | Piece::Q | Piece::Doubt => None,
                 })
                 .collect();
             let has = |piece| erased.iter().all(|erasure| erasure.piece != piece);
@@ -367,7 +416,7 @@ impl ParityRows {
                     put(*one, p);
                     put(*two, q);
                 }
-                (many, _, _) => lost.extend(many.iter().filter_map(|(number, cause)| {
+                (many, _, _) => found.lost.extend(many.iter().filter_map(|(number, cause)| {
                     let (hole, _) = self.in_buffer(tile, *number, target, range.clone())?;
                     Some((hole, *cause))
                 })),
@@ -404,11 +453,28 @@ fn hopeless(row: &RowView<'_>, members: &Members) -> bool {
     missing.count() > row.parities()
 }
 
+/// The columns of a tile in which something that repairs use is not to be relied on.
+fn doubts(tile: &Tile<'_>, suspects: &[Suspect], erasures: &[Erasure]) -> Vec<Range<u64>> {
+    let start = tile.columns.start;
+    let read = erasures
+        .iter()
+        .filter(|erasure| erasure.piece == Piece::Doubt)
+        .map(|erasure| start + erasure.range.start as u64..start + erasure.range.end as u64);
+    let direct = suspects
+        .iter()
+        .filter(|suspect| suspect.row == tile.number)
+        .map(|suspect| suspect.columns.clone());
+    read.chain(direct)
+        .map(|range| range.start.max(start)..range.end.min(tile.columns.end))
+        .filter(|range| !range.is_empty())
+        .collect()
+}
+
 /// Whether no byte range lacks more than one of data and P.
 fn solvable_by_p(erasures: &[Erasure]) -> bool {
     let mut ranges: Vec<&Range<usize>> = erasures
         .iter()
-        .filter(|erasure| erasure.piece != Piece::Q)
+        .filter(|erasure| !matches!(erasure.piece, Piece::Q | Piece::Doubt))
         .map(|erasure| &erasure.range)
         .collect();
     ranges.sort_by_key(|range| range.start);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use aggregate::document::Epoch;
 use serde::Serialize;
 
 use super::chart::scale;
@@ -28,6 +29,8 @@ pub(super) struct Picture {
     width: u64,
     looks: Vec<Layer>,
     areas: Vec<AreaView>,
+    /// Regions of each epoch but the group's own, which is the rest.
+    epochs: Vec<Layer>,
     /// How many lanes the areas take.
     lanes: usize,
     marks: String,
@@ -86,6 +89,7 @@ impl Picture {
             part: format!("{}.{:02}", part / 100, part % 100),
             width: WIDTH,
             looks: layers(disk),
+            epochs: epochs(disk),
             lanes: areas
                 .iter()
                 .map(|area| area.lane)
@@ -123,6 +127,40 @@ fn layers(disk: &Disk) -> Vec<Layer> {
         for run in disk.runs.iter().filter(|run| run.looks == looks) {
             sum = sum.saturating_add(run.bytes);
             let (x, width) = span(run.start, run.bytes, disk.bytes);
+            // Writing to a string cannot fail.
+            let _ = write!(path, "M{x} 0h{width}v1h-{width}z");
+        }
+        if sum > 0 {
+            layers.push(Layer {
+                class,
+                label,
+                path,
+                bytes: bytes(sum),
+                part: percent(sum, disk.bytes),
+            });
+        }
+    }
+    layers
+}
+
+/// Where something else than the group wrote, by epoch.
+fn epochs(disk: &Disk) -> Vec<Layer> {
+    const KINDS: [(Epoch, &str, &str); 3] = [
+        (Epoch::Zeroed, "wiped", "zeros written over it"),
+        (Epoch::New, "newer", "something newer written over it"),
+        (
+            Epoch::Unknown,
+            "suspect",
+            "the members contradict each other",
+        ),
+    ];
+    let mut layers = Vec::new();
+    for (epoch, class, label) in KINDS {
+        let mut path = String::new();
+        let mut sum = 0_u64;
+        for area in disk.epochs.iter().filter(|area| area.epoch == epoch) {
+            sum = sum.saturating_add(area.bytes);
+            let (x, width) = span(area.start, area.bytes, disk.bytes);
             // Writing to a string cannot fail.
             let _ = write!(path, "M{x} 0h{width}v1h-{width}z");
         }

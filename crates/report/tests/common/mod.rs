@@ -10,8 +10,8 @@
 use std::path::Path;
 
 use aggregate::document::{
-    Aggregate, Area, BadBlocks, DeviceName, FilesystemStatement, Group, Member, Segment,
-    SegmentMap, Unused, VERSION, Volume,
+    Aggregate, Area, BadBlocks, DeviceName, Epoch, FilesystemStatement, Group, Member, Region,
+    Segment, SegmentMap, Unused, VERSION, Volume,
 };
 use case::{Case, EvidenceRecord};
 use evidence::{ByteOffset, Cause, GapCause, Loss, Origin};
@@ -309,6 +309,14 @@ fn aggregate() -> Aggregate {
         }],
         evidence: vec!["LVM metadata 12 of aggr0".to_owned()],
     };
+    let region = |disk: &str, start, bytes, epoch| Region {
+        device: DeviceName::disk(disk),
+        start,
+        bytes,
+        epoch,
+        group: Some("md0".to_owned()),
+        evidence: "the rows disagree".to_owned(),
+    };
     let filesystem = |name: &str, kind: &str, bytes| FilesystemStatement {
         device: DeviceName::volume(name),
         kind: kind.to_owned(),
@@ -335,6 +343,11 @@ fn aggregate() -> Aggregate {
         volumes: vec![
             volume("aggr0/mail1", 1 << 20, 1500 << 20),
             volume("aggr0/snap1", 1501 << 20, 500 << 20),
+        ],
+        epochs: vec![
+            region("disk-a", 0, 20 << 20, Epoch::Zeroed),
+            region("disk-a", 60 << 20, 131_072, Epoch::Unknown),
+            region("disk-c", 60 << 20, 131_072, Epoch::New),
         ],
         volume_groups: Vec::new(),
         filesystems: vec![

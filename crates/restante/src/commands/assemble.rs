@@ -16,6 +16,9 @@ use crate::output::{Output, bytes, shown, table};
 use crate::session::open_disks;
 use crate::usage::Usage;
 
+/// Regions of epochs that are shown at most.
+const MOST_REGIONS: usize = 60;
+
 /// How the log names an aggregate that a person stated.
 const STATED: &str = "stated in a geometry file";
 
@@ -24,12 +27,13 @@ pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
     let case = Case::open(&args.case)?;
     if let Some(path) = &args.geometry {
         let text = fs::read(path).with_context(|| path.display().to_string())?;
-        let stated: Aggregate = serde_json::from_slice(&text).map_err(|error| {
+        let mut stated: Aggregate = serde_json::from_slice(&text).map_err(|error| {
             Usage::error(format!(
                 "{}: {error}. It must have the form of aggregate.json, see docs/geometry.md",
                 path.display()
             ))
         })?;
+        aggregate::epochs::complete(&mut stated, &open_disks(&case)?)?;
         return take(&case, stated, STATED, common);
     }
     if !args.again && edited(&case)? {
@@ -226,6 +230,7 @@ fn describe(aggregate: &Aggregate, common: &Common) -> String {
             }
         }
     }
+    text.push_str(&epochs(aggregate));
     if !aggregate.volumes.is_empty() {
         let mut rows = vec![["volume", "size", "lies on"].map(str::to_owned).to_vec()];
         for volume in &aggregate.volumes {
@@ -266,6 +271,36 @@ fn describe(aggregate: &Aggregate, common: &Common) -> String {
     }
     for loss in &aggregate.losses {
         text.push_str(&format!("lost: {}\n", shown(&loss.to_string())));
+    }
+    text
+}
+
+/// The regions that are not their group's own, as a table; nothing if there are none.
+fn epochs(aggregate: &Aggregate) -> String {
+    if aggregate.epochs.is_empty() {
+        return String::new();
+    }
+    let head = ["device", "from", "to", "size", "epoch", "evidence"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for region in aggregate.epochs.iter().take(MOST_REGIONS) {
+        rows.push(vec![
+            region.device.to_string(),
+            region.start.to_string(),
+            region.end().to_string(),
+            bytes(region.bytes),
+            region.epoch.name().to_owned(),
+            region.evidence.clone(),
+        ]);
+    }
+    let mut text = format!(
+        "epochs (all else is as the group wrote it)\n{}",
+        table(&rows)
+    );
+    let more = aggregate.epochs.len().saturating_sub(MOST_REGIONS);
+    if more > 0 {
+        text.push_str(&format!(
+            "  and {more} more, all of them in aggregate.json\n"
+        ));
     }
     text
 }

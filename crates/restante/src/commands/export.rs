@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Export, common: &Common) -> Result<Output> {
     // The image gets its name last: without its map, its holes would read as zeros.
     let part = with_suffix(out, ".part");
     let bar = progress::bar(common, "export", device.len(), progress::Unit::Bytes);
-    let gaps = write_sparse(device.as_ref(), &part, &bar)?;
+    let (gaps, suspect) = write_sparse(device.as_ref(), &part, &bar)?;
     bar.finish_and_clear();
     let missing: u64 = gaps.iter().map(|gap| gap.end - gap.start).sum();
     let mut text = format!(
@@ -71,10 +71,16 @@ pub(crate) fn run(args: &Export, common: &Common) -> Result<Output> {
             map.display()
         ));
     }
+    if suspect > 0 {
+        text.push_str(&format!(
+            "{suspect} bytes may be something else: the members of a RAID group contradict each other \
+             there\n"
+        ));
+    }
     fs::rename(&part, out).with_context(|| out.display().to_string())?;
     let map = Some(map).filter(|_| !gaps.is_empty());
     Ok(Output::new(
-        json!({"device": name, "file": out, "bytes": device.len(), "missing": missing, "map": map}),
+        json!({"device": name, "file": out, "bytes": device.len(), "missing": missing, "suspect": suspect, "map": map}),
         text,
     ))
 }
@@ -85,16 +91,18 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Writes `device` to a new file, leaving out zeros, and gives the ranges that could not be read.
+/// Writes `device` to a new file, leaving out zeros, and gives the ranges that could not be read,
+/// and how many bytes are suspect.
 fn write_sparse(
     device: &dyn ReadAt,
     out: &Path,
     bar: &indicatif::ProgressBar,
-) -> Result<Vec<Range<u64>>> {
+) -> Result<(Vec<Range<u64>>, u64)> {
     let what = || out.display().to_string();
     let file = File::create(out).with_context(what)?;
     file.set_len(device.len()).with_context(what)?;
     let mut gaps: Vec<Range<u64>> = Vec::new();
+    let mut suspect = 0;
     let mut buf = vec![0; PIECE];
     let mut at = 0_u64;
     while at < device.len() {
@@ -102,7 +110,10 @@ fn write_sparse(
             .unwrap_or(PIECE)
             .min(PIECE);
         let piece = buf.get_mut(..length).unwrap_or_default();
-        for gap in device.read_at(ByteOffset::new(at), piece)?.iter() {
+        let read = device.read_at(ByteOffset::new(at), piece)?;
+        let ranges = read.suspects().into_iter();
+        suspect += ranges.map(|range| range.len() as u64).sum::<u64>();
+        for gap in read.iter() {
             let range = at + gap.range.start as u64..at + gap.range.end as u64;
             match gaps.last_mut() {
                 Some(last) if last.end == range.start => last.end = range.end,
@@ -119,7 +130,7 @@ fn write_sparse(
         bar.inc(length as u64);
     }
     file.sync_all().with_context(what)?;
-    Ok(gaps)
+    Ok((gaps, suspect))
 }
 
 /// Writes the gaps as a ddrescue mapfile, which `restante` reads beside the image again.

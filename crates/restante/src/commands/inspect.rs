@@ -2,16 +2,17 @@
 
 use std::fmt::Write as _;
 
+use aggregate::document::{DeviceName, Group};
 use anyhow::Result;
 use case::{CATALOGUE, Case, MESSAGES};
 use evidence::{ByteOffset, ReadAt, ReadAtExt, SECTOR_BYTES};
 use mail::{Message, Record};
 use scan::{CatalogueRecord, Class};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::sync::{content, views};
 use crate::args::Inspect;
-use crate::output::{Output, shown};
+use crate::output::{Output, shown, table};
 use crate::session::Session;
 use crate::usage::Usage;
 
@@ -54,6 +55,11 @@ fn place(case: &Case, name: &str, offset: &str, length: usize) -> Result<Output>
         Class::Unread
     };
     let _ = writeln!(text, "class: {class:?}");
+    for range in gaps.suspects() {
+        let from = at + range.start as u64;
+        let what = mail::proof::HoleCause::Suspect.describe();
+        let _ = writeln!(text, "suspect: {} bytes at {from}: {what}", range.len());
+    }
     for gap in gaps.iter() {
         let from = at + gap.range.start as u64;
         let why = gap.cause.describe();
@@ -63,9 +69,16 @@ fn place(case: &Case, name: &str, offset: &str, length: usize) -> Result<Output>
     for find in &finds {
         let _ = writeln!(text, "found: {} at {}", find.what, find.offset);
     }
+    let group = session.aggregate.groups.iter();
+    let mut group = group.filter(|group| DeviceName::group(&group.name) == name);
+    let row = group.next().and_then(|group| row_of(&session, group, at));
+    if let Some((_, lines)) = &row {
+        text.push_str(lines);
+    }
     text.push_str(&hex(&bytes, at, &gaps));
     let json = json!({
         "device": name,
+        "row": row.map(|(json, _)| json),
         "offset": at,
         "class": class,
         "gaps": gaps.iter().collect::<Vec<_>>(),
@@ -73,6 +86,48 @@ fn place(case: &Case, name: &str, offset: &str, length: usize) -> Result<Output>
         "hex": bytes.iter().map(|b| format!("{b:02x}")).collect::<String>(),
     });
     Ok(Output::new(json, text))
+}
+
+/// The row of a group that a byte lies in: each member, what it is there, and what parity says.
+fn row_of(session: &Session, group: &Group, at: u64) -> Option<(Value, String)> {
+    let epochs = &session.aggregate.epochs;
+    let view = aggregate::epochs::row_at(group, epochs, &session.devices, at)?;
+    let head = ["role", "part", "device", "at", "epoch", "class"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut pieces = Vec::new();
+    for piece in &view.pieces {
+        let class = match (
+            &piece.device,
+            piece.gaps.is_empty() && !piece.bytes.is_empty(),
+        ) {
+            (Some(_), true) => format!("{:?}", Class::of(&piece.bytes)).to_lowercase(),
+            (Some(_), false) => "unread".to_owned(),
+            (None, _) => "missing".to_owned(),
+        };
+        let device = piece.device.as_ref().map(ToString::to_string);
+        let left_out = if piece.left_out { " (left out)" } else { "" };
+        rows.push(vec![
+            piece.role.to_string(),
+            piece.part.clone(),
+            format!("{}{left_out}", device.as_deref().unwrap_or("-")),
+            piece.offset.to_string(),
+            piece.epoch.name().to_owned(),
+            class.clone(),
+        ]);
+        pieces.push(json!({
+            "role": piece.role,
+            "part": piece.part,
+            "device": device,
+            "offset": piece.offset,
+            "epoch": piece.epoch,
+            "class": class,
+            "left_out": piece.left_out,
+        }));
+    }
+    let parity = view.parity.describe();
+    let text = format!("row {}: {parity}\n{}", view.row, table(&rows));
+    let json = json!({ "row": view.row, "parity": view.parity, "pieces": pieces });
+    Some((json, text))
 }
 
 /// The byte that an offset names: a number, or `s` and a sector, or `b` and a block.
