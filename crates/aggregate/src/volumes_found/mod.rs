@@ -247,13 +247,14 @@ impl Finder {
     }
 }
 
-/// Whether a device has nothing but zeros from one place to another, as far as it is looked at.
+/// Whether a device has nothing but zeros and gaps from one place to another, as far as it is
+/// looked at.
 fn is_empty(device: &dyn ReadAt, from: u64, to: u64) -> bool {
     let mut at = from;
     while at < to.min(from.saturating_add(MOST_LOOKED_AT)) {
         let length = usize::try_from((to - at).min(1 << 20)).unwrap_or(0);
-        let bytes = device.read_whole(ByteOffset::new(at), length);
-        if bytes.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+        let read = device.read_vec(ByteOffset::new(at), length);
+        if read.is_ok_and(|(bytes, _gaps)| bytes.iter().any(|byte| *byte != 0)) {
             return false;
         }
         at = at.saturating_add(1 << 20);
