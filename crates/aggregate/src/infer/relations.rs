@@ -33,7 +33,7 @@ const EQUAL_PERCENT: u64 = 95;
 pub(super) struct Set(pub(super) u64);
 
 impl Set {
-    const fn with(self, other: Self) -> Self {
+    pub(super) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 

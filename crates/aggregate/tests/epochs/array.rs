@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aggregate::document::{Aggregate, DeviceName, Epoch, Group, Member, Region, VERSION};
 use aggregate::epochs::{Detected, detect};
-use aggregate::raid::{Geometry, Level, Raid5Layout, Raid6Layout};
+use aggregate::raid::{Geometry, Level, ParityDelay, Raid5Layout, Raid6Layout};
 use aggregate::{Devices, Disk, build};
 use evidence::view::Memory;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
@@ -163,6 +163,7 @@ impl Array {
                 layout,
                 chunk_bytes,
                 members,
+                delay: ParityDelay::NONE,
             }
         } else {
             let layout = Raid5Layout::LeftSymmetric;
@@ -170,6 +171,7 @@ impl Array {
                 layout,
                 chunk_bytes,
                 members,
+                delay: ParityDelay::NONE,
             }
         };
         let length = self.disks.iter().flatten().map(Vec::len).max().unwrap();

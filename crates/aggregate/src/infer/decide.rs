@@ -1,0 +1,107 @@
+//! Which geometry a set of devices has: one answer must stand out, or none is given.
+
+use std::collections::BTreeSet;
+
+use super::anchors::{Anchor, Source};
+use super::contents::Contents;
+use super::hypothesis::Hypothesis;
+use super::pile::{Members, Pile};
+use super::sample::{Candidate, Row};
+use super::score::{self, Answer};
+use super::shape::Shape;
+use super::verify::{self, Trials};
+use super::{algebra, anchored, base, order};
+use crate::document::Group;
+
+/// An answer is decided if it is likelier than every other by so much, in nats, and by this part
+/// of what speaks for it.
+const LEAD: f64 = 16.0;
+const LEAD_SHARE: f64 = 0.05;
+
+/// What must speak for an answer, for each device, where parity ties the devices together.
+/// Parity alone says nothing of the order.
+const EACH: f64 = 8.0;
+
+/// The same where no redundancy is left that could contradict: a wrong order would give files
+/// that look whole.
+const LONE_EACH: f64 = 32.0;
+
+/// Of the anchors that judge an answer without redundancy, this share must agree, in percent.
+const LONE_PERCENT: u32 = 80;
+
+/// Rivals that a loss lists.
+const MOST_LISTED: usize = 6;
+
+impl Pile {
+    /// Decides the geometry of one set, or says why it cannot be decided.
+    pub(super) fn decide(&self, set: &Members, anchors: &[Anchor]) -> Result<Group, String> {
+        let (rows, candidates) = (&self.rows, &self.candidates);
+        let contents = Contents::learn(rows, &set.devices);
+        let hypotheses = hypotheses(set, rows, anchors, &contents);
+        let answers = score::answers(hypotheses, rows, anchors, &contents);
+        let decided = choose(&answers, set, candidates, rows).and_then(|(best, trials)| {
+            let based = base::find(&best.notations, candidates, rows)?;
+            Ok(self.group(best, trials, &based, &set.together))
+        });
+        decided.map_err(|why| format!("{}, but {why}", set.together))
+    }
+}
+
+/// All geometries that one kind of evidence speaks for.
+fn hypotheses(
+    set: &Members,
+    rows: &[Row],
+    anchors: &[Anchor],
+    contents: &Contents<'_>,
+) -> Vec<Hypothesis> {
+    let mut all = algebra::solve(&set.devices, rows);
+    let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
+    for source in sources {
+        all.extend(anchored::solve(anchors, source, &set.devices));
+    }
+    let present = u32::try_from(set.devices.len()).unwrap_or(u32::MAX);
+    let shapes = Shape::all(present);
+    all.extend(order::solve(contents, &set.devices, &shapes));
+    all
+}
+
+/// The one answer that stands out, or why none does.
+fn choose<'a>(
+    answers: &'a [Answer],
+    set: &Members,
+    candidates: &[Candidate],
+    rows: &[Row],
+) -> Result<(&'a Answer, Option<Trials>), String> {
+    let (best, rivals) = answers.split_first().ok_or_else(|| match set.by_parity {
+        true => "too little in their contents tells the chunk and the order: no blocks that state their own address, and no text that goes on from one device to the next; state the geometry by hand".to_owned(),
+        false => "no geometry that these blocks allow agrees with the rest of the contents".to_owned(),
+    })?;
+    let listed = || {
+        let all = answers.iter().take(MOST_LISTED).map(Answer::describe);
+        all.collect::<Vec<_>>().join("; ")
+    };
+    let lead = LEAD.max(best.total() * LEAD_SHARE);
+    let close = best.total() - lead;
+    if rivals.iter().any(|rival| rival.total() >= close) {
+        return Err(format!(
+            "several geometries fit: {}; more blocks that state their address, or a missing member, would decide",
+            listed()
+        ));
+    }
+    let hypothesis = best.hypothesis().ok_or_else(String::new)?;
+    let trials = verify::rebuild(hypothesis, candidates, rows);
+    let devices = f64::from(u32::try_from(set.devices.len()).unwrap_or(u32::MAX));
+    let certain = match trials {
+        Some(trials) => trials.pass() && best.total() >= devices * EACH,
+        None => {
+            let anchors = best.anchors;
+            let all = anchors.hits.saturating_add(anchors.misses);
+            let agree = anchors.hits.saturating_mul(100) >= all.saturating_mul(LONE_PERCENT);
+            best.total() >= devices * LONE_EACH && agree
+        }
+    };
+    if !certain {
+        return Err(format!("the best geometry is not certain: {}", listed()));
+    }
+    Ok((best, trials))
+}

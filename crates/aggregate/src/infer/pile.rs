@@ -1,0 +1,245 @@
+//! A pile of devices, what was seen of them, and which of them belong together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+
+use super::anchors::{Anchor, Collector, Source};
+use super::relations::{Set, Tied, copies, tied};
+use super::rings::{self, Ring};
+use super::sample::{self, Candidate, Row};
+use super::twins::{self, Stale};
+use super::{mirrors, shift};
+
+/// Anchors that make devices carriers of one file system.
+const CARRIER_ANCHORS: u32 = 3;
+
+/// Rows with text that make a device worth looking at where nothing else is known of it.
+const LEAST_TEXTS: usize = 64;
+
+/// Windows that are in memory at once.
+const AT_ONCE: usize = 4;
+
+/// A set of devices that may be a group.
+pub(super) struct Members {
+    pub(super) devices: Vec<usize>,
+    /// What ties them together, for a person.
+    pub(super) together: String,
+    /// Whether parity does, which says which geometries cannot be.
+    pub(super) by_parity: bool,
+}
+
+/// The devices, and what was seen of them.
+pub(super) struct Pile {
+    pub(super) candidates: Vec<Candidate>,
+    windows: Vec<u64>,
+    pub(super) rows: Vec<Row>,
+    collector: Collector,
+    /// Devices that say nothing of their own: stale ones, and all but one of each mirror.
+    pub(super) silent: Set,
+    /// The devices of each mirror; the first stands for it.
+    mirrors: Vec<Vec<usize>>,
+}
+
+impl Pile {
+    /// Reads the windows of all devices.
+    pub(super) fn look(candidates: Vec<Candidate>) -> Self {
+        let longest = candidates.iter().map(|c| c.device.len()).max();
+        let windows = sample::windows(longest.unwrap_or(0));
+        let (rows, collector) = look(&candidates, &windows);
+        Self {
+            candidates,
+            windows,
+            rows,
+            collector,
+            silent: Set::default(),
+            mirrors: Vec::new(),
+        }
+    }
+
+    /// The pile with devices brought in line whose data begins at different offsets, if blocks
+    /// then agree that did not before.
+    pub(super) fn in_line(self) -> Self {
+        let settled = self.agreeing();
+        let Some(shifts) = shift::shifts(&self.rows, self.candidates.len(), settled) else {
+            return self;
+        };
+        let moved = Self::look(shift::shifted(&self.candidates, &shifts));
+        if moved.agreeing().count() > self.agreeing().count() {
+            moved
+        } else {
+            self
+        }
+    }
+
+    /// The devices that parity ties to others, or that are equal to others.
+    fn agreeing(&self) -> Set {
+        let tied = tied(&self.rows).into_iter().flat_map(|set| set.devices);
+        tied.chain(copies(&self.rows).into_iter().flatten())
+            .collect()
+    }
+
+    /// Takes a device out of everything that is compared.
+    fn silence(&mut self, device: usize) {
+        self.silent = self.silent.devices().chain([device]).collect();
+        for row in &mut self.rows {
+            row.without(device);
+        }
+    }
+
+    /// Leaves out the devices that hold an older state of what another one holds.
+    pub(super) fn leave_out_stale(&mut self) -> Vec<Stale> {
+        let stale = twins::stale(&self.rows);
+        for one in &stale {
+            self.silence(one.device);
+        }
+        stale
+    }
+
+    /// Leaves out all but one device of each mirror.
+    pub(super) fn fold_mirrors(&mut self) {
+        self.mirrors = mirrors::classes(&copies(&self.rows));
+        let repeated: Vec<usize> = self
+            .mirrors
+            .iter()
+            .flat_map(|class| class.iter().skip(1))
+            .copied()
+            .collect();
+        for device in repeated {
+            self.silence(device);
+        }
+    }
+
+    /// The devices of the mirror that a device stands for: itself, if it is in none.
+    pub(super) fn mirror_of(&self, device: usize) -> Vec<usize> {
+        let own = self
+            .mirrors
+            .iter()
+            .find(|class| class.first() == Some(&device));
+        own.cloned().unwrap_or_else(|| vec![device])
+    }
+
+    /// The anchors on all devices that are heard.
+    pub(super) fn anchors(&self) -> Vec<Anchor> {
+        let collector = &self.collector;
+        collector.anchors(&self.candidates, &self.windows, self.silent)
+    }
+
+    /// The sets of devices that parity ties together.
+    pub(super) fn by_relation(&self) -> Vec<Members> {
+        tied(&self.rows).iter().map(by_relation).collect()
+    }
+
+    /// The rings among the devices that are not `taken`.
+    pub(super) fn rings(&self, taken: Set) -> Vec<Ring> {
+        let mut rings = rings::rings(&self.rows);
+        rings.retain(|ring| !ring.devices.iter().any(|device| taken.has(*device)));
+        rings
+    }
+
+    /// Of the devices that are not `taken`, those that carry blocks of one file system, and those
+    /// of the rest that hold text, as one set.
+    pub(super) fn without_parity(&self, taken: Set, anchors: &[Anchor]) -> Vec<Members> {
+        let alone: Vec<usize> = self.others(taken).collect();
+        let mut sets = by_anchors(&alone, anchors);
+        let named: Set = sets.iter().flat_map(|set| &set.devices).copied().collect();
+        let rest: Vec<usize> = alone.into_iter().filter(|d| !named.has(*d)).collect();
+        sets.extend(by_contents(&rest, &self.rows));
+        sets
+    }
+
+    /// The devices that are not `taken`.
+    pub(super) fn others(&self, taken: Set) -> impl Iterator<Item = usize> + use<> {
+        (0..self.candidates.len()).filter(move |device| !taken.has(*device))
+    }
+
+    /// At how many of the places looked at a device has something other than zeros.
+    pub(super) fn contents_of(&self, device: usize) -> usize {
+        self.rows.iter().filter(|row| row.full.has(device)).count()
+    }
+}
+
+/// Reads the windows of all devices.
+fn look(candidates: &[Candidate], windows: &[u64]) -> (Vec<Row>, Collector) {
+    let mut rows = Vec::new();
+    let mut collector = Collector::default();
+    for starts in windows.chunks(AT_ONCE) {
+        let read: Vec<(u64, Vec<Vec<u8>>, Vec<Row>)> = starts
+            .par_iter()
+            .map(|start| {
+                let devices = candidates.iter().map(|candidate| &*candidate.device);
+                let read: Vec<_> = devices.map(|d| sample::read_window(d, *start)).collect();
+                let rows = sample::rows(*start, &read);
+                (*start, read, rows)
+            })
+            .collect();
+        for (start, read, of_window) in read {
+            rows.extend(of_window);
+            for (device, bytes) in read.iter().enumerate() {
+                collector.look(device, start, bytes);
+            }
+        }
+    }
+    (rows, collector)
+}
+
+/// The devices that relations tie together.
+fn by_relation(tied: &Tied) -> Members {
+    Members {
+        devices: tied.devices.clone(),
+        together: format!(
+            "parity ties these devices together ({} relations between their blocks hold)",
+            tied.rows
+        ),
+        by_parity: true,
+    }
+}
+
+/// Of the devices that are `alone`, those that carry blocks of one file system.
+fn by_anchors(alone: &[usize], anchors: &[Anchor]) -> Vec<Members> {
+    let mut carriers: BTreeMap<Source, BTreeMap<usize, u32>> = BTreeMap::new();
+    for anchor in anchors.iter().filter(|a| alone.contains(&a.device)) {
+        let counts = carriers.entry(anchor.source).or_default();
+        *counts.entry(anchor.device).or_default() += 1;
+    }
+    let mut joined: Vec<BTreeSet<usize>> = Vec::new();
+    for counts in carriers.into_values() {
+        let many = counts
+            .into_iter()
+            .filter(|(_, count)| *count >= CARRIER_ANCHORS);
+        let mut set: BTreeSet<usize> = many.map(|(device, _)| device).collect();
+        joined.retain(|other| {
+            let apart = other.is_disjoint(&set);
+            if !apart {
+                set.extend(other);
+            }
+            apart
+        });
+        joined.push(set);
+    }
+    let sets = joined.into_iter().filter(|set| set.len() >= 2);
+    let sets = sets.map(|set| Members {
+        devices: set.into_iter().collect(),
+        together: "blocks of one file system lie on all of these devices".to_owned(),
+        by_parity: false,
+    });
+    sets.collect()
+}
+
+/// The devices that nothing ties to anything, but that hold text, as one set.
+fn by_contents(rest: &[usize], rows: &[Row]) -> Option<Members> {
+    let texts = |device: usize| {
+        let textures = rows.iter().filter_map(|row| row.textures.get(device));
+        textures.filter(|texture| texture.is_text()).count()
+    };
+    let devices: Vec<usize> = rest
+        .iter()
+        .copied()
+        .filter(|d| texts(*d) >= LEAST_TEXTS)
+        .collect();
+    (devices.len() >= 2).then(|| Members {
+        devices,
+        together: "these devices hold text, and nothing else is known of them".to_owned(),
+        by_parity: false,
+    })
+}
