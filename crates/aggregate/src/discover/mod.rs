@@ -21,8 +21,8 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 
 use crate::build::{Devices, MOST_LAYERS, Problem, on_devices};
 use crate::document::{
-    Aggregate, Area, DeviceName, FilesystemStatement, Group, Region, Segment, SegmentMap, Unused,
-    VERSION, Volume,
+    Aggregate, Area, DeviceName, FilesystemStatement, Group, Member, Region, Segment, SegmentMap,
+    Unused, VERSION, Volume,
 };
 use crate::{epochs, infer, lvm, md, partition};
 
@@ -81,6 +81,8 @@ struct Discovery<'a> {
     blank: BTreeMap<DeviceName, bool>,
     /// Whether groups were looked for on devices without labels.
     inferred: bool,
+    /// Groups whose members disagree.
+    doubted: BTreeSet<String>,
     /// Whether volumes were looked for on devices that nothing explains.
     searched: bool,
     /// What volumes are that were found and that no file system is recognised on.
@@ -112,6 +114,7 @@ impl<'a> Discovery<'a> {
             added_md: BTreeSet::new(),
             blank: BTreeMap::new(),
             inferred: false,
+            doubted: BTreeSet::new(),
             searched: false,
             headless: BTreeMap::new(),
             aggregate: Aggregate {
@@ -288,6 +291,7 @@ impl<'a> Discovery<'a> {
         if !epochs::disagrees(&group, &self.devices) {
             return group;
         }
+        self.doubted.insert(group.name.clone());
         let detected = epochs::detect(&group, &self.devices);
         self.aggregate.epochs.extend(detected.regions);
         self.aggregate.losses.extend(detected.losses);
@@ -391,14 +395,19 @@ impl<'a> Discovery<'a> {
         if std::mem::replace(&mut self.inferred, true) {
             return false;
         }
-        let inferred = infer::infer(self.unexplained(&["disk:", "partition:"]));
+        let mut devices = self.unexplained(&["disk:", "partition:"]);
+        devices.extend(self.doubted());
+        let inferred = infer::infer(devices);
         self.aggregate.losses.extend(inferred.losses);
-        for unused in &inferred.unused {
-            self.blank.remove(&unused.device);
+        for unused in inferred.unused {
+            if self.blank.remove(&unused.device).is_some() {
+                self.aggregate.unused.push(unused);
+            }
         }
-        self.aggregate.unused.extend(inferred.unused);
-        let any = !inferred.groups.is_empty();
-        for group in inferred.groups {
+        let groups = inferred.groups.into_iter();
+        let groups: Vec<Group> = groups.filter(|group| !self.is_known(group)).collect();
+        let any = !groups.is_empty();
+        for group in groups {
             for device in group.members.iter().filter_map(|m| m.device.as_ref()) {
                 self.blank.remove(device);
                 self.aggregate.filesystems.retain(|fs| fs.device != *device);
@@ -406,6 +415,42 @@ impl<'a> Discovery<'a> {
             self.add_group(group, true);
         }
         any
+    }
+
+    /// Disks and partitions whose label may belong to an array that was begun over another one:
+    /// members of groups of which more is missing than can be, or whose parity does not hold.
+    fn doubted(&self) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
+        let there = |group: &Group| -> Vec<bool> {
+            let mut members: Vec<&Member> = group.members.iter().collect();
+            members.sort_by_key(|member| member.role);
+            members
+                .iter()
+                .map(|member| member.device.is_some())
+                .collect()
+        };
+        let is_doubted = |group: &&Group| {
+            self.doubted.contains(&group.name) || !group.geometry.survives(&there(group))
+        };
+        let groups = self.aggregate.groups.iter().filter(is_doubted);
+        let names: BTreeSet<&DeviceName> = groups
+            .flat_map(|group| group.members.iter().filter_map(|m| m.device.as_ref()))
+            .filter(|name| name.0.starts_with("disk:") || name.0.starts_with("partition:"))
+            .filter(|name| !self.claimed.contains(*name) && !self.blank.contains_key(*name))
+            .collect();
+        let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
+        names.into_iter().filter_map(device).collect()
+    }
+
+    /// Whether a group is one that a label states: the same devices with the same chunk.
+    fn is_known(&self, group: &Group) -> bool {
+        let devices = |group: &Group| -> BTreeSet<DeviceName> {
+            let members = group.members.iter();
+            members.filter_map(|member| member.device.clone()).collect()
+        };
+        self.aggregate.groups.iter().any(|known| {
+            devices(known) == devices(group)
+                && known.geometry.chunk_bytes() == group.geometry.chunk_bytes()
+        })
     }
 
     /// Devices of some kinds on which nothing was recognised, or a file system that is longer

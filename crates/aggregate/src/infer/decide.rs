@@ -26,7 +26,8 @@ const EACH: f64 = 8.0;
 /// that look whole.
 const LONE_EACH: f64 = 32.0;
 
-/// Of the anchors that judge an answer without redundancy, this share must agree, in percent.
+/// Of the anchors that judge an answer without redundancy, this share must agree, in percent,
+/// unless the contents say as much without them.
 const LONE_PERCENT: u32 = 80;
 
 /// Rivals that a loss lists.
@@ -38,7 +39,7 @@ impl Pile {
         let (rows, candidates) = (&self.rows, &self.candidates);
         let contents = Contents::learn(rows, &set.devices);
         let hypotheses = hypotheses(set, rows, anchors, &contents);
-        let answers = score::answers(hypotheses, rows, anchors, &contents);
+        let answers = score::answers(hypotheses, candidates, rows, anchors, &contents);
         let decided = choose(&answers, set, candidates, rows).and_then(|(best, trials)| {
             let based = base::find(&best.notations, candidates, rows)?;
             Ok(self.group(best, trials, &based, &set.together))
@@ -97,7 +98,11 @@ fn choose<'a>(
             let anchors = best.anchors;
             let all = anchors.hits.saturating_add(anchors.misses);
             let agree = anchors.hits.saturating_mul(100) >= all.saturating_mul(LONE_PERCENT);
-            best.total() >= devices * LONE_EACH && agree
+            // Journals name homes that blocks have left: contents alone may say enough.
+            let alone = best.contents_worth() >= devices * LONE_EACH;
+            // What is rebuilt must make sense, whatever else speaks for the rest.
+            let sensible = hypothesis.missing() == 0 || agree || best.rebuilt >= LEAD;
+            best.total() >= devices * LONE_EACH && (agree || alone) && sensible
         }
     };
     if !certain {

@@ -8,8 +8,8 @@
 //! 3. Hypotheses, each solved from one kind of evidence: [`algebra`] reads RAID-6 off the factors
 //!    of the relations, [`anchored`] solves for blocks that state their own address ([`anchors`]),
 //!    [`order`] for [`contents`] that continue each other.
-//! 4. [`score`]: all kinds of evidence judge every hypothesis, whichever it came from, and
-//!    [`decide`] asks for one that stands out; [`verify`] rebuilds blocks that are there from the
+//! 4. [`score`]: all kinds of evidence judge every hypothesis, whichever it came from, also by
+//!    whether what it rebuilds makes sense ([`rebuilt`]); [`decide`] asks for one that stands out; [`verify`] rebuilds blocks that are there from the
 //!    others and compares.
 //! 5. [`base`]: where the group itself begins; [`statement`]: what is said of it.
 //!
@@ -27,6 +27,7 @@ mod hypothesis;
 mod mirrors;
 mod order;
 mod pile;
+mod rebuilt;
 mod relations;
 mod rings;
 mod sample;

@@ -15,7 +15,7 @@ use super::anchored::chunks;
 use super::anchors::Anchor;
 use super::contents::{Contents, Texture};
 use super::sample::{BLOCK, Candidate, Row};
-use super::shift::{Tie, distances};
+use super::shift::distances;
 use super::start::{Start, start};
 use crate::document::{Group, Member};
 use crate::raid::{FarSets, Geometry, GroupReader, Level, Raid10Layout};
@@ -26,6 +26,10 @@ const NEAR: u64 = 8 << 20;
 /// Edges of chunks at which the contents are asked, and anchors that are looked up.
 const MOST_EDGES: u64 = 2048;
 const MOST_ANCHORS: usize = 512;
+
+/// One block in so many of a device is one that the next device has further down: half of them,
+/// but for blocks that are found at other places too.
+const LEAST_SHARE: usize = 5;
 
 /// What must speak for a chunk, in nats, alone and against every other.
 const LEAST: f64 = 24.0;
@@ -43,10 +47,13 @@ pub(super) struct Ring {
 
 /// The rings among the devices that do not agree with others already.
 pub(super) fn rings(rows: &[Row]) -> Vec<Ring> {
+    let full = |device: usize| rows.iter().filter(|row| row.full.has(device)).count();
     let mut steps: Vec<(u64, usize, usize)> = Vec::new();
-    for Tie { pair, distance, .. } in distances(rows, 2) {
+    for tie in distances(rows, 2) {
+        let (pair, distance) = (tie.pair, tie.distance);
         let (from, to) = if distance > 0 { pair } else { (pair.1, pair.0) };
-        if distance != 0 {
+        let least = full(from).min(full(to)) / LEAST_SHARE;
+        if distance != 0 && usize::try_from(tie.common).is_ok_and(|common| common >= least) {
             steps.push((distance.unsigned_abs(), from, to));
         }
     }

@@ -7,7 +7,8 @@ use super::anchored::distinct;
 use super::anchors::{Anchor, Source};
 use super::contents::Contents;
 use super::hypothesis::{Claims, Hypothesis, Map, Part};
-use super::sample::Row;
+use super::rebuilt;
+use super::sample::{Candidate, Row};
 
 /// What an anchor at its place is worth, and one that lies elsewhere, in nats. Journal copies
 /// name homes that blocks have left since, so one anchor alone says less than its odds.
@@ -23,6 +24,9 @@ const PIECE_COST: f64 = 10.0;
 
 /// What a row is worth that contradicts the parity.
 const ROW_WRONG: f64 = 2.0;
+
+/// Answers of which it is looked at what they rebuild.
+const MOST_REBUILT: usize = 32;
 
 /// Neighbouring blocks say much the same: their sum counts by half.
 const CONTENTS_DAMPING: f64 = 0.5;
@@ -48,6 +52,8 @@ pub(super) struct Answer {
     worse_rows: u32,
     pub(super) anchors: Hits,
     pub(super) contents: f64,
+    /// How much what it rebuilds of missing members makes sense, in nats.
+    pub(super) rebuilt: f64,
 }
 
 impl Answer {
@@ -56,7 +62,19 @@ impl Answer {
         let anchors = f64::from(self.anchors.hits) * ANCHOR_HIT
             - f64::from(self.anchors.misses) * ANCHOR_MISS
             - f64::from(self.anchors.pieces) * PIECE_COST;
-        anchors + self.contents * CONTENTS_DAMPING - f64::from(self.worse_rows) * ROW_WRONG
+        anchors + self.contents_worth() - f64::from(self.worse_rows) * ROW_WRONG
+    }
+
+    /// What the contents are worth, in nats.
+    pub(super) fn contents_worth(&self) -> f64 {
+        (self.contents + self.rebuilt) * CONTENTS_DAMPING
+    }
+
+    /// Looks at what it rebuilds of the members that are missing.
+    fn look_at_rebuilt(&mut self, candidates: &[Candidate], rows: &[Row], contents: &Contents<'_>) {
+        if let Some(hypothesis) = self.notations.first() {
+            self.rebuilt = rebuilt::plausibility(hypothesis, candidates, rows, contents);
+        }
     }
 
     /// The hypothesis in the plainest notation.
@@ -71,12 +89,13 @@ impl Answer {
             .map(Hypothesis::describe)
             .unwrap_or_default();
         format!(
-            "{what} (anchors {} of {}, parity in {} of {} rows, contents {:+.0})",
+            "{what} (anchors {} of {}, parity in {} of {} rows, contents {:+.0}, rebuilt {:+.0})",
             self.anchors.hits,
             self.anchors.hits.saturating_add(self.anchors.misses),
             self.agreement.right,
             self.agreement.right.saturating_add(self.agreement.wrong),
             self.contents,
+            self.rebuilt,
         )
     }
 }
@@ -84,6 +103,7 @@ impl Answer {
 /// The different answers among `hypotheses` that the parity does not contradict, the best first.
 pub(super) fn answers(
     hypotheses: Vec<Hypothesis>,
+    candidates: &[Candidate],
     rows: &[Row],
     anchors: &[Anchor],
     contents: &Contents<'_>,
@@ -99,6 +119,7 @@ pub(super) fn answers(
                 worse_rows: 0,
                 anchors: Hits::default(),
                 contents: 0.0,
+                rebuilt: 0.0,
                 notations: vec![hypothesis],
             }),
         }
@@ -117,6 +138,10 @@ pub(super) fn answers(
             answer.anchors = hits(hypothesis, anchors);
             answer.contents = contents.score(hypothesis);
         }
+    }
+    answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
+    for answer in answers.iter_mut().take(MOST_REBUILT) {
+        answer.look_at_rebuilt(candidates, rows, contents);
     }
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     answers

@@ -71,7 +71,7 @@ pub(super) struct Tie {
     /// How much further the second one has it.
     pub(super) distance: i64,
     /// How many blocks have this distance.
-    common: u32,
+    pub(super) common: u32,
 }
 
 /// The distances of the common blocks of each two devices, at most so `many`, where they stand

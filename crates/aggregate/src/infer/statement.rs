@@ -110,6 +110,12 @@ fn reasons(
             best.contents
         ));
     }
+    if best.rebuilt != 0.0 {
+        evidence.push(format!(
+            "what is rebuilt of the missing members goes on with the text beside it ({:+.0} nats)",
+            best.rebuilt
+        ));
+    }
     evidence.push(based.evidence.clone());
     if trials.is_none() {
         evidence.push("no redundancy is left to check it with".to_owned());

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fs;
 use std::sync::Arc;
 
-use aggregate::Devices;
-use aggregate::document::{Aggregate, DeviceName, FilesystemStatement, SegmentMap};
+use aggregate::document::{Aggregate, DeviceName, FilesystemStatement, SegmentMap, Unused};
+use aggregate::{Devices, Disk};
 use anyhow::{Context, Result};
 use case::Case;
 use evidence::{ByteOffset, Cause, GapCause, Loss, Origin, ReadAt};
@@ -54,7 +54,28 @@ pub(crate) fn assemble(case: &Case, common: &Common) -> Result<Output> {
     found.losses.append(&mut troubles.take());
     found.losses.sort();
     found.losses.dedup();
+    found.unused.extend(repeated(case, &disks)?);
     take(case, found, "worked out from the disks", common)
+}
+
+/// The evidence that is not looked at because other evidence has the same contents.
+fn repeated(case: &Case, disks: &[Disk]) -> Result<Vec<Unused>> {
+    let file = case.file()?;
+    let is_read = |name: &String| disks.iter().any(|(read, _)| read == name);
+    let repeated = file.evidence.iter().filter(|(name, _)| !is_read(name));
+    let statements = repeated.map(|(name, record)| {
+        let mut others = file.evidence.iter();
+        let same = others.find(|(other, twin)| is_read(other) && twin.blake3 == record.blake3);
+        let same = same.map(|(other, _)| DeviceName::disk(other).to_string());
+        Unused {
+            device: DeviceName::disk(name),
+            why: format!(
+                "its contents are those of {}: another image of that disk, or its mirror",
+                same.unwrap_or_default()
+            ),
+        }
+    });
+    Ok(statements.collect())
 }
 
 /// Whether a person stated what is in `aggregate.json`, or changed it since a step wrote it.
