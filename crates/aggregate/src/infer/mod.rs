@@ -105,7 +105,9 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     taken = taken.with(pile.silent);
     for ring in pile.rings(taken) {
         taken = taken.with(ring.devices.iter().copied().collect());
-        let decided = rings::decide(&ring, &pile.candidates, &pile.rows, &anchors);
+        let has_contents = |device: usize| pile.contents_of(device) >= LEAST_CONTENTS;
+        let strangers = pile.others(taken).any(has_contents);
+        let decided = rings::decide(&ring, strangers, &pile.candidates, &pile.rows, &anchors);
         let decided = decided.map_err(|why| format!(
             "each of these devices holds what another one holds further down, as in RAID-10 with far or offset copies, but {why}; state the geometry by hand"
         ));

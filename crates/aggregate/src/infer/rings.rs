@@ -31,6 +31,9 @@ const MOST_ANCHORS: usize = 512;
 /// but for blocks that are found at other places too.
 const LEAST_SHARE: usize = 5;
 
+/// Devices of a ring that is not closed: two may be neighbours in any.
+const LEAST_OPEN: usize = 3;
+
 /// What must speak for a chunk, in nats, alone and against every other.
 const LEAST: f64 = 24.0;
 const LEAD: f64 = 16.0;
@@ -107,13 +110,18 @@ struct Try {
     score: f64,
 }
 
-/// The group that a ring is, or why that is not decided.
+/// The group that a ring is, or why that is not decided. If there are `strangers`, devices that
+/// nothing explains, a ring that is not closed may lack more members than one.
 pub(super) fn decide(
     ring: &Ring,
+    strangers: bool,
     candidates: &[Candidate],
     rows: &[Row],
     anchors: &[Anchor],
 ) -> Result<Group, String> {
+    if !ring.closed && (strangers || ring.devices.len() < LEAST_OPEN) {
+        return Err("more than one of the others may be missing between them".to_owned());
+    }
     let begins = begins(ring, candidates);
     if begins.is_empty() {
         return Err(
