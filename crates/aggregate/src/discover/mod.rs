@@ -81,8 +81,12 @@ struct Discovery<'a> {
     blank: BTreeMap<DeviceName, bool>,
     /// Whether groups were looked for on devices without labels.
     inferred: bool,
+    /// Labels of devices that are much longer than those they are on.
+    strangers: Vec<(DeviceName, lvm::Scanned)>,
     /// Groups whose members disagree.
     doubted: BTreeSet<String>,
+    /// Devices that belong together in a way that is not decided.
+    undecided: BTreeSet<DeviceName>,
     /// Whether volumes were looked for on devices that nothing explains.
     searched: bool,
     /// What volumes are that were found and that no file system is recognised on.
@@ -114,7 +118,9 @@ impl<'a> Discovery<'a> {
             added_md: BTreeSet::new(),
             blank: BTreeMap::new(),
             inferred: false,
+            strangers: Vec::new(),
             doubted: BTreeSet::new(),
+            undecided: BTreeSet::new(),
             searched: false,
             headless: BTreeMap::new(),
             aggregate: Aggregate {
@@ -161,11 +167,12 @@ impl<'a> Discovery<'a> {
             self.unused(name, what);
             return;
         }
-        if let Some(scanned) = lvm::scan(device, name)
-            && !self.is_stranger(name, &scanned)
-        {
-            self.lvm.push(scanned);
-            return;
+        if let Some(scanned) = lvm::scan(device, name) {
+            if !self.is_stranger(name, &scanned) {
+                self.lvm.push(scanned);
+                return;
+            }
+            self.strangers.push((name.clone(), scanned));
         }
         if let Some(table) = table {
             self.add_partitions(name, &table);
@@ -399,6 +406,7 @@ impl<'a> Discovery<'a> {
         devices.extend(self.doubted());
         let inferred = infer::infer(devices);
         self.aggregate.losses.extend(inferred.losses);
+        self.undecided = inferred.undecided;
         for unused in inferred.unused {
             if self.blank.remove(&unused.device).is_some() {
                 self.aggregate.unused.push(unused);
@@ -406,13 +414,22 @@ impl<'a> Discovery<'a> {
         }
         let groups = inferred.groups.into_iter();
         let groups: Vec<Group> = groups.filter(|group| !self.is_known(group)).collect();
-        let any = !groups.is_empty();
+        let mut any = !groups.is_empty();
         for group in groups {
             for device in group.members.iter().filter_map(|m| m.device.as_ref()) {
                 self.blank.remove(device);
                 self.aggregate.filesystems.retain(|fs| fs.device != *device);
             }
             self.add_group(group, true);
+        }
+        // What is no part of a group has its label after all: an image that was cut short.
+        for (name, scanned) in std::mem::take(&mut self.strangers) {
+            let is_alone = self.blank.contains_key(&name) && !self.undecided.contains(&name);
+            if is_alone && name.0.starts_with("disk:") {
+                self.blank.remove(&name);
+                self.lvm.push(scanned);
+                any = true;
+            }
         }
         any
     }

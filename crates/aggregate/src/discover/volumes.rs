@@ -6,7 +6,7 @@ use evidence::Cause;
 
 use super::Discovery;
 use crate::build::on_devices;
-use crate::document::DeviceName;
+use crate::document::{Area, DeviceName, SegmentMap, Volume};
 use crate::raid::{Geometry, Level};
 use crate::{lvm, volumes_found};
 
@@ -28,8 +28,9 @@ impl Discovery<'_> {
             let looks: [&dyn Fn() -> Option<lvm::Scanned>; 2] = [&usual, &anywhere];
             let found = looks.into_iter().find_map(|look| {
                 let mut scanned = look()?;
+                let strangers = scanned.drop_strangers();
                 if is_group {
-                    self.aggregate.losses.extend(scanned.drop_strangers());
+                    self.aggregate.losses.extend(strangers);
                 }
                 scanned.has_texts().then_some(scanned)
             });
@@ -41,13 +42,18 @@ impl Discovery<'_> {
         any
     }
 
-    /// Whether the label on a group is that of a much longer device, as a new aggregate's may
-    /// be that begins where a member of the group does.
+    /// Whether the label on a device is that of a much longer one: on a group a new aggregate's
+    /// that begins where a member of the group does, on a disk that of a group whose first chunk
+    /// the disk holds.
     pub(super) fn is_stranger(&mut self, name: &DeviceName, scanned: &lvm::Scanned) -> bool {
         let stated = scanned.label.as_ref().map_or(0, |label| label.device_size);
         let most = scanned.bytes.saturating_add(scanned.bytes >> 2);
-        if !name.0.starts_with("group:") || stated <= most {
+        if stated <= most {
             return false;
+        }
+        if !name.0.starts_with("group:") {
+            // An image may be cut short, but hardly by half.
+            return stated.saturating_mul(2) > scanned.bytes.saturating_mul(3);
         }
         let why = format!(
             "it is that of a device of {stated} bytes, and this one has {}: it is of another aggregate on the same disks",
@@ -77,8 +83,13 @@ impl Discovery<'_> {
         let devices = self.unexplained(&["group:", "disk:", "partition:"]);
         let found = volumes_found::find(devices, &row);
         self.aggregate.losses.extend(found.losses);
-        let any = !found.volumes.is_empty();
-        for (volume, what) in found.volumes {
+        let undecided = &self.undecided;
+        let volumes = found.volumes.into_iter();
+        let volumes: Vec<_> = volumes
+            .filter(|(volume, _)| is_sound(volume, undecided))
+            .collect();
+        let any = !volumes.is_empty();
+        for (volume, what) in volumes {
             let on: BTreeSet<DeviceName> = on_devices(&volume).into_iter().cloned().collect();
             self.blank.retain(|device, _| !on.contains(device));
             let filesystems = &mut self.aggregate.filesystems;
@@ -88,6 +99,23 @@ impl Discovery<'_> {
         }
         any
     }
+}
+
+/// The shortest piece of a volume on a disk of an undecided group: longer than any chunk.
+const LEAST_PIECE: u64 = 8 << 20;
+
+/// Whether a volume may be believed that lies on disks of which something ties them to others in
+/// a way that is not decided: only if it lies there in long pieces, one after the other.
+fn is_sound(volume: &Volume, undecided: &BTreeSet<DeviceName>) -> bool {
+    let doubtful = |area: &Area| area.device.iter().any(|on| undecided.contains(on));
+    volume.segments.iter().all(|segment| match &segment.map {
+        SegmentMap::Linear(area) => !doubtful(area) || segment.bytes >= LEAST_PIECE,
+        SegmentMap::Striped { areas, .. } | SegmentMap::Mirrored { areas } => {
+            !areas.iter().any(doubtful)
+        }
+        SegmentMap::Framed { area, .. } => !doubtful(area),
+        SegmentMap::Zero | SegmentMap::Missing { .. } => true,
+    })
 }
 
 /// How many bytes of data a row of a group has, where that is the same in every row.

@@ -107,6 +107,7 @@ fn find(device: &Arc<dyn ReadAt>, end: u64) -> Option<(u64, String)> {
 /// addresses: they are not spread over several devices in chunks.
 fn in_one_piece(device: usize, anchors: &[Anchor]) -> Option<(u64, String)> {
     let own = anchors.iter().filter(|anchor| anchor.device == device);
+    let own = own.filter(|anchor| anchor.source.is_direct());
     let sources: BTreeSet<Source> = own.map(|anchor| anchor.source).collect();
     sources.into_iter().find_map(|source| {
         let anchors = distinct(anchors, source, &[device]);

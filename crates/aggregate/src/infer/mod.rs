@@ -40,12 +40,13 @@ mod survey;
 mod twins;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 
 pub(crate) use self::anchors::{Anchor, Source};
-use self::pile::Pile;
+use self::pile::{Members, Pile};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
 pub(crate) use self::survey::survey;
@@ -62,7 +63,8 @@ pub(crate) struct Inferred {
     pub(crate) groups: Vec<Group>,
     /// Devices that are no part of any, and why.
     pub(crate) unused: Vec<Unused>,
-    /// Devices that belong together in a way that is not decided.
+    /// Devices that belong together in a way that is not decided, and what is left to choose.
+    pub(crate) undecided: BTreeSet<DeviceName>,
     pub(crate) losses: Vec<Loss>,
 }
 
@@ -100,7 +102,7 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
 /// Decides every set of devices that belong together, and says what is left.
 fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     let anchors = pile.anchors();
-    let mut sets = pile.by_relation();
+    let sets = pile.by_relation();
     let mut taken: Set = sets.iter().flat_map(|set| &set.devices).copied().collect();
     taken = taken.with(pile.silent);
     for ring in pile.rings(taken) {
@@ -121,13 +123,44 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
             inferred.groups.push(group);
         }
     }
-    sets.extend(pile.without_parity(taken, &anchors));
     for set in &sets {
-        taken = taken.with(set.devices.iter().copied().collect());
         inferred.take(pile, &set.devices, pile.decide(set, &anchors));
     }
+    let has_contents = |device: usize| pile.contents_of(device) >= LEAST_CONTENTS;
+    let (carriers, texts) = pile.without_parity(taken, &anchors);
+    let carried: Set = carriers
+        .iter()
+        .flat_map(|set| &set.devices)
+        .copied()
+        .collect();
+    // Without parity nothing says that a set is whole: there may be no other that could be part
+    // of it.
+    let mut whole = |set: &Members, explained: Set| {
+        let own: Set = set.devices.iter().copied().collect();
+        let strangers = pile.others(explained.with(own)).any(has_contents);
+        let decided = match pile.decide(set, &anchors) {
+            Ok(group) if strangers => Err(format!(
+                "{}, and as {} they would make sense, but other devices hold data too that nothing explains: without parity nothing says that none of them is a member",
+                set.together,
+                group.geometry.level.name(),
+            )),
+            decided => decided,
+        };
+        let is_decided = decided.is_ok();
+        inferred.take(pile, &set.devices, decided);
+        is_decided.then_some(own)
+    };
+    let mut explained = taken;
+    for set in &carriers {
+        explained = explained.with(whole(set, taken.with(carried)).unwrap_or_default());
+    }
+    if let Some(set) = &texts {
+        whole(set, explained);
+    }
+    let named = carriers.iter().chain(&texts).flat_map(|set| &set.devices);
+    taken = taken.with(named.copied().collect());
     for device in pile.others(taken) {
-        if pile.contents_of(device) >= LEAST_CONTENTS {
+        if has_contents(device) {
             let why = "it holds data, and nothing in it says what of, or ties it to another device; if it belongs to a group, state the geometry by hand";
             inferred.take(pile, &[device], Err(why.to_owned()));
         }
@@ -142,6 +175,11 @@ impl Inferred {
             Err(why) => {
                 let all = devices.iter().flat_map(|device| pile.mirror_of(*device));
                 let all: Vec<usize> = all.collect();
+                if all.len() > 1 {
+                    let members = all.iter().filter_map(|device| pile.candidates.get(*device));
+                    let names = members.map(|candidate| candidate.name.clone());
+                    self.undecided.extend(names);
+                }
                 let cause = Cause::Unsupported(why);
                 self.losses.push(loss(&pile.candidates, &all, cause));
             }

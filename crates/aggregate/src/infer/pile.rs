@@ -139,13 +139,17 @@ impl Pile {
 
     /// Of the devices that are not `taken`, those that carry blocks of one file system, and those
     /// of the rest that hold text, as one set.
-    pub(super) fn without_parity(&self, taken: Set, anchors: &[Anchor]) -> Vec<Members> {
+    pub(super) fn without_parity(
+        &self,
+        taken: Set,
+        anchors: &[Anchor],
+    ) -> (Vec<Members>, Option<Members>) {
         let alone: Vec<usize> = self.others(taken).collect();
-        let mut sets = by_anchors(&alone, anchors);
+        let sets = by_anchors(&alone, anchors);
         let named: Set = sets.iter().flat_map(|set| &set.devices).copied().collect();
         let rest: Vec<usize> = alone.into_iter().filter(|d| !named.has(*d)).collect();
-        sets.extend(by_contents(&rest, &self.rows));
-        sets
+        let texts = by_contents(&rest, &self.rows);
+        (sets, texts)
     }
 
     /// The devices that are not `taken`.

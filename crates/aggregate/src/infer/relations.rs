@@ -20,6 +20,9 @@ pub(super) const MOST_DEVICES: usize = 64;
 const LEAST_ROWS: u64 = 8;
 const LEAST_SHARE: u64 = 50;
 
+/// Rows in which parts of a set must be tied that are never many for one part.
+const LEAST_SCATTERED: u64 = 32;
+
 /// A set within a larger one stands for itself if it holds alone in at least this many percent
 /// of the rows where the larger one has contents.
 const OWN_PERCENT: u64 = 20;
@@ -194,7 +197,8 @@ pub(super) fn tied(rows: &[Row]) -> Vec<Tied> {
             .filter(larger)
             .all(|whole| alone(**part, *whole))
     });
-    let kept: Vec<Set> = kept.copied().collect();
+    let mut kept: Vec<Set> = kept.copied().collect();
+    kept.extend(scattered(rows, &kept));
     let mut tied: Vec<Tied> = kept
         .iter()
         .map(|set| {
@@ -211,6 +215,45 @@ pub(super) fn tied(rows: &[Row]) -> Vec<Tied> {
         .collect();
     tied.sort_by(|a, b| (b.rows, &a.devices).cmp(&(a.rows, &b.devices)));
     tied
+}
+
+/// Sets of devices that are hardly ever all full at once, as in groups that are nearly empty:
+/// parts of them are tied now and then, and nothing contradicts the whole.
+fn scattered(rows: &[Row], kept: &[Set]) -> Vec<Set> {
+    let apart = |part: &&Set| part.count() >= 3 && !kept.iter().any(|set| set.touches(**part));
+    let loose: Vec<Set> = rows
+        .iter()
+        .flat_map(|row| &row.parts)
+        .filter(apart)
+        .copied()
+        .collect();
+    let mut joined: Vec<(Set, u64)> = Vec::new();
+    for part in loose {
+        let (mut all, mut count) = (part, 1);
+        joined.retain(|(other, more)| {
+            let apart = !other.touches(all);
+            if !apart {
+                all = all.with(*other);
+                count += more;
+            }
+            apart
+        });
+        joined.push((all, count));
+    }
+    let holds = |(set, count): &(Set, u64)| {
+        let full = rows.iter().filter(|row| row.full.holds(*set));
+        let (mut all, mut against) = (0_u64, 0_u64);
+        for row in full {
+            all += 1;
+            against += u64::from(!row.parts.contains(set));
+        }
+        *count >= LEAST_SCATTERED && against * 2 <= all
+    };
+    joined
+        .into_iter()
+        .filter(holds)
+        .map(|(set, _)| set)
+        .collect()
 }
 
 /// The pairs of devices whose contents are equal, but for a few rows that were being written.
