@@ -7,7 +7,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test that cannot go on says so by failing"
+    clippy::print_stderr,
+    reason = "a test that cannot go on says so by failing, and why a group was not found"
 )]
 
 use std::fs;

@@ -15,7 +15,8 @@ use super::sample::{BLOCK, Row};
 /// One byte in so many may be none of text in a block of text: parity of three texts has more.
 const ODD_IN: usize = 16;
 
-/// The longest line whose phase is told.
+/// Lines whose phase is told: not shorter than the first, and shorter than the second.
+const SHORTEST: u8 = 20;
 const LONGEST: u8 = 250;
 
 /// Pairs that are taken as seen before any is: the learned figures count against these.
@@ -81,7 +82,7 @@ impl Texture {
             ends: last + 1 < block.len(),
             head: short(first_end),
             tail: short(last_end.map_or(body.len(), |at| last - at)),
-            line: if line >= LONGEST || line < 20 {
+            line: if !(SHORTEST..LONGEST).contains(&line) {
                 0
             } else {
                 line
