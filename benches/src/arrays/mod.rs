@@ -3,7 +3,7 @@
 //! The formulas are those of mdadm (`restripe.c: geo_map`) and of Linux
 //! (`raid10.c: __raid10_find_phys`); Q is computed byte by byte. A level of another family, such as one with two
 //! diagonals of parity, would be a variant of [`Level`] with a file of its own beside
-//! [`mod@parity`] and [`mod@copies`].
+//! `parity` and `copies`.
 
 mod copies;
 mod parity;

@@ -3,11 +3,11 @@
 //! A group whose disks were wiped in part, or taken for another aggregate, still has most of its
 //! rows. What was written over is found by the group's own parity, without a label:
 //!
-//! 1. [`survey`]: one pass over all members; what each row of blocks says, as runs.
-//! 2. [`zeroed`]: zeros that were written over the members, by where rows disagree.
-//! 3. [`code`]: of rows that disagree without zeros, which member is wrong: by both parities of
-//!    RAID-6, or by what a member would have to be ([`content`]).
-//! 4. [`statement`]: a member that is wrong all over is stale; the rest become regions.
+//! 1. `survey`: one pass over all members; what each row of blocks says, as runs.
+//! 2. `zeroed`: zeros that were written over the members, by where rows disagree.
+//! 3. `code`: of rows that disagree without zeros, which member is wrong: by both parities of
+//!    RAID-6, or by what a member would have to be (`content`).
+//! 4. `statement`: a member that is wrong all over is stale; the rest become regions.
 //!
 //! [`detect`] does all that and [`disagrees`] looks at a sample first. What nothing decides is
 //! [`crate::document::Epoch::Unknown`]: read, and suspect.

@@ -23,8 +23,8 @@ const STEP: u64 = 4096;
 const NEAR: u64 = 4 << 20;
 const USUAL: [u64; 2] = [132_736 * 512, 264_192 * 512];
 
-/// Places that state their address which make a file system lie in one piece, and how far into
-/// it the last of them must be: more than any chunk.
+/// Places that state their address which make a file system lie in one piece, and how far apart
+/// the first and the last of them must be: more than any chunk.
 const LEAST_ANCHORS: usize = 8;
 const LEAST_REACH: u64 = 8 << 20;
 
@@ -110,15 +110,17 @@ fn in_one_piece(device: usize, anchors: &[Anchor]) -> Option<(u64, String)> {
     let own = own.filter(|anchor| anchor.source.is_direct());
     let sources: BTreeSet<Source> = own.map(|anchor| anchor.source).collect();
     sources.into_iter().find_map(|source| {
+        let elsewhere = anchors.iter().any(|a| a.source == source && a.device != device);
         let anchors = distinct(anchors, source, &[device]);
         let mut begins: BTreeMap<u64, usize> = BTreeMap::new();
         for begin in anchors.iter().filter_map(|a| a.at.checked_sub(a.address)) {
             *begins.entry(begin).or_default() += 1;
         }
         let (offset, count) = begins.into_iter().max_by_key(|(_, count)| *count)?;
-        let reach = anchors.iter().map(|anchor| anchor.address).max()?;
+        let addresses = anchors.iter().map(|anchor| anchor.address);
+        let reach = addresses.clone().max()? - addresses.min()?;
         let most = count >= LEAST_ANCHORS && count * 10 >= anchors.len() * 9;
-        (most && reach >= LEAST_REACH).then(|| {
+        (most && reach >= LEAST_REACH && !elsewhere).then(|| {
             let why = format!(
                 "a file system lies on it in one piece from {offset} on: {count} of {} places state so",
                 anchors.len()
