@@ -50,8 +50,12 @@ fn nothing_false_is_said_and_no_level_is_worse_than_it_was() {
         })
         .collect();
     let mut right: BTreeMap<&str, usize> = BTreeMap::new();
+    let wrong = verdicts
+        .iter()
+        .filter(|(_, v)| matches!(v, Verdict::Wrong(_)));
+    let wrong: Vec<String> = wrong.map(|(case, v)| format!("{case}: {v}")).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
     for (case, verdict) in &verdicts {
-        assert!(!matches!(verdict, Verdict::Wrong(_)), "{case}: {verdict}");
         let is_right = matches!(verdict, Verdict::Exact | Verdict::StartUnknown);
         *right.entry(case.array.level.name()).or_default() += usize::from(is_right);
     }

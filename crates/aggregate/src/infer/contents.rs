@@ -22,6 +22,9 @@ const LONGEST: u8 = 250;
 /// Pairs that are taken as seen before any is: the learned figures count against these.
 const PRIOR: f64 = 8.0;
 
+/// What a line that goes on must be worth, in nats, for contents to say anything.
+const LEAST_PHASE: f64 = 1.0;
+
 /// What one vote for who holds parity in a row is worth, in nats.
 const PARITY_VOTE: f64 = 1.5;
 
@@ -209,6 +212,15 @@ impl<'a> Contents<'a> {
         });
         for (own, weight) in contents.weights.iter_mut().zip(weights) {
             *own = weight;
+        }
+        // Where not even lines go on in the next block, chunks are no longer than blocks, and
+        // what was learned is how strangers follow each other.
+        if contents
+            .weights
+            .last()
+            .is_none_or(|phase| *phase < LEAST_PHASE)
+        {
+            contents.weights = [0.0; PAIRS];
         }
         contents
     }

@@ -35,7 +35,7 @@ const LEAST_SHARE: usize = 5;
 const LEAST_OPEN: usize = 3;
 
 /// What must speak for a chunk, in nats, alone and against every other.
-const LEAST: f64 = 24.0;
+const LEAST: f64 = 64.0;
 const LEAD: f64 = 16.0;
 
 /// Devices in the order in which each holds what the one before it holds.
@@ -128,6 +128,10 @@ pub(super) fn decide(
             "no file system, LVM label or partition table is found at the start of any of them"
                 .to_owned(),
         );
+    }
+    // With a member missing the start may be a copy, and only addresses tell that for sure.
+    if !ring.closed && begins.iter().any(|begin| !begin.start.is_filesystem) {
+        return Err("what it begins with states no addresses".to_owned());
     }
     let contents = Contents::learn(rows, &ring.devices);
     let mut tries: Vec<Try> = Vec::new();
