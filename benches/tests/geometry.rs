@@ -89,7 +89,6 @@ fn nothing_false_is_said_of_a_pile() {
 }
 
 #[test]
-#[ignore = "RAID-10 and stale members are not told apart from contents yet"]
 fn a_pile_is_sorted_into_its_groups() {
     for stale in [Stale::Replaced, Stale::ThrownOut] {
         let (pile, sorted) = sort_pile(SEED, stale);
