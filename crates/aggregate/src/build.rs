@@ -363,6 +363,18 @@ fn circle(waiting: &BTreeMap<DeviceName, Statement<'_>>, from: &DeviceName) -> P
     Problem::TooDeep
 }
 
+/// The devices that no group and no volume of `aggregate` lies on: those that can hold a file
+/// system of their own.
+pub fn outermost<'d>(aggregate: &Aggregate, devices: &'d Devices) -> Vec<&'d DeviceName> {
+    let members = aggregate.groups.iter().flat_map(|group| &group.members);
+    let members = members.filter_map(|member| member.device.as_ref());
+    let below: BTreeSet<&DeviceName> = members
+        .chain(aggregate.volumes.iter().flat_map(on_devices))
+        .collect();
+    let names = devices.iter().map(|(name, _)| name);
+    names.filter(|name| !below.contains(name)).collect()
+}
+
 /// The devices that a volume lies on.
 pub(crate) fn on_devices(volume: &Volume) -> BTreeSet<&DeviceName> {
     let areas = volume

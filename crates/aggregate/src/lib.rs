@@ -47,5 +47,5 @@ pub mod raid;
 mod volume;
 mod volumes_found;
 
-pub use build::{Devices, Error, Problem, build};
+pub use build::{Devices, Error, Problem, build, outermost};
 pub use discover::{Disk, Probe, discover, discover_over};

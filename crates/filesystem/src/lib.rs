@@ -27,8 +27,10 @@
 mod cache;
 pub mod ext;
 mod file;
+mod found;
 mod model;
 mod pieces;
+mod survey;
 mod walk;
 pub mod xfs;
 
@@ -37,9 +39,10 @@ use std::sync::Arc;
 use evidence::{Error, ReadAt};
 
 pub use file::File;
+pub use found::{Device, Found, View, find_all};
 pub use model::{
     DirEntry, Extent, Extents, FileKind, Filesystem, FsPath, Info, Inode, InodeNumber, Kind,
-    Listing, Place, Timestamp,
+    Listing, Place, Standing, Timestamp,
 };
 pub use walk::{Entry, Walk, walk};
 

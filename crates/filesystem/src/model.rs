@@ -129,11 +129,27 @@ pub struct Timestamp {
     pub nanoseconds: u32,
 }
 
+/// How an inode stands in its file system.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// In use when the file system was last written.
+    #[default]
+    InUse,
+    /// Deleted before that. What is given is what it was, and what it held was free to be
+    /// written over: extents that were are [`Place::Lost`].
+    Deleted,
+}
+
 /// One inode, checked: its kind is known, its size fits the format's limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inode {
     /// Its number.
     pub number: InodeNumber,
+    /// Whether it was in use.
+    pub standing: Standing,
     /// What it is.
     pub kind: FileKind,
     /// The POSIX mode, with the kind in the upper bits.

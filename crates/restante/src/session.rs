@@ -1,12 +1,12 @@
 //! A case with its evidence open: what all commands after `scan` begin with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use aggregate::document::{Aggregate, DeviceName};
-use aggregate::{Devices, Disk};
+use aggregate::{Devices, Disk, outermost};
 use anyhow::{Context, Result};
 use case::{CATALOGUE, Case, EvidenceRecord};
 use evidence::ReadAt;
@@ -187,17 +187,39 @@ impl Session {
             })
     }
 
+    /// The devices that can hold file systems: those that `aggregate.json` names as such, and
+    /// those that nothing else lies on.
+    pub(crate) fn devices_with_filesystems(&self) -> Result<Vec<filesystem::Device>> {
+        let mut names: BTreeSet<&DeviceName> = outermost(&self.aggregate, &self.devices)
+            .into_iter()
+            .collect();
+        names.extend(self.aggregate.filesystems.iter().map(|fs| &fs.device));
+        let device = |name: &DeviceName| {
+            let bytes = self.stated_device(name)?;
+            Ok(filesystem::Device {
+                name: name.0.clone(),
+                bytes,
+            })
+        };
+        names.into_iter().map(device).collect()
+    }
+
+    /// The device that a statement of `aggregate.json` puts a file system on.
+    fn stated_device(&self, name: &DeviceName) -> Result<Arc<dyn ReadAt>> {
+        self.devices.get(name).ok_or_else(|| {
+            Usage::error(format!(
+                "aggregate.json: the file system on {name} has no such device; state the device, \
+                 or remove the statement"
+            ))
+        })
+    }
+
     /// Opens the file systems that `aggregate.json` names, by their devices.
     pub(crate) fn filesystems(&self) -> Result<Vec<(String, Box<dyn Filesystem>)>> {
         let mut open = Vec::new();
         for statement in &self.aggregate.filesystems {
             let name = &statement.device;
-            let device = self.devices.get(name).ok_or_else(|| {
-                Usage::error(format!(
-                    "aggregate.json: the file system on {name} has no such device; state the \
-                     device, or remove the statement"
-                ))
-            })?;
+            let device = self.stated_device(name)?;
             let fs = filesystem::open(device, &name.0)?.ok_or_else(|| {
                 Usage::error(format!(
                     "aggregate.json: there is no file system on {name} that can be recognised; \

@@ -9,7 +9,7 @@ use evidence::{ByteOffset, Cause, Fields, Loss};
 use super::checksum::crc32c;
 use super::features::{INCOMPAT_LARGEDIR, RO_COMPAT_HUGE_FILE};
 use super::volume::{Volume, corrupt};
-use crate::{FileKind, Inode, InodeNumber, Timestamp};
+use crate::{FileKind, Inode, InodeNumber, Standing, Timestamp};
 
 /// `EXT4_ROOT_INO`.
 pub(super) const ROOT: InodeNumber = InodeNumber(2);
@@ -157,6 +157,7 @@ impl Volume {
         let kind = self.check_inode(&f, raw.len()).map_err(lost)?;
         Ok(Inode {
             number,
+            standing: Standing::InUse,
             kind,
             mode: f.i_mode,
             uid: f.i_uid,

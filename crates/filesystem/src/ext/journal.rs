@@ -21,7 +21,7 @@ use super::inode::{EXTENTS_FL, I_BLOCK_AT};
 use super::jbd2::{BlockKind, Checksums, JournalSuperblock, Tag, block_kind};
 use super::superblock::JournalPlace;
 use super::volume::Volume;
-use crate::{File, FileKind, Inode, InodeNumber, Place, Timestamp};
+use crate::{File, FileKind, Inode, InodeNumber, Place, Standing, Timestamp};
 
 /// What became of the journal.
 #[derive(Default)]
@@ -363,6 +363,7 @@ fn backup_inode(volume: &Volume, place: &JournalPlace) -> Option<Inode> {
     raw.get_mut(I_BLOCK_AT..end)?.copy_from_slice(&i_block);
     let inode = Inode {
         number: InodeNumber(place.inode),
+        standing: Standing::InUse,
         kind: FileKind::Regular,
         mode: 0o100_600,
         uid: 0,

@@ -7,7 +7,7 @@ use evidence::{Cause, Fields, Loss};
 use super::checksum::crc_fits;
 use super::superblock::{Superblock, Version};
 use super::volume::{Volume, corrupt};
-use crate::{FileKind, Inode, InodeNumber, Timestamp};
+use crate::{FileKind, Inode, InodeNumber, Standing, Timestamp};
 
 /// `XFS_DINODE_MAGIC`: `IN`.
 const XFS_DINODE_MAGIC: u16 = 0x494E;
@@ -214,6 +214,7 @@ pub(super) fn read(volume: &Volume, number: InodeNumber) -> Result<Inode, Loss> 
     };
     Ok(Inode {
         number,
+        standing: Standing::InUse,
         kind: dinode.kind,
         mode: fields.be_u16(2).unwrap_or(0),
         uid: fields.be_u32(8).unwrap_or(0),

@@ -1,8 +1,11 @@
 //! `rebuild`: phase 1, messages through the metadata of the file systems.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use case::{AccountPaths, Case, MESSAGES};
-use filesystem::Filesystem;
+use evidence::{Loss, ReadAt};
+use filesystem::{Filesystem, Found, View, find_all};
 use mail::account::AccountRules;
 use mail::content::examine;
 use mail::maildir::{MailFile, find};
@@ -26,6 +29,20 @@ struct IndexState {
     made_from: String,
     /// Whether all of it is there.
     finished: bool,
+    /// The file systems that messages were found in, by name, and how to read them again.
+    #[serde(default)]
+    filesystems: BTreeMap<String, View>,
+}
+
+/// How to read again the file systems that the messages of `case` were found in.
+pub(crate) fn views(case: &Case) -> Result<BTreeMap<String, View>> {
+    let state: Option<IndexState> = case.read_json(&state_name())?;
+    Ok(state.map(|state| state.filesystems).unwrap_or_default())
+}
+
+/// Where [`IndexState`] lies in the case.
+fn state_name() -> String {
+    format!("{MESSAGES}/index.json")
 }
 
 /// Runs the command.
@@ -64,8 +81,7 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
     let rules = AccountRules::new(&options.patterns, options.default_domain.as_deref())?;
     let session = Session::open(case)?;
     let made_from = made_from(case, &session, &options)?;
-    let state_name = format!("{MESSAGES}/index.json");
-    let state: Option<IndexState> = case.read_json(&state_name)?;
+    let state: Option<IndexState> = case.read_json(&state_name())?;
     let same = state.as_ref().is_some_and(|s| s.made_from == made_from);
     if !same {
         // Another geometry or other rules: what was found with the old ones does not count.
@@ -73,18 +89,25 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
         let state = IndexState {
             made_from: made_from.clone(),
             finished: false,
+            filesystems: BTreeMap::new(),
         };
-        case.write_json(&state_name, &state)?;
+        case.write_json(&state_name(), &state)?;
     }
     if !same || !state.is_some_and(|s| s.finished) {
-        for (device, fs) in session.filesystems()? {
-            rebuild_filesystem(case, &device, fs.as_ref(), &rules, common)?;
+        let (found, losses) = find_filesystems(&session, common)?;
+        let losses: Vec<Record> = losses.into_iter().map(Record::Loss).collect();
+        case.write_segment(MESSAGES, "filesystems", &losses)?;
+        let mut filesystems = BTreeMap::new();
+        for Found { name, view, fs } in found {
+            rebuild_filesystem(case, &name, fs.as_ref(), &rules, common)?;
+            filesystems.insert(name, view);
         }
         let state = IndexState {
             made_from: made_from.clone(),
             finished: true,
+            filesystems,
         };
-        case.write_json(&state_name, &state)?;
+        case.write_json(&state_name(), &state)?;
         let counts = Counts::of(case)?;
         case.log(
             "rebuild",
@@ -99,6 +122,16 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
         text.push_str(&details(case)?);
     }
     Ok(Output::new(json!(counts), text))
+}
+
+/// Finds all file systems on the devices of the case, in one pass over each.
+fn find_filesystems(session: &Session, common: &Common) -> Result<(Vec<Found>, Vec<Loss>)> {
+    let devices = session.devices_with_filesystems()?;
+    let total = devices.iter().map(|device| device.bytes.len()).sum();
+    let bar = progress::bar(common, "look", total, progress::Unit::Bytes);
+    let found = find_all(&devices, &|bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    Ok(found)
 }
 
 /// Everything that is not whole, a line each.

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aggregate::document::DeviceName;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use case::{Case, LEDGER};
@@ -202,14 +203,15 @@ fn check_apart(target: &MaildirTarget, places: &BTreeSet<Place>) -> Result<()> {
     Ok(())
 }
 
-/// The views that messages are read from, by device.
+/// The views that messages are read from, by the names of their file systems.
 pub(crate) fn views(case: &Case) -> Result<HashMap<String, Arc<dyn ReadAt>>> {
     let session = Session::open(case)?;
-    let open = session.filesystems()?;
-    Ok(open
-        .into_iter()
-        .map(|(device, fs)| (device, Arc::clone(fs.view())))
-        .collect())
+    let mut open = HashMap::new();
+    for (name, view) in super::rebuild::views(case)? {
+        let device = |device: &str| session.devices.get(&DeviceName(device.to_owned()));
+        open.extend(view.open(device)?.map(|view| (name, view)));
+    }
+    Ok(open)
 }
 
 /// The bytes of a message, read again and proved to be what was found.

@@ -1,0 +1,109 @@
+//! All file systems that are left on some devices, whole or put together again.
+
+use std::sync::Arc;
+
+use evidence::{Error, Loss, ReadAt};
+use serde::{Deserialize, Serialize};
+
+use crate::survey::{Window, survey};
+use crate::{Filesystem, open};
+
+/// A device that file systems are looked for on.
+#[derive(Clone)]
+pub struct Device {
+    /// Its name in origins.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Arc<dyn ReadAt>,
+}
+
+/// How the view of a file system is had again, without looking for the file system once more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum View {
+    /// [`open`] gives it on this device.
+    Opened(String),
+    /// It is this device itself.
+    Device(String),
+}
+
+impl View {
+    /// Opens the view, on devices that `device` gives by name; `None` if there is none any more.
+    pub fn open(
+        &self,
+        device: impl Fn(&str) -> Option<Arc<dyn ReadAt>>,
+    ) -> Result<Option<Arc<dyn ReadAt>>, Error> {
+        match self {
+            Self::Opened(name) => {
+                let Some(bytes) = device(name) else {
+                    return Ok(None);
+                };
+                Ok(open(bytes, name)?.map(|fs| Arc::clone(fs.view())))
+            }
+            Self::Device(name) => Ok(device(name)),
+        }
+    }
+}
+
+/// A file system that was found.
+pub struct Found {
+    /// Its name: that of its device, or of the first of its devices; behind it `#`, the format and
+    /// eight digits of its UUID if it is not the one that the device's superblock names.
+    pub name: String,
+    /// How its view is had again.
+    pub view: View,
+    /// What is left of it.
+    pub fs: Box<dyn Filesystem>,
+}
+
+/// What was seen of each format in one window, or on one device.
+#[derive(Default)]
+pub(crate) struct Sightings {}
+
+impl Sightings {
+    /// What each format recognises in `window`.
+    fn of(_window: &Window) -> Self {
+        Self {}
+    }
+
+    /// Adds what was seen behind this.
+    fn append(&mut self, _next: Self) {}
+}
+
+/// Finds all file systems on `devices`: those whose superblocks can be read, with what their trees
+/// do not lead to any more, and those of which only blocks are left.
+///
+/// Every device is read once from its start to its end; `progress` is told of bytes that were read.
+/// What cannot be read at all, and why, is in the losses.
+pub fn find_all(devices: &[Device], progress: &(dyn Fn(u64) + Sync)) -> (Vec<Found>, Vec<Loss>) {
+    let mut found = Vec::new();
+    let mut losses = Vec::new();
+    for device in devices {
+        let mut sightings = Sightings::default();
+        for seen in survey(&device.bytes, Sightings::of, progress) {
+            sightings.append(seen);
+        }
+        match open(Arc::clone(&device.bytes), &device.name) {
+            Ok(Some(fs)) => found.push(Found {
+                name: device.name.clone(),
+                view: View::Opened(device.name.clone()),
+                fs,
+            }),
+            Ok(None) => {}
+            Err(error) => losses.push(loss_of(device, &error)),
+        }
+    }
+    (found, losses)
+}
+
+/// What makes the file system on `device` unreadable, as a loss.
+fn loss_of(device: &Device, error: &Error) -> Loss {
+    Loss {
+        what: format!("the file system on {}", device.name),
+        origin: evidence::Origin::new(device.name.clone(), evidence::ByteOffset::ZERO),
+        cause: match error {
+            Error::Unsupported { .. } => evidence::Cause::Unsupported(error.to_string()),
+            _ => evidence::Cause::Corrupt(error.to_string()),
+        },
+    }
+}
