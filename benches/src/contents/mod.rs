@@ -8,11 +8,14 @@ mod lvm;
 mod mail;
 mod maildirs;
 mod make;
+pub(crate) mod mount;
+pub(crate) mod prototype;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use self::maildirs::Delivery;
 use crate::random::Random;
 
 /// No content is longer than this: longer file systems are cut.
