@@ -74,7 +74,7 @@ fn main() -> io::Result<()> {
         }
         let original = Original::make(kind, folder.path())?;
         for damage in Damage::ALL {
-            if wanted(&options.damage, damage.name()) {
+            if damage.fits(kind) && wanted(&options.damage, damage.name()) {
                 row(&original, damage, &options, folder.path())?;
             }
         }

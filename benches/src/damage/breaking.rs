@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::original::{Original, PIECE};
-use crate::contents::mount::run;
+use super::original::{Kind, Original, PIECE};
+use crate::contents::mount::{Disks, Mount, run};
 use crate::random::Random;
 
 /// A way to break a file system.
@@ -28,11 +28,13 @@ pub enum Damage {
     XfsOver,
     /// One bit is flipped in one in twenty blocks of metadata.
     Flips,
+    /// Half of the files, and all of one account, are deleted through the kernel.
+    Deleted,
 }
 
 impl Damage {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Nothing,
         Self::Superblocks,
         Self::FirstTenth,
@@ -41,6 +43,7 @@ impl Damage {
         Self::Ext4Over,
         Self::XfsOver,
         Self::Flips,
+        Self::Deleted,
     ];
 
     /// A short name.
@@ -54,7 +57,13 @@ impl Damage {
             Self::Ext4Over => "ext4-over",
             Self::XfsOver => "xfs-over",
             Self::Flips => "flips",
+            Self::Deleted => "deleted",
         }
+    }
+
+    /// Whether it can be done to `kind` here: to delete takes a kernel that mounts it.
+    pub fn fits(self, kind: Kind) -> bool {
+        self != Self::Deleted || !kind.is_laid_down()
     }
 
     /// A broken copy of the devices of `original`. Files are made in `folder` and removed.
@@ -88,6 +97,9 @@ impl Damage {
             Self::Ext4Over => format(&mut devices, "mkfs.ext4 -q -F -b 4096", false, folder)?,
             Self::XfsOver => format(&mut devices, "mkfs.xfs -q -f --unsupported", false, folder)?,
             Self::Flips => flip(original, &mut devices, random),
+            Self::Deleted => through_files(&mut devices, folder, |images| {
+                delete(original, images, folder, random)
+            })?,
         }
         Ok(devices)
     }
@@ -117,25 +129,64 @@ fn looks_ext(bytes: &[u8]) -> bool {
 
 /// Makes a new file system over all `devices`, or over each.
 fn format(devices: &mut [Vec<u8>], mkfs: &str, together: bool, folder: &Path) -> io::Result<()> {
-    let images: Vec<_> = (0..devices.len())
-        .map(|number| folder.join(format!("over-{number}.img")))
+    let at_once = if together { devices.len() } else { 1 };
+    through_files(devices, folder, |images| {
+        for set in images.chunks(at_once) {
+            let mut words = mkfs.split(' ');
+            let mut command = Command::new(words.next().unwrap_or_default());
+            run(command.args(words).args(no_discard(mkfs)).args(set))?;
+        }
+        Ok(())
+    })
+}
+
+/// Lets `change` work on `devices` as files in `folder`.
+fn through_files(
+    devices: &mut [Vec<u8>],
+    folder: &Path,
+    change: impl FnOnce(&[PathBuf]) -> io::Result<()>,
+) -> io::Result<()> {
+    let images: Vec<PathBuf> = (0..devices.len())
+        .map(|number| folder.join(format!("broken-{number}.img")))
         .collect();
     for (image, device) in images.iter().zip(devices.iter()) {
         fs::write(image, device)?;
     }
-    let sets: Vec<_> = images
-        .chunks(if together { images.len() } else { 1 })
-        .collect();
-    for set in sets {
-        let mut words = mkfs.split(' ');
-        let mut command = Command::new(words.next().unwrap_or_default());
-        run(command.args(words).args(no_discard(mkfs)).args(set))?;
-    }
+    change(&images)?;
     for (image, device) in images.iter().zip(devices.iter_mut()) {
         *device = fs::read(image)?;
         fs::remove_file(image)?;
     }
     Ok(())
+}
+
+/// Deletes every file of the first account and half of the others.
+fn delete(
+    original: &Original,
+    images: &[PathBuf],
+    folder: &Path,
+    random: &mut Random,
+) -> io::Result<()> {
+    let disks = Disks::attach(images)?;
+    let place = folder.join("delete.mount");
+    let mount = Mount::device(disks.first(), &place, "rw")?;
+    let first = original.files.first().map(|file| account(&file.path));
+    for file in &original.files {
+        if first == Some(account(&file.path)) || random.percent(50) {
+            fs::remove_file(place.join(&file.path))?;
+        }
+    }
+    if let Some(account) = first {
+        fs::remove_dir_all(place.join(account))?;
+    }
+    mount.end()?;
+    fs::remove_dir(place)
+}
+
+/// The directory of the account that a file belongs to.
+fn account(path: &str) -> &str {
+    path.split_once("/Maildir/")
+        .map_or("", |(account, _)| account)
 }
 
 /// The option that keeps mkfs from discarding everything first: disks of 2014 do not, and images do.

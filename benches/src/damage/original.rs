@@ -68,7 +68,7 @@ impl Kind {
     ];
 
     /// Whether kernels mount it no longer, so that mkfs has to lay down the files.
-    fn is_laid_down(self) -> bool {
+    pub(super) fn is_laid_down(self) -> bool {
         self.mkfs.contains("crc=0")
     }
 }

@@ -13,7 +13,7 @@ pub struct Score {
     pub exact: usize,
     /// Of these, those whose contents came back exactly under any name.
     pub contents: usize,
-    /// Files that came back as whole, under the path of one that was there, with other contents.
+    /// Of these, those that came back under their path as whole, but with other contents.
     pub wrong: usize,
     /// The paths of the files that are intact and did not come back exactly.
     pub missed: Vec<String>,
@@ -37,10 +37,10 @@ pub fn score(original: &Original, broken: &[Vec<u8>], recovered: &[Recovered]) -
     for file in &original.files {
         let hashes = paths.get(file.path.as_str());
         let exact = hashes.is_some_and(|hashes| hashes.contains(&file.hash));
-        score.wrong += usize::from(hashes.is_some() && !exact);
         if is_intact(file, original, broken) {
             score.intact += 1;
             score.exact += usize::from(exact);
+            score.wrong += usize::from(hashes.is_some() && !exact);
             score.contents += usize::from(contents.contains(&file.hash));
             if !exact {
                 score.missed.push(file.path.clone());
