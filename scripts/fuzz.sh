@@ -22,7 +22,7 @@ run() {
     local target=$1
     shift
     mkdir -p "target/fuzz/corpus/$target" "target/fuzz/artifacts/$target" "fixtures/fuzz/corpus/$target"
-    cargo fuzz run --fuzz-dir fuzz --features libfuzzer --sanitizer none --target-dir target/fuzz/build \
+    CARGO_PROFILE_RELEASE_LTO=off cargo fuzz run --fuzz-dir fuzz --features libfuzzer --sanitizer none --target-dir target/fuzz/build \
         "$target" "target/fuzz/corpus/$target" "fixtures/fuzz/corpus/$target" -- \
         -artifact_prefix="target/fuzz/artifacts/$target/" -timeout=20 -rss_limit_mb=3000 "$@"
 }
