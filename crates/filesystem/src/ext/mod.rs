@@ -36,7 +36,9 @@ mod dir;
 mod extent;
 mod fast_commit;
 mod features;
+pub(crate) mod found;
 mod group;
+mod history;
 mod indirect;
 mod inline;
 mod inode;
@@ -45,6 +47,7 @@ mod journal;
 mod map;
 mod notes;
 mod superblock;
+mod tables;
 mod volume;
 
 use std::sync::Arc;
