@@ -59,8 +59,8 @@ pub(super) struct Lives {
 enum State {
     /// An inode in use.
     Live(Inode, u32),
-    /// One that was deleted; whole if its size and map were left to it.
-    Dead(Option<Inode>, u32),
+    /// One that was deleted, and whether its size and map were left to it.
+    Dead(Inode, bool, u32),
     /// Zeros: never used, or lost.
     Empty,
     /// Nothing that makes sense.
@@ -141,10 +141,11 @@ impl Lives {
         }
     }
 
-    /// The last life that ended of which there is an inode.
+    /// The last life that ended; one of which there is an inode, if there is such a one.
     pub(super) fn last_former(&self, number: u64) -> Option<usize> {
-        let mut former = self.former_of(number).rev();
-        former.find(|index| self.former.get(*index).is_some_and(|life| life.at.is_some()))
+        let former = self.former_of(number).rev();
+        let whole = |index: &usize| self.former.get(*index).is_some_and(|life| life.at.is_some());
+        former.clone().find(whole).or_else(|| former.clone().next())
     }
 
     fn run(&mut self, volume: &Volume, run: &Run) {
@@ -257,9 +258,9 @@ const fn live_flags(kind: FileKind) -> u8 {
 
 /// Adds one state to the lives of a number, which come in the order of time.
 fn add(lives: &mut Vec<Life>, number: u64, sequence: u32, at: ByteOffset, state: &State) {
-    let (inode, generation, live) = match state {
-        State::Live(inode, generation) => (Some(inode), *generation, true),
-        State::Dead(inode, generation) => (inode.as_ref(), *generation, false),
+    let (inode, mapped, generation, live) = match state {
+        State::Live(inode, generation) => (inode, true, *generation, true),
+        State::Dead(inode, mapped, generation) => (inode, *mapped, *generation, false),
         State::Empty | State::Damaged => return,
     };
     // Whoever had the number before has it no longer.
@@ -269,7 +270,7 @@ fn add(lives: &mut Vec<Life>, number: u64, sequence: u32, at: ByteOffset, state:
         }
     }
     let known = lives.iter().position(|life| life.generation == generation);
-    let whole = inode.filter(|inode| inode.size > 0 || inode.kind == FileKind::Special);
+    let whole = Some(inode).filter(|inode| mapped && inode.size > 0);
     match (known.and_then(|index| lives.get_mut(index)), whole) {
         (Some(life), Some(inode)) if live || life.at.is_none() => {
             life.at = Some(at);
@@ -282,8 +283,8 @@ fn add(lives: &mut Vec<Life>, number: u64, sequence: u32, at: ByteOffset, state:
             number,
             generation,
             at: whole.map(|_| at),
-            kind: whole.map_or(FileKind::Special, |inode| inode.kind),
-            links: whole.map_or(1, |inode| inode.links.max(1)),
+            kind: inode.kind,
+            links: inode.links.max(1),
             last: sequence,
             gone: if live { u32::MAX } else { sequence },
         }),
@@ -304,7 +305,7 @@ fn state(volume: &Volume, number: u64, at: ByteOffset, bytes: &[u8]) -> State {
     match volume.former_inode(number, at, bytes.to_vec()) {
         Ok(inode) => {
             let whole = inode.size > 0 && raw.has_map();
-            State::Dead(whole.then_some(inode), raw.i_generation)
+            State::Dead(inode, whole, raw.i_generation)
         }
         Err(_) if raw.is_blank() => State::Empty,
         Err(_) => State::Damaged,

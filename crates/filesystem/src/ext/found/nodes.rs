@@ -67,10 +67,10 @@ impl Nodes {
         self.get(node).map_or(node.0, |node| node.number)
     }
 
-    /// The node of a life that ended; `None` if it was known not to be a directory.
+    /// The node of a life that ended; `None` if it was no directory.
     pub(super) fn of_directory(&mut self, lives: &Lives, life: usize) -> Option<InodeNumber> {
         let known = lives.former.get(life)?;
-        (known.at.is_none() || known.kind == FileKind::Directory).then_some(())?;
+        (known.kind == FileKind::Directory).then_some(())?;
         Some(self.of_life(life, known, true))
     }
 

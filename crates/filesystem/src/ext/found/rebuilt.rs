@@ -56,9 +56,10 @@ impl Rebuilt {
             return Ok(nodes::directory(number, Standing::Deleted, place));
         }
         let mut inode = nodes::former_inode(&self.volume, node).ok_or_else(|| {
-            let what = format!("inode {} as it was", node.number);
+            let what = format!("inode {}, deleted", node.number);
             let at = node.at.unwrap_or(ByteOffset::ZERO);
-            self.volume.loss(what, at, corrupt("it cannot be read any more"))
+            let cause = corrupt("its size and its map were cleared, and nothing has a copy");
+            self.volume.loss(what, at, cause)
         })?;
         inode.number = number;
         Ok(inode)

@@ -69,7 +69,14 @@ impl Resolver<'_> {
             let directory = self.nodes.known(life).is_some_and(|node| {
                 self.nodes.get(node).is_some_and(|node| node.directory)
             });
+            // Of a file in a directory that is still there, and that somebody deleted so that
+            // nothing is left of it, there is nothing to say. One that went with its directory
+            // is missed.
+            let mut had = had;
             if known.at.is_none() && !directory {
+                had.retain(|(_, dir, _)| self.nodes.get(*dir).is_some());
+            }
+            if had.is_empty() {
                 continue;
             }
             let links = if directory { 1 } else { known.links };
