@@ -58,15 +58,10 @@ impl History {
         &self.copies
     }
 
-    /// Whether there are none.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.copies.is_empty()
-    }
-
     /// Reads what the journal of `volume` still holds; `seen` are all descriptor blocks that were
-    /// met anywhere on it.
-    pub(super) fn read(volume: &Volume, seen: &[Descriptor]) -> Self {
-        let ring = Ring::of(volume);
+    /// met anywhere on it, and `heads` the superblocks of journals.
+    pub(super) fn read(volume: &Volume, seen: &[Descriptor], heads: &[ByteOffset]) -> Self {
+        let ring = Ring::of(volume, heads);
         let mut copies = Vec::new();
         for descriptor in seen {
             ring.transaction(volume, descriptor, &mut copies);
@@ -87,10 +82,14 @@ struct Ring {
 
 impl Ring {
     /// The journal of `volume` as its inode maps it. If neither the inode nor its copy in the
-    /// superblock leads to one, blocks are taken to follow each other as they lie.
-    fn of(volume: &Volume) -> Self {
+    /// superblock leads to one, a superblock of a journal does, and blocks are taken to follow each
+    /// other as they lie.
+    fn of(volume: &Volume, heads: &[ByteOffset]) -> Self {
         let block = u64::from(volume.sb.block.get());
         let pieces = journal::pieces(volume);
+        if pieces.is_none() {
+            return Self::by_heads(volume, heads);
+        }
         let head = pieces
             .as_ref()
             .and_then(|pieces| match pieces.first()?.place {
@@ -115,6 +114,24 @@ impl Ring {
             None => runs.push(0..volume.view.len()),
         }
         Self { sb, runs, block }
+    }
+
+    fn by_heads(volume: &Volume, heads: &[ByteOffset]) -> Self {
+        let block = u64::from(volume.sb.block.get());
+        let most = volume.view.len().checked_div(block).unwrap_or(0);
+        let found = heads.iter().find_map(|at| {
+            let bytes = volume.view.read_whole(*at, volume.sb.block.len())?;
+            let sb = JournalSuperblock::parse(&bytes, volume.sb.block.get(), most).ok()?;
+            let length = u64::from(sb.maxlen).saturating_mul(block);
+            let run = at.get().saturating_add(block)..at.get().saturating_add(length);
+            Some((sb, run))
+        });
+        let (sb, run) = found.unwrap_or_else(|| (likely(volume), 0..volume.view.len()));
+        Self {
+            sb,
+            runs: vec![run],
+            block,
+        }
     }
 
     /// Adds the blocks that follow `descriptor` as far as they are what it says.

@@ -6,7 +6,7 @@
 
 use evidence::{ByteOffset, Cause, Fields, Loss};
 
-use super::checksum::crc32c;
+use super::checksum::{crc32c, crc32c_seed};
 use super::features::{INCOMPAT_LARGEDIR, RO_COMPAT_HUGE_FILE};
 use super::volume::{Volume, corrupt};
 use crate::{FileKind, Inode, InodeNumber, Standing, Timestamp};
@@ -374,6 +374,24 @@ impl Volume {
         };
         blocks.saturating_mul(unit) <= attributes
     }
+}
+
+/// What the checksum of an inode says of its number: the seed of the file system's checksums,
+/// exclusive-or the number. `None` where only half of a checksum is kept.
+///
+/// The checksum is made from the seed, the number, the generation and the inode, in this order.
+/// All steps can be gone backwards, and the first four bytes only enter by exclusive-or.
+pub(super) fn mixed_seed(raw: &[u8]) -> Option<u32> {
+    let inode = RawInode::parse(raw)?;
+    (inode.i_extra_isize >= 4).then_some(())?;
+    let f = Fields::new(raw);
+    let mut sum = crc32c_seed(inode.i_checksum, f.from(0x84)?.bytes());
+    sum = crc32c_seed(sum, &[0, 0]);
+    sum = crc32c_seed(sum, f.slice(0x7E, 4)?);
+    sum = crc32c_seed(sum, &[0, 0]);
+    sum = crc32c_seed(sum, f.slice(0, 0x7C)?);
+    sum = crc32c_seed(sum, &inode.i_generation.to_le_bytes());
+    Some(crc32c_seed(sum, &[0; 4]))
 }
 
 #[cfg(test)]

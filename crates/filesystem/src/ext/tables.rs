@@ -26,6 +26,31 @@ pub(super) struct Tables {
 }
 
 impl Tables {
+    /// The same without the inodes at places that are `foreign`: another file system's.
+    pub(super) fn without(self, inode_bytes: usize, foreign: impl Fn(u64) -> bool) -> Self {
+        let size = inode_bytes as u64;
+        let mut runs: Vec<Run> = Vec::new();
+        for run in self.runs {
+            let mut start = 0_u64;
+            for inside in 0..=run.count {
+                let at = run.at.get().saturating_add(inside.saturating_mul(size));
+                if inside < run.count && !foreign(at) {
+                    continue;
+                }
+                let first = run.at.checked_add(size.saturating_mul(start));
+                if let Some(at) = first.filter(|_| inside > start) {
+                    runs.push(Run {
+                        first: run.first.saturating_add(start),
+                        count: inside.saturating_sub(start),
+                        at,
+                    });
+                }
+                start = inside.saturating_add(1);
+            }
+        }
+        Self { runs, ..self }
+    }
+
     /// Where the inode `number` lies.
     pub(super) fn place(&self, number: u64, inode_bytes: usize) -> Option<ByteOffset> {
         let next = self.runs.partition_point(|run| run.first <= number);

@@ -154,7 +154,11 @@ impl Lives {
         let per_block = block.checked_div(size).unwrap_or(1).max(1);
         let mut done = 0_u64;
         while done < run.count {
-            let count = per_block.min(run.count.saturating_sub(done));
+            let inside = run.at.get().checked_rem(block).unwrap_or(0);
+            let before = inside.checked_div(size).unwrap_or(0);
+            let here = if done == 0 { before } else { 0 };
+            let count = per_block.saturating_sub(here).max(1);
+            let count = count.min(run.count.saturating_sub(done));
             let at = run.at.checked_add(done.saturating_mul(size));
             let Some(at) = at.filter(|at| at.get() < volume.view.len()) else {
                 return;
@@ -164,18 +168,20 @@ impl Lives {
         }
     }
 
-    /// One block of a table, which lies at `at`.
+    /// The inodes of one block of a table, of which the first lies at `at`.
     fn block(&mut self, volume: &Volume, at: ByteOffset, first: u64, count: u64) {
         let size = volume.sb.inode_bytes;
         let block = u64::from(volume.sb.block.get());
         let number = at.get().checked_div(block).unwrap_or(0);
+        let start = ByteOffset::new(number.saturating_mul(block));
+        let skip = usize::try_from(at.get().saturating_sub(start.get())).unwrap_or(0);
         let copies: Vec<(&Copy, Vec<u8>)> = volume
             .history
             .of(number)
             .iter()
             .filter_map(|copy| Some((copy, volume.former_block(copy)?)))
             .collect();
-        let there = volume.cache.read(at, volume.sb.block.len()).ok();
+        let there = volume.cache.read(start, volume.sb.block.len()).ok();
         let zero = there
             .as_ref()
             .is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0));
@@ -184,8 +190,9 @@ impl Lives {
         }
         for slot in 0..count {
             let inside = usize::try_from(slot).unwrap_or(0).saturating_mul(size);
+            let inside = inside.saturating_add(skip);
             let range = inside..inside.saturating_add(size);
-            let place = at.checked_add(inside as u64).unwrap_or(at);
+            let place = start.checked_add(inside as u64).unwrap_or(at);
             let now = there.as_ref().and_then(|bytes| bytes.get(range.clone()));
             let former = copies.iter().filter_map(|(copy, bytes)| {
                 let at = copy.at.checked_add(inside as u64)?;

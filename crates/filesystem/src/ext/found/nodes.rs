@@ -50,6 +50,14 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
+    /// An empty table of a file system whose journal lies at `journal`.
+    pub(super) fn beside(journal: Vec<Range<u64>>) -> Self {
+        Self {
+            journal,
+            ..Self::default()
+        }
+    }
+
     /// The entry that a number stands for.
     pub(super) fn get(&self, number: InodeNumber) -> Option<&Node> {
         let index = number.0.checked_sub(FORMER)?;

@@ -22,6 +22,9 @@ const DIRECTORY_SIZES: [usize; 3] = [1024, 2048, 4096];
 /// `EXT4_LINK_MAX` is 65000.
 const MOST_LINKS: u16 = 65_000;
 
+/// A descriptor block never speaks of more than this: 4 KiB of tags of 8 bytes, for 4 KiB each.
+const JOURNAL_REACH: u64 = 2 << 20;
+
 /// A superblock, or a copy of one.
 #[derive(Clone, Debug)]
 pub(super) struct SuperblockSeen {
@@ -95,6 +98,16 @@ impl Sightings {
         self.journal.extend(next.journal);
         self.directories.extend(next.directories);
         self.inodes.extend(next.inodes);
+    }
+
+    /// Whether the place lies between blocks of a journal, where copies of inodes lie, too.
+    pub(super) fn in_journal(&self, at: u64) -> bool {
+        let next = self.journal.partition_point(|block| block.at.get() <= at);
+        let before = next.checked_sub(1).and_then(|index| self.journal.get(index));
+        let near = |block: &JournalSeen| at.abs_diff(block.at.get()) < JOURNAL_REACH;
+        // Every transaction ends with a block of the journal.
+        before.is_some_and(|block| near(block) && block.kind != jbd2::SUPERBLOCK_V2)
+            && self.journal.get(next).is_some_and(near)
     }
 
     /// What 1 KiB tells by itself.
