@@ -6,7 +6,7 @@ use evidence::{Error, Loss, ReadAt};
 use serde::{Deserialize, Serialize};
 
 use crate::survey::{Window, survey};
-use crate::{Filesystem, open};
+use crate::{Filesystem, ext, open};
 
 /// A device that file systems are looked for on.
 #[derive(Clone)]
@@ -58,16 +58,22 @@ pub struct Found {
 
 /// What was seen of each format in one window, or on one device.
 #[derive(Default)]
-pub(crate) struct Sightings {}
+pub(crate) struct Sightings {
+    ext: ext::found::Sightings,
+}
 
 impl Sightings {
     /// What each format recognises in `window`.
-    fn of(_window: &Window) -> Self {
-        Self {}
+    fn of(window: &Window) -> Self {
+        Self {
+            ext: ext::found::Sightings::of(window),
+        }
     }
 
     /// Adds what was seen behind this.
-    fn append(&mut self, _next: Self) {}
+    fn append(&mut self, next: Self) {
+        self.ext.append(next.ext);
+    }
 }
 
 /// Finds all file systems on `devices`: those whose superblocks can be read, with what their trees
@@ -83,7 +89,12 @@ pub fn find_all(devices: &[Device], progress: &(dyn Fn(u64) + Sync)) -> (Vec<Fou
         for seen in survey(&device.bytes, Sightings::of, progress) {
             sightings.append(seen);
         }
+        let (rebuilt, lost) = ext::found::rebuild(device, &sightings.ext);
+        let opened = rebuilt.iter().any(|found| found.name == device.name);
+        found.extend(rebuilt);
+        losses.extend(lost);
         match open(Arc::clone(&device.bytes), &device.name) {
+            Ok(_) if opened => {}
             Ok(Some(fs)) => found.push(Found {
                 name: device.name.clone(),
                 view: View::Opened(device.name.clone()),

@@ -9,6 +9,22 @@ pub(super) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     !::crc32c::crc32c_append(!seed, bytes)
 }
 
+/// The seed for which [`crc32c`] of `bytes` gives `sum`: the same steps, backwards.
+///
+/// A block that states its checksum so states what the seed was made of, too.
+pub(super) fn crc32c_seed(sum: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(sum, |crc, byte| {
+        let before = (0..8).fold(crc, |crc, _| {
+            if crc & 0x8000_0000 == 0 {
+                crc << 1
+            } else {
+                (crc ^ 0x82F6_3B78) << 1 | 1
+            }
+        });
+        before ^ u32::from(*byte)
+    })
+}
+
 /// CRC-16 (0x8005, reflected) of `bytes` after `seed`, as `gdt_csum` uses it.
 pub(super) fn crc16(seed: u16, bytes: &[u8]) -> u16 {
     bytes.iter().fold(seed, |crc, byte| {
@@ -69,6 +85,7 @@ mod tests {
     fn a_checksum_in_two_parts_is_that_of_the_whole() {
         let (whole, head, tail) = (b"poste restante", b"poste ", b"restante");
         assert_eq!(crc32c(crc32c(7, head), tail), crc32c(7, whole));
+        assert_eq!(crc32c_seed(crc32c(7, whole), whole), 7);
         assert_eq!(crc16(crc16(7, head), tail), crc16(7, whole));
         assert_eq!(crc32_be(crc32_be(7, head), tail), crc32_be(7, whole));
     }

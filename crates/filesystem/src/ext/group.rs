@@ -25,6 +25,8 @@ const LAST_COPY: u64 = 27;
 pub(super) struct Group {
     /// `bg_inode_table`: the block that the table begins with.
     pub(super) inode_table: u64,
+    /// `bg_block_bitmap` and `bg_inode_bitmap`.
+    pub(super) bitmaps: [u64; 2],
     /// How many inodes at the start of the table were ever in use, by `bg_flags` and
     /// `bg_itable_unused`; `None` where the file system does not keep count, or a copy was used.
     pub(super) inodes_used: Option<u64>,
@@ -182,7 +184,12 @@ fn parse(bytes: &[u8], volume: &Volume, counted: bool) -> Option<Group> {
     } else {
         all.saturating_sub(unused)
     };
+    let bitmap = |low: usize, high: usize| {
+        let high = if wide { f.le_u32(high)? } else { 0 };
+        Some(u64::from(high) << 32 | u64::from(f.le_u32(low)?))
+    };
     Some(Group {
+        bitmaps: [bitmap(0x0, 0x20)?, bitmap(0x4, 0x24)?],
         inode_table: u64::from(high) << 32 | u64::from(f.le_u32(0x8)?),
         inodes_used: counted.then_some(used),
         from_copy: false,

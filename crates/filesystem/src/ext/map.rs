@@ -68,23 +68,30 @@ impl Map {
 }
 
 /// A file of `size` bytes of which nothing can be had.
-pub(super) fn all_lost(size: u64, loss: Loss) -> Extents {
+pub(super) fn all_lost(size: u64, loss: Loss) -> Map {
     let mut map = Map::new(1, size);
     map.lose(0, size, loss);
-    map.finish()
+    map
 }
 
 impl Volume {
     /// Where the contents of `file` lie.
     pub(super) fn map(&self, file: &Inode) -> Extents {
-        let mut map = self.map_on_disk(file);
-        self.patch.map(self, file.number, file.size, &mut map);
-        map
+        self.map_and_tree(file).0
     }
 
-    fn map_on_disk(&self, file: &Inode) -> Extents {
+    /// Where the contents of `file` lie, and which blocks say so.
+    pub(super) fn map_and_tree(&self, file: &Inode) -> (Extents, HashSet<u64>) {
+        let mut map = self.map_on_disk(file);
+        let tree = std::mem::take(&mut map.used);
+        let mut map = map.finish();
+        self.patch.map(self, file.number, file.size, &mut map);
+        (map, tree)
+    }
+
+    fn map_on_disk(&self, file: &Inode) -> Map {
         if file.kind == FileKind::Special {
-            return Extents::default();
+            return Map::new(1, 0);
         }
         let lost = |cause: Cause| {
             all_lost(
@@ -112,7 +119,7 @@ impl Volume {
                 Some(at) => map.push(0, file.size, Place::At(at)),
                 None => return lost(corrupt("its place overflows")),
             }
-            return map.finish();
+            return map;
         }
         if raw.has(EXTENTS_FL) {
             self.extent_map(file, &raw)
