@@ -6,7 +6,7 @@ use evidence::{Error, Loss, ReadAt};
 use serde::{Deserialize, Serialize};
 
 use crate::survey::{Window, survey};
-use crate::{Filesystem, open};
+use crate::{Filesystem, open, xfs};
 
 /// A device that file systems are looked for on.
 #[derive(Clone)]
@@ -58,16 +58,22 @@ pub struct Found {
 
 /// What was seen of each format in one window, or on one device.
 #[derive(Default)]
-pub(crate) struct Sightings {}
+pub(crate) struct Sightings {
+    xfs: xfs::found::Sightings,
+}
 
 impl Sightings {
     /// What each format recognises in `window`.
-    fn of(_window: &Window) -> Self {
-        Self {}
+    fn of(window: &Window) -> Self {
+        Self {
+            xfs: xfs::found::Sightings::of(window),
+        }
     }
 
     /// Adds what was seen behind this.
-    fn append(&mut self, _next: Self) {}
+    fn append(&mut self, next: Self) {
+        self.xfs.append(next.xfs);
+    }
 }
 
 /// Finds all file systems on `devices`: those whose superblocks can be read, with what their trees
@@ -83,15 +89,24 @@ pub fn find_all(devices: &[Device], progress: &(dyn Fn(u64) + Sync)) -> (Vec<Fou
         for seen in survey(&device.bytes, Sightings::of, progress) {
             sightings.append(seen);
         }
-        match open(Arc::clone(&device.bytes), &device.name) {
-            Ok(Some(fs)) => found.push(Found {
+        let opened = match open(Arc::clone(&device.bytes), &device.name) {
+            Ok(opened) => opened,
+            Err(error) => {
+                losses.push(loss_of(device, &error));
+                None
+            }
+        };
+        let (mut rebuilt, mut lost) = xfs::found::find(device, &sightings.xfs, opened.as_deref());
+        let is_rebuilt = rebuilt.iter().any(|other| other.name == device.name);
+        if let Some(fs) = opened.filter(|_| !is_rebuilt) {
+            found.push(Found {
                 name: device.name.clone(),
                 view: View::Opened(device.name.clone()),
                 fs,
-            }),
-            Ok(None) => {}
-            Err(error) => losses.push(loss_of(device, &error)),
+            });
         }
+        found.append(&mut rebuilt);
+        losses.append(&mut lost);
     }
     (found, losses)
 }
