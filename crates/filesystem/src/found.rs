@@ -6,7 +6,7 @@ use evidence::{Error, Loss, ReadAt};
 use serde::{Deserialize, Serialize};
 
 use crate::survey::{Window, survey};
-use crate::{Filesystem, ext, open};
+use crate::{Filesystem, ext, open, xfs};
 
 /// A device that file systems are looked for on.
 #[derive(Clone)]
@@ -60,6 +60,7 @@ pub struct Found {
 #[derive(Default)]
 pub(crate) struct Sightings {
     ext: ext::found::Sightings,
+    xfs: xfs::found::Sightings,
 }
 
 impl Sightings {
@@ -67,12 +68,14 @@ impl Sightings {
     fn of(window: &Window) -> Self {
         Self {
             ext: ext::found::Sightings::of(window),
+            xfs: xfs::found::Sightings::of(window),
         }
     }
 
     /// Adds what was seen behind this.
     fn append(&mut self, next: Self) {
         self.ext.append(next.ext);
+        self.xfs.append(next.xfs);
     }
 }
 
@@ -89,19 +92,30 @@ pub fn find_all(devices: &[Device], progress: &(dyn Fn(u64) + Sync)) -> (Vec<Fou
         for seen in survey(&device.bytes, Sightings::of, progress) {
             sightings.append(seen);
         }
-        let (rebuilt, lost) = ext::found::rebuild(device, &sightings.ext);
-        let opened = rebuilt.iter().any(|found| found.name == device.name);
-        found.extend(rebuilt);
-        losses.extend(lost);
-        match open(Arc::clone(&device.bytes), &device.name) {
-            Ok(_) if opened => {}
-            Ok(Some(fs)) => found.push(Found {
+        let opened = match open(Arc::clone(&device.bytes), &device.name) {
+            Ok(opened) => opened,
+            Err(error) => {
+                losses.push(loss_of(device, &error));
+                None
+            }
+        };
+        let before = found.len();
+        for (rebuilt, lost) in [
+            ext::found::rebuild(device, &sightings.ext),
+            xfs::found::find(device, &sightings.xfs, opened.as_deref()),
+        ] {
+            found.extend(rebuilt);
+            losses.extend(lost);
+        }
+        let named = |found: &Found| found.name == device.name;
+        if let Some(fs) = opened
+            && !found.iter().skip(before).any(named)
+        {
+            found.push(Found {
                 name: device.name.clone(),
                 view: View::Opened(device.name.clone()),
                 fs,
-            }),
-            Ok(None) => {}
-            Err(error) => losses.push(loss_of(device, &error)),
+            });
         }
     }
     (found, losses)

@@ -72,6 +72,14 @@ impl Window {
         })
     }
 
+    /// `size` bytes from `place` on, if all of them are in this window and the overlap behind it
+    /// and could be read.
+    pub(crate) fn at(&self, place: ByteOffset, size: usize) -> Option<&[u8]> {
+        let start = place.get().checked_sub(self.start.get())?;
+        let start = usize::try_from(start).ok()?;
+        self.whole(start..start.checked_add(size)?)
+    }
+
     /// The bytes of `range`, counted from the window's start, if all of them could be read.
     fn whole(&self, range: Range<usize>) -> Option<&[u8]> {
         if gap_in(&self.gaps, range.start, range.end).is_some() {

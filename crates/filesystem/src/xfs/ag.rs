@@ -50,7 +50,44 @@ impl Superblock {
         let linear = agno
             .checked_mul(self.sb_agblocks.into())?
             .checked_add(agbno)?;
-        self.block.offset_of(BlockNumber::new(linear))
+        let inside = self.block.offset_of(BlockNumber::new(linear))?;
+        let at = inside.get().checked_add_signed(self.base)?;
+        Some(ByteOffset::new(at))
+    }
+
+    /// How far behind the start of the file system `place` lies.
+    pub(super) fn inside(&self, place: ByteOffset) -> Option<u64> {
+        let at = i128::from(place.get()).checked_sub(self.base.into())?;
+        u64::try_from(at).ok()
+    }
+
+    /// The number of the block at `place`, if one begins there.
+    pub(super) fn block_at(&self, place: ByteOffset) -> Option<FsBlock> {
+        let inside = self.inside(place)?;
+        let block = u64::from(self.block.get());
+        if !inside.is_multiple_of(block) {
+            return None;
+        }
+        let linear = inside.checked_div(block)?;
+        let agno = linear.checked_div(self.sb_agblocks.into())?;
+        let agbno = linear.checked_rem(self.sb_agblocks.into())?;
+        let number = agno.checked_shl(self.sb_agblklog.into())? | agbno;
+        (agno < self.sb_agcount.into()).then_some(FsBlock(number))
+    }
+
+    /// The number that an inode at `place` has.
+    pub(super) fn inode_at(&self, place: ByteOffset) -> Option<InodeNumber> {
+        let block = u64::from(self.block.get());
+        let within = self.inside(place)?.checked_rem(block)?;
+        let size = u64::from(self.sb_inodesize);
+        if !within.is_multiple_of(size) {
+            return None;
+        }
+        let index = within.checked_div(size)?;
+        let first = self.block_at(place.checked_sub(within)?)?;
+        let number = InodeNumber(first.0.checked_shl(self.sb_inopblog.into())? | index);
+        // Not where the headers of a group are.
+        self.inode_place(number).map(|_| number)
     }
 
     /// Where the inode `number` lies, if the geometry has room for it.
@@ -89,6 +126,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_system_may_begin_anywhere_also_before_the_view() {
+        let mut sb = superblock();
+        sb.base = 8192;
+        let at = |sb: &Superblock, n| sb.run(FsBlock(n), 1).map(ByteOffset::get);
+        assert_eq!(at(&sb, 1024), Some(1002 * 4096));
+        assert_eq!(
+            sb.block_at(ByteOffset::new(1002 * 4096)),
+            Some(FsBlock(1024))
+        );
+        assert_eq!(sb.block_at(ByteOffset::new(4096)), None);
+        sb.base = -8192;
+        assert_eq!(at(&sb, 1), None);
+        assert_eq!(at(&sb, 1024), Some(998 * 4096));
+        assert_eq!(
+            sb.block_at(ByteOffset::new(998 * 4096)),
+            Some(FsBlock(1024))
+        );
+    }
+
+    #[test]
     fn no_inode_lies_in_the_headers_of_a_group() {
         let sb = superblock();
         let at = |n| sb.inode_place(InodeNumber(n)).map(ByteOffset::get);
@@ -107,9 +164,11 @@ mod tests {
             for number in [number, number % 5000, number % 40_000] {
                 if let Some(at) = sb.run(FsBlock(number), count) {
                     prop_assert!(at.get() + count * 4096 <= end);
+                    prop_assert!(count == 0 || sb.block_at(at) == Some(FsBlock(number)));
                 }
                 if let Some(at) = sb.inode_place(InodeNumber(number)) {
                     prop_assert!(at.get() + 512 <= end);
+                    prop_assert_eq!(sb.inode_at(at), Some(InodeNumber(number)));
                 }
             }
         }

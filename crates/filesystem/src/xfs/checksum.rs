@@ -20,6 +20,66 @@ pub(super) fn crc_fits(bytes: &[u8], crc_at: usize) -> bool {
     crc32c::crc32c_append(crc, tail) == stored
 }
 
+/// Writes the checksum of `bytes` into the field at `crc_at`, for blocks put together in memory.
+pub(super) fn seal(bytes: &mut [u8], crc_at: usize) {
+    let after = crc_at.saturating_add(4);
+    if let Some(field) = bytes.get_mut(crc_at..after) {
+        field.fill(0);
+    }
+    let crc = crc32c::crc32c(bytes);
+    if let Some(field) = bytes.get_mut(crc_at..after) {
+        field.copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// The polynomial of CRC-32C, its lowest power in the highest bit.
+const POLYNOMIAL: u32 = 0x82F6_3B78;
+
+/// `crc`, the difference between two checksums, after another byte that is the same in both.
+fn advance(crc: u32) -> u32 {
+    (0..8).fold(crc, |crc, _| match crc & 1 {
+        0 => crc >> 1,
+        _ => (crc >> 1) ^ POLYNOMIAL,
+    })
+}
+
+/// Mends `bytes` if turning a single bit makes the checksum at `crc_at` fit; whether it fits now.
+///
+/// The checksum tells any two bits of a block apart (its Hamming distance is at least 4 at all
+/// these lengths), so there is at most one such bit. What two or three flipped bits leave can be
+/// taken for another single bit only if the block says wrong things of itself, too: callers check
+/// address and owner after this.
+pub(super) fn mend(bytes: &mut [u8], crc_at: usize) -> bool {
+    let after = crc_at.saturating_add(4);
+    let stored = Fields::new(bytes).le_u32(crc_at);
+    let (Some(stored), Some(head), Some(tail)) = (stored, bytes.get(..crc_at), bytes.get(after..))
+    else {
+        return false;
+    };
+    let crc = crc32c::crc32c_append(crc32c::crc32c(head), &[0; 4]);
+    let difference = crc32c::crc32c_append(crc, tail) ^ stored;
+    if difference == 0 {
+        return true;
+    }
+    if difference.is_power_of_two() {
+        seal(bytes, crc_at);
+        return true;
+    }
+    // What turning each bit of a byte does to the checksum, from the last byte backwards.
+    let mut effects: [u32; 8] = std::array::from_fn(|bit| advance(1 << bit));
+    for at in (0..bytes.len()).rev() {
+        if !(crc_at..after).contains(&at)
+            && let Some(bit) = effects.iter().position(|effect| *effect == difference)
+            && let Some(byte) = bytes.get_mut(at)
+        {
+            *byte ^= 1 << bit;
+            return true;
+        }
+        effects = effects.map(advance);
+    }
+    false
+}
+
 /// Where in a kind of metadata block its description of itself stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
@@ -68,7 +128,7 @@ pub(super) const SYMLINK: Layout = Layout {
 /// What a block has to say of itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected {
-    /// Where it lies.
+    /// Where it lies, counted from the start of the file system.
     pub(super) place: ByteOffset,
     /// The UUID that metadata carries.
     pub(super) uuid: [u8; 16],
@@ -177,6 +237,22 @@ pub(super) mod tests {
             block[300] ^= 1;
             assert_eq!(check(&block, layout, expected), Err(Doubt::Checksum));
             assert!(check(&block[..60], layout, expected).is_err());
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_is_mended_and_two_are_not() {
+        let mut whole: Vec<u8> = (0..600_usize).map(|n| (n * 7 % 251) as u8).collect();
+        super::seal(&mut whole, 100);
+        assert!(crc_fits(&whole, 100));
+        for bit in (0..4800).step_by(7).chain([800, 831, 4799]) {
+            let mut bad = whole.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(mend(&mut bad, 100), "bit {bit}");
+            assert_eq!(bad, whole, "bit {bit}");
+            bad[bit / 8] ^= 1 << (bit % 8);
+            bad[599 - bit / 16] ^= 0x10;
+            assert!(!mend(&mut bad, 100), "bit {bit}");
         }
     }
 

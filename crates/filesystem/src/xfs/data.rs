@@ -10,7 +10,7 @@ use evidence::Fields;
 use crate::InodeNumber;
 
 /// `XFS_DIR2_DATA_FREE_TAG`: no entry, free space.
-const FREE_TAG: u16 = 0xFFFF;
+pub(super) const FREE_TAG: u16 = 0xFFFF;
 /// `XFS_DIR2_DATA_ALIGN`: entries begin at multiples of this.
 pub(super) const ALIGN: usize = 8;
 /// `inumber` and `namelen`.

@@ -16,7 +16,7 @@ use super::extent::{self, Map, Record};
 use super::inode::{Dinode, Format};
 use super::leaf::{self, Address};
 use super::volume::{Volume, corrupt};
-use crate::{DirEntry, FileKind, Inode, Listing};
+use crate::{DirEntry, FileKind, Inode, InodeNumber, Listing};
 
 /// `XFS_DIR2_BLOCK_MAGIC`, `XFS_DIR3_BLOCK_MAGIC`: the only data block of a directory, with
 /// the leaf at its end.
@@ -46,6 +46,62 @@ pub(super) fn list(volume: &Volume, dir: &Inode) -> Listing {
     list.listing.entries.sort();
     list.listing.entries.dedup();
     list.listing
+}
+
+/// Where the data blocks of the directory `dir` begin, by its map.
+pub(super) fn places(volume: &Volume, dir: &Inode) -> Vec<ByteOffset> {
+    let Ok(dinode) = Dinode::parse(&dir.raw, volume.sb.version) else {
+        return Vec::new();
+    };
+    let map = extent::map(volume, dir, &dinode);
+    let numbers = data_blocks(&map.records, volume).into_iter().flatten();
+    let place = |number: u64| {
+        let block = number.checked_shl(volume.sb.sb_dirblklog.into())?;
+        place_of(&map.records, block, volume)
+    };
+    // No directory has more blocks than the device.
+    let most = volume.view.len() / u64::from(volume.sb.block.get());
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    numbers.take(most).filter_map(place).collect()
+}
+
+/// The data block at `place`, read without its directory, and where in it the entries lie.
+pub(super) fn loose(volume: &Volume, place: ByteOffset) -> Option<(Vec<u8>, Range<usize>)> {
+    let bytes = volume.cache.read(place, volume.sb.dirblock_bytes()).ok()?;
+    let magic = Fields::new(&bytes).be_u32(0)?;
+    let version = usize::from(volume.sb.has_crc());
+    let is = |magics: [u32; 2]| magics.get(version) == Some(&magic);
+    let start = match volume.sb.has_crc() {
+        true => HEADER_V5,
+        false => HEADER_V4,
+    };
+    let end = if is(BLOCK_MAGICS) {
+        leaf::tail(&bytes)?.start
+    } else if is(DATA_MAGICS) {
+        bytes.len()
+    } else {
+        return None;
+    };
+    Some((bytes, start..end))
+}
+
+/// The inode of the directory that `dir` is in, as `..` says.
+pub(super) fn parent(volume: &Volume, dir: &Inode) -> Option<InodeNumber> {
+    let dinode = Dinode::parse(&dir.raw, volume.sb.version).ok()?;
+    if dinode.format == Format::Local {
+        let fields = Fields::new(dinode.fork);
+        let number = match fields.u8(1)? {
+            0 => fields.be_u32(2)?.into(),
+            _ => fields.be_u64(2)?,
+        };
+        return Some(InodeNumber(number));
+    }
+    let first = *places(volume, dir).first()?;
+    let (bytes, within) = loose(volume, first)?;
+    let own = data::entry(&bytes, within.start, within.end, false)?;
+    let above = data::entry(&bytes, own.range.end, within.end, false)?;
+    let fits = own.name == b"." && own.inumber == dir.number && above.name == b"..";
+    fits.then_some(above.inumber)
 }
 
 /// A directory block as it was read.
@@ -268,6 +324,15 @@ fn record_at(records: &[Record], block: u64) -> Option<&Record> {
     (found.br_startoff <= block && !found.unwritten).then_some(found)
 }
 
+/// Where the block `block` of the file lies.
+fn place_of(records: &[Record], block: u64, volume: &Volume) -> Option<ByteOffset> {
+    let record = record_at(records, block)?;
+    let inside = block.checked_sub(record.br_startoff)?;
+    record
+        .at
+        .checked_add(inside.checked_mul(volume.sb.block.get().into())?)
+}
+
 /// Reads the directory block `number`: as many file-system blocks as `sb_dirblklog` says.
 ///
 /// Where it should have been is given with the cause, if its map says so.
@@ -280,10 +345,7 @@ fn read(volume: &Volume, map: &Map, number: u64) -> Result<Block, (Option<ByteOf
     let mut whole: Option<Block> = None;
     for block in first..first.saturating_add(count) {
         let start = whole.as_ref().map(|whole| whole.at);
-        let place = record_at(&map.records, block).and_then(|record| {
-            let inside = block.checked_sub(record.br_startoff)?;
-            record.at.checked_add(inside.checked_mul(length as u64)?)
-        });
+        let place = place_of(&map.records, block, volume);
         let place = place.ok_or_else(|| (start, corrupt("a part of it is not in the map")))?;
         let (bytes, gaps) = lenient(volume, place, length).map_err(|cause| (Some(place), cause))?;
         let whole = whole.get_or_insert_with(|| Block {

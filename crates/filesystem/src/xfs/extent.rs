@@ -77,7 +77,7 @@ pub(super) fn records(
 }
 
 /// Takes one record apart: 1 bit state, 54 bits offset, 52 bits block, 21 bits length.
-fn record_of(fields: Fields<'_>, sb: &Superblock) -> Option<Record> {
+pub(super) fn record_of(fields: Fields<'_>, sb: &Superblock) -> Option<Record> {
     let (l0, l1) = (fields.be_u64(0)?, fields.be_u64(8)?);
     let br_startblock = FsBlock((l0 & 0x1FF) << 43 | l1 >> 21);
     let br_blockcount = l1 & 0x1F_FFFF;
@@ -91,6 +91,12 @@ fn record_of(fields: Fields<'_>, sb: &Superblock) -> Option<Record> {
         br_blockcount,
         unwritten: l0 >> 63 == 1,
     })
+}
+
+/// Where the first block of the file lies, if the record `bytes` maps it.
+pub(super) fn record_at_start(bytes: &[u8], sb: &Superblock) -> Option<ByteOffset> {
+    let record = record_of(Fields::new(bytes), sb)?;
+    (record.br_startoff == 0).then_some(record.at)
 }
 
 /// The map of the data fork of `inode`.
@@ -170,7 +176,7 @@ fn whole(size: u64, place: Place) -> Vec<Extent> {
 }
 
 /// The map in bytes, from 0 to `size` without a break.
-fn pieces(map: &Map, size: u64, block_bytes: u32) -> Vec<Extent> {
+pub(super) fn pieces(map: &Map, size: u64, block_bytes: u32) -> Vec<Extent> {
     let between = match map.holes_doubted {
         true => Place::Lost,
         false => Place::Hole,

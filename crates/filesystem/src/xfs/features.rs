@@ -12,7 +12,7 @@ pub(super) struct Features {
     /// Metadata carries `sb_meta_uuid`.
     pub(super) meta_uuid: bool,
     /// `xfs_repair` has to run before Linux mounts it.
-    needs_repair: bool,
+    pub(super) needs_repair: bool,
     /// The names of all features that are on, for people.
     pub(super) names: Vec<String>,
 }

@@ -2,7 +2,7 @@
 //!
 //! Specification: *On-disk Inode*; kernel: `libxfs/xfs_format.h`, `xfs_inode_buf.c`.
 
-use evidence::{Cause, Fields, Loss};
+use evidence::{ByteOffset, Cause, Fields, Loss};
 
 use super::checksum::crc_fits;
 use super::superblock::{Superblock, Version};
@@ -10,13 +10,13 @@ use super::volume::{Volume, corrupt};
 use crate::{FileKind, Inode, InodeNumber, Standing, Timestamp};
 
 /// `XFS_DINODE_MAGIC`: `IN`.
-const XFS_DINODE_MAGIC: u16 = 0x494E;
+pub(super) const XFS_DINODE_MAGIC: u16 = 0x494E;
 /// Where the forks begin in versions 1 and 2 of the inode.
-const LITERAL_V2: usize = 100;
+pub(super) const LITERAL_V2: usize = 100;
 /// Where the forks begin in version 3: `sizeof(struct xfs_dinode)`.
-const LITERAL_V3: usize = 176;
+pub(super) const LITERAL_V3: usize = 176;
 /// Where `di_crc` stands.
-const DI_CRC_AT: usize = 100;
+pub(super) const DI_CRC_AT: usize = 100;
 /// `XFS_DIFLAG_REALTIME`.
 const DIFLAG_REALTIME: u16 = 0x1;
 /// `XFS_DIFLAG2_BIGTIME`.
@@ -170,7 +170,11 @@ fn timestamp(fields: Fields<'_>, at: usize, bigtime: bool) -> Timestamp {
 }
 
 /// What version 5 inodes say of themselves.
-fn self_description(raw: &[u8], number: InodeNumber, sb: &Superblock) -> Result<(), String> {
+pub(super) fn self_description(
+    raw: &[u8],
+    number: InodeNumber,
+    sb: &Superblock,
+) -> Result<(), String> {
     let fields = Fields::new(raw);
     if !crc_fits(raw, DI_CRC_AT) {
         return Err("its checksum does not fit".to_owned());
@@ -194,18 +198,30 @@ pub(super) fn read(volume: &Volume, number: InodeNumber) -> Result<Inode, Loss> 
     let what = || format!("inode {number}");
     let Some(place) = sb.inode_place(number) else {
         let cause = corrupt("the file system has no inode of that number");
-        return Err(volume.loss(what(), evidence::ByteOffset::ZERO, cause));
+        return Err(volume.loss(what(), ByteOffset::ZERO, cause));
     };
     let loss = |cause: Cause| volume.loss(what(), place, cause);
     let raw = volume
         .cache
         .read(place, sb.sb_inodesize.into())
         .map_err(loss)?;
-    let dinode = Dinode::parse(&raw, sb.version).map_err(|why| loss(Cause::Corrupt(why)))?;
+    // What is not in use says so before anything else.
+    let inode = of_raw(sb.version, number, place, raw).map_err(|why| loss(Cause::Corrupt(why)))?;
     if sb.has_crc() {
-        self_description(&raw, number, sb).map_err(|why| loss(Cause::Corrupt(why)))?;
+        self_description(&inode.raw, number, sb).map_err(|why| loss(Cause::Corrupt(why)))?;
     }
-    let size = dinode.size().map_err(|why| loss(Cause::Corrupt(why)))?;
+    Ok(inode)
+}
+
+/// The inode that `raw`, found at `place`, makes; the text says what contradicts the format.
+pub(super) fn of_raw(
+    version: Version,
+    number: InodeNumber,
+    place: ByteOffset,
+    raw: Vec<u8>,
+) -> Result<Inode, String> {
+    let dinode = Dinode::parse(&raw, version)?;
+    let size = dinode.size()?;
     let fields = dinode.fields;
     let links = match dinode.di_version {
         // Version 1 counts names in what is `di_onlink` later.

@@ -32,6 +32,7 @@ mod data;
 mod dir;
 mod extent;
 mod features;
+pub(crate) mod found;
 mod inode;
 mod leaf;
 mod log;
@@ -82,7 +83,8 @@ impl Xfs {
 fn info(volume: &Volume) -> Info {
     let sb = &volume.sb;
     let mut notes = sb.notes.clone();
-    let missing = volume.bytes().saturating_sub(volume.view.len());
+    let end = volume.bytes().saturating_add_signed(sb.base);
+    let missing = end.saturating_sub(volume.view.len());
     if missing > 0 {
         notes.push(format!(
             "the volume ends {missing} bytes before the file system does"

@@ -34,6 +34,9 @@ pub(super) enum Version {
 #[derive(Clone, Debug)]
 pub(super) struct Superblock {
     pub(super) version: Version,
+    /// Where in the view the file system begins. Not 0 only where it was found without its first
+    /// superblock; below 0 if the view begins in the middle of it.
+    pub(super) base: i64,
     /// `sb_blocksize`.
     pub(super) block: BlockSize,
     pub(super) sb_blocklog: u8,
@@ -157,6 +160,7 @@ fn numbers(fields: Fields<'_>, version: Version) -> Option<Superblock> {
     let sb_uuid = fields.array(32)?;
     Some(Superblock {
         version,
+        base: 0,
         block: BlockSize::new(fields.be_u32(4)?)?,
         sb_dblocks: fields.be_u64(8)?,
         sb_rblocks: fields.be_u64(16)?,

@@ -30,6 +30,14 @@ impl Volume {
         }
     }
 
+    /// The same volume, with metadata read from `metadata`.
+    pub(super) fn with_metadata(self, metadata: Arc<dyn ReadAt>) -> Self {
+        Self {
+            cache: Cache::new(metadata),
+            ..self
+        }
+    }
+
     /// A loss at `at`.
     pub(super) fn loss(&self, what: impl Into<String>, at: ByteOffset, cause: Cause) -> Loss {
         Loss {
@@ -48,10 +56,11 @@ impl Volume {
         Ok((at, self.cache.read(at, self.sb.block.len())?))
     }
 
-    /// What a block at `place` that belongs to the inode `owner` has to say of itself.
+    /// What a block at `place` in the view that belongs to the inode `owner` has to say of itself.
     pub(super) fn expected(&self, place: ByteOffset, owner: InodeNumber) -> Expected {
+        let inside = self.sb.inside(place).unwrap_or(u64::MAX);
         Expected {
-            place,
+            place: ByteOffset::new(inside),
             uuid: self.sb.meta_uuid,
             owner: owner.0,
         }

@@ -1,0 +1,143 @@
+//! Whether a geometry is that of what lies on the device.
+//!
+//! Version 5 metadata names its own place. In version 4 a directory proves two things at a time:
+//! its inode leads to a block by the geometry, and `.` there is a number that the geometry gives
+//! to the place of the inode.
+
+use std::collections::HashMap;
+
+use evidence::ByteOffset;
+
+use super::geometry::{SAMPLE, spread};
+use super::seen::{HeaderKind, SeenDir, SeenInode, Sightings, UNMARKED};
+use crate::FileKind;
+use crate::InodeNumber;
+use crate::xfs::extent::{RECORD_BYTES, record_at_start};
+use crate::xfs::inode::{Dinode, Format};
+use crate::xfs::superblock::{Superblock, Version};
+use crate::xfs::volume::Volume;
+
+/// How many blocks agree with a hypothesis, and how many contradict it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Agreement {
+    pub(super) agree: usize,
+    pub(super) contradict: usize,
+}
+
+impl Agreement {
+    fn count(&mut self, agrees: bool) {
+        let counter = if agrees {
+            &mut self.agree
+        } else {
+            &mut self.contradict
+        };
+        *counter = counter.saturating_add(1);
+    }
+
+    /// Whether the hypothesis is proven: some blocks agree, and few others do not. Some always
+    /// may not: copies of old metadata, images of other file systems inside of files.
+    pub(super) fn proves(self) -> bool {
+        self.agree >= 2 && self.contradict <= self.agree / 8
+    }
+}
+
+/// What the blocks in `seen` say of the geometry of `volume`.
+pub(super) fn agreement(volume: &Volume, seen: &Sightings) -> Agreement {
+    match volume.sb.version {
+        Version::V5 => by_addresses(&volume.sb, seen),
+        Version::V4 => {
+            let found = by_directories(volume, seen);
+            if found == Agreement::default() {
+                return by_headers(&volume.sb, seen);
+            }
+            found
+        }
+    }
+}
+
+/// Version 5: self-addresses against places.
+fn by_addresses(sb: &Superblock, seen: &Sightings) -> Agreement {
+    let mut found = Agreement::default();
+    let ours = |inode: &&SeenInode| inode.mark == sb.meta_uuid;
+    let inodes: Vec<&SeenInode> = seen.inodes.iter().filter(ours).collect();
+    for inode in spread(&inodes, SAMPLE) {
+        let place = sb.inode_place(InodeNumber(inode.ino));
+        found.count(place.map(ByteOffset::get) == Some(inode.place));
+    }
+    let dirs: Vec<&SeenDir> = seen
+        .dirs
+        .iter()
+        .filter(|d| d.mark == sb.meta_uuid)
+        .collect();
+    for dir in spread(&dirs, SAMPLE) {
+        found.count(sb.inside(ByteOffset::new(dir.place)) == Some(dir.address));
+    }
+    for header in seen.headers.iter().filter(|h| h.mark == sb.meta_uuid) {
+        found.count(header_fits(sb, header.kind, header.seqno, header.place));
+    }
+    found
+}
+
+/// Whether the header of the group `seqno` lies at `place`.
+fn header_fits(sb: &Superblock, kind: HeaderKind, seqno: u32, place: u64) -> bool {
+    let group = u64::from(sb.sb_agblocks).saturating_mul(sb.block.get().into());
+    let sectors = match kind {
+        HeaderKind::Agf => 1_u64,
+        HeaderKind::Agi => 2,
+    };
+    let inside = sectors.saturating_mul(sb.sb_sectsize.into());
+    let at = group.saturating_mul(seqno.into()).saturating_add(inside);
+    sb.inside(ByteOffset::new(place)) == Some(at)
+}
+
+/// Version 4 without directories that could say anything: the headers of groups, which say less.
+fn by_headers(sb: &Superblock, seen: &Sightings) -> Agreement {
+    let mut found = Agreement::default();
+    for header in seen.headers.iter().filter(|h| h.mark == UNMARKED) {
+        if header_fits(sb, header.kind, header.seqno, header.place) {
+            found.count(true);
+        }
+    }
+    found
+}
+
+/// Version 4: inodes of directories against `.` in their first blocks.
+fn by_directories(volume: &Volume, seen: &Sightings) -> Agreement {
+    let mut found = Agreement::default();
+    let blocks: HashMap<u64, u64> = seen
+        .dirs
+        .iter()
+        .filter(|dir| dir.mark == UNMARKED && dir.owner > 0)
+        .map(|dir| (dir.place, dir.owner))
+        .collect();
+    let is_dir = |mode| FileKind::from_mode(mode) == Some(FileKind::Directory);
+    let dirs: Vec<&SeenInode> = seen
+        .inodes
+        .iter()
+        .filter(|inode| inode.mark == UNMARKED && is_dir(inode.mode))
+        .collect();
+    for inode in spread(&dirs, SAMPLE) {
+        let place = ByteOffset::new(inode.place);
+        let number = volume.sb.inode_at(place);
+        let owner = first_block(volume, place).and_then(|at| blocks.get(&at));
+        if let Some(owner) = owner {
+            found.count(number == Some(InodeNumber(*owner)));
+        }
+    }
+    found
+}
+
+/// Where the first block of the directory lies whose inode is at `place`.
+fn first_block(volume: &Volume, place: ByteOffset) -> Option<u64> {
+    let raw = volume
+        .cache
+        .read(place, volume.sb.sb_inodesize.into())
+        .ok()?;
+    let dinode = Dinode::parse(&raw, Version::V4).ok()?;
+    if dinode.format != Format::Extents || dinode.di_nextents == 0 {
+        return None;
+    }
+    let record = dinode.fork.get(..RECORD_BYTES)?;
+    let at = record_at_start(record, &volume.sb)?;
+    Some(at.get())
+}

@@ -1,0 +1,273 @@
+//! XFS whose heads are lost: damaged, wiped, overwritten, with deleted files; what is found of it
+//! is compared with what the kernel showed before.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in the functions that tests share"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use common::{Mount, Random, blank, image, key, run};
+use evidence::view::Overlay;
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
+use filesystem::{Device, File, FileKind, Filesystem, Found, Place, Standing, find_all, walk};
+
+const PACKAGE: &str = "xfsprogs";
+const MIB: u64 = 1 << 20;
+
+/// Makes a file system of `mib` MiB in `dir`; `mkfs.xfs` makes small ones only for testers.
+fn mkfs(dir: &Path, name: &str, mib: u64, arguments: &[&str]) -> PathBuf {
+    let path = blank(dir, name, mib * MIB);
+    mkfs_over(&path, arguments);
+    path
+}
+
+/// Makes a file system over what is in `path`.
+fn mkfs_over(path: &Path, arguments: &[&str]) {
+    let output = Command::new("mkfs.xfs")
+        .envs([("TEST_DIR", "1"), ("TEST_DEV", "1"), ("QA_CHECK_FS", "1")])
+        .args(["-q", "-f", "-K"])
+        .args(arguments)
+        .arg(path)
+        .output()
+        .unwrap_or_else(|error| panic!("mkfs.xfs: {error}; apt-get install {PACKAGE}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "mkfs.xfs {arguments:?}: {errors}");
+}
+
+/// Text of `length` bytes that is the same nowhere else.
+fn text(tag: &str, length: usize) -> Vec<u8> {
+    let lines = (0..).flat_map(|n: u32| format!("{tag} line {n}\n").into_bytes());
+    lines.take(length).collect()
+}
+
+/// A tree of mailboxes below `root`, with messages of all sizes and some large files.
+fn mailboxes(root: &Path, accounts: usize, messages: usize) {
+    let mut random = Random::new(accounts as u64);
+    for account in 0..accounts {
+        let maildir = root.join(format!("vmail/example.org/user{account}/Maildir"));
+        for folder in ["", ".Archive", ".Sent"] {
+            for sub in ["cur", "new", "tmp"] {
+                fs::create_dir_all(maildir.join(folder).join(sub)).unwrap();
+            }
+            for number in 0..messages {
+                let length = 200 + random.below(20_000) as usize;
+                let name = format!("14{account:04}{number:04}.M1P2.host,S={length}:2,S");
+                let path = maildir.join(folder).join("cur").join(name);
+                let tag = format!("{account} {folder} {number}");
+                fs::write(path, text(&tag, length)).unwrap();
+            }
+        }
+        fs::write(maildir.join("subscriptions"), b"Archive\nSent\n").unwrap();
+    }
+    fs::write(root.join("large"), text("large", 3_000_000)).unwrap();
+}
+
+/// A file as it was: its hash, and where in the image its bytes lie.
+struct Was {
+    hash: blake3::Hash,
+    places: Vec<Range<u64>>,
+}
+
+/// All files of `fs` by path, those in `#orphans` and deleted ones left out.
+fn files(fs: &dyn Filesystem) -> BTreeMap<Vec<u8>, Was> {
+    let mut all = BTreeMap::new();
+    for entry in walk(fs).flatten() {
+        if entry.inode.kind != FileKind::Regular || entry.inode.standing == Standing::Deleted {
+            continue;
+        }
+        let file = File::open(fs, &entry.inode);
+        let length = usize::try_from(file.len()).unwrap();
+        let Some(bytes) = file.read_whole(ByteOffset::ZERO, length) else {
+            continue;
+        };
+        let places = file.pieces().iter().filter_map(|piece| match piece.place {
+            Place::At(at) => Some(at.get()..at.get() + piece.length),
+            _ => None,
+        });
+        let was = Was {
+            hash: blake3::hash(&bytes),
+            places: places.collect(),
+        };
+        all.insert(key(&entry.path), was);
+    }
+    all
+}
+
+/// All that is found on `bytes`.
+fn find(bytes: Arc<dyn ReadAt>) -> Vec<Found> {
+    let name = "volume:test".to_owned();
+    let (found, losses) = find_all(&[Device { name, bytes }], &|_| {});
+    for loss in losses {
+        println!("loss: {loss}");
+    }
+    for found in &found {
+        println!("found {}: {:?}", found.name, found.fs.info().notes);
+    }
+    found
+}
+
+/// How many files of `want` whose bytes do not lie in `damage` there are, and how many of them
+/// come back exactly, by path, in one of `found`.
+fn share(want: &BTreeMap<Vec<u8>, Was>, damage: &[Range<u64>], found: &[Found]) -> (usize, usize) {
+    let trees: Vec<_> = found.iter().map(|found| files(found.fs.as_ref())).collect();
+    let mut counts = (0, 0);
+    let mut missed = 0;
+    let mut orphaned = 0;
+    for (path, was) in want {
+        let hit = |place: &Range<u64>| {
+            let next = damage.partition_point(|d| d.end <= place.start);
+            damage.get(next).is_some_and(|d| d.start < place.end)
+        };
+        if was.places.iter().any(hit) {
+            continue;
+        }
+        counts.0 += 1;
+        if trees
+            .iter()
+            .any(|tree| tree.get(path).is_some_and(|got| got.hash == was.hash))
+        {
+            counts.1 += 1;
+        } else {
+            if trees
+                .iter()
+                .any(|tree| tree.values().any(|got| got.hash == was.hash))
+            {
+                orphaned += 1;
+            }
+            missed += 1;
+            if missed <= 3 {
+                println!("missed {}", String::from_utf8_lossy(path));
+            }
+        }
+    }
+    println!("{counts:?}, {orphaned} elsewhere");
+    counts
+}
+
+/// `image` with zeros in `ranges`.
+fn wiped(image: &Arc<dyn ReadAt>, ranges: &[Range<u64>]) -> Arc<dyn ReadAt> {
+    let mut overlay = Overlay::new(Arc::clone(image));
+    for range in ranges {
+        let length = usize::try_from(range.end - range.start).unwrap();
+        overlay.lay(ByteOffset::new(range.start), &vec![0; length]);
+    }
+    Arc::new(overlay)
+}
+
+/// The sectors that begin with `magic`.
+fn sectors(image: &dyn ReadAt, magics: &[&[u8]]) -> Vec<Range<u64>> {
+    let mut all = Vec::new();
+    let mut buf = vec![0; MIB as usize];
+    for start in (0..image.len()).step_by(buf.len()) {
+        let length = (image.len() - start).min(MIB) as usize;
+        assert!(
+            image
+                .read_at(ByteOffset::new(start), &mut buf[..length])
+                .unwrap()
+                .is_empty()
+        );
+        for (index, sector) in buf[..length].chunks(512).enumerate() {
+            if magics.iter().any(|magic| sector.starts_with(magic)) {
+                let at = start + index as u64 * 512;
+                all.push(at..at + 512);
+            }
+        }
+    }
+    all
+}
+
+/// Random blocks of 4 KiB: `percent` of all of them.
+fn random_blocks(length: u64, percent: u64, seed: u64) -> Vec<Range<u64>> {
+    let mut random = Random::new(seed);
+    let blocks = 0..length / 4096;
+    blocks
+        .filter(|_| random.below(100) < percent)
+        .map(|block| block * 4096..(block + 1) * 4096)
+        .collect()
+}
+
+/// An image filled through the kernel, and what was in it.
+fn filled(
+    dir: &Path,
+    mib: u64,
+    arguments: &[&str],
+) -> (PathBuf, Arc<dyn ReadAt>, BTreeMap<Vec<u8>, Was>) {
+    let path = mkfs(dir, "image", mib, arguments);
+    mailboxes(Mount::new(&path, "rw").path(), 8, 60);
+    let bytes: Arc<dyn ReadAt> = image(&path);
+    let fs = filesystem::open(Arc::clone(&bytes), "volume")
+        .unwrap()
+        .unwrap();
+    let want = files(fs.as_ref());
+    assert!(want.len() > 1400);
+    (path, bytes, want)
+}
+
+/// Fails unless `least` per cent of the files come back.
+fn assert_share((all, back): (usize, usize), least: usize) {
+    assert!(all > 0);
+    assert!(back * 100 >= all * least, "{back} of {all}");
+}
+
+const SHAPES: [&[&str]; 4] = [
+    &[],
+    &["-b", "size=1024", "-d", "agcount=7"],
+    &["-i", "size=1024", "-n", "size=8192", "-d", "agcount=2"],
+    &["-b", "size=512", "-m", "crc=1,finobt=0", "-d", "agcount=3"],
+];
+
+#[test]
+fn whole_file_systems_are_found_whole() {
+    for shape in SHAPES {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, bytes, want) = filled(dir.path(), 128, shape);
+        let found = find(bytes);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].name, "volume:test");
+        assert!(!walk(found[0].fs.as_ref()).any(|entry| entry.is_err()));
+        assert_share(share(&want, &[], &found), 100);
+    }
+}
+
+#[test]
+fn all_superblocks_gone() {
+    for shape in SHAPES {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, bytes, want) = filled(dir.path(), 128, shape);
+        let damage = sectors(&bytes, &[b"XFSB"]);
+        assert_share(share(&want, &damage, &find(wiped(&bytes, &damage))), 100);
+        // All headers of all groups.
+        let damage = sectors(&bytes, &[b"XFSB", b"XAGF", b"XAGI", b"XAFL"]);
+        assert_share(share(&want, &damage, &find(wiped(&bytes, &damage))), 100);
+    }
+}
+
+#[test]
+fn a_tenth_zeroed() {
+    for shape in SHAPES {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, bytes, want) = filled(dir.path(), 128, shape);
+        let damage = [0..bytes.len() / 10];
+        assert_share(share(&want, &damage, &find(wiped(&bytes, &damage))), 99);
+    }
+}
+
+#[test]
+fn random_blocks_zeroed() {
+    for shape in SHAPES {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, bytes, want) = filled(dir.path(), 128, shape);
+        let damage = random_blocks(bytes.len(), 5, 7);
+        assert_share(share(&want, &damage, &find(wiped(&bytes, &damage))), 99);
+    }
+}
