@@ -350,7 +350,7 @@ impl Reader<'_> {
                 self.lose(&what, self.dir.place, cause);
             }
             // The map has said so already.
-            Place::Lost => {}
+            Place::Lost | Place::Compressed { .. } => {}
         }
     }
 

@@ -1,0 +1,102 @@
+//! Btrfs, on one device or several.
+//!
+//! [`Btrfs::open`] reads the superblock (`superblock.rs`), from it the chunks (`chunk.rs`), which
+//! say where logical addresses lie on the devices (`pool.rs`, `parity.rs`), and the tree of roots
+//! (`root.rs`). A tree (`tree.rs`) is kept as the list of its leaves (`node.rs`); a block of
+//! which no copy is whole is mended (`mend.rs`). Subvolumes are branches (`branch.rs`) of one tree
+//! of files: `inode.rs`, `dir.rs` and `extent.rs` read their items, `files.rs` answers for all of
+//! them. What is read through the view (`view.rs`) is checked against the checksum tree
+//! (`sums.rs`).
+//!
+//! The format is described in *On-disk Format* of the btrfs documentation and in the kernel's
+//! `include/uapi/linux/btrfs_tree.h`; their names of fields are used here.
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        reason = "tests count in small numbers"
+    )
+)]
+
+mod branch;
+mod checksum;
+mod chunk;
+mod dir;
+mod extent;
+mod files;
+mod inode;
+mod key;
+mod mend;
+mod node;
+mod open;
+mod parity;
+mod pool;
+mod root;
+mod sums;
+mod superblock;
+mod tree;
+mod view;
+mod volume;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use evidence::{Loss, ReadAt};
+
+use branch::Branch;
+use sums::Sums;
+use tree::Tree;
+use volume::Volume;
+
+use crate::{DirEntry, Extents, Filesystem, Info, Inode, InodeNumber, Listing};
+
+/// A btrfs that is open for reading.
+pub struct Btrfs {
+    volume: Arc<Volume>,
+    view: Arc<dyn ReadAt>,
+    sums: Arc<Sums>,
+    /// The tree of allocated extents.
+    extents: Tree,
+    /// Subvolumes; the first is the one that the others hang below.
+    branches: Vec<Branch>,
+    /// By directory, names that no directory item gives.
+    adopted: HashMap<InodeNumber, Vec<DirEntry>>,
+    /// Whether files have no items for their holes.
+    no_holes: bool,
+    info: Info,
+}
+
+impl Filesystem for Btrfs {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn view(&self) -> &Arc<dyn ReadAt> {
+        &self.view
+    }
+
+    fn root(&self) -> InodeNumber {
+        InodeNumber(key::FIRST_FREE)
+    }
+
+    fn inode(&self, number: InodeNumber) -> Result<Inode, Loss> {
+        files::inode(self, number)
+    }
+
+    fn entries(&self, dir: &Inode) -> Listing {
+        files::entries(self, dir)
+    }
+
+    fn extents(&self, file: &Inode) -> Extents {
+        files::extents(self, file)
+    }
+}
