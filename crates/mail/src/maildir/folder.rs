@@ -1,7 +1,7 @@
 //! What is in one maildir folder.
 
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
-use filesystem::{File, FileKind, Filesystem, FsPath, InodeNumber};
+use filesystem::{DirEntry, File, FileKind, Filesystem, FsPath, InodeNumber};
 
 use super::{Folder, Keywords, MaildirName, Uidlist};
 use crate::account::Owner;
@@ -50,6 +50,7 @@ impl Folder {
                 present: 0,
                 listed: None,
                 listed_but_gone: Vec::new(),
+                doubt: self.doubt.clone(),
             },
             files: Vec::new(),
             rejected: Vec::new(),
@@ -64,6 +65,12 @@ impl Folder {
         let keywords = index(b"dovecot-keywords").map(|text| Keywords::parse(&text));
         let keywords = keywords.unwrap_or_default();
         let list = index(b"dovecot-uidlist").and_then(|text| Uidlist::parse(&text));
+        if self.is_bare {
+            for entry in &self.entries {
+                self.add(b"", entry, &keywords, &mut contents);
+            }
+            return contents;
+        }
         for directory in [&b"cur"[..], b"new", b"tmp"] {
             self.list_directory(fs, directory, &keywords, &mut contents);
         }
@@ -91,44 +98,57 @@ impl Folder {
                 return;
             }
         };
-        let path = self.path.join(directory);
         let mut listing = fs.entries(&inode);
         contents.losses.append(&mut listing.losses);
-        for entry in listing.entries {
-            let path = path.join(&entry.name);
-            let rejected = |why: &str| FileNote {
-                device: contents.record.device.clone(),
-                path: path.to_string(),
+        for entry in &listing.entries {
+            self.add(directory, entry, keywords, contents);
+        }
+    }
+
+    /// Adds what `entry` of `directory` is; the directory is empty for the folder itself.
+    fn add(
+        &self,
+        directory: &[u8],
+        entry: &DirEntry,
+        keywords: &Keywords,
+        contents: &mut Contents,
+    ) {
+        let path = match directory {
+            b"" => self.path.join(&entry.name),
+            _ => self.path.join(directory).join(&entry.name),
+        };
+        let rejected = |why: &str| FileNote {
+            device: contents.record.device.clone(),
+            path: path.to_string(),
+            owner: self.owner.clone(),
+            folder: self.name.clone(),
+            delivered: None,
+            why: why.to_owned(),
+        };
+        if directory == b"tmp" {
+            contents
+                .rejected
+                .push(rejected("in tmp: its delivery was never finished"));
+        } else if entry.name.starts_with(b".") {
+            contents
+                .rejected
+                .push(rejected("a hidden file: mail servers do not show it"));
+        } else {
+            contents.record.present = contents.record.present.saturating_add(1);
+            let letters = MaildirName::parse(&entry.name).keywords;
+            contents.files.push(MailFile {
+                path,
+                inode: entry.inode,
                 owner: self.owner.clone(),
                 folder: self.name.clone(),
-                delivered: None,
-                why: why.to_owned(),
-            };
-            if directory == b"tmp" {
-                contents
-                    .rejected
-                    .push(rejected("in tmp: its delivery was never finished"));
-            } else if entry.name.starts_with(b".") {
-                contents
-                    .rejected
-                    .push(rejected("a hidden file: mail servers do not show it"));
-            } else {
-                contents.record.present = contents.record.present.saturating_add(1);
-                let letters = MaildirName::parse(&entry.name).keywords;
-                contents.files.push(MailFile {
-                    path,
-                    inode: entry.inode,
-                    owner: self.owner.clone(),
-                    folder: self.name.clone(),
-                    keywords: keywords.named(&letters),
-                });
-            }
+                keywords: keywords.named(&letters),
+            });
         }
     }
 
     /// The contents of an index file of the folder: `None` if there is none, a loss if it is
     /// there and cannot be read whole.
-    fn read_index(
+    pub(crate) fn read_index(
         &self,
         fs: &dyn Filesystem,
         device: &str,

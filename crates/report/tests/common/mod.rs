@@ -80,6 +80,8 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
             seconds,
             nanoseconds: 0,
         },
+        standing: filesystem::Standing::InUse,
+        layer: mail::Layer::Present,
         origin: FileOrigin {
             device: MAIL.to_owned(),
             path: format!(
@@ -142,6 +144,7 @@ pub(crate) fn folder(account: &str, name: &str, present: u64, gone: &[&str]) -> 
         present,
         listed: Some(present + gone.len() as u64),
         listed_but_gone: gone.iter().map(|name| (*name).to_owned()).collect(),
+        doubt: None,
     })
 }
 
