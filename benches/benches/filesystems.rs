@@ -5,7 +5,8 @@
 //!
 //! File systems full of mail are filled through the kernel and broken in memory; what counts are
 //! the files whose contents are all still there. `exact`: the same contents under the same path.
-//! `contents`: the same contents under any name. `wrong`: other contents under such a path, as
+//! `mailbox`: under the same path from the domain on; the names above it may be gone with the
+//! blocks that held them. `contents`: the same contents under any name. `wrong`: other contents under such a path, as
 //! whole; in a maildir the sizes in the names catch most of these. `--rivals` lets other tools
 //! try as well (scripts/rivals.sh installs them); `--list` names the files that did not come back.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -64,8 +65,16 @@ fn main() -> io::Result<()> {
     let options = Options::of_arguments()?;
     let folder = tempfile::tempdir()?;
     println!(
-        "{:<14} {:<12} {:<14} {:>7} {:>8} {:>9} {:>6} {:>8}",
-        "file system", "damage", "tool", "intact", "exact", "contents", "wrong", "seconds"
+        "{:<14} {:<12} {:<14} {:>7} {:>8} {:>8} {:>9} {:>6} {:>8}",
+        "file system",
+        "damage",
+        "tool",
+        "intact",
+        "exact",
+        "mailbox",
+        "contents",
+        "wrong",
+        "seconds"
     );
     let wanted = |wish: &Option<String>, name: &str| wish.as_deref().is_none_or(|w| w == name);
     for kind in Kind::ALL {
@@ -94,11 +103,12 @@ fn row(
     let print = |tool: &str, score: &Score, seconds: f64| {
         let share = |count: usize| 100.0 * count as f64 / score.intact.max(1) as f64;
         println!(
-            "{:<14} {:<12} {tool:<14} {:>7} {:>7.2}% {:>8.2}% {:>6} {seconds:>8.1}",
+            "{:<14} {:<12} {tool:<14} {:>7} {:>7.2}% {:>7.2}% {:>8.2}% {:>6} {seconds:>8.1}",
             original.kind.name,
             damage.name(),
             score.intact,
             share(score.exact),
+            share(score.mailbox),
             share(score.contents),
             score.wrong,
         );

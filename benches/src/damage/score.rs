@@ -11,6 +11,9 @@ pub struct Score {
     pub intact: usize,
     /// Of these, those that came back exactly, with their paths.
     pub exact: usize,
+    /// Of these, those that came back exactly, with their paths from the domain on: where the
+    /// blocks of the directories above it are gone, nothing says what they were called.
+    pub mailbox: usize,
     /// Of these, those whose contents came back exactly under any name.
     pub contents: usize,
     /// Of these, those that came back under their path as whole, but with other contents.
@@ -40,6 +43,9 @@ pub fn score(original: &Original, broken: &[Vec<u8>], recovered: &[Recovered]) -
         if is_intact(file, original, broken) {
             score.intact += 1;
             score.exact += usize::from(exact);
+            let below = file.path.splitn(3, '/').nth(2).unwrap_or(&file.path);
+            let hashes = paths.get(below);
+            score.mailbox += usize::from(hashes.is_some_and(|all| all.contains(&file.hash)));
             score.wrong += usize::from(hashes.is_some() && !exact);
             score.contents += usize::from(contents.contains(&file.hash));
             if !exact {
