@@ -235,6 +235,9 @@ fn the_table_of_damage() {
         for (row, damage) in ROWS {
             let mut bytes = good.clone();
             damage(&path, &mut bytes);
+            if let Ok(dir) = std::env::var("KEEP_DAMAGED") {
+                fs::write(format!("{dir}/{kind}-{row}").replace([' ', ',', '%'], "_").replace("//", "/"), &bytes).unwrap();
+            }
             let score = score(&good, &bytes, &tree);
             eprintln!(
                 "{kind:32} {row:34} intact {:4} exact {:4} elsewhere {:4} wrong {:3} missed {:3} {:?}",

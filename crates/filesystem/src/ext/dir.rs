@@ -77,6 +77,11 @@ pub(super) fn own_numbers(bytes: &[u8]) -> Option<(u32, u32)> {
     (dot.le_u16(0x4)? == 12 && own > 1 && parent > 1).then_some((own, parent))
 }
 
+/// Whether all of a block parses as entries, up to its end.
+pub(super) fn is_whole(bytes: &[u8], form: Form) -> bool {
+    parse_entries(bytes, form).fault.is_none()
+}
+
 /// Whether a block that is not the first of a directory parses as one, to its end, and has at
 /// least one name.
 pub(super) fn is_continuation(bytes: &[u8], form: Form) -> bool {
