@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use evidence::{ByteOffset, Cause, Fields, Gaps, Loss, ReadAtExt};
 
-use super::checksum::{crc32c, crc32c_seed};
+use super::checksum::{crc32c, crc32c_seed, mended};
 use super::features::INCOMPAT_FILETYPE;
 use super::inline;
 use super::inode::{ENCRYPT_FL, INLINE_DATA_FL, RawInode};
@@ -224,6 +224,15 @@ pub(super) fn seed_of(bytes: &[u8]) -> Option<u32> {
     Some(crc32c_seed(stored, bytes.get(..at)?))
 }
 
+/// A block with entries, with the one bit turned back that its checksum says has turned.
+fn mended_block(bytes: &[u8], seed: u32) -> Option<Vec<u8>> {
+    let (stored, computed) = leaf_checksum(bytes, seed)?;
+    let at = bytes.len().checked_sub(TAIL_BYTES)?;
+    let mut whole = mended(bytes.get(..at)?, stored, computed)?;
+    whole.extend_from_slice(bytes.get(at..)?);
+    Some(whole)
+}
+
 /// The checksum of a block with entries, from the fake entry at its end.
 fn leaf_checksum(bytes: &[u8], seed: u32) -> Option<(u32, u32)> {
     let at = bytes.len().checked_sub(TAIL_BYTES)?;
@@ -408,7 +417,15 @@ impl Reader<'_> {
             return self.lose("directory block", at, cause);
         }
         let gap = gap_in(gaps, range.start, range.end);
-        let checked = self.seed.map(|seed| checksum_holds(bytes, self.form, seed));
+        let mut checked = self.seed.map(|seed| checksum_holds(bytes, self.form, seed));
+        let mended = match (gap, checked, self.seed) {
+            (None, Some(false), Some(seed)) => mended_block(bytes, seed),
+            _ => None,
+        };
+        if mended.is_some() {
+            checked = Some(true);
+        }
+        let bytes = mended.as_deref().unwrap_or(bytes);
         if let Some(cause) = gap {
             self.lose("directory block", at, Cause::Gap(cause));
         } else if bytes.len() < self.volume.sb.block.len() {

@@ -81,6 +81,26 @@ impl Volume {
         })
     }
 
+    /// Whether the inode `number` is in use by the bitmap of its group, or was never by the count
+    /// in its descriptor; `None` if neither can be had.
+    pub(super) fn is_allocated(&self, number: u64) -> Option<bool> {
+        (!self.tables.alone && number <= self.sb.inodes).then_some(())?;
+        let index = number.checked_sub(1)?;
+        let per_group = self.sb.inodes_per_group.get();
+        let inside = index.checked_rem(per_group)?;
+        let group = self.group(index.checked_div(per_group)?).ok()?;
+        if group.inodes_used.is_some_and(|used| inside >= used) {
+            return Some(false);
+        }
+        let [_, bitmap] = group.bitmaps;
+        let bitmap = self.block(bitmap).ok()?;
+        // A group in which something was ever in use has a bitmap that says of what.
+        bitmap.iter().any(|byte| *byte != 0).then_some(())?;
+        let byte = bitmap.get(usize::try_from(inside.checked_div(8)?).ok()?)?;
+        let bit = u32::try_from(inside.checked_rem(8)?).ok()?;
+        Some(byte.checked_shr(bit)? & 1 == 1)
+    }
+
     /// How many descriptors fill a block.
     pub(super) fn descriptors_per_block(&self) -> u64 {
         let bytes = self.sb.desc_bytes as u64;
