@@ -219,6 +219,27 @@ fn zero_random(bytes: &mut [u8]) {
     }
 }
 
+/// Turns single bits of inodes and of entries of directories.
+fn flip_bits(bytes: &mut [u8]) {
+    let view: Arc<dyn ReadAt> = Arc::new(Memory::new(bytes.to_vec()));
+    let fs = filesystem::open(view, "volume").unwrap().unwrap();
+    let mut random = Random::new(5);
+    for entry in walk(fs.as_ref()).flatten() {
+        if entry.path.names().len() < 3 {
+            continue;
+        }
+        if random.below(5) == 0 {
+            let at = entry.inode.place.get() as usize + random.below(120) as usize;
+            bytes[at] ^= 1 << random.below(8);
+        }
+        let first = fs.extents(&entry.inode).pieces.first().map(|p| p.place);
+        if let (FileKind::Directory, Some(Place::At(at))) = (entry.inode.kind, first) {
+            let at = at.get() as usize + 24 + random.below(200) as usize;
+            bytes[at] ^= 1 << random.below(8);
+        }
+    }
+}
+
 /// What is done to an image, and the share of intact files that must come back from each kind.
 type Row = (&'static str, fn(&Path, &mut Vec<u8>));
 
@@ -231,7 +252,8 @@ fn make_over(path: &Path, bytes: &mut Vec<u8>, tool: &str, arguments: &[&str]) {
     fs::remove_file(&copy).unwrap();
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
+    ("bits of metadata turned", |_, bytes| flip_bits(bytes)),
     ("superblocks gone", |_, bytes| zero_superblocks(bytes)),
     ("first 10 % zeroed", |_, bytes| zero_head(bytes)),
     ("5 % of 4 KiB blocks zeroed", |_, bytes| zero_random(bytes)),
@@ -267,6 +289,9 @@ fn the_table_of_damage() {
         for (row, damage) in ROWS {
             let mut bytes = good.clone();
             damage(&path, &mut bytes);
+            if let Ok(dir) = std::env::var("KEEP_DAMAGED") {
+                fs::write(format!("{dir}/{kind}-{row}").replace([' ', ',', '%'], "_").replace("//", "/"), &bytes).unwrap();
+            }
             let score = score(&good, &bytes, &tree);
             eprintln!(
                 "{kind:32} {row:34} intact {:4} exact {:4} elsewhere {:4} wrong {:3} missed {:3} {:?}",

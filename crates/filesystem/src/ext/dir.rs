@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use evidence::{ByteOffset, Cause, Fields, Gaps, Loss, ReadAtExt};
 
-use super::checksum::{crc32c, crc32c_seed};
+use super::checksum::{crc32c, crc32c_seed, mended};
 use super::features::INCOMPAT_FILETYPE;
 use super::inline;
 use super::inode::{ENCRYPT_FL, INLINE_DATA_FL, RawInode};
@@ -75,6 +75,11 @@ pub(super) fn own_numbers(bytes: &[u8]) -> Option<(u32, u32)> {
     is(dotdot, b"..\0\0", 2)?;
     let (own, parent) = (dot.le_u32(0x0)?, dotdot.le_u32(0x0)?);
     (dot.le_u16(0x4)? == 12 && own > 1 && parent > 1).then_some((own, parent))
+}
+
+/// Whether all of a block parses as entries, up to its end.
+pub(super) fn is_whole(bytes: &[u8], form: Form) -> bool {
+    parse_entries(bytes, form).fault.is_none()
 }
 
 /// Whether a block that is not the first of a directory parses as one, to its end, and has at
@@ -219,6 +224,15 @@ pub(super) fn seed_of(bytes: &[u8]) -> Option<u32> {
     let at = bytes.len().checked_sub(TAIL_BYTES)?;
     let (stored, _) = leaf_checksum(bytes, 0)?;
     Some(crc32c_seed(stored, bytes.get(..at)?))
+}
+
+/// A block with entries, with the one bit turned back that its checksum says has turned.
+fn mended_block(bytes: &[u8], seed: u32) -> Option<Vec<u8>> {
+    let (stored, computed) = leaf_checksum(bytes, seed)?;
+    let at = bytes.len().checked_sub(TAIL_BYTES)?;
+    let mut whole = mended(bytes.get(..at)?, stored, computed)?;
+    whole.extend_from_slice(bytes.get(at..)?);
+    Some(whole)
 }
 
 /// The checksum of a block with entries, from the fake entry at its end.
@@ -405,7 +419,15 @@ impl Reader<'_> {
             return self.lose("directory block", at, cause);
         }
         let gap = gap_in(gaps, range.start, range.end);
-        let checked = self.seed.map(|seed| checksum_holds(bytes, self.form, seed));
+        let mut checked = self.seed.map(|seed| checksum_holds(bytes, self.form, seed));
+        let mended = match (gap, checked, self.seed) {
+            (None, Some(false), Some(seed)) => mended_block(bytes, seed),
+            _ => None,
+        };
+        if mended.is_some() {
+            checked = Some(true);
+        }
+        let bytes = mended.as_deref().unwrap_or(bytes);
         if let Some(cause) = gap {
             self.lose("directory block", at, Cause::Gap(cause));
         } else if bytes.len() < self.volume.sb.block.len() {

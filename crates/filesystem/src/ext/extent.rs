@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use evidence::{ByteOffset, Cause, Fields};
 
-use super::checksum::crc32c;
+use super::checksum::{crc32c, mended};
 use super::inode::{I_BLOCK_AT, RawInode};
 use super::map::Map;
 use super::volume::{Volume, corrupt};
@@ -211,12 +211,18 @@ impl Tree<'_> {
 
     /// The bytes of a node outside the inode: as it is there, or if that cannot be, as the
     /// journal still has it.
-    fn read(&self, block: u64, depth: Option<u16>, range: &Range<u64>) -> Result<Vec<u8>, Cause> {
+    fn read(
+        &mut self,
+        block: u64,
+        depth: Option<u16>,
+        range: &Range<u64>,
+    ) -> Result<Vec<u8>, Cause> {
         let there = self
             .volume
             .block(block)
             .and_then(|bytes| self.check(bytes, depth, range));
         there.or_else(|cause| {
+            self.map.from_former();
             let former = self.volume.former_blocks(block);
             let mut former = former.filter_map(|bytes| self.check(bytes, depth, range).ok());
             former.next().ok_or(cause)
@@ -230,8 +236,8 @@ impl Tree<'_> {
         depth: Option<u16>,
         range: &Range<u64>,
     ) -> Result<Vec<u8>, Cause> {
-        parse_node(&bytes, depth, range).map_err(corrupt)?;
         let Some(seed) = self.seed else {
+            parse_node(&bytes, depth, range).map_err(corrupt)?;
             return Ok(bytes);
         };
         // `ext4_extent_tail` follows the last place for an entry.
@@ -241,9 +247,15 @@ impl Tree<'_> {
         let stored = f.le_u32(tail);
         let computed = f.slice(0, tail).map(|covered| crc32c(seed, covered));
         if stored.is_some() && stored == computed {
+            parse_node(&bytes, depth, range).map_err(corrupt)?;
             return Ok(bytes);
         }
-        Err(corrupt("the checksum of the extent block is wrong"))
+        let mended = stored.zip(computed).and_then(|(stored, computed)| {
+            let covered = mended(f.slice(0, tail)?, stored, computed)?;
+            parse_node(&covered, depth, range).ok()?;
+            Some(covered)
+        });
+        mended.ok_or_else(|| corrupt("the checksum of the extent block is wrong"))
     }
 
     fn lose(&mut self, at: ByteOffset, range: &Range<u64>, cause: Cause) {

@@ -88,12 +88,13 @@ impl Walk<'_> {
     }
 
     /// A block of numbers: as it is there, or if that cannot be, as the journal still has it.
-    fn read(&self, number: u64) -> Result<Vec<u8>, Cause> {
+    fn read(&mut self, number: u64) -> Result<Vec<u8>, Cause> {
         let there = self.volume.block(number).and_then(|bytes| {
             self.check(&bytes)?;
             Ok(bytes)
         });
         there.or_else(|cause| {
+            self.map.from_former();
             let mut former = self.volume.former_blocks(number);
             former.find(|bytes| self.check(bytes).is_ok()).ok_or(cause)
         })

@@ -6,7 +6,7 @@
 
 use evidence::{ByteOffset, Cause, Fields, Loss};
 
-use super::checksum::{crc32c, crc32c_seed};
+use super::checksum::{crc32c, crc32c_seed, mended};
 use super::features::{INCOMPAT_LARGEDIR, RO_COMPAT_HUGE_FILE};
 use super::volume::{Volume, corrupt};
 use crate::{FileKind, Inode, InodeNumber, Standing, Timestamp};
@@ -193,7 +193,9 @@ impl Volume {
             return Err(lost(corrupt("not in use: no mode and no names")));
         }
         if self.sb.seed.is_some() && self.inode_checksum(number, &f, &raw) != Some(f.i_checksum) {
-            return Err(lost(corrupt("its checksum is wrong")));
+            let wrong = || lost(corrupt("its checksum is wrong"));
+            let raw = self.mended_inode(number, &f, &raw).ok_or_else(wrong)?;
+            return self.checked_inode(number, at, raw, standing);
         }
         if standing == Standing::InUse {
             self.check_in_use(&f).map_err(lost)?;
@@ -215,6 +217,25 @@ impl Volume {
             place: at,
             raw,
         })
+    }
+
+    /// The inode `raw` with the one bit turned back that its checksum says has turned.
+    fn mended_inode(&self, number: InodeNumber, f: &RawInode, raw: &[u8]) -> Option<Vec<u8>> {
+        // Contents in the inode are read from the disk, where the bit stays as it is.
+        if f.has(INLINE_DATA_FL) || f.i_extra_isize < 4 || f.i_mode & 0xF000 == 0xA000 {
+            return None;
+        }
+        let computed = self.inode_checksum(number, f, raw)?;
+        let mut mended = mended(raw, f.i_checksum, computed)?;
+        let again = RawInode::parse(&mended)?;
+        if self.inode_checksum(number, &again, &mended) != Some(again.i_checksum) {
+            // The bit was one of the checksum itself.
+            self.seal_inode(number, &mut mended)?;
+        }
+        let again = RawInode::parse(&mended)?;
+        let right = self.inode_checksum(number, &again, &mended) == Some(again.i_checksum);
+        let same = again.i_checksum ^ f.i_checksum;
+        (right && (same == 0 || same.is_power_of_two())).then_some(mended)
     }
 
     /// Where the inode lies, and whether its group says that the place was ever in use.

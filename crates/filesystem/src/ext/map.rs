@@ -18,6 +18,8 @@ pub(super) struct Map {
     /// Blocks of the tree that were used. A block that is used twice is damage, and without this
     /// a few blocks could describe a tree without end.
     used: HashSet<u64>,
+    /// Whether a block of the tree is a former state of it.
+    former: bool,
 }
 
 impl Map {
@@ -29,6 +31,7 @@ impl Map {
             pieces: Pieces::new(size, Place::Hole),
             losses: Vec::new(),
             used: HashSet::new(),
+            former: false,
         }
     }
 
@@ -53,6 +56,12 @@ impl Map {
         self.used.insert(block)
     }
 
+    /// Notes that a block of the tree is a former state of it: what it maps nothing to may have
+    /// been written since, and is no hole.
+    pub(super) const fn from_former(&mut self) {
+        self.former = true;
+    }
+
     /// The block of the file that begins at or after its end.
     pub(super) const fn blocks(&self) -> u64 {
         self.size.div_ceil(self.block_bytes)
@@ -60,8 +69,14 @@ impl Map {
 
     /// The whole map; what is left of the file is a hole.
     pub(super) fn finish(self) -> Extents {
+        let mut pieces = self.pieces.finish();
+        if self.former {
+            for piece in pieces.iter_mut().filter(|p| p.place == Place::Hole) {
+                piece.place = Place::Lost;
+            }
+        }
         Extents {
-            pieces: self.pieces.finish(),
+            pieces,
             losses: self.losses,
         }
     }

@@ -103,6 +103,38 @@ pub(super) fn infer(
     })
 }
 
+/// A file system of which no inode is left: what directories list is known, and lost.
+pub(super) fn names_only(device: &dyn ReadAt, seen: &Sightings) -> Option<Inferred> {
+    let own = || seen.directories.iter().filter_map(|block| Some((block.own?, block.bytes)));
+    let numbers: HashMap<u32, u32> = own().map(|((own, _), bytes)| (own, bytes)).collect();
+    // Directories that name each other are no chance.
+    let linked = own().filter(|((own, parent), bytes)| {
+        own != parent && numbers.get(parent) == Some(bytes)
+    });
+    let mut sizes: BTreeMap<u32, usize> = BTreeMap::new();
+    for (_, bytes) in linked {
+        let count = sizes.entry(bytes).or_default();
+        *count = count.saturating_add(1);
+    }
+    let (bytes, count) = sizes.into_iter().max_by_key(|(_, count)| *count)?;
+    let block = BlockSize::new(bytes).filter(|_| count >= LEAST_VOTES)?;
+    let shape = Shape {
+        block,
+        blocks: device.len().checked_div(block.get().into())?,
+        inode_bytes: OLD_BYTES,
+        seed: None,
+        extents: true,
+    };
+    Some(Inferred {
+        base: 0,
+        sb: Superblock::assumed(&shape),
+        tables: Tables {
+            runs: Vec::new(),
+            alone: true,
+        },
+    })
+}
+
 /// What is known of a file system without a superblock.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ext) struct Shape {

@@ -60,8 +60,13 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
         }
     }
     let known: Vec<KnownInodes> = found.iter().map(|(_, _, fs)| KnownInodes::of(fs)).collect();
-    let inferred = infer::infer(&device.bytes, seen, &|at| {
-        known.iter().any(|known| known.holds(at))
+    let held = |at| known.iter().any(|known| known.holds(at));
+    let inferred = infer::infer(&device.bytes, seen, &held);
+    let seeds: Vec<u32> = known.iter().filter_map(|k| k.fs.volume.sb.seed).collect();
+    let inferred = inferred.filter(|it| it.sb.seed.is_none_or(|seed| !seeds.contains(&seed)));
+    let inferred = inferred.or_else(|| {
+        let nothing = found.is_empty();
+        nothing.then(|| infer::names_only(&device.bytes, seen))?
     });
     if let Some(Inferred { base, sb, tables }) = inferred {
         let seed = sb.seed;
@@ -120,7 +125,13 @@ fn others(seen: &Sightings, found: &[(String, View, Rebuilt)]) -> Vec<(u64, Supe
             0 => SUPERBLOCK_AT.get(),
             _ => block.saturating_mul(copy.sb.block.get().into()),
         };
-        let Some(base) = copy.at.get().checked_sub(start) else {
+        // A copy in a journal says nothing of where the file system begins: where most do.
+        let base = if seen.in_journal(copy.at.get()) {
+            Some(0)
+        } else {
+            copy.at.get().checked_sub(start)
+        };
+        let Some(base) = base else {
             continue;
         };
         let held = found.iter().any(|(_, _, fs)| {
@@ -144,24 +155,32 @@ fn others(seen: &Sightings, found: &[(String, View, Rebuilt)]) -> Vec<(u64, Supe
 }
 
 /// The places of the inodes of a file system that was found.
-struct KnownInodes {
+struct KnownInodes<'a> {
+    fs: &'a Rebuilt,
     places: HashSet<u64>,
 }
 
-impl KnownInodes {
-    fn of(fs: &Rebuilt) -> Self {
+impl<'a> KnownInodes<'a> {
+    fn of(fs: &'a Rebuilt) -> Self {
         let numbers = fs.lives.live().into_iter().map(InodeNumber);
         let places = numbers.filter_map(|number| {
             let inode = fs.volume.inode(number).ok()?;
             Some(inode.place.get().saturating_add(fs.base))
         });
         Self {
+            fs,
             places: places.collect(),
         }
     }
 
+    /// Whether the inode at a place of the device is one of the file system's, in its table or in
+    /// what its journal and its files hold.
     fn holds(&self, at: u64) -> bool {
+        let inside = at.saturating_sub(self.fs.base);
+        let journal = &self.fs.nodes.journal;
         self.places.contains(&at)
+            || journal.iter().any(|run| run.contains(&inside))
+            || self.fs.taken.is_held_by_file(&(inside..inside.saturating_add(1)))
     }
 }
 

@@ -330,6 +330,10 @@ impl Collector<'_> {
         if self.lives.is_live(number) || self.lives.is_free(number) {
             return Some((self.nodes.nameless(number), false));
         }
+        if self.volume.is_allocated(number) == Some(false) {
+            // A number that was never used here: the block is an older file system's.
+            return None;
+        }
         // The inode is lost, not deleted: the directory is what its blocks say.
         self.nodes.bare(number, at);
         Some((InodeNumber(number), true))

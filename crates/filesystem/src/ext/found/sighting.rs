@@ -137,6 +137,8 @@ fn directory(at: ByteOffset, block: &[u8]) -> Option<DirectorySeen> {
     };
     let bytes = u32::try_from(block.len()).ok()?;
     if let Some(own) = dir::own_numbers(block) {
+        // Only under the right size its entries end where the block does.
+        dir::is_whole(block, form).then_some(())?;
         return Some(DirectorySeen {
             at,
             bytes,
