@@ -37,7 +37,7 @@ use super::volume::Volume;
 use crate::cache::read_whole;
 use crate::{Device, Filesystem, Found, InodeNumber, Kind, View};
 use chunks::Chunks;
-use geometry::NULLFSINO;
+use geometry::{Hypothesis, NULLFSINO};
 use occupied::Occupied;
 use rebuilt::{Rebuilt, Source, Taken};
 use seen::{Mark, SeenDir, SeenLeaf, UNMARKED};
@@ -215,10 +215,12 @@ fn geometries(
             let borrowed = all.iter().chain(copies);
             hypotheses.extend(borrowed.filter_map(|sb| geometry::borrowed(seen, sb, length)));
             let uuid = primary.map(|sb| sb.sb_uuid);
-            hypotheses.retain(|sb| Some(sb.sb_uuid) != uuid);
+            hypotheses.retain(|hypothesis| Some(hypothesis.sb.sb_uuid) != uuid);
         }
         match best(device, seen, hypotheses) {
-            Some((agreement, sb)) if agreement.proves() => all.push(named(seen, sb, primary)),
+            Some((agreement, sb)) if agreement.proves() => {
+                all.push(named(seen, sb, primary));
+            }
             best => {
                 let agreement = best.map(|(agreement, _)| agreement).unwrap_or_default();
                 losses.extend(unproven(device, seen, mark, agreement));
@@ -232,13 +234,16 @@ fn geometries(
 fn best(
     device: &Device,
     seen: &Sightings,
-    hypotheses: Vec<Superblock>,
+    hypotheses: Vec<Hypothesis>,
 ) -> Option<(proof::Agreement, Superblock)> {
     let mut best: Option<(proof::Agreement, Superblock)> = None;
     let net = |a: &proof::Agreement| a.agree.saturating_sub(a.contradict);
-    for sb in hypotheses {
+    for Hypothesis { sb, by_maps_only } in hypotheses {
         let volume = Volume::new(&device.name, sb.clone(), Arc::clone(&device.bytes));
-        let agreement = proof::agreement(&volume, seen);
+        let mut agreement = proof::agreement(&volume, seen);
+        if by_maps_only && agreement.maps == 0 {
+            agreement.agree = 0;
+        }
         if best.as_ref().is_none_or(|(most, _)| net(&agreement) > net(most)) {
             best = Some((agreement, sb));
         }
