@@ -141,6 +141,9 @@ impl Replay<'_> {
 
     /// Whether `state` comes after what stands on the disk.
     fn is_newer(&self, state: &State, disk: &[u8]) -> bool {
+        if !state.whole {
+            return false;
+        }
         let field = |raw: &[u8]| Fields::new(raw).be_u16(DI_FLUSHITER_AT);
         match self.volume.sb.version {
             Version::V5 => Fields::new(disk)
@@ -170,6 +173,7 @@ impl Replay<'_> {
             None => false,
         });
         let newer = match &sound {
+            Some(_) if !logged.whole => false,
             Some(block) if crc => own(block, crc)
                 .and_then(|own| Fields::new(block).be_u64(own.lsn))
                 .is_some_and(|lsn| lsn < logged.lsn),
