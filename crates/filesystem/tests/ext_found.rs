@@ -26,26 +26,11 @@ const MEGABYTES: u64 = 64;
 
 /// The kinds of file systems that the damage is done to.
 const KINDS: [(&str, &[&str]); 8] = [
-    (
-        "ext4, 4 KiB",
-        &["-t", "ext4", "-b", "4096", "-O", "metadata_csum,64bit"],
-    ),
-    (
-        "ext4, 1 KiB",
-        &["-t", "ext4", "-b", "1024", "-O", "metadata_csum,64bit"],
-    ),
-    (
-        "ext4 of 2014, 4 KiB",
-        &["-t", "ext4", "-b", "4096", "-O", OLD],
-    ),
-    (
-        "ext4 of 2014, 1 KiB",
-        &["-t", "ext4", "-b", "1024", "-O", OLD],
-    ),
-    (
-        "ext4 of 2014, 1 KiB, no flex_bg",
-        &["-t", "ext4", "-b", "1024", "-O", OLD, "-O", "^flex_bg"],
-    ),
+    ("ext4, 4 KiB", &["-t", "ext4", "-b", "4096", "-O", "metadata_csum,64bit"]),
+    ("ext4, 1 KiB", &["-t", "ext4", "-b", "1024", "-O", "metadata_csum,64bit"]),
+    ("ext4 of 2014, 4 KiB", &["-t", "ext4", "-b", "4096", "-O", OLD]),
+    ("ext4 of 2014, 1 KiB", &["-t", "ext4", "-b", "1024", "-O", OLD]),
+    ("ext4 of 2014, 1 KiB, no flex_bg", &["-t", "ext4", "-b", "1024", "-O", OLD, "-O", "^flex_bg"]),
     ("ext3, 1 KiB", &["-t", "ext3", "-b", "1024", "-I", "128"]),
     ("ext3, 4 KiB", &["-t", "ext3", "-b", "4096", "-I", "256"]),
     ("ext2, 1 KiB", &["-t", "ext2", "-b", "1024"]),
@@ -73,9 +58,7 @@ fn mailboxes(dir: &Path, arguments: &[&str]) -> (PathBuf, Tree) {
         let mount = Mount::new(&path, "rw");
         let mut random = Random::new(7);
         for account in 0..12 {
-            let maildir = mount
-                .path()
-                .join(format!("example{}.org/user{account}/Maildir", account % 3));
+            let maildir = mount.path().join(format!("example{}.org/user{account}/Maildir", account % 3));
             for folder in ["cur", "new", "tmp", ".Sent/cur", ".Archive.2013/cur"] {
                 fs::create_dir_all(maildir.join(folder)).unwrap();
             }
@@ -131,9 +114,7 @@ fn tree(bytes: &[u8]) -> Tree {
 
 /// The hash of a file, if all of it can be had.
 fn hash(file: &File) -> Option<blake3::Hash> {
-    let length = usize::try_from(file.len())
-        .ok()
-        .filter(|length| *length < 32 << 20)?;
+    let length = usize::try_from(file.len()).ok().filter(|length| *length < 32 << 20)?;
     let (bytes, gaps) = file.read_vec(ByteOffset::ZERO, length).ok()?;
     gaps.is_empty().then(|| blake3::hash(&bytes))
 }
@@ -166,10 +147,7 @@ fn score(good: &[u8], bytes: &[u8], tree: &Tree) -> Score {
                 continue;
             }
             if let Some(hash) = hash(&File::open(found.fs.as_ref(), &entry.inode)) {
-                by_path
-                    .entry(entry.path.to_string())
-                    .or_default()
-                    .push(hash);
+                by_path.entry(entry.path.to_string()).or_default().push(hash);
                 all.push(hash);
             }
         }
@@ -258,20 +236,10 @@ const ROWS: [Row; 7] = [
     ("first 10 % zeroed", |_, bytes| zero_head(bytes)),
     ("5 % of 4 KiB blocks zeroed", |_, bytes| zero_random(bytes)),
     ("mkfs.ext4 over it, 4 KiB", |path, bytes| {
-        make_over(
-            path,
-            bytes,
-            "mke2fs",
-            &["-F", "-q", "-E", "nodiscard", "-t", "ext4", "-b", "4096"],
-        );
+        make_over(path, bytes, "mke2fs", &["-F", "-q", "-E", "nodiscard", "-t", "ext4", "-b", "4096"]);
     }),
     ("mkfs.ext4 over it, 1 KiB", |path, bytes| {
-        make_over(
-            path,
-            bytes,
-            "mke2fs",
-            &["-F", "-q", "-E", "nodiscard", "-t", "ext4", "-b", "1024"],
-        );
+        make_over(path, bytes, "mke2fs", &["-F", "-q", "-E", "nodiscard", "-t", "ext4", "-b", "1024"]);
     }),
     ("superblocks and descriptors gone", |_, bytes| {
         zero_superblocks(bytes);

@@ -122,9 +122,7 @@ pub(super) fn slack_entries(bytes: &[u8], form: Form) -> Vec<Raw> {
         };
         while inside.saturating_add(SHORTEST_ENTRY) <= end {
             let kind = f.u8(inside.saturating_add(0x7)).unwrap_or(0);
-            let raw = parse_entry(bytes, inside, form)
-                .ok()
-                .and_then(|(raw, _)| raw);
+            let raw = parse_entry(bytes, inside, form).ok().and_then(|(raw, _)| raw);
             let fits = |raw: &Raw| {
                 is_name(&raw.name)
                     && (!form.file_type || (1..=7).contains(&kind))
@@ -364,7 +362,7 @@ impl Reader<'_> {
                 self.lose(&what, self.dir.place, cause);
             }
             // The map has said so already.
-            Place::Lost | Place::Compressed { .. } => {}
+            Place::Lost => {}
         }
     }
 

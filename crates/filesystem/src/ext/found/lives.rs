@@ -78,9 +78,7 @@ impl Lives {
     }
 
     fn flag(&self, number: u64, flag: u8) -> bool {
-        self.flags
-            .get(&number)
-            .is_some_and(|flags| flags & flag != 0)
+        self.flags.get(&number).is_some_and(|flags| flags & flag != 0)
     }
 
     /// Whether the number is in use, by the table or by what was restored of it.
@@ -146,11 +144,7 @@ impl Lives {
     /// The last life that ended; one of which there is an inode, if there is such a one.
     pub(super) fn last_former(&self, number: u64) -> Option<usize> {
         let former = self.former_of(number).rev();
-        let whole = |index: &usize| {
-            self.former
-                .get(*index)
-                .is_some_and(|life| life.at.is_some())
-        };
+        let whole = |index: &usize| self.former.get(*index).is_some_and(|life| life.at.is_some());
         former.clone().find(whole).or_else(|| former.clone().next())
     }
 

@@ -145,10 +145,7 @@ impl Nodes {
         if lives.is_directory(number) || self.bare.contains_key(&number) {
             return Some(InodeNumber(number));
         }
-        let former = lives
-            .former_of(number)
-            .rev()
-            .find_map(|life| self.known(life));
+        let former = lives.former_of(number).rev().find_map(|life| self.known(life));
         former
             .filter(|node| self.get(*node).is_some_and(|node| node.directory))
             .or_else(|| self.nameless.get(&number).copied())
@@ -195,7 +192,9 @@ impl Nodes {
 pub(super) fn former_inode(volume: &Volume, node: &Node) -> Option<Inode> {
     let at = node.at?;
     let raw = volume.view.read_whole(at, volume.sb.inode_bytes)?;
-    volume.former_inode(InodeNumber(node.number), at, raw).ok()
+    volume
+        .former_inode(InodeNumber(node.number), at, raw)
+        .ok()
 }
 
 /// An inode in use, from the table or from its copy.

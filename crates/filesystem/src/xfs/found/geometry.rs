@@ -25,8 +25,7 @@ const AGBLKLOGS: std::ops::RangeInclusive<u8> = 4..=31;
 
 /// `count` elements of `list` at most, spread over all of it.
 pub(super) fn spread<T>(list: &[T], count: usize) -> impl Iterator<Item = &T> {
-    list.iter()
-        .step_by(list.len().div_ceil(count.max(1)).max(1))
+    list.iter().step_by(list.len().div_ceil(count.max(1)).max(1))
 }
 
 /// The value that most of `values` have, the smallest of those if several are as frequent.
@@ -37,10 +36,7 @@ pub(super) fn most<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> 
         *count = count.saturating_add(1);
     }
     let best = votes.values().copied().max()?;
-    votes
-        .into_iter()
-        .find(|(_, count)| *count == best)
-        .map(|(value, _)| value)
+    votes.into_iter().find(|(_, count)| *count == best).map(|(value, _)| value)
 }
 
 /// The numbers that make a geometry.
@@ -50,6 +46,8 @@ struct Shape {
     agblocks: u32,
     sector: u16,
     base: i64,
+    /// Only one group is known, and how long it is is not: nothing behind it can be placed.
+    single: bool,
 }
 
 /// What blocks themselves say of lengths, for one mark.
@@ -60,29 +58,50 @@ struct Sizes {
     ftype: bool,
 }
 
+/// A superblock that may be that of a file system.
+pub(super) struct Hypothesis {
+    pub(super) sb: Superblock,
+    /// Nothing but maps that lead to the right blocks can prove it: numbers of inodes and
+    /// places fit to several sizes of blocks.
+    pub(super) by_maps_only: bool,
+}
+
 /// Hypotheses of the file system whose metadata carry `mark`, without any order.
-pub(super) fn hypotheses(seen: &Sightings, mark: Mark, length: u64) -> Vec<Superblock> {
+pub(super) fn hypotheses(seen: &Sightings, mark: Mark, length: u64) -> Vec<Hypothesis> {
     let sizes = sizes(seen, mark);
-    let mut all = copies(seen, mark);
-    let mut shapes = BTreeSet::new();
-    shapes.extend(from_headers(seen, mark));
+    let stated = |sb| Hypothesis {
+        sb,
+        by_maps_only: false,
+    };
+    let mut all: Vec<Hypothesis> = copies(seen, mark).into_iter().map(stated).collect();
+    let headers = from_headers(seen, mark).into_iter();
+    let made = headers.filter_map(|shape| superblock(shape, &sizes, mark, length));
+    all.extend(made.map(stated));
     if mark != UNMARKED {
-        shapes.extend(from_inodes(seen, mark, sizes.inode));
+        let shapes = from_inodes(seen, mark, sizes.inode).into_iter();
+        let made = shapes.filter_map(|shape| superblock(shape, &sizes, mark, length));
+        all.extend(made.map(|sb| Hypothesis {
+            sb,
+            by_maps_only: true,
+        }));
     }
-    let made = shapes.into_iter();
-    all.extend(made.filter_map(|shape| superblock(shape, &sizes, mark, length)));
     all
 }
 
 /// The geometry of `other` for the version 4 blocks of `seen`: as a newer file system has it.
-pub(super) fn borrowed(seen: &Sightings, other: &Superblock, length: u64) -> Option<Superblock> {
+pub(super) fn borrowed(seen: &Sightings, other: &Superblock, length: u64) -> Option<Hypothesis> {
     let shape = Shape {
         block: other.block.get(),
         agblocks: other.sb_agblocks,
         sector: other.sb_sectsize,
         base: other.base,
+        single: false,
     };
-    superblock(shape, &sizes(seen, UNMARKED), UNMARKED, length)
+    let sb = superblock(shape, &sizes(seen, UNMARKED), UNMARKED, length)?;
+    Some(Hypothesis {
+        sb,
+        by_maps_only: true,
+    })
 }
 
 /// The lengths of inodes and directory blocks with `mark`.
@@ -154,12 +173,7 @@ pub(super) const NULLFSINO: u64 = u64::MAX;
 pub(super) fn same_geometry(one: &Superblock, other: &Superblock) -> bool {
     let shape = |sb: &Superblock| {
         (
-            (
-                sb.version == Version::V5,
-                sb.base,
-                sb.block.get(),
-                sb.sb_agblocks,
-            ),
+            (sb.version == Version::V5, sb.base, sb.block.get(), sb.sb_agblocks),
             (sb.sb_inodesize, sb.sb_dirblklog, sb.sb_uuid),
         )
     };
@@ -219,10 +233,7 @@ fn from_headers(seen: &Sightings, mark: Mark) -> Vec<Shape> {
             }
         }
         // One group alone tells its blocks, and blocks with addresses tell where all begins.
-        for base in bases(seen, mark)
-            .into_iter()
-            .take(usize::from(one.seqno > 0))
-        {
+        for base in bases(seen, mark).into_iter().take(usize::from(one.seqno > 0)) {
             for sector in sectors(&ours, one) {
                 vote(alone(one, sector, base));
             }
@@ -241,9 +252,9 @@ fn sectors(headers: &[&SeenHeader], header: &SeenHeader) -> Vec<u16> {
             HeaderKind::Agf => header.place.checked_add((*sector).into()),
             HeaderKind::Agi => header.place.checked_sub((*sector).into()),
         };
-        headers
-            .iter()
-            .any(|h| Some(h.place) == other && h.kind != header.kind && h.seqno == header.seqno)
+        headers.iter().any(|h| {
+            Some(h.place) == other && h.kind != header.kind && h.seqno == header.seqno
+        })
     };
     match all.iter().copied().find(beside) {
         Some(sector) => vec![sector],
@@ -277,14 +288,13 @@ fn between(one: &SeenHeader, other: &SeenHeader, sector: u16) -> Option<Shape> {
         agblocks,
         sector,
         base: difference(start, before)?,
+        single: false,
     })
 }
 
 /// The geometry of a file system that begins at `base` and has one known header.
 fn alone(header: &SeenHeader, sector: u16, base: i64) -> Option<Shape> {
-    let start = header
-        .place
-        .checked_sub(inside_group(header.kind, sector))?;
+    let start = header.place.checked_sub(inside_group(header.kind, sector))?;
     let before = u64::try_from(i128::from(start).checked_sub(base.into())?).ok()?;
     let bytes = exact(before, header.seqno.into())?;
     let block = exact(bytes, header.length.into())?;
@@ -293,6 +303,7 @@ fn alone(header: &SeenHeader, sector: u16, base: i64) -> Option<Shape> {
         agblocks: header.length,
         sector,
         base,
+        single: false,
     })
 }
 
@@ -303,28 +314,32 @@ fn alone(header: &SeenHeader, sector: u16, base: i64) -> Option<Shape> {
 fn from_inodes(seen: &Sightings, mark: Mark, inode: u16) -> Vec<Shape> {
     let ours: Vec<&SeenInode> = seen.inodes.iter().filter(|i| i.mark == mark).collect();
     let sample: Vec<(u64, u64)> = spread(&ours, SAMPLE).map(|i| (i.ino, i.place)).collect();
-    let leaves = seen.leaves.iter().filter(|leaf| leaf.mark == mark);
-    let by_leaves = most(leaves.filter_map(|leaf| leaf.size));
-    let mut blocks: Vec<u32> = by_leaves.into_iter().collect();
-    if blocks.is_empty() {
-        blocks.extend([4096, 1024, 512, 2048, 8192, 16384, 32768, 65536]);
-    }
     let start = bases(seen, mark).first().copied();
-    let mut best: Option<(usize, Shape)> = None;
-    for block in blocks {
+    // A directory block or a leaf is never shorter than a block.
+    let dirs = seen.dirs.iter().filter(|dir| dir.mark == mark);
+    let leaves = seen.leaves.iter().filter(|leaf| leaf.mark == mark);
+    let by_dirs = most(dirs.filter_map(|dir| dir.size)).unwrap_or(65536);
+    let by_leaves = most(leaves.filter_map(|leaf| leaf.size));
+    let fits = |block: &u32| by_leaves.map_or(*block <= by_dirs, |size| *block == size);
+    let all = [512_u32, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
+    let mut shapes = Vec::new();
+    for block in all.into_iter().filter(fits) {
+        let mut best: Option<(usize, Shape)> = None;
         for agblklog in AGBLKLOGS {
-            if let Some(shape) = by_numbers(&sample, start, block, inode, agblklog) {
-                let fits = sample
-                    .iter()
-                    .filter(|(ino, place)| place_of(&shape, inode, agblklog, *ino) == Some(*place));
-                let count = fits.count();
-                if best.is_none_or(|(most, _)| count > most) {
-                    best = Some((count, shape));
-                }
+            let Some(shape) = by_numbers(&sample, start, block, inode, agblklog) else {
+                continue;
+            };
+            let count = sample
+                .iter()
+                .filter(|(ino, place)| place_of(&shape, inode, agblklog, *ino) == Some(*place))
+                .count();
+            if best.is_none_or(|(most, _)| count > most) {
+                best = Some((count, shape));
             }
         }
+        shapes.extend(best.map(|(_, shape)| shape));
     }
-    best.into_iter().map(|(_, shape)| shape).collect()
+    shapes
 }
 
 /// A number as its group and the bytes behind that group's start.
@@ -360,15 +375,17 @@ fn by_numbers(
     let (agno, at) = starts.iter().copied().min()?;
     let (last, end) = starts.iter().copied().max()?;
     let whole = 1_u64.checked_shl(agblklog.into())?;
-    let agblocks = match last.checked_sub(agno)? {
-        // One group: how long it is makes no difference.
-        0 => whole,
+    let groups = last.checked_sub(agno)?;
+    let agblocks = match groups {
+        0 if agno == 0 => whole,
+        0 => return None,
         groups => {
             let apart = u64::try_from(end.checked_sub(at)?).ok()?;
             exact(exact(apart, groups)?, block.into())?
         }
     };
-    if agblocks > whole || agblocks <= whole / 2 {
+    // Groups of a power of two blocks lie as one group does: numbers have no breaks.
+    if agblocks > whole || agblocks <= whole / 2 || (groups > 0 && agblocks == whole) {
         return None;
     }
     let before = i64::try_from(agno.checked_mul(agblocks)?.checked_mul(block.into())?).ok()?;
@@ -377,6 +394,7 @@ fn by_numbers(
         agblocks: u32::try_from(agblocks).ok()?,
         sector: 512,
         base: at.checked_sub(before)?,
+        single: groups == 0,
     })
 }
 
@@ -385,18 +403,17 @@ fn superblock(shape: Shape, sizes: &Sizes, mark: Mark, length: u64) -> Option<Su
     let block = BlockSize::new(shape.block)?;
     let blocklog = u8::try_from(shape.block.trailing_zeros()).ok()?;
     let end = i128::from(length).checked_sub(shape.base.into())?;
-    let sb_dblocks = u64::try_from(end).ok()?.checked_div(shape.block.into())?;
+    let mut sb_dblocks = u64::try_from(end).ok()?.checked_div(shape.block.into())?;
+    if shape.single {
+        sb_dblocks = sb_dblocks.min(shape.agblocks.into());
+    }
     let sb_agblocks = shape.agblocks;
     let agblklog = sb_agblocks.checked_next_power_of_two()?.trailing_zeros();
     let per_block = shape.block.checked_div(sizes.inode.into())?;
     let dirblocks = sizes.dirblock.checked_div(shape.block)?.max(1);
     (sb_dblocks > 0 && per_block > 0).then_some(())?;
     Some(Superblock {
-        version: if mark == UNMARKED {
-            Version::V4
-        } else {
-            Version::V5
-        },
+        version: if mark == UNMARKED { Version::V4 } else { Version::V5 },
         base: shape.base,
         block,
         sb_blocklog: blocklog,

@@ -62,25 +62,35 @@ pub(super) fn items(transaction: &Transaction) -> Vec<Item<'_>> {
         let fields = Fields::new(first);
         let kind = fields.le_u16(0).filter(|kind| ITEM_TYPES.contains(kind));
         let (Some(kind), Some(count)) = (kind, fields.le_u16(2)) else {
-            // Out of step: nothing that follows can be trusted to be what it seems.
-            break;
+            // Out of step. In a part of a transaction the first regions belong to an item whose
+            // start is missing; nothing in a whole one is to be trusted any more.
+            if transaction.whole {
+                break;
+            }
+            continue;
         };
-        let rest: Vec<&[u8]> = (1..count).map_while(|_| regions.next()).collect();
-        if rest.len() != usize::from(count.saturating_sub(1)) {
-            break;
-        }
+        // What is taken too much for one item is only looked at again.
+        let rest: Vec<&[u8]> = regions.clone().take(usize::from(count).saturating_sub(1)).collect();
         let item = match kind {
-            XFS_LI_INODE => inode(fields, &rest).map(Item::Inode),
-            XFS_LI_BUF => buffer(fields, &rest).map(Item::Buffer),
+            XFS_LI_INODE => inode(fields, &rest, count).map(Item::Inode),
+            XFS_LI_BUF => buffer(fields, &rest, count).map(Item::Buffer),
             _ => None,
         };
+        if item.is_some() || transaction.whole {
+            for _ in &rest {
+                regions.next();
+            }
+        }
         all.extend(item);
     }
     all
 }
 
 /// `struct xfs_inode_log_format` and its regions.
-fn inode<'a>(fields: Fields<'_>, rest: &[&'a [u8]]) -> Option<InodeItem<'a>> {
+fn inode<'a>(fields: Fields<'_>, rest: &[&'a [u8]], count: u16) -> Option<InodeItem<'a>> {
+    if rest.len().checked_add(1) != Some(count.into()) {
+        return None;
+    }
     let ilf_fields = fields.le_u32(4)?;
     let ino_at = match fields.bytes().len() {
         // `struct xfs_inode_log_format_32` has no padding before the number.
@@ -105,7 +115,10 @@ fn inode<'a>(fields: Fields<'_>, rest: &[&'a [u8]]) -> Option<InodeItem<'a>> {
 }
 
 /// `struct xfs_buf_log_format` and its regions.
-fn buffer<'a>(fields: Fields<'_>, rest: &[&'a [u8]]) -> Option<BufferItem<'a>> {
+fn buffer<'a>(fields: Fields<'_>, rest: &[&'a [u8]], count: u16) -> Option<BufferItem<'a>> {
+    if rest.len().checked_add(1) != Some(count.into()) {
+        return None;
+    }
     let blf_flags = fields.le_u16(4)?;
     let length = usize::from(fields.le_u16(6)?).checked_mul(512)?;
     let mut item = BufferItem {
@@ -166,7 +179,11 @@ mod tests {
     #[test]
     fn runs_of_a_buffer_lie_where_its_map_says() {
         let regions = vec![buffer_format(0b1100_0001, 3), vec![1; 128], vec![2; 256]];
-        let transaction = Transaction { lsn: 1, regions };
+        let transaction = Transaction {
+            lsn: 1,
+            regions,
+            ..Transaction::default()
+        };
         let all = items(&transaction);
         let [Item::Buffer(item)] = all.as_slice() else {
             panic!("{} items", all.len());
@@ -188,7 +205,10 @@ mod tests {
                     head[2..].copy_from_slice(&count.to_le_bytes());
                 }
             }
-            let _ = items(&Transaction { lsn: 1, regions });
+            for whole in [false, true] {
+                let regions = regions.clone();
+                let _ = items(&Transaction { regions, whole, ..Transaction::default() });
+            }
         }
     }
 }

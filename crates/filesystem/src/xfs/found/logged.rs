@@ -27,6 +27,8 @@ pub(super) struct Version {
     pub(super) raw: Vec<u8>,
     /// Whether the data fork in `raw` belongs to the core there.
     pub(super) fork_known: bool,
+    /// Whether it comes from a whole transaction; else changes before it may be missing.
+    pub(super) whole: bool,
 }
 
 impl Version {
@@ -58,6 +60,15 @@ pub(super) fn generation(raw: &[u8]) -> u32 {
     Fields::new(raw).be_u32(92).unwrap_or(0)
 }
 
+/// `di_nblocks`, `di_nextents` and `di_format` of an inode; of one that holds its contents itself
+/// the size, too.
+fn counts(raw: &[u8]) -> (Option<u64>, Option<u32>, Option<u8>, Option<u64>) {
+    let fields = Fields::new(raw);
+    let local = fields.u8(5) == Some(1);
+    let size = fields.be_u64(56).filter(|_| local);
+    (fields.be_u64(64), fields.be_u32(76), fields.u8(5), size)
+}
+
 /// All that a log says of one inode.
 #[derive(Clone, Debug)]
 pub(super) struct LoggedInode {
@@ -82,6 +93,8 @@ impl LoggedInode {
 pub(super) struct LoggedBuffer {
     pub(super) lsn: u64,
     pub(super) length: usize,
+    /// Whether all its changes come from whole transactions.
+    pub(super) whole: bool,
     /// Its bytes by chunk.
     pub(super) chunks: BTreeMap<usize, Box<[u8]>>,
 }
@@ -105,8 +118,8 @@ impl Logged {
     ) {
         for item in items::items(transaction) {
             match item {
-                Item::Inode(item) => self.inode(&item, transaction.lsn, size, disk),
-                Item::Buffer(item) => self.buffer(&item, transaction.lsn),
+                Item::Inode(item) => self.inode(&item, transaction, size, disk),
+                Item::Buffer(item) => self.buffer(&item, transaction),
             }
         }
     }
@@ -114,7 +127,7 @@ impl Logged {
     fn inode(
         &mut self,
         item: &InodeItem<'_>,
-        lsn: u64,
+        transaction: &Transaction,
         size: usize,
         disk: &impl Fn(u64) -> Option<Vec<u8>>,
     ) {
@@ -130,7 +143,12 @@ impl Logged {
             }),
         };
         let base = base.filter(|(raw, _)| generation(raw) == generation(&core));
-        let Some(now) = version(item, &core, lsn, size, base) else {
+        // A change of the fork that is missing shows in the counts of extents and blocks.
+        let base = base.map(|(raw, known)| {
+            let same = counts(&raw) == counts(&core);
+            (raw, known && same)
+        });
+        let Some(now) = version(item, &core, transaction, size, base) else {
             return;
         };
         let full = if now.is_full() {
@@ -141,7 +159,8 @@ impl Logged {
         self.inodes.insert(item.ino, LoggedInode { now, full });
     }
 
-    fn buffer(&mut self, item: &BufferItem<'_>, lsn: u64) {
+    fn buffer(&mut self, item: &BufferItem<'_>, transaction: &Transaction) {
+        let lsn = transaction.lsn;
         if item.cancel {
             self.buffers.remove(&item.blkno);
             return;
@@ -152,8 +171,10 @@ impl Logged {
         let buffer = self.buffers.entry(item.blkno).or_insert(LoggedBuffer {
             lsn,
             length: item.length,
+            whole: true,
             chunks: BTreeMap::new(),
         });
+        buffer.whole &= transaction.whole;
         if buffer.length != item.length {
             // Another use of the same place.
             buffer.chunks.clear();
@@ -175,7 +196,7 @@ impl Logged {
 fn version(
     item: &InodeItem<'_>,
     core: &[u8],
-    lsn: u64,
+    transaction: &Transaction,
     size: usize,
     base: Option<(Vec<u8>, bool)>,
 ) -> Option<Version> {
@@ -186,11 +207,7 @@ fn version(
     let is_empty = fields.be_u32(76) == Some(0) && fields.u8(5) == Some(2);
     let mut fork_known = known || is_empty;
     if let Some(data) = item.data {
-        let fork_at = if fields.u8(4)? == 3 {
-            LITERAL_V3
-        } else {
-            LITERAL_V2
-        };
+        let fork_at = if fields.u8(4)? == 3 { LITERAL_V3 } else { LITERAL_V2 };
         let forkoff = usize::from(fields.u8(82)?).checked_mul(8)?;
         let end = match forkoff {
             0 => size,
@@ -207,9 +224,10 @@ fn version(
         };
     }
     Some(Version {
-        lsn,
+        lsn: transaction.lsn,
         raw,
         fork_known,
+        whole: transaction.whole,
     })
 }
 
@@ -261,11 +279,7 @@ fn core(log: &[u8]) -> Option<Vec<u8>> {
     for at in [56, 64] {
         swap(at, 8);
     }
-    let times: &[usize] = if v3 {
-        &[32, 40, 48, 144]
-    } else {
-        &[32, 40, 48]
-    };
+    let times: &[usize] = if v3 { &[32, 40, 48, 144] } else { &[32, 40, 48] };
     for at in times {
         if bigtime {
             swap(*at, 8);

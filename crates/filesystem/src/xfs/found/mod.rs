@@ -37,7 +37,7 @@ use super::volume::Volume;
 use crate::cache::read_whole;
 use crate::{Device, Filesystem, Found, InodeNumber, Kind, View};
 use chunks::Chunks;
-use geometry::NULLFSINO;
+use geometry::{Hypothesis, NULLFSINO};
 use occupied::Occupied;
 use rebuilt::{Rebuilt, Source, Taken};
 use seen::{Mark, SeenDir, SeenLeaf, UNMARKED};
@@ -215,10 +215,12 @@ fn geometries(
             let borrowed = all.iter().chain(copies);
             hypotheses.extend(borrowed.filter_map(|sb| geometry::borrowed(seen, sb, length)));
             let uuid = primary.map(|sb| sb.sb_uuid);
-            hypotheses.retain(|sb| Some(sb.sb_uuid) != uuid);
+            hypotheses.retain(|hypothesis| Some(hypothesis.sb.sb_uuid) != uuid);
         }
         match best(device, seen, hypotheses) {
-            Some((agreement, sb)) if agreement.proves() => all.push(named(seen, sb, primary)),
+            Some((agreement, sb)) if agreement.proves() => {
+                all.push(named(seen, sb, primary));
+            }
             best => {
                 let agreement = best.map(|(agreement, _)| agreement).unwrap_or_default();
                 losses.extend(unproven(device, seen, mark, agreement));
@@ -232,17 +234,17 @@ fn geometries(
 fn best(
     device: &Device,
     seen: &Sightings,
-    hypotheses: Vec<Superblock>,
+    hypotheses: Vec<Hypothesis>,
 ) -> Option<(proof::Agreement, Superblock)> {
     let mut best: Option<(proof::Agreement, Superblock)> = None;
     let net = |a: &proof::Agreement| a.agree.saturating_sub(a.contradict);
-    for sb in hypotheses {
+    for Hypothesis { sb, by_maps_only } in hypotheses {
         let volume = Volume::new(&device.name, sb.clone(), Arc::clone(&device.bytes));
-        let agreement = proof::agreement(&volume, seen);
-        if best
-            .as_ref()
-            .is_none_or(|(most, _)| net(&agreement) > net(most))
-        {
+        let mut agreement = proof::agreement(&volume, seen);
+        if by_maps_only && agreement.maps == 0 {
+            agreement.agree = 0;
+        }
+        if best.as_ref().is_none_or(|(most, _)| net(&agreement) > net(most)) {
             best = Some((agreement, sb));
         }
     }
@@ -282,11 +284,7 @@ fn marks(seen: &Sightings) -> Vec<Mark> {
     marks.sort_by(|one, other| other.cmp(one));
     marks.truncate(MOST_MARKS);
     let version4 = version4.map(|_| UNMARKED);
-    marks
-        .into_iter()
-        .map(|(_, mark)| mark)
-        .chain(version4)
-        .collect()
+    marks.into_iter().map(|(_, mark)| mark).chain(version4).collect()
 }
 
 /// The loss of a file system whose metadata contradict each other's places.
@@ -391,20 +389,10 @@ impl Make<'_> {
                 overlay.lay(at, &bytes);
             }
         };
-        for dir in self
-            .seen
-            .dirs
-            .iter()
-            .filter(|d| d.mark == mark && d.size.is_none())
-        {
+        for dir in self.seen.dirs.iter().filter(|d| d.mark == mark && d.size.is_none()) {
             block(dir.place, sb.dirblock_bytes(), DIR3_DATA, dir.address);
         }
-        for leaf in self
-            .seen
-            .leaves
-            .iter()
-            .filter(|l| l.mark == mark && l.size.is_none())
-        {
+        for leaf in self.seen.leaves.iter().filter(|l| l.mark == mark && l.size.is_none()) {
             block(leaf.place, sb.block.len(), BTREE_LONG, leaf.address);
         }
         overlay
@@ -481,7 +469,11 @@ impl Make<'_> {
         if sb.sb_logstart > 0 {
             add(super::ag::FsBlock(sb.sb_logstart), sb.sb_logblocks.into());
         }
-        let starts: BTreeSet<u64> = source.chunks.iter().flat_map(Chunks::starts).collect();
+        let starts: BTreeSet<u64> = source
+            .chunks
+            .iter()
+            .flat_map(Chunks::starts)
+            .collect();
         for start in starts {
             if let Some(at) = sb.inode_place(InodeNumber(start)) {
                 let length = u64::from(sb.sb_inodesize).saturating_mul(64);

@@ -22,15 +22,13 @@ use crate::xfs::volume::Volume;
 pub(super) struct Agreement {
     pub(super) agree: usize,
     pub(super) contradict: usize,
+    /// How many of those that agree are directories whose maps lead to their own blocks.
+    pub(super) maps: usize,
 }
 
 impl Agreement {
     fn count(&mut self, agrees: bool) {
-        let counter = if agrees {
-            &mut self.agree
-        } else {
-            &mut self.contradict
-        };
+        let counter = if agrees { &mut self.agree } else { &mut self.contradict };
         *counter = counter.saturating_add(1);
     }
 
@@ -44,9 +42,14 @@ impl Agreement {
 /// What the blocks in `seen` say of the geometry of `volume`.
 pub(super) fn agreement(volume: &Volume, seen: &Sightings) -> Agreement {
     match volume.sb.version {
-        Version::V5 => by_addresses(&volume.sb, seen),
+        Version::V5 => {
+            let mut found = by_addresses(&volume.sb, seen);
+            by_directories(volume, seen, &mut found);
+            found
+        }
         Version::V4 => {
-            let found = by_directories(volume, seen);
+            let mut found = Agreement::default();
+            by_directories(volume, seen, &mut found);
             if found == Agreement::default() {
                 return by_headers(&volume.sb, seen);
             }
@@ -64,11 +67,7 @@ fn by_addresses(sb: &Superblock, seen: &Sightings) -> Agreement {
         let place = sb.inode_place(InodeNumber(inode.ino));
         found.count(place.map(ByteOffset::get) == Some(inode.place));
     }
-    let dirs: Vec<&SeenDir> = seen
-        .dirs
-        .iter()
-        .filter(|d| d.mark == sb.meta_uuid)
-        .collect();
+    let dirs: Vec<&SeenDir> = seen.dirs.iter().filter(|d| d.mark == sb.meta_uuid).collect();
     for dir in spread(&dirs, SAMPLE) {
         found.count(sb.inside(ByteOffset::new(dir.place)) == Some(dir.address));
     }
@@ -101,39 +100,33 @@ fn by_headers(sb: &Superblock, seen: &Sightings) -> Agreement {
     found
 }
 
-/// Version 4: inodes of directories against `.` in their first blocks.
-fn by_directories(volume: &Volume, seen: &Sightings) -> Agreement {
-    let mut found = Agreement::default();
-    let blocks: HashMap<u64, u64> = seen
-        .dirs
-        .iter()
-        .filter(|dir| dir.mark == UNMARKED && dir.owner > 0)
-        .map(|dir| (dir.place, dir.owner))
-        .collect();
+/// Inodes of directories against the owners of their first blocks.
+fn by_directories(volume: &Volume, seen: &Sightings, found: &mut Agreement) {
+    let mark = match volume.sb.version {
+        Version::V4 => UNMARKED,
+        Version::V5 => volume.sb.meta_uuid,
+    };
+    let ours = seen.dirs.iter().filter(|dir| dir.mark == mark && dir.owner > 0);
+    let blocks: HashMap<u64, u64> = ours.map(|dir| (dir.place, dir.owner)).collect();
     let is_dir = |mode| FileKind::from_mode(mode) == Some(FileKind::Directory);
-    let dirs: Vec<&SeenInode> = seen
-        .inodes
-        .iter()
-        .filter(|inode| inode.mark == UNMARKED && is_dir(inode.mode))
-        .collect();
+    let dirs = seen.inodes.iter().filter(|inode| inode.mark == mark && is_dir(inode.mode));
+    let dirs: Vec<&SeenInode> = dirs.collect();
     for inode in spread(&dirs, SAMPLE) {
         let place = ByteOffset::new(inode.place);
         let number = volume.sb.inode_at(place);
         let owner = first_block(volume, place).and_then(|at| blocks.get(&at));
         if let Some(owner) = owner {
-            found.count(number == Some(InodeNumber(*owner)));
+            let agrees = number == Some(InodeNumber(*owner));
+            found.count(agrees);
+            found.maps = found.maps.saturating_add(agrees.into());
         }
     }
-    found
 }
 
 /// Where the first block of the directory lies whose inode is at `place`.
 fn first_block(volume: &Volume, place: ByteOffset) -> Option<u64> {
-    let raw = volume
-        .cache
-        .read(place, volume.sb.sb_inodesize.into())
-        .ok()?;
-    let dinode = Dinode::parse(&raw, Version::V4).ok()?;
+    let raw = volume.cache.read(place, volume.sb.sb_inodesize.into()).ok()?;
+    let dinode = Dinode::parse(&raw, volume.sb.version).ok()?;
     if dinode.format != Format::Extents || dinode.di_nextents == 0 {
         return None;
     }

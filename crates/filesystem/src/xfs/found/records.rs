@@ -2,13 +2,14 @@
 //!
 //! Specification: *Journaling Log*; kernel: `struct xlog_rec_header`, `struct xlog_op_header` in
 //! `libxfs/xfs_log_format.h`. Every block of a record begins with the cycle in which it was
-//! written, and the word that belongs there stands in the record's header. A record of an
-//! earlier lap that was partly written over is left out, as is a transaction of which a part is
-//! missing.
+//! written, and the word that belongs there stands in the record's header. Where blocks are
+//! missing, or of another lap, what is before and behind them is read still: behind them the next
+//! header of an operation is looked for. What comes of it is a part of a transaction, which is
+//! told apart from a whole one.
 
 use std::collections::HashMap;
 
-use evidence::{ByteOffset, Fields, ReadAt};
+use evidence::{ByteOffset, Fields, ReadAt, ReadAtExt};
 
 use super::geometry::most;
 use super::seen::SeenRecord;
@@ -33,14 +34,22 @@ const XFS_TRANSACTION: u8 = 0x69;
 /// `XLOG_START_TRANS` and others, of `oh_flags`.
 const XLOG_START_TRANS: u8 = 0x01;
 const XLOG_COMMIT_TRANS: u8 = 0x02;
+const XLOG_CONTINUE_TRANS: u8 = 0x04;
 const XLOG_WAS_CONT_TRANS: u8 = 0x08;
 const XLOG_UNMOUNT_TRANS: u8 = 0x20;
+/// All of them.
+const XLOG_KNOWN_FLAGS: u8 = 0x3F;
 
-/// A transaction: its regions, in order.
+/// A transaction, or a part of one: its regions, in order.
+#[derive(Default)]
 pub(super) struct Transaction {
     /// The LSN of the record that it begins in.
     pub(super) lsn: u64,
     pub(super) regions: Vec<Vec<u8>>,
+    /// It began, nothing of it is missing, and it was committed.
+    pub(super) whole: bool,
+    /// The last region goes on in the next record.
+    continues: bool,
 }
 
 /// What the log says of how it was left.
@@ -51,13 +60,24 @@ pub(super) struct Tail {
     pub(super) dirty_from: Option<u64>,
 }
 
-/// A record whose blocks are all of one write.
+/// A record.
 struct Record {
     h_lsn: u64,
     h_tail_lsn: u64,
-    /// Its first block and the one behind its last, counted in the log.
+    /// The block behind its last, counted in the log.
     end: u64,
     ops: Vec<u8>,
+    /// For each 512 bytes of `ops`, whether they are this record's.
+    sound: Vec<bool>,
+}
+
+impl Record {
+    /// Whether all of `length` bytes at `at` are this record's.
+    fn is_sound(&self, at: usize, length: usize) -> bool {
+        let end = at.saturating_add(length).div_ceil(512);
+        let blocks = self.sound.get(at / 512..end);
+        blocks.is_some_and(|blocks| blocks.iter().all(|sound| *sound))
+    }
 }
 
 /// Reads all records of one log that can still be read, oldest first, and hands on their
@@ -75,7 +95,7 @@ pub(super) fn transactions(
     let mut records: Vec<&SeenRecord> =
         seen.iter().filter(|r| start_of(r) == Some(start)).collect();
     records.sort_by_key(|record| record.h_lsn);
-    let mut open: HashMap<u32, Transaction> = HashMap::new();
+    let mut open: Open = HashMap::new();
     let mut last: Option<Record> = None;
     let mut unmounted = false;
     for seen in records {
@@ -84,15 +104,32 @@ pub(super) fn transactions(
         };
         let follows = last.as_ref().is_some_and(|last| follows(last, &record));
         if !follows {
-            open.clear();
+            flush(&mut open, &mut take);
         }
         unmounted = operations(&record, &mut open, &mut take);
         last = Some(record);
     }
+    flush(&mut open, &mut take);
     let last = last?;
     Some(Tail {
         dirty_from: (!unmounted).then_some(last.h_tail_lsn),
     })
+}
+
+/// Transactions that are not committed yet, by `oh_tid`.
+type Open = HashMap<u32, Transaction>;
+
+/// Hands on what there is of open transactions: something behind is missing.
+fn flush(open: &mut Open, take: &mut impl FnMut(&Transaction)) {
+    let mut parts: Vec<Transaction> = open.drain().map(|(_, part)| part).collect();
+    parts.sort_by_key(|part| part.lsn);
+    for mut part in parts {
+        part.whole = false;
+        if part.continues {
+            part.regions.pop();
+        }
+        take(&part);
+    }
 }
 
 /// Whether `next` is the record behind `last`: right behind it, or at the start of the next lap.
@@ -119,15 +156,24 @@ fn read(view: &dyn ReadAt, place: u64) -> Option<Record> {
     };
     let blocks = headers.checked_add(h_len.div_ceil(BLOCK))?;
     let length = usize::try_from(blocks.checked_mul(BLOCK)?).ok()?;
-    let mut whole = read_whole(view, at, length).ok()?;
+    let length = length.min(usize::try_from(view.len().checked_sub(place)?).ok()?);
+    let (mut whole, gaps) = view.read_vec(at, length).ok()?;
     let data_at = usize::try_from(headers.checked_mul(BLOCK)?).ok()?;
+    if data_at > whole.len() {
+        return None;
+    }
     let mut data = whole.split_off(data_at);
     let cycle = fields.be_u32(4)?;
+    let mut sound = Vec::new();
     for (number, block) in data.chunks_exact_mut(512).enumerate() {
-        if Fields::new(block).be_u32(0)? != cycle {
-            return None;
+        let from = number.saturating_mul(512).saturating_add(data_at);
+        let is_ours = Fields::new(block).be_u32(0)? == cycle
+            && !gaps.touch(from..from.saturating_add(512));
+        let word = word(&whole, number, cycle).filter(|_| is_ours);
+        if let (Some(word), Some(first)) = (word, block.get_mut(..4)) {
+            first.copy_from_slice(word);
         }
-        block.get_mut(..4)?.copy_from_slice(word(&whole, number)?);
+        sound.push(word.is_some());
     }
     let h_lsn = fields.be_u64(16)?;
     data.truncate(usize::try_from(h_len).ok()?);
@@ -136,70 +182,124 @@ fn read(view: &dyn ReadAt, place: u64) -> Option<Record> {
         h_tail_lsn: fields.be_u64(24)?,
         end: (h_lsn & 0xFFFF_FFFF).checked_add(blocks)?,
         ops: data,
+        sound,
     })
 }
 
 /// The word that belongs at the start of the data block `number`: `h_cycle_data`,
 /// `xh_cycle_data`.
-fn word(headers: &[u8], number: usize) -> Option<&[u8]> {
+fn word(headers: &[u8], number: usize, cycle: u32) -> Option<&[u8]> {
     let header = number.checked_div(CYCLES)?;
+    let own_cycle = header.checked_mul(512).and_then(|at| Fields::new(headers).be_u32(at));
+    if header > 0 && own_cycle != Some(cycle) {
+        return None;
+    }
     let inside = number.checked_rem(CYCLES)?.checked_mul(4)?;
     let list_at = if header == 0 { 44 } else { 4 };
-    let at = header
-        .checked_mul(512)?
-        .checked_add(list_at)?
-        .checked_add(inside)?;
+    let at = header.checked_mul(512)?.checked_add(list_at)?.checked_add(inside)?;
     Fields::new(headers).slice(at, 4)
 }
 
 /// Goes through the operations of a record; whether it says that the file system was unmounted.
-fn operations(
-    record: &Record,
-    open: &mut HashMap<u32, Transaction>,
-    take: &mut impl FnMut(&Transaction),
-) -> bool {
-    let fields = Fields::new(&record.ops);
+fn operations(record: &Record, open: &mut Open, take: &mut impl FnMut(&Transaction)) -> bool {
     let mut at = 0_usize;
     let mut unmounted = false;
-    while let Some((oh_tid, oh_len, oh_clientid, oh_flags)) = header(fields, at) {
-        let start = at.saturating_add(OP_HEADER);
-        let Some(region) = fields.slice(start, oh_len) else {
-            break;
-        };
-        at = start.saturating_add(oh_len);
-        unmounted = oh_flags & XLOG_UNMOUNT_TRANS != 0;
-        if oh_clientid != XFS_TRANSACTION {
-            continue;
-        }
-        if oh_flags & XLOG_START_TRANS != 0 {
-            let lsn = record.h_lsn;
-            let regions = Vec::new();
-            open.insert(oh_tid, Transaction { lsn, regions });
-        }
-        let Some(transaction) = open.get_mut(&oh_tid) else {
+    while at.saturating_add(OP_HEADER) <= record.ops.len() {
+        let Some(op) = Operation::read(record, at) else {
+            flush(open, take);
+            match resume(record, at) {
+                Some(next) => at = next,
+                None => break,
+            }
             continue;
         };
-        match transaction.regions.last_mut() {
-            Some(last) if oh_flags & XLOG_WAS_CONT_TRANS != 0 => last.extend_from_slice(region),
-            _ if oh_len > 0 => transaction.regions.push(region.to_vec()),
-            _ => {}
-        }
-        if oh_flags & XLOG_COMMIT_TRANS != 0
-            && let Some(whole) = open.remove(&oh_tid)
-        {
-            take(&whole);
+        at = op.end;
+        unmounted = op.oh_flags & XLOG_UNMOUNT_TRANS != 0;
+        if op.oh_clientid == XFS_TRANSACTION {
+            op.add(record.h_lsn, open, take);
         }
     }
     unmounted
 }
 
-/// `struct xlog_op_header` at `at`.
-fn header(fields: Fields<'_>, at: usize) -> Option<(u32, usize, u8, u8)> {
-    let oh_len = fields.be_u32(at.checked_add(4)?)?;
-    Some((
-        fields.be_u32(at)?,
-        usize::try_from(oh_len).ok()?,
-        fields.u8(at.checked_add(8)?)?,
-        fields.u8(at.checked_add(9)?)?,
-    ))
+/// Where the operations go on behind damage at `at`: the first place from which two headers follow
+/// on each other.
+fn resume(record: &Record, at: usize) -> Option<usize> {
+    let mut next = at.saturating_add(4).next_multiple_of(4);
+    while next.saturating_add(OP_HEADER) <= record.ops.len() {
+        let is_op = |op: &Operation<'_>| {
+            let plain = op.oh_flags & !XLOG_KNOWN_FLAGS == 0;
+            op.oh_clientid == XFS_TRANSACTION && plain && op.oh_res2 == 0
+        };
+        let follows = |op: Operation<'_>| {
+            op.end == record.ops.len() || Operation::read(record, op.end).is_some_and(|o| is_op(&o))
+        };
+        if Operation::read(record, next).filter(is_op).is_some_and(follows) {
+            return Some(next);
+        }
+        next = next.saturating_add(4);
+    }
+    None
+}
+
+/// `struct xlog_op_header` and its region.
+struct Operation<'a> {
+    oh_tid: u32,
+    oh_clientid: u8,
+    oh_flags: u8,
+    oh_res2: u16,
+    region: &'a [u8],
+    end: usize,
+}
+
+impl<'a> Operation<'a> {
+    /// The operation at `at`, if it is sound.
+    fn read(record: &'a Record, at: usize) -> Option<Self> {
+        let fields = Fields::new(&record.ops);
+        let oh_len = usize::try_from(fields.be_u32(at.checked_add(4)?)?).ok()?;
+        let start = at.checked_add(OP_HEADER)?;
+        let region = fields.slice(start, oh_len)?;
+        let sound = record.is_sound(at, OP_HEADER.checked_add(oh_len)?);
+        sound.then_some(Self {
+            oh_tid: fields.be_u32(at)?,
+            oh_clientid: fields.u8(at.checked_add(8)?)?,
+            oh_flags: fields.u8(at.checked_add(9)?)?,
+            oh_res2: fields.be_u16(at.checked_add(10)?)?,
+            region,
+            end: start.checked_add(oh_len)?,
+        })
+    }
+
+    /// Adds it to its transaction, and hands that on if it is committed.
+    fn add(&self, lsn: u64, open: &mut Open, take: &mut impl FnMut(&Transaction)) {
+        let has = |flag: u8| self.oh_flags & flag != 0;
+        if has(XLOG_START_TRANS) {
+            let whole = true;
+            let new = Transaction {
+                lsn,
+                whole,
+                ..Transaction::default()
+            };
+            open.insert(self.oh_tid, new);
+        }
+        let transaction = open.entry(self.oh_tid).or_insert_with(|| Transaction {
+            lsn,
+            ..Transaction::default()
+        });
+        match transaction.regions.last_mut() {
+            Some(last) if has(XLOG_WAS_CONT_TRANS) && transaction.continues => {
+                last.extend_from_slice(self.region);
+            }
+            // The end of a region whose start is missing.
+            _ if has(XLOG_WAS_CONT_TRANS) => transaction.whole = false,
+            _ if !self.region.is_empty() => transaction.regions.push(self.region.to_vec()),
+            _ => {}
+        }
+        transaction.continues = has(XLOG_CONTINUE_TRANS);
+        if has(XLOG_COMMIT_TRANS)
+            && let Some(all) = open.remove(&self.oh_tid)
+        {
+            take(&all);
+        }
+    }
 }

@@ -41,7 +41,11 @@ pub(super) struct Replayed {
 
 /// Reads the log whose records are in `seen` and lays it over `mended`, which is the view of
 /// `volume` with mended blocks over it and what `volume` reads metadata from.
-pub(super) fn replay(volume: &Volume, mended: Overlay, seen: &[SeenRecord]) -> Replayed {
+pub(super) fn replay(
+    volume: &Volume,
+    mended: Overlay,
+    seen: &[SeenRecord],
+) -> Replayed {
     let mut logged = Logged::default();
     let size = usize::from(volume.sb.sb_inodesize);
     let disk = |ino: u64| {
@@ -137,6 +141,9 @@ impl Replay<'_> {
 
     /// Whether `state` comes after what stands on the disk.
     fn is_newer(&self, state: &State, disk: &[u8]) -> bool {
+        if !state.whole {
+            return false;
+        }
         let field = |raw: &[u8]| Fields::new(raw).be_u16(DI_FLUSHITER_AT);
         match self.volume.sb.version {
             Version::V5 => Fields::new(disk)
@@ -144,8 +151,8 @@ impl Replay<'_> {
                 .is_some_and(|lsn| lsn < state.lsn),
             // A count of writes to the disk decides, as at recovery, but only for the same file.
             Version::V4 => {
-                let older =
-                    generation(disk) == state.generation() && field(disk) > field(&state.raw);
+                let older = generation(disk) == state.generation()
+                    && field(disk) > field(&state.raw);
                 self.is_active(state.lsn) && !older
             }
         }
@@ -166,6 +173,7 @@ impl Replay<'_> {
             None => false,
         });
         let newer = match &sound {
+            Some(_) if !logged.whole => false,
             Some(block) if crc => own(block, crc)
                 .and_then(|own| Fields::new(block).be_u64(own.lsn))
                 .is_some_and(|lsn| lsn < logged.lsn),

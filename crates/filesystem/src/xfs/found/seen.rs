@@ -9,8 +9,8 @@ use evidence::{ByteOffset, Fields, Origin};
 use crate::survey::Window;
 use crate::xfs::checksum::{BTREE_LONG, DIR3_DATA, crc_fits, mend};
 use crate::xfs::data;
-use crate::xfs::inode::{DI_CRC_AT, Dinode, XFS_DINODE_MAGIC};
 use crate::xfs::leaf;
+use crate::xfs::inode::{DI_CRC_AT, Dinode, XFS_DINODE_MAGIC};
 use crate::xfs::superblock::{self, Superblock, Version};
 
 /// Inodes begin at multiples of the smallest size that they have.
