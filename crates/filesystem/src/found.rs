@@ -1,12 +1,13 @@
 //! All file systems that are left on some devices, whole or put together again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use evidence::{Error, Loss, ReadAt};
 use serde::{Deserialize, Serialize};
 
 use crate::survey::{Window, survey};
-use crate::{Filesystem, open};
+use crate::{Filesystem, Kind, btrfs, open};
 
 /// A device that file systems are looked for on.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub enum View {
     Opened(String),
     /// It is this device itself.
     Device(String),
+    /// The logical addresses of a btrfs.
+    Btrfs(Box<btrfs::Statement>),
 }
 
 impl View {
@@ -41,6 +44,7 @@ impl View {
                 Ok(open(bytes, name)?.map(|fs| Arc::clone(fs.view())))
             }
             Self::Device(name) => Ok(device(name)),
+            Self::Btrfs(statement) => Ok(statement.open(device)),
         }
     }
 }
@@ -58,16 +62,22 @@ pub struct Found {
 
 /// What was seen of each format in one window, or on one device.
 #[derive(Default)]
-pub(crate) struct Sightings {}
+pub(crate) struct Sightings {
+    btrfs: btrfs::Sightings,
+}
 
 impl Sightings {
     /// What each format recognises in `window`.
-    fn of(_window: &Window) -> Self {
-        Self {}
+    fn of(window: &Window) -> Self {
+        Self {
+            btrfs: btrfs::Sightings::of(window),
+        }
     }
 
     /// Adds what was seen behind this.
-    fn append(&mut self, _next: Self) {}
+    fn append(&mut self, next: Self) {
+        self.btrfs.append(next.btrfs);
+    }
 }
 
 /// Finds all file systems on `devices`: those whose superblocks can be read, with what their trees
@@ -78,21 +88,32 @@ impl Sightings {
 pub fn find_all(devices: &[Device], progress: &(dyn Fn(u64) + Sync)) -> (Vec<Found>, Vec<Loss>) {
     let mut found = Vec::new();
     let mut losses = Vec::new();
+    let mut pools = Vec::new();
+    let mut taken = HashSet::new();
     for device in devices {
         let mut sightings = Sightings::default();
         for seen in survey(&device.bytes, Sightings::of, progress) {
             sightings.append(seen);
         }
+        pools.push(std::mem::take(&mut sightings.btrfs));
         match open(Arc::clone(&device.bytes), &device.name) {
-            Ok(Some(fs)) => found.push(Found {
-                name: device.name.clone(),
-                view: View::Opened(device.name.clone()),
-                fs,
-            }),
-            Ok(None) => {}
+            Ok(Some(fs)) if fs.info().kind != Kind::Btrfs => {
+                taken.insert(device.name.clone());
+                found.push(Found {
+                    name: device.name.clone(),
+                    view: View::Opened(device.name.clone()),
+                    fs,
+                });
+            }
+            Ok(_) => {}
+            Err(_) if btrfs::is_first(device) => {}
             Err(error) => losses.push(loss_of(device, &error)),
         }
     }
+    // A btrfs may lie on several devices.
+    let (mut of_btrfs, mut lost) = btrfs::find(devices, pools, &taken);
+    found.append(&mut of_btrfs);
+    losses.append(&mut lost);
     (found, losses)
 }
 

@@ -72,6 +72,13 @@ impl Window {
         })
     }
 
+    /// `length` bytes at `place` of the volume, if the window has them and all could be read.
+    pub(crate) fn at(&self, place: ByteOffset, length: usize) -> Option<&[u8]> {
+        let inside = place.checked_sub(self.start.get())?.get();
+        let inside = usize::try_from(inside).ok()?;
+        self.whole(inside..inside.checked_add(length)?)
+    }
+
     /// The bytes of `range`, counted from the window's start, if all of them could be read.
     fn whole(&self, range: Range<usize>) -> Option<&[u8]> {
         if gap_in(&self.gaps, range.start, range.end).is_some() {

@@ -42,8 +42,8 @@ impl Header {
             nritems: fields.le_u32(96)?,
             level: fields.u8(100)?,
         };
-        // `BTRFS_HEADER_FLAG_WRITTEN`, and `BTRFS_MIXED_BACKREF_REV` in the upper byte.
-        let written = flags & 1 != 0 && flags >> 56 == 1;
+        // `BTRFS_HEADER_FLAG_WRITTEN`, with or without `_RELOC`, and `BTRFS_MIXED_BACKREF_REV` in the upper byte.
+        let written = flags & !2 == 1 | 1 << 56;
         let can_be = header.bytenr.is_multiple_of(4096)
             && header.bytenr > 0
             && header.generation > 0
