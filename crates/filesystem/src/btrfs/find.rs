@@ -184,8 +184,8 @@ impl Identity<'_> {
             let cause = Cause::Unsupported(format!("btrfs with {feature}"));
             return Err(self.loss(cause));
         }
-        let (pool, devids) = map::pool(self);
-        let (here, elsewhere) = map::agreement(self, &pool);
+        let mut map = map::map(self);
+        let (here, elsewhere) = map::agreement(self, &map.pool);
         if here < elsewhere {
             let all = here.saturating_add(elsewhere);
             return Err(self.loss(Cause::Corrupt(format!(
@@ -194,9 +194,13 @@ impl Identity<'_> {
             ))));
         }
         let name = self.name();
+        let sb = self.superblock();
+        if !map.unordered.is_empty() {
+            self.order(&mut map, &name, format);
+        }
+        let pool = map.pool.clone();
         let volume = Arc::new(Volume::new(&name, pool, format, self.metadata_uuid));
         let forest = Forest::new(&volume, self);
-        let sb = self.superblock();
         let root_tree = forest.tree(sb.map(|sb| sb.root), &[ROOT_TREE]);
         let mut roots = Roots::read(&volume, &root_tree);
         roots.damaged |= !root_tree.lost.is_empty();
@@ -230,12 +234,23 @@ impl Identity<'_> {
         census::link_orphans(&mut fs);
         let notes = subvolumes::notes(&fs, &roots);
         fs.info.notes.extend(notes);
-        let view = View::Btrfs(Box::new(Statement::of(self, &devids, &fs)));
+        let view = View::Btrfs(Box::new(Statement::of(self, &map.devids, &fs)));
         Ok(Some(Found {
             name,
             view,
             fs: Box::new(fs),
         }))
+    }
+
+    /// Adds the chunks of data, the order of whose stripes only checksums tell, to `map`.
+    fn order(&self, map: &mut map::Map, name: &str, format: Format) {
+        let volume = Volume::new(name, map.pool.clone(), format, self.metadata_uuid);
+        let forest = Forest::new(&volume, self);
+        let root_tree = forest.tree(self.superblock().map(|sb| sb.root), &[ROOT_TREE]);
+        let roots = Roots::read(&volume, &root_tree);
+        let root = roots.items.get(&CSUM_TREE).map(|item| item.root);
+        let sums = Sums::new(forest.tree(root, &[CSUM_TREE]), &[]);
+        map.order(self, &volume, &sums);
     }
 
     /// The subvolumes: those that the tree of roots names, and those of which leaves were seen.

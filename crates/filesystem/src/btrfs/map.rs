@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use evidence::{Fields, ReadAtExt};
 
-use super::chunk::{Chunk, Profile, Stripe};
+use super::chunk::{Chunk, DATA, Profile, Stripe};
 use super::find::{Identity, Seen};
 use super::key::{
     BLOCK_GROUP_ITEM, BLOCK_GROUP_TREE, CHUNK_ITEM, CHUNK_TREE, DEV_EXTENT, DEV_TREE, EXTENT_TREE,
     Key,
 };
 use super::node::Node;
+use super::order::Unordered;
 use super::pool::Pool;
+use super::sums::Sums;
+use super::volume::Volume;
 
 /// `BTRFS_BLOCK_GROUP_METADATA`.
 const METADATA: u64 = 4;
@@ -103,23 +106,23 @@ impl Told {
         }
     }
 
-    /// The chunks that device extents make, where chunk items are gone.
-    fn deduced(&self) -> Vec<(u64, Chunk)> {
+    /// The chunks that device extents make, where chunk items are gone; the newest first.
+    fn deduced(&self) -> Vec<Unordered> {
         let mut by_chunk: BTreeMap<u64, Vec<(u64, DevExtent)>> = BTreeMap::new();
         for (generation, chunk, extent) in self.dev_extents.values() {
-            by_chunk
-                .entry(*chunk)
-                .or_default()
-                .push((*generation, *extent));
+            let extents = by_chunk.entry(*chunk).or_default();
+            extents.push((*generation, *extent));
         }
-        by_chunk
+        let mut all: Vec<(u64, Unordered)> = by_chunk
             .into_iter()
             .filter_map(|(start, extents)| {
                 let generation = extents.iter().map(|(generation, _)| *generation).max()?;
                 let group = self.block_groups.get(&start);
                 Some((generation, deduce(start, &extents, group)?))
             })
-            .collect()
+            .collect();
+        all.sort_by_key(|(generation, chunk)| (std::cmp::Reverse(*generation), chunk.start));
+        all.into_iter().map(|(_, chunk)| chunk).collect()
     }
 }
 
@@ -136,23 +139,25 @@ fn deduce(
     start: u64,
     extents: &[(u64, DevExtent)],
     group: Option<&(u64, u64, u64)>,
-) -> Option<Chunk> {
+) -> Option<Unordered> {
     let (_, first) = extents.first()?;
     let stripes: Vec<Stripe> = extents.iter().map(|(_, extent)| extent.stripe).collect();
+    let chunk = |length, block_group_type| Unordered {
+        start,
+        length,
+        block_group_type,
+        stripes: stripes.clone(),
+    };
     let Some((_, length, flags)) = group else {
         let same_device = stripes.iter().all(|s| s.devid == first.stripe.devid);
         let single = stripes.len() == 1 || (same_device && stripes.len() == 2);
-        return single
-            .then(|| Chunk::new(start, first.length, METADATA | 1, 1, stripes))
-            .flatten();
+        return single.then(|| chunk(first.length, METADATA | DATA));
     };
     // A copy whose extent is not known is just missing; a stripe is not.
     let complete = Profile::of(*flags)? == Profile::Copies
         || Chunk::length_of(*flags, stripes.len(), first.length) == Some(*length);
     let copies = Chunk::copies_of(*flags).is_none_or(|copies| stripes.len() <= copies);
-    (complete && copies)
-        .then(|| Chunk::new(start, *length, *flags, 2, stripes))
-        .flatten()
+    (complete && copies).then(|| chunk(*length, *flags))
 }
 
 /// The tree block of a sighting, read again.
@@ -169,8 +174,25 @@ pub(super) fn node_at(identity: &Identity<'_>, seen: &Seen) -> Option<Node> {
     })
 }
 
-/// The devices of `identity` with their chunks, and the index of each device by its `devid`.
-pub(super) fn pool(identity: &Identity<'_>) -> (Pool, BTreeMap<u64, usize>) {
+/// The map of a file system, as far as it is known before its trees are read.
+pub(super) struct Map {
+    pub(super) pool: Pool,
+    /// The index of each device by its `devid`.
+    pub(super) devids: BTreeMap<u64, usize>,
+    /// Chunks of data, the order of whose stripes only checksums can tell.
+    pub(super) unordered: Vec<Unordered>,
+}
+
+impl Map {
+    /// The `devid` of each device by its index.
+    pub(super) fn by_device(&self) -> HashMap<usize, u64> {
+        let devids = self.devids.iter();
+        devids.map(|(devid, index)| (*index, *devid)).collect()
+    }
+}
+
+/// The devices of `identity` with their chunks.
+pub(super) fn map(identity: &Identity<'_>) -> Map {
     let told = Told::of(identity);
     let mut chunks: Vec<(u64, Chunk)> = told.chunks.values().cloned().collect();
     for sb in identity.superblocks.iter().flatten() {
@@ -179,24 +201,66 @@ pub(super) fn pool(identity: &Identity<'_>) -> (Pool, BTreeMap<u64, usize>) {
     }
     // The newest first: what is left of older ones only fills what those leave open.
     chunks.sort_by_key(|(generation, chunk)| (std::cmp::Reverse(*generation), chunk.start));
-    let mut deduced = told.deduced();
-    deduced.sort_by_key(|(generation, chunk)| (std::cmp::Reverse(*generation), chunk.start));
     let mut pool = Pool::new(BTreeMap::new());
-    for (_, chunk) in chunks.into_iter().chain(deduced) {
+    for (_, chunk) in chunks {
         pool.add(chunk);
     }
-    let devids = devids(identity, &pool);
-    for (devid, index) in &devids {
+    let deduced: Vec<Unordered> = told.deduced();
+    let devids = devids(identity, &pool, &deduced);
+    let mut map = Map {
+        pool,
+        devids,
+        unordered: Vec::new(),
+    };
+    map.add_deduced(identity, deduced);
+    for (devid, index) in &map.devids {
         if let Some(device) = identity.devices.get(*index) {
-            pool.devices.insert(*devid, device.bytes.clone());
+            map.pool.devices.insert(*devid, device.bytes.clone());
         }
     }
-    add_seen(identity, &devids, &mut pool);
-    (pool, devids)
+    add_seen(identity, &map.by_device(), &mut map.pool);
+    map
+}
+
+impl Map {
+    /// Adds chunks whose items are gone.
+    fn add_deduced(&mut self, identity: &Identity<'_>, deduced: Vec<Unordered>) {
+        let named = identity.superblocks.iter().flatten().count();
+        let devices_are_known = named >= self.devids.len() || self.devids.len() == 1;
+        let by_device = self.by_device();
+        for one in deduced {
+            let copies = Profile::of(one.block_group_type) == Some(Profile::Copies);
+            let as_it_is = one.as_it_is().filter(|_| copies);
+            let chunk = if copies && devices_are_known {
+                as_it_is
+            } else if one.block_group_type & DATA == 0 {
+                one.by_nodes(identity, &by_device).or(as_it_is)
+            } else {
+                self.unordered.push(one);
+                continue;
+            };
+            if let Some(chunk) = chunk {
+                self.pool.add(chunk);
+            }
+        }
+    }
+
+    /// Adds chunks of data in the order that checksums tell.
+    pub(super) fn order(&mut self, identity: &Identity<'_>, volume: &Volume, sums: &Sums) {
+        let by_device = self.by_device();
+        for one in std::mem::take(&mut self.unordered) {
+            let copies = Profile::of(one.block_group_type) == Some(Profile::Copies);
+            let chunk = one.by_sums(identity, &by_device, volume, sums);
+            let chunk = chunk.or_else(|| one.as_it_is().filter(|_| copies));
+            if let Some(chunk) = chunk {
+                self.pool.add(chunk);
+            }
+        }
+    }
 }
 
 /// Which device has which `devid`: as its superblock says, or as the places of its blocks say.
-fn devids(identity: &Identity<'_>, pool: &Pool) -> BTreeMap<u64, usize> {
+fn devids(identity: &Identity<'_>, pool: &Pool, deduced: &[Unordered]) -> BTreeMap<u64, usize> {
     let mut devids: BTreeMap<u64, usize> = BTreeMap::new();
     for (index, sb) in identity.superblocks.iter().enumerate() {
         if let Some(sb) = sb {
@@ -209,7 +273,17 @@ fn devids(identity: &Identity<'_>, pool: &Pool) -> BTreeMap<u64, usize> {
         .iter()
         .filter(|seen| seen.sighting.proof.is_some())
     {
-        for (devid, place) in pool.places(seen.sighting.header.bytenr) {
+        let bytenr = seen.sighting.header.bytenr;
+        let mut places = pool.places(bytenr);
+        let of_deduced = deduced.iter().filter_map(Unordered::as_it_is);
+        for chunk in of_deduced.filter(|c| (c.start..c.end()).contains(&bytenr)) {
+            // In whatever order the stripes are, each begins at its own place.
+            if let Some(spot) = chunk.spot(bytenr) {
+                let stripes = chunk.stripes.iter();
+                places.extend(stripes.map(|s| (s.devid, s.offset.saturating_add(spot.within))));
+            }
+        }
+        for (devid, place) in places {
             if place == seen.sighting.place.get() {
                 let votes = votes.entry((seen.device, devid)).or_default();
                 *votes = votes.saturating_add(1);
@@ -234,8 +308,7 @@ fn devids(identity: &Identity<'_>, pool: &Pool) -> BTreeMap<u64, usize> {
 }
 
 /// Adds the places where tree blocks were seen, where no chunk says otherwise.
-fn add_seen(identity: &Identity<'_>, devids: &BTreeMap<u64, usize>, pool: &mut Pool) {
-    let by_device: HashMap<usize, u64> = devids.iter().map(|(id, index)| (*index, *id)).collect();
+fn add_seen(identity: &Identity<'_>, by_device: &HashMap<usize, u64>, pool: &mut Pool) {
     let mut places: BTreeMap<u64, (u64, Vec<Stripe>)> = BTreeMap::new();
     for seen in &identity.nodes {
         let header = seen.sighting.header;

@@ -10,7 +10,7 @@
 //!
 //! `find.rs` puts together what is left of file systems whose superblocks, chunks or roots are gone,
 //! or which were written over by others: of the tree blocks that are seen on the devices
-//! (`sighting.rs`), the map of addresses (`map.rs`) and the trees (`forest.rs`) are made. What no
+//! (`sighting.rs`), the map of addresses (`map.rs`, `order.rs`) and the trees (`forest.rs`) are made. What no
 //! directory leads to is hung in by `census.rs`, and files that were deleted by `former.rs`.
 //! `statement.rs` keeps how the view is had again.
 //!
@@ -27,7 +27,6 @@
     test,
     expect(
         clippy::arithmetic_side_effects,
-        clippy::indexing_slicing,
         clippy::cast_possible_truncation,
         reason = "tests count in small numbers"
     )
@@ -49,6 +48,7 @@ mod map;
 mod mend;
 mod node;
 mod open;
+mod order;
 mod parity;
 mod pool;
 mod proof;

@@ -45,8 +45,8 @@ pub(super) fn check(
     let Some(blocks) = extent.blocks() else {
         return check_inline(fs, extent, leaf);
     };
-    if leaf.as_of >= fs.sums.newest && leaf.as_of > 0 {
-        return Ok(());
+    if leaf.as_of >= fs.sums.newest {
+        return check_summed(fs, blocks, nodatasum);
     }
     let allocation = allocation(fs, extent);
     let as_of = match allocation {
@@ -57,7 +57,7 @@ pub(super) fn check(
         Allocation::Other(_) | Allocation::Free | Allocation::Unknown => leaf.as_of,
     };
     if as_of >= fs.sums.newest {
-        return Ok(());
+        return check_summed(fs, blocks, nodatasum);
     }
     if nodatasum {
         return match allocation {
@@ -68,6 +68,36 @@ pub(super) fn check(
         };
     }
     verify(fs, blocks, extent.generation..as_of.saturating_add(1))
+}
+
+/// Checks that the checksum tree knows of `blocks`, so that the view can tell whether they are right:
+/// a tree that is older than the file does not.
+fn check_summed(fs: &Btrfs, blocks: Range<u64>, nodatasum: bool) -> Result<(), Cause> {
+    if nodatasum {
+        return Ok(());
+    }
+    let mut parts = windows(fs, blocks);
+    let known = parts.all(|part| {
+        let sums = fs.sums.of(&fs.volume, part, None);
+        sums.iter().all(|sum| *sum != Sum::None)
+    });
+    known
+        .then_some(())
+        .ok_or_else(|| corrupt("no checksum is left to prove its blocks"))
+}
+
+/// `blocks` in whole sectors, so many bytes at a time as are checked at a time.
+fn windows(fs: &Btrfs, blocks: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let sector = u64::from(fs.volume.format.sectorsize).max(1);
+    let inside = blocks.start.checked_rem(sector).unwrap_or(0);
+    let mut at = blocks.start.saturating_sub(inside);
+    let end = blocks.end.checked_next_multiple_of(sector);
+    let end = end.unwrap_or(blocks.end);
+    std::iter::from_fn(move || {
+        let part = at..end.min(at.saturating_add(WINDOW_BYTES));
+        at = part.end;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// Checks that the tree block which an inline extent lies in is the one that the view reads.
@@ -129,18 +159,7 @@ const MOST_BEFORE: u64 = 128 << 20;
 
 /// Checks the data in `blocks` against sums that were written in the generations `written`.
 fn verify(fs: &Btrfs, blocks: Range<u64>, written: Range<u64>) -> Result<(), Cause> {
-    let sector = u64::from(fs.volume.format.sectorsize).max(1);
-    let start = blocks
-        .start
-        .saturating_sub(blocks.start.checked_rem(sector).unwrap_or(0));
-    let end = blocks
-        .end
-        .checked_next_multiple_of(sector)
-        .unwrap_or(blocks.end);
-    let mut at = start;
-    while at < end {
-        let part = at..end.min(at.saturating_add(WINDOW_BYTES));
-        at = part.end;
+    for part in windows(fs, blocks) {
         let sums = fs.sums.of_then(&fs.volume, part.clone(), written.clone());
         if !sums.iter().all(|sum| matches!(sum, Sum::Known(_))) {
             return Err(corrupt(

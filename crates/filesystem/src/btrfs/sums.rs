@@ -123,7 +123,8 @@ impl Sums {
     ) -> Vec<Sum> {
         let format = volume.format;
         let sector = u64::from(format.sectorsize);
-        let count = range.end.saturating_sub(range.start) / sector.max(1);
+        let length = range.end.saturating_sub(range.start);
+        let count = length.checked_div(sector).unwrap_or(0);
         let mut sums = vec![Sum::None; usize::try_from(count).unwrap_or(0)];
         let wanted = |entry: &Entry<'_>| {
             written
@@ -178,11 +179,14 @@ fn fill(sums: &mut [Sum], start: u64, at: Key, data: &[u8], format: Format) {
     if (at.objectid, at.item_type) != (EXTENT_CSUM_OBJECTID, EXTENT_CSUM) {
         return;
     }
-    let sector = u64::from(format.sectorsize).max(1);
-    let ahead = at.offset.saturating_sub(start) / sector;
-    let behind = start.saturating_sub(at.offset) / sector;
-    let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
-    let behind = usize::try_from(behind).unwrap_or(usize::MAX);
+    let sectors = |bytes: u64| {
+        let count = bytes.checked_div(format.sectorsize.into());
+        count
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(usize::MAX)
+    };
+    let ahead = sectors(at.offset.saturating_sub(start));
+    let behind = sectors(start.saturating_sub(at.offset));
     let each = data.chunks_exact(format.csum.size()).skip(behind);
     for (sum, stored) in sums.iter_mut().skip(ahead).zip(each) {
         let mut known = [0; 32];
