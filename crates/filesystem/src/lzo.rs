@@ -180,8 +180,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn framed(segment: &[u8]) -> Vec<u8> {
-        let mut bytes = (segment.len() as u32 + 8).to_le_bytes().to_vec();
-        bytes.extend((segment.len() as u32).to_le_bytes());
+        let length = u32::try_from(segment.len()).unwrap();
+        let total = length.saturating_add(8);
+        let mut bytes = [total, length].map(u32::to_le_bytes).concat();
         bytes.extend_from_slice(segment);
         bytes
     }

@@ -13,9 +13,6 @@ const BITS: u32 = 48;
 pub(super) const ORPHANS: InodeNumber = InodeNumber(0xFFFF << BITS);
 /// No branch has this number or a higher one.
 const MOST_BRANCHES: usize = 0x7F00;
-/// Set in the number of a directory that is known only as the parent of something.
-const PARENT_ONLY: u64 = 1 << 63;
-
 /// A subvolume, or what is left of one state of it.
 #[derive(Debug)]
 pub(super) struct Branch {
@@ -25,6 +22,9 @@ pub(super) struct Branch {
     pub(super) standing: Standing,
     /// Where it is linked.
     pub(super) link: Option<Link>,
+    /// Whether its directories still list what they list: not where single inodes of several
+    /// states are all that is left.
+    pub(super) lists: bool,
 }
 
 /// What an inode number stands for.
@@ -32,8 +32,6 @@ pub(super) struct Branch {
 pub(super) enum Number {
     /// An inode of the branch with this index.
     Inode(usize, u64),
-    /// A directory of that branch whose inode is in no tree.
-    ParentOnly(usize, u64),
     /// The directory of orphans.
     Orphans,
 }
@@ -45,13 +43,8 @@ impl Number {
             return Self::Orphans;
         }
         let objectid = number.0 & (1_u64 << BITS).wrapping_sub(1);
-        let branch = (number.0 & !PARENT_ONLY) >> BITS;
-        let branch = usize::try_from(branch).unwrap_or(usize::MAX);
-        if number.0 & PARENT_ONLY != 0 {
-            Self::ParentOnly(branch, objectid)
-        } else {
-            Self::Inode(branch, objectid)
-        }
+        let branch = usize::try_from(number.0 >> BITS).unwrap_or(usize::MAX);
+        Self::Inode(branch, objectid)
     }
 
     /// The number of the inode `objectid` of a branch; `None` if it is too large to be one.
@@ -59,12 +52,6 @@ impl Number {
         let fits = branch < MOST_BRANCHES && objectid >> BITS == 0;
         let branch = u64::try_from(branch).ok().filter(|_| fits)?;
         Some(InodeNumber(branch << BITS | objectid))
-    }
-
-    /// The number of a directory that is known only as a parent.
-    pub(super) fn parent_only(branch: usize, objectid: u64) -> Option<InodeNumber> {
-        let number = Self::inode(branch, objectid)?;
-        Some(InodeNumber(number.0 | PARENT_ONLY))
     }
 }
 
@@ -78,8 +65,6 @@ mod tests {
         for (branch, objectid) in [(0, 256), (3, 1 << 40), (MOST_BRANCHES - 1, 1)] {
             let number = Number::inode(branch, objectid).unwrap();
             assert_eq!(Number::of(number), Number::Inode(branch, objectid));
-            let number = Number::parent_only(branch, objectid).unwrap();
-            assert_eq!(Number::of(number), Number::ParentOnly(branch, objectid));
         }
         assert_eq!(Number::of(ORPHANS), Number::Orphans);
         assert_eq!(Number::inode(0, 1 << 48), None);

@@ -92,7 +92,7 @@ pub(super) fn flipped_bit(stored: u32, bytes: &[u8]) -> Option<usize> {
                 return byte.checked_mul(8)?.checked_add(bit);
             }
             let carry = change & 1;
-            change = (change >> 1) ^ (POLYNOMIAL * carry);
+            change = (change >> 1) ^ POLYNOMIAL.wrapping_mul(carry);
         }
     }
     None

@@ -177,6 +177,7 @@ impl Chunk {
     }
 
     /// The length of each stripe, in bytes: that of a device extent.
+    #[cfg(test)]
     pub(super) fn stripe_bytes(&self) -> u64 {
         self.length.div_ceil(self.data_stripes())
     }

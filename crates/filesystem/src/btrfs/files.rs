@@ -6,11 +6,12 @@ use std::ops::Range;
 use evidence::{ByteOffset, Cause, GapCause, Loss};
 
 use super::Btrfs;
-use super::branch::{Branch, Number, ORPHANS};
+use super::branch::{Branch, Number};
 use super::dir::{self, DirEntryItem};
 use super::extent::{self, FileExtent};
 use super::inode::{self, Extra, nameless_directory};
 use super::key::{DIR_INDEX, DIR_ITEM, EXTENT_DATA, FIRST_FREE, INODE_ITEM, Key, ROOT_ITEM};
+use super::proof;
 use super::tree::Seen;
 use super::volume::corrupt;
 use crate::{DirEntry, Extents, FileKind, Inode, InodeNumber, Listing, Place, Standing};
@@ -28,7 +29,7 @@ fn items_of(objectid: u64, item_type: u8) -> Range<Key> {
 pub(super) fn inode(fs: &Btrfs, number: InodeNumber) -> Result<Inode, Loss> {
     let loss = |at: u64, cause| fs.volume.loss(format!("inode {number}"), at, cause);
     let (index, objectid) = match Number::of(number) {
-        Number::Orphans | Number::ParentOnly(..) => {
+        Number::Orphans => {
             return Ok(nameless_directory(number, Standing::InUse));
         }
         Number::Inode(index, objectid) => (index, objectid),
@@ -76,6 +77,7 @@ pub(super) fn entries(fs: &Btrfs, dir: &Inode) -> Listing {
     if let Number::Inode(index, objectid) = Number::of(dir.number)
         && let Some(branch) = fs.branches.get(index)
         && dir.kind == FileKind::Directory
+        && branch.lists
     {
         listed(fs, index, branch, objectid, &mut names, &mut losses);
     }
@@ -161,63 +163,84 @@ pub(super) fn extents(fs: &Btrfs, file: &Inode) -> Extents {
     if file.kind == FileKind::Special || file.kind == FileKind::Directory {
         return Extents::default();
     }
-    let mut parts = Vec::new();
-    let mut lost: Vec<Range<u64>> = Vec::new();
-    let mut losses = Vec::new();
-    let mut nbytes = 0_u64;
-    let what = |range: &Range<u64>| {
-        let (start, end) = (range.start, range.end.min(file.size));
-        format!(
-            "bytes {start} to {end} of inode {objectid} of subvolume {}",
-            branch.id
-        )
+    let mut map = Map {
+        fs,
+        branch,
+        objectid,
+        nodatasum: Extra::parse(&file.raw).is_some_and(|extra| extra.nodatasum),
+        parts: Vec::new(),
+        lost: Vec::new(),
+        losses: Vec::new(),
     };
     let items = items_of(objectid, EXTENT_DATA);
     branch
         .tree
-        .visit(&fs.volume, items, &mut |seen| match seen {
-            Seen::Item(entry) => {
-                let sector = fs.volume.format.sectorsize;
-                match FileExtent::parse(entry.key, entry.data, entry.at, sector) {
-                    Some(found) => {
-                        if found.place() != Place::Hole {
-                            nbytes = nbytes.saturating_add(found.num_bytes);
-                        }
-                        parts.push((found.range(), found.place()));
-                    }
-                    None => {
-                        let range = entry.key.offset..u64::MAX;
-                        let cause = corrupt("the item that maps them contradicts itself");
-                        losses.push(fs.volume.loss(what(&range), entry.at, cause));
-                        lost.push(range);
-                    }
-                }
-            }
-            Seen::NoData(key) => lost.push(key.offset..u64::MAX),
-            Seen::Lost(from, to) => {
-                let start = if from.objectid == objectid && from.item_type == EXTENT_DATA {
-                    from.offset
-                } else {
-                    0
-                };
-                let end = if to.objectid == objectid && to.item_type == EXTENT_DATA {
-                    to.offset
-                } else {
-                    u64::MAX
-                };
-                lost.push(start..end);
-            }
-        });
-    let between = if fs.no_holes || file.size == 0 {
-        Place::Hole
-    } else {
-        Place::Hole
-    };
-    let pieces = extent::map(file.size, parts, lost.clone(), between);
-    for piece in pieces.iter().filter(|piece| piece.place == Place::Lost) {
-        let range = piece.file_offset..piece.file_offset.saturating_add(piece.length);
-        losses.push(fs.volume.loss(what(&range), file.place.get(), LOST_ITEMS));
+        .visit(&fs.volume, items, &mut |seen| map.add(seen));
+    let pieces = extent::map(file.size, map.parts, map.lost, Place::Hole);
+    let mut losses = map.losses;
+    if losses.is_empty() {
+        for piece in pieces.iter().filter(|piece| piece.place == Place::Lost) {
+            let end = piece.file_offset.saturating_add(piece.length);
+            let what = what(branch, objectid, &(piece.file_offset..end));
+            losses.push(fs.volume.loss(what, file.place.get(), LOST_ITEMS));
+        }
     }
-    let _ = (Extra::parse(&file.raw), nbytes, ORPHANS);
     Extents { pieces, losses }
+}
+
+/// A part of a file, in words.
+fn what(branch: &Branch, objectid: u64, range: &Range<u64>) -> String {
+    let Range { start, end } = range;
+    format!(
+        "bytes {start} to {end} of inode {objectid} of subvolume {}",
+        branch.id
+    )
+}
+
+/// The map of a file while it is read.
+struct Map<'a> {
+    fs: &'a Btrfs,
+    branch: &'a Branch,
+    objectid: u64,
+    nodatasum: bool,
+    parts: Vec<(Range<u64>, Place)>,
+    lost: Vec<Range<u64>>,
+    losses: Vec<Loss>,
+}
+
+impl Map<'_> {
+    fn add(&mut self, seen: Seen<'_>) {
+        let volume = &self.fs.volume;
+        match seen {
+            Seen::Item(entry) => {
+                let sector = volume.format.sectorsize;
+                let found = FileExtent::parse(entry.key, entry.data, entry.at, sector);
+                let Some(found) = found else {
+                    let range = entry.key.offset..u64::MAX;
+                    let cause = corrupt("the item that maps them contradicts itself");
+                    let what = what(self.branch, self.objectid, &range);
+                    self.losses.push(volume.loss(what, entry.at, cause));
+                    self.lost.push(range);
+                    return;
+                };
+                let place = match proof::check(self.fs, &found, entry.leaf, self.nodatasum) {
+                    Ok(()) => found.place(),
+                    Err(cause) => {
+                        let what = what(self.branch, self.objectid, &found.range());
+                        self.losses.push(volume.loss(what, entry.at, cause));
+                        Place::Lost
+                    }
+                };
+                self.parts.push((found.range(), place));
+            }
+            Seen::NoData(key) => self.lost.push(key.offset..u64::MAX),
+            Seen::Lost(from, to) => {
+                let is_of =
+                    |key: Key| key.objectid == self.objectid && key.item_type == EXTENT_DATA;
+                let start = if is_of(from) { from.offset } else { 0 };
+                let end = if is_of(to) { to.offset } else { u64::MAX };
+                self.lost.push(start..end);
+            }
+        }
+    }
 }

@@ -8,6 +8,12 @@
 //! them. What is read through the view (`view.rs`) is checked against the checksum tree
 //! (`sums.rs`).
 //!
+//! `find.rs` puts together what is left of file systems whose superblocks, chunks or roots are gone,
+//! or which were written over by others: of the tree blocks that are seen on the devices
+//! (`sighting.rs`), the map of addresses (`map.rs`, `order.rs`) and the trees (`forest.rs`) are made. What no
+//! directory leads to is hung in by `census.rs`, and files that were deleted by `former.rs`.
+//! `statement.rs` keeps how the view is had again.
+//!
 //! The format is described in *On-disk Format* of the btrfs documentation and in the kernel's
 //! `include/uapi/linux/btrfs_tree.h`; their names of fields are used here.
 #![warn(
@@ -21,26 +27,35 @@
     test,
     expect(
         clippy::arithmetic_side_effects,
-        clippy::indexing_slicing,
         clippy::cast_possible_truncation,
         reason = "tests count in small numbers"
     )
 )]
 
 mod branch;
+mod census;
 mod checksum;
 mod chunk;
 mod dir;
 mod extent;
 mod files;
+mod find;
+mod forest;
+mod former;
 mod inode;
 mod key;
+mod map;
 mod mend;
 mod node;
 mod open;
+mod order;
 mod parity;
 mod pool;
+mod proof;
 mod root;
+mod sighting;
+mod statement;
+mod subvolumes;
 mod sums;
 mod superblock;
 mod tree;
@@ -49,6 +64,11 @@ mod volume;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+
+pub use statement::Statement;
+
+pub(crate) use find::{find, is_first};
+pub(crate) use sighting::Sightings;
 
 use evidence::{Loss, ReadAt};
 
@@ -70,8 +90,6 @@ pub struct Btrfs {
     branches: Vec<Branch>,
     /// By directory, names that no directory item gives.
     adopted: HashMap<InodeNumber, Vec<DirEntry>>,
-    /// Whether files have no items for their holes.
-    no_holes: bool,
     info: Info,
 }
 

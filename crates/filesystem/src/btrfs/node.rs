@@ -42,8 +42,8 @@ impl Header {
             nritems: fields.le_u32(96)?,
             level: fields.u8(100)?,
         };
-        // `BTRFS_HEADER_FLAG_WRITTEN`, and `BTRFS_MIXED_BACKREF_REV` in the upper byte.
-        let written = flags & 1 != 0 && flags >> 56 == 1;
+        // `BTRFS_HEADER_FLAG_WRITTEN`, with or without `_RELOC`, and `BTRFS_MIXED_BACKREF_REV` in the upper byte.
+        let written = flags & !2 == 1 | 1 << 56;
         let can_be = header.bytenr.is_multiple_of(4096)
             && header.bytenr > 0
             && header.generation > 0
@@ -227,19 +227,19 @@ pub(super) mod tests {
         ];
         let bytes = leaf(1024, 4096, 5, 5, &items);
         let header = Header::parse(&bytes).unwrap();
-        let node = |lost: Vec<Range<usize>>| Node {
+        let node = |lost: Option<Range<usize>>| Node {
             header,
             bytes: bytes.clone(),
-            lost,
+            lost: lost.into_iter().collect(),
         };
-        let whole = node(Vec::new());
+        let whole = node(None);
         assert_eq!(whole.bounds(), Some((keys[0], keys[2])));
         let [first, second, third] = whole.items().0.try_into().unwrap();
         assert_eq!(first.1.data, Some(524..1024));
-        let holed = node(vec![600..700]).items().0;
+        let holed = node(Some(600..700)).items().0;
         assert_eq!(holed[0].1.data, None);
         assert_eq!(holed[1..], [second, third.clone()]);
-        let headless = node(vec![126..127]).items().0;
+        let headless = node(Some(126..127)).items().0;
         assert_eq!(headless, [first, (true, third.1)]);
     }
 

@@ -11,6 +11,7 @@ use super::chunk::Chunk;
 use super::key::{CHUNK_ITEM, CSUM_TREE, EXTENT_TREE, FS_TREE, Key};
 use super::pool::Pool;
 use super::root::{Roots, is_subvolume};
+use super::subvolumes;
 use super::sums::Sums;
 use super::superblock::{PLACES, Root, Superblock};
 use super::tree::{Seen, Tree};
@@ -80,14 +81,12 @@ impl Btrfs {
         for (id, item) in others {
             branches.push(branch(&roots, *id, Tree::below(&volume, item.root)));
         }
-        let sums = Sums {
-            tree: tree(CSUM_TREE).unwrap_or_default(),
-        };
+        let sums = Sums::new(tree(CSUM_TREE).unwrap_or_default(), &[]);
         let extents = tree(EXTENT_TREE).unwrap_or_default();
         let mut info = info(&sb);
         info.notes.extend(note);
         let sums = Arc::new(sums);
-        Ok(Some(Self {
+        let mut fs = Self {
             view: Arc::new(Logical {
                 volume: Arc::clone(&volume),
                 sums: Arc::clone(&sums),
@@ -97,9 +96,11 @@ impl Btrfs {
             extents,
             branches,
             adopted: HashMap::new(),
-            no_holes: sb.no_holes(),
             info,
-        }))
+        };
+        let notes = subvolumes::notes(&fs, &roots);
+        fs.info.notes.extend(notes);
+        Ok(Some(fs))
     }
 }
 
@@ -110,6 +111,7 @@ pub(super) fn branch(roots: &Roots, id: u64, tree: Tree) -> Branch {
         tree,
         standing: Standing::InUse,
         link: roots.links.get(&id).cloned(),
+        lists: true,
     }
 }
 

@@ -9,6 +9,7 @@ use super::chunk::{Chunk, Profile, Spot, Stripe};
 use super::parity;
 
 /// Devices and the map of logical addresses.
+#[derive(Clone)]
 pub(super) struct Pool {
     /// By `devid`; those that are missing are not there.
     pub(super) devices: BTreeMap<u64, Arc<dyn ReadAt>>,

@@ -1,9 +1,11 @@
 //! Checksums of data: the items of the checksum tree.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::key::{EXTENT_CSUM, EXTENT_CSUM_OBJECTID, Key};
-use super::tree::{Entry, Seen, Tree};
+use super::sighting::Sighting;
+use super::tree::{Entry, Leaf, Seen, Tree};
 use super::volume::{Format, Volume};
 
 /// What is known of the checksum of a sector.
@@ -22,15 +24,97 @@ const fn key(logical: u64) -> Key {
     Key::new(EXTENT_CSUM_OBJECTID, EXTENT_CSUM, logical)
 }
 
-/// The checksum tree.
+/// The checksum tree, and leaves of it that were replaced since.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sums {
     pub(super) tree: Tree,
+    /// Replaced leaves by their first key, each with the end of the one that reaches furthest up
+    /// to it.
+    former: Vec<(Leaf, Key)>,
+    /// The newest generation of a leaf of the tree.
+    pub(super) newest: u64,
 }
 
 impl Sums {
-    /// The sums of the sectors in `range`, which begins and ends with one; `as_of` looks at nothing
-    /// but leaves from those generations.
+    /// `tree` with what else was seen of it.
+    pub(super) fn new(tree: Tree, seen: &[Sighting]) -> Self {
+        let live: HashSet<(u64, u64)> = tree
+            .leaves
+            .iter()
+            .map(|leaf| (leaf.bytenr, leaf.generation))
+            .collect();
+        let mut former: Vec<(Leaf, Key)> = seen
+            .iter()
+            .filter(|s| s.header.level == 0)
+            .filter(|s| !live.contains(&(s.header.bytenr, s.header.generation)))
+            .filter_map(|s| {
+                let (first, last) = s.proof?.bounds;
+                let leaf = Leaf {
+                    first,
+                    end: last.next(),
+                    bytenr: s.header.bytenr,
+                    generation: s.header.generation,
+                    as_of: s.header.generation,
+                };
+                Some((leaf, leaf.end))
+            })
+            .collect();
+        former.sort_by_key(|(leaf, _)| (leaf.first, leaf.generation));
+        let mut reach = Key::MIN;
+        for (leaf, end) in &mut former {
+            reach = reach.max(leaf.end);
+            *end = reach;
+        }
+        let newest = tree.leaves.iter().map(|leaf| leaf.generation).max();
+        Self {
+            tree,
+            former,
+            newest: newest.unwrap_or(0),
+        }
+    }
+
+    /// The sums of the sectors in `range` in leaves that were written in one of the generations
+    /// `written`: those of the data that was there then.
+    pub(super) fn of_then(
+        &self,
+        volume: &Volume,
+        range: Range<u64>,
+        written: Range<u64>,
+    ) -> Vec<Sum> {
+        let mut sums = self.of(volume, range.clone(), Some(written.clone()));
+        // An item that reaches into the range may be the last of a leaf and begin long before it.
+        let reach =
+            u64::from(volume.format.nodesize).saturating_mul(volume.format.sectorsize.into());
+        let start = key(range.start.saturating_sub(reach));
+        let from = self
+            .former
+            .partition_point(|(leaf, _)| leaf.first < key(range.end));
+        for (leaf, furthest) in self.former.iter().take(from).rev() {
+            if *furthest <= start || sums.iter().all(|sum| matches!(sum, Sum::Known(_))) {
+                break;
+            }
+            if !written.contains(&leaf.generation) || leaf.end <= start {
+                continue;
+            }
+            let alone = Self {
+                tree: Tree {
+                    leaves: vec![*leaf],
+                    lost: Vec::new(),
+                },
+                ..Self::default()
+            };
+            let of_leaf = alone.of(volume, range.clone(), None);
+            for (sum, other) in sums.iter_mut().zip(of_leaf) {
+                if !matches!(sum, Sum::Known(_)) {
+                    *sum = other;
+                }
+            }
+        }
+        sums
+    }
+
+    /// The sums of the sectors in `range`, which begins and ends with one; `written` looks at
+    /// nothing but leaves from those generations.
     pub(super) fn of(
         &self,
         volume: &Volume,
@@ -39,7 +123,8 @@ impl Sums {
     ) -> Vec<Sum> {
         let format = volume.format;
         let sector = u64::from(format.sectorsize);
-        let count = range.end.saturating_sub(range.start) / sector.max(1);
+        let length = range.end.saturating_sub(range.start);
+        let count = length.checked_div(sector).unwrap_or(0);
         let mut sums = vec![Sum::None; usize::try_from(count).unwrap_or(0)];
         let wanted = |entry: &Entry<'_>| {
             written
@@ -94,11 +179,14 @@ fn fill(sums: &mut [Sum], start: u64, at: Key, data: &[u8], format: Format) {
     if (at.objectid, at.item_type) != (EXTENT_CSUM_OBJECTID, EXTENT_CSUM) {
         return;
     }
-    let sector = u64::from(format.sectorsize).max(1);
-    let ahead = at.offset.saturating_sub(start) / sector;
-    let behind = start.saturating_sub(at.offset) / sector;
-    let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
-    let behind = usize::try_from(behind).unwrap_or(usize::MAX);
+    let sectors = |bytes: u64| {
+        let count = bytes.checked_div(format.sectorsize.into());
+        count
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(usize::MAX)
+    };
+    let ahead = sectors(at.offset.saturating_sub(start));
+    let behind = sectors(start.saturating_sub(at.offset));
     let each = data.chunks_exact(format.csum.size()).skip(behind);
     for (sum, stored) in sums.iter_mut().skip(ahead).zip(each) {
         let mut known = [0; 32];

@@ -20,7 +20,6 @@ const BACKUP_BYTES: usize = 168;
 const BACKUPS: usize = 4;
 
 const INCOMPAT_MIXED_GROUPS: u64 = 1 << 2;
-const INCOMPAT_NO_HOLES: u64 = 1 << 9;
 const INCOMPAT_METADATA_UUID: u64 = 1 << 10;
 /// Names of `BTRFS_FEATURE_INCOMPAT_*` by bit; `None` is one that reading does not depend on.
 const INCOMPAT: [(u32, &str); 13] = [
@@ -153,11 +152,6 @@ impl Superblock {
             .first()
             .and_then(|at| device.read_whole(ByteOffset::new(at.saturating_add(0x40)), 8))
             .is_some_and(|magic| magic == MAGIC)
-    }
-
-    /// Whether holes of files have no items.
-    pub(super) const fn no_holes(&self) -> bool {
-        self.incompat_flags & INCOMPAT_NO_HOLES != 0
     }
 
     /// Whether data and metadata share block groups.

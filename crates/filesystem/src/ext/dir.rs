@@ -361,8 +361,8 @@ impl Reader<'_> {
                 let cause = corrupt("the directory has a hole");
                 self.lose(&what, self.dir.place, cause);
             }
-            // The map has said so already.
-            Place::Lost => {}
+            // The map has said so already; ext compresses nothing.
+            Place::Lost | Place::Compressed { .. } => {}
         }
     }
 

@@ -5,7 +5,6 @@
 //! say what to install, rather than skip.
 
 pub(crate) mod fill;
-pub(crate) mod pool;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -78,57 +77,6 @@ impl Drop for Mount {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-    }
-}
-
-/// Images that are attached to loop devices and mounted together; detached when dropped.
-pub(crate) struct Attached {
-    loops: Vec<String>,
-    /// Dropped by hand, before the loop devices go.
-    mount: Option<Mount>,
-}
-
-impl Attached {
-    /// Attaches `images` and mounts them with `options`.
-    pub(crate) fn new(images: &[PathBuf], options: &str) -> Self {
-        let mut attached = Self {
-            loops: Vec::new(),
-            mount: None,
-        };
-        for image in images {
-            let arguments = ["--find".as_ref(), "--show".as_ref(), image.as_os_str()];
-            let name = run("losetup", "mount (and run the tests as root)", &arguments);
-            attached.loops.push(name.trim().to_owned());
-        }
-        let mut options = options.to_owned();
-        for name in &attached.loops {
-            options.push_str(&format!(",device={name}"));
-        }
-        let at = tempfile::tempdir().unwrap();
-        let first = attached.loops.first().unwrap();
-        let arguments: [&OsStr; 4] = [
-            "-o".as_ref(),
-            options.as_ref(),
-            first.as_ref(),
-            at.path().as_os_str(),
-        ];
-        run("mount", "mount (and run the tests as root)", &arguments);
-        attached.mount = Some(Mount { at });
-        attached
-    }
-
-    /// The root of the mounted tree.
-    pub(crate) fn path(&self) -> &Path {
-        self.mount.as_ref().unwrap().path()
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        self.mount = None;
-        for name in &self.loops {
-            let _ = Command::new("losetup").args(["--detach", name]).output();
         }
     }
 }
