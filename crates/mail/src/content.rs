@@ -112,16 +112,12 @@ pub fn examine_among(
     claims: &Claims,
 ) -> Record {
     let note = |delivered: Option<Timestamp>, why: String| FileNote {
-        device: device.to_owned(),
-        path: mail.path.to_string(),
-        owner: mail.owner.clone(),
-        folder: mail.folder.clone(),
         delivered,
-        why,
+        ..FileNote::of_name(mail, device, why)
     };
     let inode = match fs.inode(mail.inode) {
         Ok(inode) => inode,
-        Err(loss) => return Record::Lost(note(None, loss.to_string())),
+        Err(loss) => return Record::Lost(FileNote::of_name(mail, device, loss.to_string())),
     };
     let rejected = |why: &str| Record::Rejected(note(Some(inode.modified), why.to_owned()));
     let lost = |why: &str| match inode.standing {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Owner;
 use crate::codec::Codec;
-use crate::maildir::Flags;
+use crate::maildir::{Flags, MailFile, MaildirName};
 use crate::proof::{Grade, Hole, Proof};
 
 /// The identity of a message: the BLAKE3 of its bytes, in hexadecimal.
@@ -256,11 +256,33 @@ pub struct FileNote {
     pub owner: Option<Owner>,
     /// The folder it is in.
     pub folder: String,
-    /// When it was delivered, if its inode could be read.
+    /// When it was delivered, by its inode, or by its name if that could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered: Option<Timestamp>,
+    /// How long the message was, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Why it is not handed over.
     pub why: String,
+}
+
+impl FileNote {
+    /// What the name of `mail` says of it, which is on `device`.
+    pub fn of_name(mail: &MailFile, device: &str, why: String) -> Self {
+        let name = MaildirName::parse(mail.path.name().unwrap_or_default());
+        Self {
+            device: device.to_owned(),
+            path: mail.path.to_string(),
+            owner: mail.owner.clone(),
+            folder: mail.folder.clone(),
+            delivered: name.delivered.map(|seconds| Timestamp {
+                seconds,
+                nanoseconds: 0,
+            }),
+            bytes: name.size,
+            why,
+        }
+    }
 }
 
 /// A folder of a mailbox.

@@ -147,6 +147,7 @@ impl Adding {
         self.lost.push(LostMessage {
             folder: note.folder.clone(),
             delivered: delivered.map(words::iso),
+            bytes: note.bytes,
             device: note.device.clone(),
             path: note.path.clone(),
             why: note.why.clone(),

@@ -287,6 +287,9 @@ pub struct LostMessage {
     pub folder: String,
     /// When it was delivered, by the name of its file.
     pub delivered: Option<String>,
+    /// How long it was in bytes, by the name of its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// The device.
     pub device: String,
     /// Its path there.

@@ -312,6 +312,10 @@ fn note_row<W: Write>(
         folder: &note.folder,
         status: status.name(),
         delivered: delivered.as_deref().unwrap_or_default(),
+        bytes: &note
+            .bytes
+            .map(|bytes| bytes.to_string())
+            .unwrap_or_default(),
         why,
         device: &note.device,
         path: &note.path,

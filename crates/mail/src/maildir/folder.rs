@@ -32,6 +32,8 @@ pub struct Contents {
     pub record: FolderRecord,
     /// Its messages, in the order of their names.
     pub files: Vec<MailFile>,
+    /// Messages that the folder's index lists, and of which the directory that held them is lost.
+    pub lost: Vec<FileNote>,
     /// Files that are no messages.
     pub rejected: Vec<FileNote>,
     /// Directories and indexes that could not be read.
@@ -53,6 +55,7 @@ impl Folder {
                 doubt: self.doubt.clone(),
             },
             files: Vec::new(),
+            lost: Vec::new(),
             rejected: Vec::new(),
             losses: Vec::new(),
         };
@@ -71,38 +74,65 @@ impl Folder {
             }
             return contents;
         }
+        let mut whole = true;
         for directory in [&b"cur"[..], b"new", b"tmp"] {
-            self.list_directory(fs, directory, &keywords, &mut contents);
+            whole &= self.list_directory(fs, directory, &keywords, &mut contents);
         }
         if let Some(list) = list {
             compare(&list, &mut contents);
         }
+        if !whole {
+            self.count_as_lost(&mut contents);
+        }
         contents
     }
 
+    /// What the index lists and is not there was in a directory that cannot be read: it is lost,
+    /// and was not deleted.
+    fn count_as_lost(&self, contents: &mut Contents) {
+        let cur = self.path.join(b"cur");
+        for name in std::mem::take(&mut contents.record.listed_but_gone) {
+            let mail = MailFile {
+                path: cur.join(name.as_bytes()),
+                inode: InodeNumber(0),
+                owner: self.owner.clone(),
+                folder: self.name.clone(),
+                keywords: Vec::new(),
+            };
+            let why =
+                "the folder's index lists it, and a part of the directory that held it is lost";
+            let note = FileNote::of_name(&mail, &contents.record.device, why.to_owned());
+            contents.lost.push(note);
+        }
+    }
+
+    /// Lists one of the directories; whether all of it could be read, as far as that is known.
     fn list_directory(
         &self,
         fs: &dyn Filesystem,
         directory: &[u8],
         keywords: &Keywords,
         contents: &mut Contents,
-    ) {
+    ) -> bool {
         let Some(number) = self.entry(directory) else {
-            return;
+            // Copies of maildirs lack directories that were empty, but `cur` holds the mail.
+            return directory != b"cur";
         };
         let inode = match fs.inode(number) {
             Ok(inode) if inode.kind == FileKind::Directory => inode,
-            Ok(_) => return,
+            Ok(_) => return true,
             Err(loss) => {
                 contents.losses.push(loss);
-                return;
+                return directory == b"tmp";
             }
         };
         let mut listing = fs.entries(&inode);
+        let whole = listing.losses.is_empty() || directory == b"tmp";
         contents.losses.append(&mut listing.losses);
         for entry in &listing.entries {
             self.add(directory, entry, keywords, contents);
         }
+        whole
     }
 
     /// Adds what `entry` of `directory` is; the directory is empty for the folder itself.
@@ -123,6 +153,7 @@ impl Folder {
             owner: self.owner.clone(),
             folder: self.name.clone(),
             delivered: None,
+            bytes: None,
             why: why.to_owned(),
         };
         if directory == b"tmp" {

@@ -51,14 +51,7 @@ pub(super) fn is_bare(path: &FsPath, children: &[DirEntry]) -> bool {
 /// Whether a server made this name for a message: the time of delivery, what makes it unique,
 /// and the host.
 pub(crate) fn is_message(name: &[u8]) -> bool {
-    let base = MaildirName::parse(name).base;
-    let mut parts = base.splitn(3, |byte| *byte == b'.');
-    let (seconds, unique, host) = (parts.next(), parts.next(), parts.next());
-    let is_time =
-        |text: &[u8]| (9..=10).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
-    seconds.is_some_and(is_time)
-        && unique.is_some_and(|text| !text.is_empty())
-        && host.is_some_and(|text| !text.is_empty())
+    MaildirName::parse(name).delivered.is_some()
 }
 
 #[cfg(test)]

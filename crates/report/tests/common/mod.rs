@@ -130,6 +130,7 @@ pub(crate) fn note(account: &str, folder: &str, n: u64, seconds: i64, why: &str)
         owner: owner(account),
         folder: folder.to_owned(),
         delivered: None,
+        bytes: None,
         why: why.to_owned(),
     }
 }
@@ -302,6 +303,7 @@ fn aggregate() -> Aggregate {
         uuid: Some("8ZkDkA-1".to_owned()),
         bytes,
         hidden: false,
+        snapshot_of: None,
         segments: vec![Segment {
             start: 0,
             bytes,

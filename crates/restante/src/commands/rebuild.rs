@@ -209,11 +209,22 @@ fn rebuild_filesystems(
 
 /// Which of the states of its device a file system is.
 fn layer(session: &Session, name: &str) -> Layer {
-    let device = DeviceName(name.to_owned());
-    if session.devices.get(&device).is_none() {
-        return Layer::Further;
-    }
-    Layer::Present
+    let volumes = &session.aggregate.volumes;
+    let snapshot = |device: &str| {
+        let volume = volumes.iter().find(|volume| volume.device.0 == device)?;
+        volume.snapshot_of.as_ref()?;
+        let bare = device.strip_prefix("volume:").unwrap_or(device);
+        Some(Layer::Snapshot(bare.to_owned()))
+    };
+    let is_device = session.devices.get(&DeviceName(name.to_owned())).is_some();
+    // What is left of a further file system is called by its device, `#` and more.
+    let device = name.rsplit_once('#').map(|(device, _)| device);
+    let device = device.filter(|_| !is_device).unwrap_or(name);
+    snapshot(device).unwrap_or(if is_device {
+        Layer::Present
+    } else {
+        Layer::Further
+    })
 }
 
 fn rebuild_filesystem(
@@ -241,6 +252,8 @@ fn rebuild_filesystem(
         writer.records.push(Record::Folder(contents.record));
         let rejected = contents.rejected.into_iter().map(Record::Rejected);
         writer.records.extend(rejected);
+        let lost = contents.lost.into_iter().map(Record::Lost);
+        writer.records.extend(lost);
         let losses = contents.losses.into_iter().map(Record::Loss);
         writer.records.extend(losses);
         for file in contents.files {
