@@ -39,7 +39,7 @@ impl Pile {
         let (rows, candidates) = (&self.rows, &self.candidates);
         let contents = Contents::learn(rows, &set.devices);
         let hypotheses = hypotheses(set, rows, anchors, &contents);
-        let answers = score::answers(hypotheses, candidates, rows, anchors, &contents);
+        let answers = score::answers(hypotheses, &set.devices, candidates, rows, anchors, &contents);
         let decided = choose(&answers, set, candidates, rows).and_then(|(best, trials)| {
             let based = base::find(&best.notations, candidates, rows)?;
             Ok(self.group(best, trials, &based, &set.together))

@@ -87,16 +87,24 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
             .push(loss(&candidates, &[0], Cause::Unsupported(why)));
         candidates.truncate(MOST_DEVICES);
     }
-    let mut pile = Pile::look(candidates).in_line();
-    for stale in pile.leave_out_stale() {
-        inferred.unused.extend(unused(&pile, stale));
+    let (mut pile, mut stale) = sorted(Pile::look(candidates).in_line());
+    if let Some(moved) = pile.in_line_by_anchors() {
+        (pile, stale) = sorted(moved);
     }
-    pile.fold_mirrors();
+    let stale = stale.into_iter().filter_map(|one| unused(&pile, one));
+    inferred.unused.extend(stale);
     decide_all(&pile, &mut inferred);
     for (group, number) in inferred.groups.iter_mut().zip(1..) {
         group.name = format!("found-{number}");
     }
     inferred
+}
+
+/// The pile without what repeats other devices, and the stale ones among these.
+fn sorted(mut pile: Pile) -> (Pile, Vec<Stale>) {
+    let stale = pile.leave_out_stale();
+    pile.fold_mirrors();
+    (pile, stale)
 }
 
 /// Decides every set of devices that belong together, and says what is left.

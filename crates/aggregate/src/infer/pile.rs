@@ -9,7 +9,7 @@ use super::relations::{Set, Tied, copies, tied};
 use super::rings::{self, Ring};
 use super::sample::{self, Candidate, Row};
 use super::twins::{self, Stale};
-use super::{mirrors, shift};
+use super::{anchored, mirrors, shift};
 
 /// Anchors that make devices carriers of one file system.
 const CARRIER_ANCHORS: u32 = 3;
@@ -70,6 +70,30 @@ impl Pile {
         } else {
             self
         }
+    }
+
+    /// The pile with devices brought in line by where a file system's blocks lie on them, if none
+    /// of those devices agree with others where they are.
+    pub(super) fn in_line_by_anchors(&self) -> Option<Self> {
+        let rings = rings::rings(&self.rows);
+        let settled: Set = rings.iter().flat_map(|ring| &ring.devices).copied().collect();
+        let settled = settled.with(self.agreeing()).with(self.silent);
+        let loose: Vec<usize> = self.others(settled).collect();
+        if loose.len() < 2 {
+            return None;
+        }
+        let anchors = self.anchors();
+        let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
+        let mut begins = sources.into_iter();
+        let begins = begins.find_map(|source| anchored::begins(&anchors, source, &loose))?;
+        let first = begins.iter().map(|(_, begin)| *begin).min()?;
+        let mut shifts = vec![0; self.candidates.len()];
+        for (device, begin) in begins {
+            for same in self.mirror_of(device) {
+                *shifts.get_mut(same)? = u64::try_from(begin.checked_sub(first)?).ok()?;
+            }
+        }
+        Some(Self::look(shift::shifted(&self.candidates, &shifts)))
     }
 
     /// The devices that parity ties to others, or that are equal to others.
@@ -202,7 +226,10 @@ fn by_relation(tied: &Tied) -> Members {
 /// Of the devices that are `alone`, those that carry blocks of one file system.
 fn by_anchors(alone: &[usize], anchors: &[Anchor]) -> Vec<Members> {
     let mut carriers: BTreeMap<Source, BTreeMap<usize, u32>> = BTreeMap::new();
-    for anchor in anchors.iter().filter(|a| alone.contains(&a.device)) {
+    // Lengths of files repeat on any devices.
+    let names_owner = |a: &&Anchor| !matches!(a.source, Source::Files(_));
+    let own = anchors.iter().filter(names_owner);
+    for anchor in own.filter(|a| alone.contains(&a.device)) {
         let counts = carriers.entry(anchor.source).or_default();
         *counts.entry(anchor.device).or_default() += 1;
     }

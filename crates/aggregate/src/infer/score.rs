@@ -1,9 +1,9 @@
 //! How much speaks for each hypothesis: the algebra, the anchors and the contents together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::algebra::{self, Agreement};
-use super::anchored::distinct;
+use super::anchored::{ONE_IN, distinct};
 use super::anchors::{Anchor, Source};
 use super::contents::Contents;
 use super::hypothesis::{Claims, Hypothesis, Map, Part};
@@ -103,6 +103,7 @@ impl Answer {
 /// The different answers among `hypotheses` that the parity does not contradict, the best first.
 pub(super) fn answers(
     hypotheses: Vec<Hypothesis>,
+    devices: &[usize],
     candidates: &[Candidate],
     rows: &[Row],
     anchors: &[Anchor],
@@ -129,13 +130,14 @@ pub(super) fn answers(
     } else {
         answers.retain(|answer| !answer.agreement.contradicts());
     }
+    let stated = stated(anchors, devices);
     let fewest = answers.iter().map(|answer| answer.agreement.wrong).min();
     for answer in &mut answers {
         answer.worse_rows = answer.agreement.wrong.saturating_sub(fewest.unwrap_or(0));
         answer.notations.sort_by_key(plainness);
         answer.notations.dedup();
         if let Some(hypothesis) = answer.notations.first() {
-            answer.anchors = hits(hypothesis, anchors);
+            answer.anchors = hits(hypothesis, &stated);
             answer.contents = contents.score(hypothesis);
         }
     }
@@ -215,38 +217,60 @@ fn begin(map: &Map<'_>, anchor: &Anchor) -> Option<i64> {
     position.checked_sub_unsigned(anchor.address)
 }
 
-/// The file systems whose anchors lie on the devices of a hypothesis.
-pub(super) fn sources(hypothesis: &Hypothesis, anchors: &[Anchor]) -> Vec<Source> {
-    let devices: Vec<usize> = hypothesis.devices().collect();
-    let own = anchors
-        .iter()
-        .filter(|anchor| devices.contains(&anchor.device));
-    let mut sources: Vec<Source> = own.map(|anchor| anchor.source).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    sources
+/// The anchors of one file system on some devices.
+///
+/// Those of one address are alternatives: lengths of files repeat, and journals name homes that
+/// blocks have left.
+pub(super) struct Stated<'a>(BTreeMap<u64, Vec<&'a Anchor>>);
+
+/// What each file system states of `devices`.
+pub(super) fn stated<'a>(anchors: &'a [Anchor], devices: &[usize]) -> Vec<Stated<'a>> {
+    let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
+    let of = |source: Source| {
+        let mut by_address: BTreeMap<u64, Vec<&Anchor>> = BTreeMap::new();
+        for anchor in distinct(anchors, source, devices) {
+            let alternatives = by_address.entry(anchor.address / ONE_IN).or_default();
+            alternatives.push(anchor);
+        }
+        Stated(by_address)
+    };
+    sources.into_iter().map(of).collect()
 }
 
 /// How the anchors judge a hypothesis.
-fn hits(hypothesis: &Hypothesis, anchors: &[Anchor]) -> Hits {
+fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> Hits {
     let map = hypothesis.map();
-    let devices: Vec<usize> = hypothesis.devices().collect();
     let edge = hypothesis.row_0 % hypothesis.chunk;
     let mut hits = Hits::default();
-    for source in sources(hypothesis, anchors) {
-        let mut own = distinct(anchors, source, &devices);
-        own.retain(|anchor| anchor.fits(hypothesis.chunk, edge));
-        let pieces = pieces(&map, &own);
+    for Stated(by_address) in stated {
+        let fits = |anchor: &&Anchor| anchor.fits(hypothesis.chunk, edge);
+        let all = by_address.values().flatten().copied().filter(fits);
+        let pieces = pieces(&map, &all.collect::<Vec<_>>());
         hits.pieces += u32::try_from(pieces.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        for anchor in own {
-            match begin(&map, anchor) {
-                Some(at) if pieces.iter().any(|piece| piece.begin == at) => hits.hits += 1,
-                None if is_ghost(&map, anchor, &pieces) => {}
-                _ => hits.misses += 1,
+        for alternatives in by_address.values() {
+            let own: Vec<&Anchor> = alternatives.iter().copied().filter(fits).collect();
+            let lies = |anchor: &&Anchor| {
+                begin(&map, anchor).is_some_and(|at| pieces.iter().any(|piece| piece.begin == at))
+            };
+            let is_not_there = |anchor: &&Anchor| {
+                is_ghost(&map, anchor, &pieces) || is_on_missing(&map, anchor, &pieces)
+            };
+            if own.iter().any(lies) {
+                hits.hits += 1;
+            } else if !own.is_empty() && !own.iter().any(is_not_there) {
+                hits.misses += 1;
             }
         }
     }
     hits
+}
+
+/// Whether the address of an anchor lies on a member that is missing.
+fn is_on_missing(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> bool {
+    pieces.iter().any(|piece| {
+        let position = piece.begin.checked_add_unsigned(anchor.address);
+        position.is_some_and(|position| map.is_missing(position))
+    })
 }
 
 /// Whether an anchor on parity is that of data in the same row: where the rest of a row is

@@ -11,6 +11,7 @@
 
 mod btrfs;
 mod ext;
+mod files;
 mod xfs;
 mod xfs_log;
 
@@ -20,7 +21,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use evidence::{ByteOffset, Fields, ReadAtExt};
 
 use super::relations::Set;
-use super::sample::{Candidate, read_window};
+use super::sample::{BLOCK, Candidate, read_window};
 
 /// Addresses above this are not believed, so that sums of positions do not overflow.
 const MOST_ADDRESS: u64 = 1 << 56;
@@ -67,6 +68,8 @@ pub(crate) enum Source {
     Xfs([u8; 16]),
     Ext([u8; 16]),
     Btrfs([u8; 16]),
+    /// Ends of files of the XFS of this UUID, or of ext file systems, whose inodes name none.
+    Files([u8; 16]),
 }
 
 impl Source {
@@ -76,13 +79,14 @@ impl Source {
             Self::Xfs(_) => "XFS",
             Self::Ext(_) => "ext",
             Self::Btrfs(_) => "btrfs",
+            Self::Files(_) => "files",
         }
     }
 
     /// Its UUID.
     pub(crate) const fn uuid(self) -> [u8; 16] {
         match self {
-            Self::Xfs(uuid) | Self::Ext(uuid) | Self::Btrfs(uuid) => uuid,
+            Self::Xfs(uuid) | Self::Ext(uuid) | Self::Btrfs(uuid) | Self::Files(uuid) => uuid,
         }
     }
 
@@ -138,6 +142,7 @@ pub(super) struct Collector {
     /// Descriptors of journals: device and place.
     descriptors: Vec<(usize, u64)>,
     logs: Logs,
+    ends: files::Ends,
 }
 
 /// What was seen of XFS logs.
@@ -234,6 +239,11 @@ impl Collector {
             }
         }
         self.logs.look(device, start, bytes);
+        let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
+        for (number, content) in bytes.chunks_exact(block).enumerate() {
+            let inside = (number as u64).saturating_mul(BLOCK);
+            self.ends.look(device, start.saturating_add(inside), content);
+        }
     }
 
     /// The anchors on all devices but the `silent` ones, which repeat others; journal copies are
@@ -266,6 +276,7 @@ impl Collector {
             all.extend(self.journal_anchors(journal, candidates, windows, silent));
         }
         all.extend(self.log_anchors(candidates, windows));
+        all.extend(self.ends.anchors(&self.xfs_sizes, silent));
         all.retain(|anchor| !silent.has(anchor.device));
         thinned(without_ghosts(all))
     }
