@@ -79,7 +79,14 @@ pub(super) fn solve(anchors: &[Anchor], source: Source, devices: &[usize]) -> Ve
         for data in &widths {
             for before in 0..*data {
                 let data = *data;
-                places.extend(place(&anchors, Row0 { chunk, data, before }));
+                places.extend(place(
+                    &anchors,
+                    Row0 {
+                        chunk,
+                        data,
+                        before,
+                    },
+                ));
             }
         }
     }
@@ -141,11 +148,14 @@ impl Row0 {
 
 /// Where the row lies in which the file system begins, by most anchors.
 fn place<'a>(anchors: &[&'a Anchor], row_0: Row0) -> Option<Place<'a>> {
-    let Row0 { chunk, data, before } = row_0;
+    let Row0 {
+        chunk,
+        data,
+        before,
+    } = row_0;
     let (start, ..) = row_0.most(anchors)?;
     let edge = u64::try_from(start.rem_euclid(i64::try_from(chunk).ok()?)).ok()?;
-    let agrees =
-        |anchor: &&&Anchor| row_0.start(anchor) == Some(start) && anchor.fits(chunk, edge);
+    let agrees = |anchor: &&&Anchor| row_0.start(anchor) == Some(start) && anchor.fits(chunk, edge);
     let support: Vec<&Anchor> = anchors.iter().filter(agrees).copied().collect();
     (support.len() >= LEAST_SUPPORT).then_some(Place {
         chunk,
@@ -177,23 +187,38 @@ pub(super) fn begins(
     let mut widths: BTreeSet<u64> = Shape::all(present).iter().map(|s| s.width()).collect();
     widths.insert(1);
     let mut best: (usize, Vec<(usize, i64)>) = (0, Vec::new());
+    // By how many anchors all devices agree as they are.
+    let mut together = 0;
     for chunk in chunks() {
-        for (data, before) in widths.iter().flat_map(|data| (0..*data).map(move |b| (*data, b))) {
-            let row = Row0 { chunk, data, before };
+        for (data, before) in widths
+            .iter()
+            .flat_map(|data| (0..*data).map(move |b| (*data, b)))
+        {
+            let row = Row0 {
+                chunk,
+                data,
+                before,
+            };
             let places = devices.iter().zip(&own);
             let clear = places.filter_map(|(device, own)| Some((*device, row.clear(own)?)));
             let clear: Vec<(usize, (i64, usize))> = clear.collect();
             let support = clear.iter().map(|(_, (_, support))| support).sum();
+            together = together.max(row.most(&all).map_or(0, |(_, count, _)| count));
             if support > best.0 {
-                let starts = clear.into_iter().map(|(device, (start, _))| (device, start));
-                let starts = if data == 1 { Vec::new() } else { starts.collect() };
+                let starts = clear
+                    .into_iter()
+                    .map(|(device, (start, _))| (device, start));
+                let starts = if data == 1 {
+                    Vec::new()
+                } else {
+                    starts.collect()
+                };
                 best = (support, starts);
             }
         }
     }
-    let (_, starts) = best;
-    let first = starts.first()?.1;
-    starts.iter().any(|(_, start)| *start != first).then_some(starts)
+    let (support, starts) = best;
+    (support * 2 >= together * 3).then_some(starts)
 }
 
 /// Lets the anchors vote for the role of each device in a shape, whose rows of data are given;

@@ -97,10 +97,9 @@ impl Shape {
         match self {
             Self::Raid0(_)
             | Self::Raid5(Raid5Layout::ParityFirst | Raid5Layout::ParityLast, _)
-            | Self::Raid6(
-                Raid6Layout::ParityFirst | Raid6Layout::ParityLast | ParityFirst6,
-                _,
-            ) => 1,
+            | Self::Raid6(Raid6Layout::ParityFirst | Raid6Layout::ParityLast | ParityFirst6, _) => {
+                1
+            }
             // Q does not move.
             Self::Raid6(
                 LeftAsymmetric6 | RightAsymmetric6 | LeftSymmetric6 | RightSymmetric6,
@@ -163,9 +162,8 @@ mod tests {
     fn periods_are_those_of_the_rotation() {
         for shape in (3..9).flat_map(Shape::all) {
             let members = u64::from(shape.members());
-            let repeats = |period: &u64| {
-                (0..members).all(|row| shape.row(row) == shape.row(row + *period))
-            };
+            let repeats =
+                |period: &u64| (0..members).all(|row| shape.row(row) == shape.row(row + *period));
             let period = (1..=members).find(repeats);
             assert_eq!(Some(shape.period()), period, "{shape:?}");
         }

@@ -59,6 +59,17 @@ struct End {
     filled: u64,
 }
 
+/// Where a file ends, by its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileEnd {
+    pub(crate) source: Source,
+    /// Where the last block lies in its file system.
+    pub(crate) address: u64,
+    filled: u64,
+    /// The device that the inode is on.
+    stated_on: usize,
+}
+
 /// Inodes, and blocks that look like ends of files.
 #[derive(Default)]
 pub(super) struct Ends {
@@ -75,10 +86,7 @@ impl Ends {
         if self.kept.max(self.stated.len()) >= MOST_KEPT {
             return;
         }
-        if let Some(last) = block.iter().rposition(|byte| *byte != 0)
-            && (last as u64).saturating_add(1) < BLOCK
-        {
-            let filled = (last as u64).saturating_add(1);
+        if let Some(filled) = filled_of(block) {
             self.places.entry(filled).or_default().push((device, at));
             self.kept = self.kept.saturating_add(1);
         }
@@ -88,32 +96,64 @@ impl Ends {
         }
     }
 
+    /// What is stated on all devices but the `silent` ones.
+    pub(super) fn stated(&self, sizes: &BTreeSet<xfs::Sizes>, silent: Set) -> Vec<FileEnd> {
+        let heard = self.stated.iter().filter(|(on, _)| !silent.has(*on));
+        let resolved = heard.filter_map(|(device, end)| {
+            let (source, address) = end.block.resolve(sizes)?;
+            Some(FileEnd {
+                source,
+                address,
+                filled: end.filled,
+                stated_on: *device,
+            })
+        });
+        let mut all: Vec<FileEnd> = resolved.filter(|end| end.address < MOST_ADDRESS).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// The anchors on all devices but the `silent` ones.
     pub(super) fn anchors(&self, sizes: &BTreeSet<xfs::Sizes>, silent: Set) -> Vec<Anchor> {
         let mut anchors = Vec::new();
-        for (device, end) in self.stated.iter().filter(|(on, _)| !silent.has(*on)) {
-            let Some((source, address)) = end.block.resolve(sizes) else {
-                continue;
-            };
-            let zeros = 0..=OWN_ZEROS;
-            let lengths = zeros.filter_map(|zeros| end.filled.checked_sub(zeros));
-            let places = lengths.filter_map(|filled| self.places.get(&filled));
+        for end in self.stated(sizes, silent) {
+            let places = end.lengths().filter_map(|filled| self.places.get(&filled));
             let places = places.flatten().filter(|(on, _)| !silent.has(*on));
             let places: Vec<&(usize, u64)> = places.take(MOST_PLACES.saturating_add(1)).collect();
-            if places.len() > MOST_PLACES || address >= MOST_ADDRESS {
+            if places.len() > MOST_PLACES {
                 continue;
             }
             anchors.extend(places.into_iter().map(|(on, at)| Anchor {
-                source,
-                address,
+                source: end.source,
+                address: end.address,
                 device: *on,
                 at: *at,
                 together: None,
-                stated_on: *device,
+                stated_on: end.stated_on,
             }));
         }
         anchors
     }
+}
+
+impl FileEnd {
+    /// How many bytes may lie before the zeros at the end of the block.
+    fn lengths(&self) -> impl Iterator<Item = u64> {
+        let filled = self.filled;
+        (0..=OWN_ZEROS).filter_map(move |zeros| filled.checked_sub(zeros))
+    }
+
+    /// Whether `block` may be the one in which the file ends.
+    pub(crate) fn fits(&self, block: &[u8]) -> bool {
+        filled_of(block).is_some_and(|filled| self.lengths().any(|length| length == filled))
+    }
+}
+
+/// How many bytes lie before the zeros at the end of a block, if there are any.
+fn filled_of(block: &[u8]) -> Option<u64> {
+    let last = block.iter().rposition(|byte| *byte != 0)? as u64;
+    Some(last.saturating_add(1)).filter(|filled| *filled < BLOCK)
 }
 
 impl Named {
@@ -202,7 +242,9 @@ fn xfs_end(bytes: Fields<'_>) -> Option<End> {
         _ => return None,
     };
     (1..=20).contains(&count).then_some(())?;
-    let last = usize::try_from(count.checked_sub(1)?).ok()?.checked_mul(16)?;
+    let last = usize::try_from(count.checked_sub(1)?)
+        .ok()?
+        .checked_mul(16)?;
     let record = bytes.from(last.checked_add(fork)?)?;
     let (high, low) = (record.be_u64(0)?, record.be_u64(8)?);
     let length = low & ((1 << 21) - 1);
@@ -210,7 +252,10 @@ fn xfs_end(bytes: Fields<'_>) -> Option<End> {
     let is_written = high >> 63 == 0;
     let ends = (high >> 9).checked_add(length)?;
     (is_written && length > 0 && ends == size.div_ceil(BLOCK)).then_some(())?;
-    filled(size, Named::Xfs(start.checked_add(length)?.checked_sub(1)?, uuid))
+    filled(
+        size,
+        Named::Xfs(start.checked_add(length)?.checked_sub(1)?, uuid),
+    )
 }
 
 #[cfg(test)]
@@ -275,7 +320,10 @@ mod tests {
         let block = Named::Ext(5);
         ends.stated.push((1, End { block, filled: 301 }));
         let anchors = ends.anchors(&BTreeSet::new(), Set::default());
-        let places: Vec<_> = anchors.iter().map(|a| (a.device, a.at, a.address)).collect();
+        let places: Vec<_> = anchors
+            .iter()
+            .map(|a| (a.device, a.at, a.address))
+            .collect();
         assert_eq!(places, [(3, 8192, 5 * 4096), (4, 4096, 5 * 4096)]);
         let silent = [4].into_iter().collect();
         assert_eq!(ends.anchors(&BTreeSet::new(), silent).len(), 1);

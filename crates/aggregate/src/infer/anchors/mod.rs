@@ -20,6 +20,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use evidence::{ByteOffset, Fields, ReadAtExt};
 
+pub(super) use self::files::FileEnd;
 use super::relations::Set;
 use super::sample::{BLOCK, Candidate, read_window};
 
@@ -122,6 +123,12 @@ impl Anchor {
             matches!((number(a), number(b)), (Some(a), Some(b)) if a == b)
         })
     }
+}
+
+/// All that blocks of file systems say of places.
+pub(super) struct Addresses {
+    pub(super) anchors: Vec<Anchor>,
+    pub(super) ends: Vec<FileEnd>,
 }
 
 /// How a file system of one kind is named by its UUID.
@@ -242,7 +249,8 @@ impl Collector {
         let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
         for (number, content) in bytes.chunks_exact(block).enumerate() {
             let inside = (number as u64).saturating_mul(BLOCK);
-            self.ends.look(device, start.saturating_add(inside), content);
+            self.ends
+                .look(device, start.saturating_add(inside), content);
         }
     }
 
@@ -279,6 +287,11 @@ impl Collector {
         all.extend(self.ends.anchors(&self.xfs_sizes, silent));
         all.retain(|anchor| !silent.has(anchor.device));
         thinned(without_ghosts(all))
+    }
+
+    /// Where files end by the inodes on all devices but the `silent` ones.
+    pub(super) fn file_ends(&self, silent: Set) -> Vec<FileEnd> {
+        self.ends.stated(&self.xfs_sizes, silent)
     }
 
     /// Anchors from the logs of XFS without checksums: inodes and pieces of blocks that are found
