@@ -11,20 +11,20 @@ use super::mount::{Mount, run};
 use super::prototype;
 
 /// Changes whenever what is made changes, so that nothing old is taken for it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How a file system is made.
 struct Recipe {
     /// mkfs with its options; the image follows.
     mkfs: &'static [&'static str],
-    mib: u64,
+    bytes: u64,
     /// How many MiB of mail are on it in the end.
     mail_mib: u64,
     gzip: bool,
 }
 
 const fn recipe(kind: Kind) -> Recipe {
-    let (mkfs, mib, mail_mib): (&'static [&'static str], _, _) = match kind {
+    let (mkfs, mail_mib): (&'static [&'static str], _) = match kind {
         Kind::Ext4 => (
             &[
                 "mkfs.ext4",
@@ -35,8 +35,7 @@ const fn recipe(kind: Kind) -> Recipe {
                 "-U",
                 "5b1f6a9e-52a1-4d0c-9a52-0c3c5d1f2b01",
             ],
-            96,
-            64,
+            76,
         ),
         Kind::Xfs => (
             &[
@@ -47,7 +46,6 @@ const fn recipe(kind: Kind) -> Recipe {
                 "-m",
                 "uuid=5b1f6a9e-52a1-4d0c-9a52-0c3c5d1f2b02",
             ],
-            96,
             66,
         ),
         // mkfs fills the first allocation group first.
@@ -61,8 +59,7 @@ const fn recipe(kind: Kind) -> Recipe {
                 "agcount=2",
                 "-m",
             ],
-            104,
-            66,
+            76,
         ),
         Kind::Btrfs => (
             &[
@@ -71,7 +68,6 @@ const fn recipe(kind: Kind) -> Recipe {
                 "-U",
                 "5b1f6a9e-52a1-4d0c-9a52-0c3c5d1f2b04",
             ],
-            160,
             72,
         ),
         // 2014 had larger groups; small ones give as many copies as larger file systems have.
@@ -87,13 +83,12 @@ const fn recipe(kind: Kind) -> Recipe {
                 "-O",
                 "^metadata_csum,^64bit",
             ],
-            96,
-            64,
+            76,
         ),
     };
     Recipe {
         mkfs,
-        mib,
+        bytes: kind.bytes() as u64,
         mail_mib,
         gzip: matches!(kind, Kind::Gzip),
     }
@@ -135,7 +130,7 @@ fn fill(folder: &Path, recipe: &Recipe, kind: Kind) -> io::Result<(PathBuf, Path
     let image = folder.join(format!("{}.part", kind.name()));
     let early = image.with_extension("early.part");
     let place = folder.join(format!("{}.mount", kind.name()));
-    File::create(&image)?.set_len(recipe.mib << 20)?;
+    File::create(&image)?.set_len(recipe.bytes)?;
     let (program, options) = recipe.mkfs.split_first().unwrap_or((&"", &[]));
     run(Command::new(program).args(options).arg(&image))?;
     let mount = Mount::image(&image, &place)?;
@@ -162,7 +157,7 @@ fn lay_down(folder: &Path, recipe: &Recipe) -> io::Result<(PathBuf, PathBuf)> {
         delivery.until(bytes)?;
         let list = prototype::write(&source.0)?;
         let image = folder.join(format!("xfs-v4.{state}.part"));
-        File::create(&image)?.set_len(recipe.mib << 20)?;
+        File::create(&image)?.set_len(recipe.bytes)?;
         let (program, options) = recipe.mkfs.split_first().unwrap_or((&"", &[]));
         run(Command::new(program)
             .args(options)
