@@ -82,12 +82,7 @@ impl Claims {
                 let start = other.start.max(range.start);
                 let end = other.end.min(range.end);
                 if start < end && own.may_be_overwritten_by(who) {
-                    let inside = start.saturating_sub(range.start);
-                    holes.push(Hole {
-                        start: piece.file_offset.saturating_add(inside),
-                        bytes: end.saturating_sub(start),
-                        why: HoleCause::WrittenOver,
-                    });
+                    holes.push(hole(piece, start.saturating_sub(range.start), end.saturating_sub(start)));
                 }
             }
         }
@@ -95,10 +90,24 @@ impl Claims {
     }
 }
 
+/// What of `piece` is gone with `bytes` of what is stored of it: of what is compressed, all.
+fn hole(piece: &Extent, inside: u64, bytes: u64) -> Hole {
+    let (inside, bytes) = match piece.place {
+        Place::Compressed { .. } => (0, piece.length),
+        _ => (inside, bytes),
+    };
+    Hole {
+        start: piece.file_offset.saturating_add(inside),
+        bytes,
+        why: HoleCause::WrittenOver,
+    }
+}
+
 /// Where in the view the bytes of a piece lie.
 fn in_view(piece: &Extent) -> Option<Range<u64>> {
     match piece.place {
         Place::At(at) => Some(at.get()..at.get().checked_add(piece.length)?),
+        Place::Compressed { at, stored, .. } => Some(at.get()..at.get().checked_add(stored)?),
         Place::Hole | Place::Unwritten | Place::Lost => None,
     }
 }
