@@ -108,7 +108,11 @@ fn on_bare_disks(aggregate: &Aggregate, truth: &Truth<'_>) -> Option<String> {
         SegmentMap::Striped { areas, .. } | SegmentMap::Mirrored { areas } => areas
             .iter()
             .any(|area| area.device.iter().any(|name| truth.disks.contains(name))),
-        SegmentMap::Framed { .. } | SegmentMap::Zero | SegmentMap::Missing { .. } => false,
+        SegmentMap::Framed { .. }
+        | SegmentMap::Snapshot { .. }
+        | SegmentMap::Thin { .. }
+        | SegmentMap::Zero
+        | SegmentMap::Missing { .. } => false,
     };
     let volume = aggregate
         .volumes
