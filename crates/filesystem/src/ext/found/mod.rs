@@ -22,8 +22,8 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, Loss, ReadAt};
 
-pub(super) use self::infer::Shape;
 use self::infer::Inferred;
+pub(super) use self::infer::Shape;
 use self::lives::Lives;
 use self::names::{Collector, Names};
 use self::nodes::{Nodes, current_inode};
@@ -51,7 +51,11 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
         let ext = Ext::with_superblock(slice(&device.bytes, base), &device.name, sb);
         let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
         if !fs.lives.live().is_empty() {
-            let name = name_of(device, &fs, &fs.info.uuid.map(|byte| format!("{byte:02x}")).concat());
+            let name = name_of(
+                device,
+                &fs,
+                &fs.info.uuid.map(|byte| format!("{byte:02x}")).concat(),
+            );
             found.push((name, View::Device(device.name.clone()), fs));
         }
     }
@@ -68,7 +72,9 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
         let seed = sb.seed;
         let mut ext = Ext::with_superblock(slice(&device.bytes, base), &device.name, sb);
         ext.volume.tables = tables.without(ext.volume.sb.inode_bytes, |at| {
-            known.iter().any(|known| known.holds(at.saturating_add(base)))
+            known
+                .iter()
+                .any(|known| known.holds(at.saturating_add(base)))
         });
         let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
         let id = seed.unwrap_or_else(|| fs.volume.sb.block.get());
@@ -89,7 +95,11 @@ fn slice(device: &Arc<dyn ReadAt>, base: u64) -> Arc<dyn ReadAt> {
         return Arc::clone(device);
     }
     let length = device.len().saturating_sub(base);
-    Arc::new(Slice::new(Arc::clone(device), ByteOffset::new(base), length))
+    Arc::new(Slice::new(
+        Arc::clone(device),
+        ByteOffset::new(base),
+        length,
+    ))
 }
 
 /// The name of a file system that is not the one that the superblock of its device names.
@@ -170,7 +180,10 @@ impl<'a> KnownInodes<'a> {
         let journal = &self.fs.nodes.journal;
         self.places.contains(&at)
             || journal.iter().any(|run| run.contains(&inside))
-            || self.fs.taken.is_held_by_file(&(inside..inside.saturating_add(1)))
+            || self
+                .fs
+                .taken
+                .is_held_by_file(&(inside..inside.saturating_add(1)))
     }
 }
 
@@ -206,7 +219,13 @@ fn put_together(
         }
     }
     taken.sort();
-    let names = names(&volume, &mut lives, &mut nodes, &taken, &directories_of(seen, base));
+    let names = names(
+        &volume,
+        &mut lives,
+        &mut nodes,
+        &taken,
+        &directories_of(seen, base),
+    );
     let view = if base == 0 {
         Arc::clone(&volume.view)
     } else {
@@ -235,7 +254,9 @@ fn names(
     seen: &[DirectorySeen],
 ) -> Names {
     let numbers = lives.live().into_iter();
-    let directories: Vec<u64> = numbers.filter(|number| lives.is_directory(*number)).collect();
+    let directories: Vec<u64> = numbers
+        .filter(|number| lives.is_directory(*number))
+        .collect();
     let mut collector = Collector {
         volume,
         lives,
@@ -298,10 +319,13 @@ fn directories_of(seen: &Sightings, base: u64) -> Vec<DirectorySeen> {
 
 fn journal_runs(volume: &Volume) -> Vec<std::ops::Range<u64>> {
     let pieces = super::journal::pieces(volume);
-    let runs = pieces.iter().flatten().filter_map(|piece| match piece.place {
-        Place::At(at) => Some(at.get()..at.get().saturating_add(piece.length)),
-        _ => None,
-    });
+    let runs = pieces
+        .iter()
+        .flatten()
+        .filter_map(|piece| match piece.place {
+            Place::At(at) => Some(at.get()..at.get().saturating_add(piece.length)),
+            _ => None,
+        });
     runs.collect()
 }
 

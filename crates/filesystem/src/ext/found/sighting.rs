@@ -103,7 +103,9 @@ impl Sightings {
     /// Whether the place lies between blocks of a journal, where copies of inodes lie, too.
     pub(super) fn in_journal(&self, at: u64) -> bool {
         let next = self.journal.partition_point(|block| block.at.get() <= at);
-        let before = next.checked_sub(1).and_then(|index| self.journal.get(index));
+        let before = next
+            .checked_sub(1)
+            .and_then(|index| self.journal.get(index));
         let near = |block: &JournalSeen| at.abs_diff(block.at.get()) < JOURNAL_REACH;
         // Every transaction ends with a block of the journal.
         before.is_some_and(|block| near(block) && block.kind != jbd2::SUPERBLOCK_V2)
