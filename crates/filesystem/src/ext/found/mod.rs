@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use evidence::view::Slice;
-use evidence::{ByteOffset, Loss, ReadAt};
+use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
 
 use self::infer::Inferred;
 pub(super) use self::infer::Shape;
@@ -38,10 +38,14 @@ use super::superblock::{SUPERBLOCK_AT, Superblock};
 use super::volume::Volume;
 use crate::{Device, Found, InodeNumber, Place, View};
 
+/// So many directories say whether a geometry is right.
+const PROOFS: usize = 1000;
+
 /// Puts together what is left of ext on `device`: the file system whose superblock opens, those of
 /// which copies of superblocks are left, and what others there are of which only inodes are.
 pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Loss>) {
     let mut found: Vec<(String, View, Rebuilt)> = Vec::new();
+    let mut losses = Vec::new();
     if let Ok(Some(ext)) = Ext::open(Arc::clone(&device.bytes), &device.name) {
         let fs = put_together(ext, 0, seen, &device.bytes, None);
         let view = View::Opened(device.name.clone());
@@ -79,14 +83,18 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
         let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
         let id = seed.unwrap_or_else(|| fs.volume.sb.block.get());
         let name = name_of(device, &fs, &format!("{id:08x}"));
-        found.push((name, View::Device(device.name.clone()), fs));
+        if is_proven(&fs) {
+            found.push((name, View::Device(device.name.clone()), fs));
+        } else {
+            losses.push(unproven(&fs, &name, device));
+        }
     }
     let found = found.into_iter().map(|(name, view, fs)| Found {
         name,
         view,
         fs: Box::new(fs),
     });
-    (found.collect(), Vec::new())
+    (found.collect(), losses)
 }
 
 /// `device` from `base` on.
@@ -263,6 +271,7 @@ fn names(
         nodes,
         taken,
         names: Names::default(),
+        budget: budget(volume),
     };
     for number in directories {
         if let Some(inode) = current_inode(volume, collector.lives, InodeNumber(number)) {
@@ -286,9 +295,56 @@ fn names(
         nodes,
         taken,
         names,
+        budget: budget(volume),
     };
     collector.orphans();
     collector.names
+}
+
+/// How many blocks of directories are looked at: a few times as many as there are blocks.
+fn budget(volume: &Volume) -> u64 {
+    let block = u64::from(volume.sb.block.get());
+    let blocks = volume.view.len().checked_div(block).unwrap_or(0);
+    blocks.saturating_mul(4)
+}
+
+/// Whether the geometry of a file system is right: what its directory inodes lead to are these
+/// directories' first blocks. On one of many disks of an array it is not.
+fn is_proven(fs: &Rebuilt) -> bool {
+    let (mut right, mut wrong) = (0_u64, 0_u64);
+    let numbers = fs.lives.live().into_iter();
+    for number in numbers
+        .filter(|number| fs.lives.is_directory(*number))
+        .take(PROOFS)
+    {
+        let inode = current_inode(&fs.volume, &fs.lives, InodeNumber(number));
+        let first = inode.and_then(|inode| fs.volume.map(&inode).pieces.first().copied());
+        let Some(Place::At(at)) = first.map(|piece| piece.place) else {
+            continue;
+        };
+        let Some(bytes) = fs.volume.view.read_whole(at, fs.volume.sb.block.len()) else {
+            continue;
+        };
+        match super::dir::own_numbers(&bytes) {
+            Some((own, _)) if u64::from(own) == number => right = right.saturating_add(1),
+            _ if bytes.iter().all(|byte| *byte == 0) => {}
+            _ => wrong = wrong.saturating_add(1),
+        }
+    }
+    wrong <= right.div_ceil(2)
+}
+
+/// What is said of a file system of which there are inodes in places that contradict each other.
+fn unproven(fs: &Rebuilt, name: &str, device: &Device) -> Loss {
+    Loss {
+        what: format!("the file system {name}"),
+        origin: Origin::new(device.name.clone(), ByteOffset::new(fs.base)),
+        cause: Cause::Corrupt(
+            "its inodes do not lead to its directories: this may be one of several disks that it \
+             lies on"
+                .to_owned(),
+        ),
+    }
 }
 
 /// The descriptor blocks of journals, by their places in the file system that begins at `base`.
@@ -344,7 +400,7 @@ fn held(volume: &Volume, lives: &Lives, nodes: &Nodes) -> Taken {
         blocks(first, bytes.div_ceil(block), Owner::Metadata);
     }
     if !volume.tables.alone {
-        for group in 0..volume.sb.groups().min(volume.view.len() / block.max(1)) {
+        for group in 0..volume.sb.groups().min(budget(volume)) {
             if let Ok(found) = volume.group(group) {
                 for bitmap in found.bitmaps {
                     blocks(bitmap, 1, Owner::Metadata);
@@ -353,7 +409,12 @@ fn held(volume: &Volume, lives: &Lives, nodes: &Nodes) -> Taken {
         }
     }
     let mut maps = Vec::new();
+    // A block has one owner: where maps lie, there is more to them than there are blocks.
+    let mut room = budget(volume);
     for number in lives.live() {
+        if room == 0 {
+            break;
+        }
         let Some(inode) = current_inode(volume, lives, InodeNumber(number)) else {
             continue;
         };
@@ -361,6 +422,7 @@ fn held(volume: &Volume, lives: &Lives, nodes: &Nodes) -> Taken {
         for number in tree {
             blocks(number, 1, Owner::Inode(inode.number.0));
         }
+        room = room.saturating_sub(map.pieces.len() as u64);
         maps.push((map.pieces, Owner::Inode(inode.number.0)));
     }
     for (pieces, owner) in maps {

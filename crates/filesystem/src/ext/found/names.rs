@@ -70,6 +70,9 @@ pub(super) struct Collector<'a> {
     pub(super) nodes: &'a mut Nodes,
     pub(super) taken: &'a Taken,
     pub(super) names: Names,
+    /// How many more blocks are looked at. A block belongs to one directory, or to none any more:
+    /// only where maps lie are there more than a few times as many as there are.
+    pub(super) budget: u64,
 }
 
 impl Collector<'_> {
@@ -83,10 +86,13 @@ impl Collector<'_> {
     }
 
     /// The blocks that the map of `dir` leads to, in their order.
-    fn blocks_of(&self, dir: &Inode) -> Vec<u64> {
+    fn blocks_of(&mut self, dir: &Inode) -> Vec<u64> {
         let block = u64::from(self.volume.sb.block.get());
         let most = self.volume.view.len().checked_div(block).unwrap_or(0);
         let mut blocks = Vec::new();
+        if dir.size > self.budget.saturating_mul(block) {
+            return blocks;
+        }
         for piece in self.volume.map(dir).pieces {
             if let Place::At(at) = piece.place {
                 let first = self.block_of(at);
@@ -94,6 +100,7 @@ impl Collector<'_> {
                 blocks.extend(first..last.min(most));
             }
         }
+        self.budget = self.budget.saturating_sub(blocks.len() as u64);
         blocks
     }
 
@@ -364,7 +371,7 @@ impl Collector<'_> {
     }
 
     /// What the block of a directory in use says of its parent.
-    fn parent_by_block(&self, number: u64) -> Option<u64> {
+    fn parent_by_block(&mut self, number: u64) -> Option<u64> {
         let inode = self
             .nodes
             .inode_of(self.volume, self.lives, InodeNumber(number))?;

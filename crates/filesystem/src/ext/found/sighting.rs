@@ -18,8 +18,7 @@ use crate::survey::Window;
 const SMALLEST_BLOCK: usize = 1024;
 /// Sizes of blocks whose directories are recognised without a superblock.
 const DIRECTORY_SIZES: [usize; 3] = [1024, 2048, 4096];
-/// `s_log_groups_per_flex` and the like never make `i_links_count` larger than this in practice;
-/// `EXT4_LINK_MAX` is 65000.
+/// `EXT4_LINK_MAX`.
 const MOST_LINKS: u16 = 65_000;
 
 /// A descriptor block never speaks of more than this: 4 KiB of tags of 8 bytes, for 4 KiB each.
