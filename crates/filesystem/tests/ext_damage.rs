@@ -325,7 +325,9 @@ fn wrong_checksums_are_found_where_there_are_some() {
     };
     let flipped = |at: u64| {
         let mut bytes = good.clone();
+        // One bit alone would be turned back.
         bytes[at as usize] ^= 0x10;
+        bytes[at as usize + 1] ^= 0x01;
         open(view(bytes))
     };
     let (large, pieces) = (

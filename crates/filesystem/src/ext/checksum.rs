@@ -117,7 +117,10 @@ mod tests {
             assert_eq!(mended(&bad, stored, crc32c(7, &bad)).as_ref(), Some(&whole));
             bad[11] ^= 0x60;
             let other = mended(&bad, stored, crc32c(7, &bad));
-            assert!(other.is_none_or(|other| crc32c(7, &other) == stored), "{bit}");
+            assert!(
+                other.is_none_or(|other| crc32c(7, &other) == stored),
+                "{bit}"
+            );
         }
         let same = mended(&whole, stored ^ 0x100, stored);
         assert_eq!(same, Some(whole), "the checksum itself");

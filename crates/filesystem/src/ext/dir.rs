@@ -122,7 +122,9 @@ pub(super) fn slack_entries(bytes: &[u8], form: Form) -> Vec<Raw> {
         };
         while inside.saturating_add(SHORTEST_ENTRY) <= end {
             let kind = f.u8(inside.saturating_add(0x7)).unwrap_or(0);
-            let raw = parse_entry(bytes, inside, form).ok().and_then(|(raw, _)| raw);
+            let raw = parse_entry(bytes, inside, form)
+                .ok()
+                .and_then(|(raw, _)| raw);
             let fits = |raw: &Raw| {
                 is_name(&raw.name)
                     && (!form.file_type || (1..=7).contains(&kind))

@@ -98,8 +98,8 @@ impl Ring {
             });
         let length = pieces.iter().flatten().map(|p| p.length).sum::<u64>();
         let blocks = length.checked_div(block).unwrap_or(0);
-        let sb =
-            head.and_then(|head| JournalSuperblock::parse(&head, volume.sb.block.get(), blocks).ok());
+        let sb = head
+            .and_then(|head| JournalSuperblock::parse(&head, volume.sb.block.get(), blocks).ok());
         let sb = sb.unwrap_or_else(|| likely(volume));
         let mut runs: Vec<Range<u64>> = pieces
             .iter()
@@ -136,7 +136,11 @@ impl Ring {
 
     /// Adds the blocks that follow `descriptor` as far as they are what it says.
     fn transaction(&self, volume: &Volume, descriptor: &Descriptor, copies: &mut Vec<Copy>) {
-        if !self.runs.iter().any(|run| run.contains(&descriptor.at.get())) {
+        if !self
+            .runs
+            .iter()
+            .any(|run| run.contains(&descriptor.at.get()))
+        {
             return;
         }
         let read = |at: ByteOffset| volume.view.read_whole(at, volume.sb.block.len());

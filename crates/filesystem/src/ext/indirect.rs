@@ -96,9 +96,7 @@ impl Walk<'_> {
         there.or_else(|cause| {
             self.map.from_former();
             let mut former = self.volume.former_blocks(number);
-            former
-                .find(|bytes| self.check(bytes).is_ok())
-                .ok_or(cause)
+            former.find(|bytes| self.check(bytes).is_ok()).ok_or(cause)
         })
     }
 

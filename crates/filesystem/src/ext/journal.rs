@@ -72,7 +72,11 @@ pub(super) fn recover(volume: &Volume) -> Recovery {
 
 /// Where the journal of `volume` lies, by its inode or the copy of that in the superblock.
 pub(super) fn pieces(volume: &Volume) -> Option<Vec<Extent>> {
-    let place = volume.sb.journal.as_ref().filter(|place| place.inode != 0)?;
+    let place = volume
+        .sb
+        .journal
+        .as_ref()
+        .filter(|place| place.inode != 0)?;
     let inode = volume.inode(InodeNumber(place.inode)).ok();
     let inode = inode.filter(|inode| inode.kind == FileKind::Regular);
     let inode = inode.or_else(|| backup_inode(volume, place))?;

@@ -14,7 +14,10 @@
 //!   it is reported, and the entries that can be told are given.
 //! * A group descriptor that is unreadable or wrong is taken from its copy.
 //! * Encrypted contents and names are losses of the kind *not supported*.
-//! * An inode is only given while it is in use; finding deleted ones is not done here.
+//! * A single bit that turned is turned back where a checksum proves which.
+//! * [`Ext`] gives inodes only while they are in use. `found` adds what the tree does not lead to:
+//!   deleted files, orphans, file systems without a superblock. `history` is the journal as a memory
+//!   of former states, `tables` are inode tables that no descriptor leads to.
 
 #![warn(
     clippy::arithmetic_side_effects,

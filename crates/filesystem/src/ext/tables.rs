@@ -75,26 +75,24 @@ impl Volume {
                 .checked_div(u64::from(self.sb.block.get()))
                 .unwrap_or(0),
         );
+        // However descriptors overlap, there are not more inodes than fit.
+        let size = self.sb.inode_bytes as u64;
+        let mut room = self.view.len().checked_div(size).unwrap_or(0);
         let mut runs = Vec::new();
         for group in 0..groups {
             let first = group.saturating_mul(per_group).saturating_add(1);
             let left = self.sb.inodes.saturating_add(1).saturating_sub(first);
-            if let Ok(found) = self.group(group) {
-                let used = match found.inodes_used {
-                    Some(used) if self.sb.seed.is_none() => used,
-                    _ => per_group,
-                };
-                runs.push(Run {
-                    first,
-                    count: used.min(left),
-                    at: self.nominal(found.inode_table),
-                });
-            } else if let Some(at) = self.tables.place(first, self.sb.inode_bytes) {
-                runs.push(Run {
-                    first,
-                    count: per_group.min(left),
-                    at,
-                });
+            let (at, used) = match self.group(group) {
+                Ok(found) => {
+                    let used = found.inodes_used.filter(|_| self.sb.seed.is_none());
+                    (Some(self.nominal(found.inode_table)), used)
+                }
+                Err(_) => (self.tables.place(first, self.sb.inode_bytes), None),
+            };
+            let count = used.unwrap_or(per_group).min(left).min(room);
+            if let Some(at) = at.filter(|_| count > 0) {
+                room = room.saturating_sub(count);
+                runs.push(Run { first, count, at });
             }
         }
         runs

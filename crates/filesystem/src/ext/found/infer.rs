@@ -78,11 +78,17 @@ pub(super) fn infer(
             .iter()
             .filter_map(|inode| Some((inode.at, u64::from(inode.mixed? ^ seed))))
             .collect(),
-        None => numbered.iter().map(|(i, n)| (i.at, u64::from(*n))).collect(),
+        None => numbered
+            .iter()
+            .map(|(i, n)| (i.at, u64::from(*n)))
+            .collect(),
     };
     let all: Vec<u64> = candidates.iter().map(|inode| inode.at).collect();
     let runs = runs(&votes, &all, size, base, seed.is_some());
-    let blocks = device.len().saturating_sub(base).checked_div(block.get().into())?;
+    let blocks = device
+        .len()
+        .saturating_sub(base)
+        .checked_div(block.get().into())?;
     let shape = Shape {
         block,
         blocks,
@@ -99,12 +105,15 @@ pub(super) fn infer(
 
 /// A file system of which no inode is left: what directories list is known, and lost.
 pub(super) fn names_only(device: &dyn ReadAt, seen: &Sightings) -> Option<Inferred> {
-    let own = || seen.directories.iter().filter_map(|block| Some((block.own?, block.bytes)));
+    let own = || {
+        seen.directories
+            .iter()
+            .filter_map(|block| Some((block.own?, block.bytes)))
+    };
     let numbers: HashMap<u32, u32> = own().map(|((own, _), bytes)| (own, bytes)).collect();
     // Directories that name each other are no chance.
-    let linked = own().filter(|((own, parent), bytes)| {
-        own != parent && numbers.get(parent) == Some(bytes)
-    });
+    let linked =
+        own().filter(|((own, parent), bytes)| own != parent && numbers.get(parent) == Some(bytes));
     let mut sizes: BTreeMap<u32, usize> = BTreeMap::new();
     for (_, bytes) in linked {
         let count = sizes.entry(bytes).or_default();
@@ -157,7 +166,10 @@ fn inode_size(seen: &Sightings, known: &dyn Fn(u64) -> bool) -> usize {
     }
     // What lies at multiples of 1024 alone is too little to tell from chance.
     let most = |count: u64| count.saturating_mul(20) >= all.saturating_mul(19) && all > 0;
-    let found = aligned.iter().zip(INODE_SIZES).find(|(count, _)| most(**count));
+    let found = aligned
+        .iter()
+        .zip(INODE_SIZES)
+        .find(|(count, _)| most(**count));
     found.map_or(OLD_BYTES, |(_, size)| size)
 }
 
@@ -166,7 +178,10 @@ fn slots(seen: &Sightings) -> impl Iterator<Item = (u64, bool)> {
     seen.inodes.iter().flat_map(|block| {
         (0..8_u32).filter_map(move |slot| {
             let bit = 1_u8.checked_shl(slot)?;
-            let at = block.at.get().checked_add(u64::from(slot) * OLD_BYTES as u64)?;
+            let at = block
+                .at
+                .get()
+                .checked_add(u64::from(slot) * OLD_BYTES as u64)?;
             (block.in_use & bit != 0).then_some((at, block.directories & bit != 0))
         })
     })
@@ -228,9 +243,9 @@ fn beginning(candidates: &[Candidate], dots: &HashMap<u64, u32>) -> Option<(Bloc
         firsts.iter().filter(place).count()
     };
     // Most file systems begin where their device begins.
-    let at_zero = sizes().map(|block| (votes(block, 0), block)).max_by_key(|(votes, block)| {
-        (*votes, std::cmp::Reverse(block.get()))
-    });
+    let at_zero = sizes()
+        .map(|block| (votes(block, 0), block))
+        .max_by_key(|(votes, block)| (*votes, std::cmp::Reverse(block.get())));
     if let Some((_, block)) = at_zero.filter(|(votes, _)| enough(*votes)) {
         return Some((block, 0));
     }
@@ -248,9 +263,9 @@ fn beginning(candidates: &[Candidate], dots: &HashMap<u64, u32>) -> Option<(Bloc
                 }
             }
         }
-        let most = distances.into_iter().max_by_key(|(base, count)| {
-            (*count, std::cmp::Reverse(*base))
-        });
+        let most = distances
+            .into_iter()
+            .max_by_key(|(base, count)| (*count, std::cmp::Reverse(*base)));
         if let Some((base, _)) = most {
             let count = votes(block, base);
             if best.is_none_or(|(votes, ..)| count > votes) {
@@ -311,8 +326,14 @@ fn runs(votes: &[(u64, u64)], all: &[u64], size: usize, base: u64, proven: bool)
     for table in tables {
         let apart = |other: &Table| {
             let numbers = table.highest < other.lowest || other.highest < table.lowest;
-            let [a, b] = [place(&table, table.lowest, size), place(&table, table.highest, size)];
-            let [c, d] = [place(other, other.lowest, size), place(other, other.highest, size)];
+            let [a, b] = [
+                place(&table, table.lowest, size),
+                place(&table, table.highest, size),
+            ];
+            let [c, d] = [
+                place(other, other.lowest, size),
+                place(other, other.highest, size),
+            ];
             numbers && (b < c || d < a)
         };
         if kept.iter().all(apart) {
@@ -343,7 +364,10 @@ fn place(table: &Table, number: u64, size: usize) -> i128 {
 /// places leave room and no other table could have them.
 fn widen(tables: &mut [Table], all: &[u64], size: usize) {
     for index in 0..tables.len() {
-        let before = index.checked_sub(1).and_then(|index| tables.get(index)).copied();
+        let before = index
+            .checked_sub(1)
+            .and_then(|index| tables.get(index))
+            .copied();
         let after = tables.get(index.saturating_add(1)).copied();
         let Some(table) = tables.get_mut(index) else {
             return;
@@ -391,7 +415,10 @@ mod tests {
         ];
         let all = [10_900, 12_100, 50_100, 52_100];
         let runs = runs(&votes, &all, 100, 0, false);
-        let shape: Vec<_> = runs.iter().map(|r| (r.first, r.count, r.at.get())).collect();
+        let shape: Vec<_> = runs
+            .iter()
+            .map(|r| (r.first, r.count, r.at.get()))
+            .collect();
         assert_eq!(shape, [(20, 13, 10_900), (102, 21, 50_100)]);
     }
 

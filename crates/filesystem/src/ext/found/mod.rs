@@ -20,10 +20,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use evidence::view::Slice;
-use evidence::{ByteOffset, Loss, ReadAt};
+use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
 
-pub(super) use self::infer::Shape;
 use self::infer::Inferred;
+pub(super) use self::infer::Shape;
 use self::lives::Lives;
 use self::names::{Collector, Names};
 use self::nodes::{Nodes, current_inode};
@@ -38,10 +38,14 @@ use super::superblock::{SUPERBLOCK_AT, Superblock};
 use super::volume::Volume;
 use crate::{Device, Found, InodeNumber, Place, View};
 
+/// So many directories say whether a geometry is right.
+const PROOFS: usize = 1000;
+
 /// Puts together what is left of ext on `device`: the file system whose superblock opens, those of
 /// which copies of superblocks are left, and what others there are of which only inodes are.
 pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Loss>) {
     let mut found: Vec<(String, View, Rebuilt)> = Vec::new();
+    let mut losses = Vec::new();
     if let Ok(Some(ext)) = Ext::open(Arc::clone(&device.bytes), &device.name) {
         let fs = put_together(ext, 0, seen, &device.bytes, None);
         let view = View::Opened(device.name.clone());
@@ -51,7 +55,11 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
         let ext = Ext::with_superblock(slice(&device.bytes, base), &device.name, sb);
         let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
         if !fs.lives.live().is_empty() {
-            let name = name_of(device, &fs, &fs.info.uuid.map(|byte| format!("{byte:02x}")).concat());
+            let name = name_of(
+                device,
+                &fs,
+                &fs.info.uuid.map(|byte| format!("{byte:02x}")).concat(),
+            );
             found.push((name, View::Device(device.name.clone()), fs));
         }
     }
@@ -68,19 +76,25 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
         let seed = sb.seed;
         let mut ext = Ext::with_superblock(slice(&device.bytes, base), &device.name, sb);
         ext.volume.tables = tables.without(ext.volume.sb.inode_bytes, |at| {
-            known.iter().any(|known| known.holds(at.saturating_add(base)))
+            known
+                .iter()
+                .any(|known| known.holds(at.saturating_add(base)))
         });
         let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
         let id = seed.unwrap_or_else(|| fs.volume.sb.block.get());
         let name = name_of(device, &fs, &format!("{id:08x}"));
-        found.push((name, View::Device(device.name.clone()), fs));
+        if is_proven(&fs) {
+            found.push((name, View::Device(device.name.clone()), fs));
+        } else {
+            losses.push(unproven(&fs, &name, device));
+        }
     }
     let found = found.into_iter().map(|(name, view, fs)| Found {
         name,
         view,
         fs: Box::new(fs),
     });
-    (found.collect(), Vec::new())
+    (found.collect(), losses)
 }
 
 /// `device` from `base` on.
@@ -89,7 +103,11 @@ fn slice(device: &Arc<dyn ReadAt>, base: u64) -> Arc<dyn ReadAt> {
         return Arc::clone(device);
     }
     let length = device.len().saturating_sub(base);
-    Arc::new(Slice::new(Arc::clone(device), ByteOffset::new(base), length))
+    Arc::new(Slice::new(
+        Arc::clone(device),
+        ByteOffset::new(base),
+        length,
+    ))
 }
 
 /// The name of a file system that is not the one that the superblock of its device names.
@@ -170,7 +188,10 @@ impl<'a> KnownInodes<'a> {
         let journal = &self.fs.nodes.journal;
         self.places.contains(&at)
             || journal.iter().any(|run| run.contains(&inside))
-            || self.fs.taken.is_held_by_file(&(inside..inside.saturating_add(1)))
+            || self
+                .fs
+                .taken
+                .is_held_by_file(&(inside..inside.saturating_add(1)))
     }
 }
 
@@ -206,7 +227,13 @@ fn put_together(
         }
     }
     taken.sort();
-    let names = names(&volume, &mut lives, &mut nodes, &taken, &directories_of(seen, base));
+    let names = names(
+        &volume,
+        &mut lives,
+        &mut nodes,
+        &taken,
+        &directories_of(seen, base),
+    );
     let view = if base == 0 {
         Arc::clone(&volume.view)
     } else {
@@ -235,13 +262,16 @@ fn names(
     seen: &[DirectorySeen],
 ) -> Names {
     let numbers = lives.live().into_iter();
-    let directories: Vec<u64> = numbers.filter(|number| lives.is_directory(*number)).collect();
+    let directories: Vec<u64> = numbers
+        .filter(|number| lives.is_directory(*number))
+        .collect();
     let mut collector = Collector {
         volume,
         lives,
         nodes,
         taken,
         names: Names::default(),
+        budget: budget(volume),
     };
     for number in directories {
         if let Some(inode) = current_inode(volume, collector.lives, InodeNumber(number)) {
@@ -265,9 +295,56 @@ fn names(
         nodes,
         taken,
         names,
+        budget: budget(volume),
     };
     collector.orphans();
     collector.names
+}
+
+/// How many blocks of directories are looked at: a few times as many as there are blocks.
+fn budget(volume: &Volume) -> u64 {
+    let block = u64::from(volume.sb.block.get());
+    let blocks = volume.view.len().checked_div(block).unwrap_or(0);
+    blocks.saturating_mul(4)
+}
+
+/// Whether the geometry of a file system is right: what its directory inodes lead to are these
+/// directories' first blocks. On one of many disks of an array it is not.
+fn is_proven(fs: &Rebuilt) -> bool {
+    let (mut right, mut wrong) = (0_u64, 0_u64);
+    let numbers = fs.lives.live().into_iter();
+    for number in numbers
+        .filter(|number| fs.lives.is_directory(*number))
+        .take(PROOFS)
+    {
+        let inode = current_inode(&fs.volume, &fs.lives, InodeNumber(number));
+        let first = inode.and_then(|inode| fs.volume.map(&inode).pieces.first().copied());
+        let Some(Place::At(at)) = first.map(|piece| piece.place) else {
+            continue;
+        };
+        let Some(bytes) = fs.volume.view.read_whole(at, fs.volume.sb.block.len()) else {
+            continue;
+        };
+        match super::dir::own_numbers(&bytes) {
+            Some((own, _)) if u64::from(own) == number => right = right.saturating_add(1),
+            _ if bytes.iter().all(|byte| *byte == 0) => {}
+            _ => wrong = wrong.saturating_add(1),
+        }
+    }
+    wrong <= right.div_ceil(2)
+}
+
+/// What is said of a file system of which there are inodes in places that contradict each other.
+fn unproven(fs: &Rebuilt, name: &str, device: &Device) -> Loss {
+    Loss {
+        what: format!("the file system {name}"),
+        origin: Origin::new(device.name.clone(), ByteOffset::new(fs.base)),
+        cause: Cause::Corrupt(
+            "its inodes do not lead to its directories: this may be one of several disks that it \
+             lies on"
+                .to_owned(),
+        ),
+    }
 }
 
 /// The descriptor blocks of journals, by their places in the file system that begins at `base`.
@@ -298,10 +375,13 @@ fn directories_of(seen: &Sightings, base: u64) -> Vec<DirectorySeen> {
 
 fn journal_runs(volume: &Volume) -> Vec<std::ops::Range<u64>> {
     let pieces = super::journal::pieces(volume);
-    let runs = pieces.iter().flatten().filter_map(|piece| match piece.place {
-        Place::At(at) => Some(at.get()..at.get().saturating_add(piece.length)),
-        _ => None,
-    });
+    let runs = pieces
+        .iter()
+        .flatten()
+        .filter_map(|piece| match piece.place {
+            Place::At(at) => Some(at.get()..at.get().saturating_add(piece.length)),
+            _ => None,
+        });
     runs.collect()
 }
 
@@ -320,7 +400,7 @@ fn held(volume: &Volume, lives: &Lives, nodes: &Nodes) -> Taken {
         blocks(first, bytes.div_ceil(block), Owner::Metadata);
     }
     if !volume.tables.alone {
-        for group in 0..volume.sb.groups().min(volume.view.len() / block.max(1)) {
+        for group in 0..volume.sb.groups().min(budget(volume)) {
             if let Ok(found) = volume.group(group) {
                 for bitmap in found.bitmaps {
                     blocks(bitmap, 1, Owner::Metadata);
@@ -329,7 +409,12 @@ fn held(volume: &Volume, lives: &Lives, nodes: &Nodes) -> Taken {
         }
     }
     let mut maps = Vec::new();
+    // A block has one owner: where maps lie, there is more to them than there are blocks.
+    let mut room = budget(volume);
     for number in lives.live() {
+        if room == 0 {
+            break;
+        }
         let Some(inode) = current_inode(volume, lives, InodeNumber(number)) else {
             continue;
         };
@@ -337,6 +422,7 @@ fn held(volume: &Volume, lives: &Lives, nodes: &Nodes) -> Taken {
         for number in tree {
             blocks(number, 1, Owner::Inode(inode.number.0));
         }
+        room = room.saturating_sub(map.pieces.len() as u64);
         maps.push((map.pieces, Owner::Inode(inode.number.0)));
     }
     for (pieces, owner) in maps {

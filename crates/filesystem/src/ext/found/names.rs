@@ -70,6 +70,9 @@ pub(super) struct Collector<'a> {
     pub(super) nodes: &'a mut Nodes,
     pub(super) taken: &'a Taken,
     pub(super) names: Names,
+    /// How many more blocks are looked at. A block belongs to one directory, or to none any more:
+    /// only where maps lie are there more than a few times as many as there are.
+    pub(super) budget: u64,
 }
 
 impl Collector<'_> {
@@ -83,10 +86,13 @@ impl Collector<'_> {
     }
 
     /// The blocks that the map of `dir` leads to, in their order.
-    fn blocks_of(&self, dir: &Inode) -> Vec<u64> {
+    fn blocks_of(&mut self, dir: &Inode) -> Vec<u64> {
         let block = u64::from(self.volume.sb.block.get());
         let most = self.volume.view.len().checked_div(block).unwrap_or(0);
         let mut blocks = Vec::new();
+        if dir.size > self.budget.saturating_mul(block) {
+            return blocks;
+        }
         for piece in self.volume.map(dir).pieces {
             if let Place::At(at) = piece.place {
                 let first = self.block_of(at);
@@ -94,6 +100,7 @@ impl Collector<'_> {
                 blocks.extend(first..last.min(most));
             }
         }
+        self.budget = self.budget.saturating_sub(blocks.len() as u64);
         blocks
     }
 
@@ -141,7 +148,10 @@ impl Collector<'_> {
     /// Takes the entries of a block as names that are in use.
     pub(super) fn restore(&mut self, dir: InodeNumber, bytes: &[u8]) {
         let entries = dir::parse_entries(bytes, self.form()).entries;
-        for entry in entries.into_iter().filter(|entry| dir::is_name(&entry.name)) {
+        for entry in entries
+            .into_iter()
+            .filter(|entry| dir::is_name(&entry.name))
+        {
             self.lives.name(entry.inode);
             self.names.listed.insert(entry.inode);
             self.names.more.entry(dir).or_default().push(DirEntry {
@@ -262,7 +272,10 @@ impl Collector<'_> {
             }
             let end = block.at.get().saturating_add(size.into());
             let held = self.taken.is_held(&(block.at.get()..end));
-            let bytes = self.volume.view.read_whole(block.at, self.volume.sb.block.len());
+            let bytes = self
+                .volume
+                .view
+                .read_whole(block.at, self.volume.sb.block.len());
             let Some(bytes) = bytes.filter(|_| !held) else {
                 continue;
             };
@@ -335,7 +348,10 @@ impl Collector<'_> {
 
     fn in_journal(&self, at: ByteOffset) -> bool {
         let end = at.get().saturating_add(self.volume.sb.block.get().into());
-        self.nodes.journal.iter().any(|run| run.start < end && at.get() < run.end)
+        self.nodes
+            .journal
+            .iter()
+            .any(|run| run.start < end && at.get() < run.end)
     }
 
     /// Hangs what nothing lists where it can be found.
@@ -349,13 +365,16 @@ impl Collector<'_> {
             } else {
                 None
             };
-            self.names.hang(self.nodes, self.lives, InodeNumber(number), number, parent);
+            self.names
+                .hang(self.nodes, self.lives, InodeNumber(number), number, parent);
         }
     }
 
     /// What the block of a directory in use says of its parent.
-    fn parent_by_block(&self, number: u64) -> Option<u64> {
-        let inode = self.nodes.inode_of(self.volume, self.lives, InodeNumber(number))?;
+    fn parent_by_block(&mut self, number: u64) -> Option<u64> {
+        let inode = self
+            .nodes
+            .inode_of(self.volume, self.lives, InodeNumber(number))?;
         let first = *self.blocks_of(&inode).first()?;
         let bytes = self.volume.block(first).ok();
         let bytes = bytes.filter(|bytes| dir::own_numbers(bytes).is_some());

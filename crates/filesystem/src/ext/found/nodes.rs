@@ -145,7 +145,10 @@ impl Nodes {
         if lives.is_directory(number) || self.bare.contains_key(&number) {
             return Some(InodeNumber(number));
         }
-        let former = lives.former_of(number).rev().find_map(|life| self.known(life));
+        let former = lives
+            .former_of(number)
+            .rev()
+            .find_map(|life| self.known(life));
         former
             .filter(|node| self.get(*node).is_some_and(|node| node.directory))
             .or_else(|| self.nameless.get(&number).copied())
@@ -192,19 +195,16 @@ impl Nodes {
 pub(super) fn former_inode(volume: &Volume, node: &Node) -> Option<Inode> {
     let at = node.at?;
     let raw = volume.view.read_whole(at, volume.sb.inode_bytes)?;
-    volume
-        .former_inode(InodeNumber(node.number), at, raw)
-        .ok()
+    volume.former_inode(InodeNumber(node.number), at, raw).ok()
 }
 
 /// An inode in use, from the table or from its copy.
 pub(super) fn current_inode(volume: &Volume, lives: &Lives, number: InodeNumber) -> Option<Inode> {
-    if let Ok(inode) = volume.inode(number) {
-        return Some(inode);
-    }
-    let at = *lives.restored.get(&number.0)?;
-    let raw = volume.view.read_whole(at, volume.sb.inode_bytes)?;
-    volume.inode_from_raw(number, at, raw).ok()
+    let Some(at) = lives.restored.get(&number.0) else {
+        return volume.inode(number).ok();
+    };
+    let raw = volume.view.read_whole(*at, volume.sb.inode_bytes)?;
+    volume.inode_from_raw(number, *at, raw).ok()
 }
 
 /// A directory that has no inode.

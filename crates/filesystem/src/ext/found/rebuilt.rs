@@ -66,13 +66,13 @@ impl Rebuilt {
     }
 
     fn current(&self, number: InodeNumber) -> Result<Inode, Loss> {
+        if let Some(inode) = nodes::current_inode(&self.volume, &self.lives, number) {
+            return Ok(inode);
+        }
         let loss = match self.volume.inode(number) {
             Ok(inode) => return Ok(inode),
             Err(loss) => loss,
         };
-        if let Some(inode) = nodes::current_inode(&self.volume, &self.lives, number) {
-            return Ok(inode);
-        }
         if let Some(at) = self.nodes.bare.get(&number.0) {
             return Ok(nodes::directory(number, Standing::InUse, *at));
         }

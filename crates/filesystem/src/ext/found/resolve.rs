@@ -66,9 +66,10 @@ impl Resolver<'_> {
             let Some(known) = self.lives.former.get(life) else {
                 continue;
             };
-            let directory = self.nodes.known(life).is_some_and(|node| {
-                self.nodes.get(node).is_some_and(|node| node.directory)
-            });
+            let directory = self
+                .nodes
+                .known(life)
+                .is_some_and(|node| self.nodes.get(node).is_some_and(|node| node.directory));
             // Of a file in a directory that is still there, and that somebody deleted so that
             // nothing is left of it, there is nothing to say. One that went with its directory
             // is missed.
@@ -143,7 +144,8 @@ impl Resolver<'_> {
         }
         open.sort_unstable();
         for (node, number, parent) in open {
-            self.names.hang(self.nodes, self.lives, node, number, parent);
+            self.names
+                .hang(self.nodes, self.lives, node, number, parent);
         }
     }
 
@@ -166,7 +168,9 @@ impl Resolver<'_> {
             .collect();
         directories.sort_by_key(|(node, _, _)| {
             let life = self.nodes.get(*node).and_then(|node| node.life);
-            let gone = life.and_then(|life| self.lives.former.get(life)).map(|l| l.gone);
+            let gone = life
+                .and_then(|life| self.lives.former.get(life))
+                .map(|l| l.gone);
             (std::cmp::Reverse(gone), *node)
         });
         for _ in 0..ROUNDS {
@@ -182,9 +186,8 @@ impl Resolver<'_> {
                 } else {
                     None
                 };
-                let to = live.unwrap_or_else(|| {
-                    *first.entry((dir, name.as_slice())).or_insert(*node)
-                });
+                let to =
+                    live.unwrap_or_else(|| *first.entry((dir, name.as_slice())).or_insert(*node));
                 if to != *node && aliases.insert(*node, to) != Some(to) {
                     changed = true;
                 }

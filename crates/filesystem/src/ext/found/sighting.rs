@@ -18,8 +18,7 @@ use crate::survey::Window;
 const SMALLEST_BLOCK: usize = 1024;
 /// Sizes of blocks whose directories are recognised without a superblock.
 const DIRECTORY_SIZES: [usize; 3] = [1024, 2048, 4096];
-/// `s_log_groups_per_flex` and the like never make `i_links_count` larger than this in practice;
-/// `EXT4_LINK_MAX` is 65000.
+/// `EXT4_LINK_MAX`.
 const MOST_LINKS: u16 = 65_000;
 
 /// A descriptor block never speaks of more than this: 4 KiB of tags of 8 bytes, for 4 KiB each.
@@ -103,7 +102,9 @@ impl Sightings {
     /// Whether the place lies between blocks of a journal, where copies of inodes lie, too.
     pub(super) fn in_journal(&self, at: u64) -> bool {
         let next = self.journal.partition_point(|block| block.at.get() <= at);
-        let before = next.checked_sub(1).and_then(|index| self.journal.get(index));
+        let before = next
+            .checked_sub(1)
+            .and_then(|index| self.journal.get(index));
         let near = |block: &JournalSeen| at.abs_diff(block.at.get()) < JOURNAL_REACH;
         // Every transaction ends with a block of the journal.
         before.is_some_and(|block| near(block) && block.kind != jbd2::SUPERBLOCK_V2)

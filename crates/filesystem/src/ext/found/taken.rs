@@ -136,11 +136,16 @@ impl Taken {
     /// Whether a file in use holds any byte of `range`.
     pub(super) fn is_held_by_file(&self, range: &Range<u64>) -> bool {
         let over = self.over(range, NOW);
-        over.iter().any(|(_, owner)| matches!(owner, Owner::Inode(_)))
+        over.iter()
+            .any(|(_, owner)| matches!(owner, Owner::Inode(_)))
     }
 
     /// The pieces of what was held until `until`, without what others held after that; and who did.
-    pub(super) fn cut(&self, pieces: Vec<Extent>, until: Epoch) -> (Vec<Extent>, Vec<(u64, Owner)>) {
+    pub(super) fn cut(
+        &self,
+        pieces: Vec<Extent>,
+        until: Epoch,
+    ) -> (Vec<Extent>, Vec<(u64, Owner)>) {
         self.cut_by(pieces, |range| self.over(range, until))
     }
 
