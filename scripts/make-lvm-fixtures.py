@@ -35,6 +35,17 @@ for start in range(0, sectors, 2048):
 os.fsync(fd)
 """
 
+# patch.py DEVICE TAG START COUNT: as fill.py, a range of sectors.
+PATCH = r"""
+import os, sys
+device, tag, start, count = sys.argv[1:]
+start, count = int(start), int(count)
+fd = os.open(device, os.O_WRONLY)
+os.lseek(fd, start * 512, 0)
+os.write(fd, b"".join(b"%-18s%13d\n" % (tag.encode(), n) * 16 for n in range(start, start + count)))
+os.fsync(fd)
+"""
+
 # mbr.py IMAGE: two primary partitions, then an extended one with two logical ones.
 MBR = r"""
 import struct, sys
@@ -68,6 +79,12 @@ disks() {
 fill() {
     python3 /run/job/fill.py /dev/$1/$2 $1/$2
     truth="$truth\"volume:$1/${3:-$2}\": {\"bytes\": $(blockdev --getsize64 /dev/$1/$2), \"tag\": \"$1/$2\"},"
+}
+# patch VG LV TAG START COUNT: writes over some sectors of a volume.
+patch() { python3 /run/job/patch.py /dev/$1/$2 $3 $4 $5; }
+# state VG LV: notes what a volume holds now, as the kernel reads it.
+state() {
+    truth="$truth\"volume:$1/$2\": {\"bytes\": $(blockdev --getsize64 /dev/$1/$2), \"sha256\": \"$(sha256sum < /dev/$1/$2 | cut -d' ' -f1)\"},"
 }
 # synced VG LV: waits until a mirror or RAID volume is in sync.
 synced() {
@@ -226,6 +243,66 @@ lv vgchange -an special || true
 dmsetup remove_all -f || true
 pack special $A=a $B=b
 """,
+    # Snapshots of LVM's own kind, each with its chunk size; `own` was written to itself, `full` overflowed.
+    "snapshots": r"""
+disks 20
+lv pvcreate -ff -y $A
+lv vgcreate -s 64k snaps $A
+lv lvcreate -y -Wn -n mail -L 4m snaps
+python3 /run/job/fill.py /dev/snaps/mail snaps/OLD
+lv lvcreate -y -s -c 4k -n early -L 4m snaps/mail
+lv lvcreate -y -s -c 4k -n full -L 192k snaps/mail
+patch snaps mail snaps/NEW 1000 700
+patch snaps mail snaps/NEW 7 1
+lv lvcreate -y -s -c 16k -n own -L 2m snaps/mail
+patch snaps mail snaps/NEWER 1500 500
+patch snaps mail snaps/NEWER 8191 1
+patch snaps own snaps/OWN 1600 50
+patch snaps own snaps/OWN 4000 3
+for i in $(seq 0 2 300); do patch snaps mail snaps/ODD $((2048 + i * 8)) 1; done
+sync
+for v in mail early own; do state snaps $v; done
+dmsetup status > status.txt
+lv vgchange -an snaps
+pack snapshots $A=a
+""",
+    # A thin pool: a volume with more mappings than one leaf of their tree has, its snapshots, one
+    # written to itself, one of a volume outside of the pool; another pool that was grown.
+    "thin": r"""
+disks 64
+FILTER='devices{scan=["/dev"]filter=["a|/dev/loop|","r|.*|"]use_devicesfile=0}'
+NOCHECK="--config global{thin_check_executable=\"\"cache_check_executable=\"\"}activation{udev_sync=0udev_rules=0}$FILTER"
+thin() { lvm "$@" $NOCHECK >&2; }
+lv pvcreate -ff -y $A
+lv vgcreate -s 64k thin $A
+lv lvcreate -y -Wn -n outside -L 1m thin
+python3 /run/job/fill.py /dev/thin/outside thin/OUTSIDE
+thin lvcreate -y --type thin-pool -c 64k -n pool -L 34m --poolmetadatasize 2m thin
+thin lvcreate -y -Wn -V 26m -T thin/pool -n mail
+patch thin mail thin/OLD 4096 49152
+patch thin mail thin/OLD 0 64
+thin lvcreate -y -s -n before thin/mail
+thin lvchange -ay -K thin/before
+patch thin mail thin/NEW 8192 900
+patch thin mail thin/NEW 1024 3
+patch thin before thin/OWN 20000 100
+blkdiscard -o 10485760 -l 1048576 /dev/thin/mail
+thin lvcreate -y -s -n after thin/mail
+thin lvchange -ay -K thin/after
+patch thin mail thin/LATE 4100 10
+thin lvchange -an thin/outside
+thin lvchange -pr thin/outside
+thin lvcreate -y -s --thinpool thin/pool -n inside thin/outside
+thin lvchange -ay -K thin/inside
+patch thin inside thin/OWN 300 10
+thin lvextend -L 36m thin/pool
+sync
+for v in mail before after inside; do state thin $v; done
+dmsetup status > status.txt
+thin vgchange -an thin || true
+dmsetup remove_all -f || true
+pack thin $A=a
+""",
     # A group that was removed, and over which another was made.
     "removed": r"""
 disks 4 4
@@ -293,7 +370,7 @@ def main() -> None:
     for name in wanted:
         job += f"( set -e\n{SETS[name]}\n)\n[ $? = 0 ] || {{ echo {name} >> /run/out/failed; vgchange -an; dmsetup remove_all -f; losetup -D; cd /; }}\n"
     job += "true\n"
-    got = run(job, [], files=[("fill.py", FILL.encode()), ("mbr.py", MBR.encode())], out_mib=128)
+    got = run(job, [], files=[("fill.py", FILL.encode()), ("patch.py", PATCH.encode()), ("mbr.py", MBR.encode())], out_mib=128)
     for name, data in sorted(got.items()):
         if name.endswith(".tar.zst"):
             (OUT / name).write_bytes(data)

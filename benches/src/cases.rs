@@ -7,7 +7,7 @@ use std::sync::Arc;
 use evidence::ReadAt;
 
 use crate::arrays::{Array, Level, RAID5, RAID6};
-use crate::contents::{Contents, Kind, MOST_BYTES};
+use crate::contents::{Contents, Kind};
 use crate::disk::Disk;
 use crate::random::Random;
 
@@ -56,11 +56,8 @@ const OFFSETS: [u64; 8] = [
     264_192 * 512,
 ];
 
-/// A content is at least so long, has so much for each chunk of a row, and so many rows where
-/// that is not too long.
-const LEAST_BYTES: usize = 24 << 20;
-const LEAST_EACH: usize = 4 << 20;
-const LEAST_ROWS: usize = 10;
+/// A content fills at least so many rows of chunks for each member: real arrays have far more.
+const ROWS_EACH: usize = 2;
 
 /// How many members are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,8 +107,8 @@ impl Case {
         let family = FAMILIES[turn % FAMILIES.len()];
         let kind = Kind::ALL[(turn / FAMILIES.len() + turn) % kinds];
         let share = turn / (FAMILIES.len() * kinds) + turn / FAMILIES.len();
-        let array = array(&mut random, family);
-        let bytes = content_bytes(&mut random, &array);
+        let bytes = kind.bytes();
+        let array = array(&mut random, family, bytes);
         let missing = missing(&mut random, &array, share % 3);
         let mut order: Vec<usize> = (0..array.members).collect();
         random.shuffle(&mut order);
@@ -199,7 +196,7 @@ pub fn readable(disks: &[Named]) -> Vec<aggregate::Disk> {
         .collect()
 }
 
-fn array(random: &mut Random, family: Family) -> Array {
+fn array(random: &mut Random, family: Family, bytes: usize) -> Array {
     let chunk = match random.percent(20) {
         true => *random.pick(&ODD_CHUNKS) << 10,
         false => 4096 << random.below(9),
@@ -220,23 +217,15 @@ fn array(random: &mut Random, family: Family) -> Array {
             )
         }
     };
-    Array {
+    let mut array = Array {
         level,
         members,
         chunk,
-    }
-}
-
-fn content_bytes(random: &mut Random, array: &Array) -> usize {
-    let least = match array.level {
-        Level::Raid1 => LEAST_BYTES * 2 / 3,
-        _ => {
-            let each = LEAST_EACH.max(array.chunk * LEAST_ROWS);
-            LEAST_BYTES.max(array.row_bytes() / array.chunk * each)
-        }
     };
-    let bytes = least + random.below(4096) * 4096;
-    bytes.min(MOST_BYTES)
+    while array.row_bytes() * ROWS_EACH * members > bytes {
+        array.chunk /= 2;
+    }
+    array
 }
 
 /// None, as many as may be, or any number between; two members are always left.

@@ -8,10 +8,13 @@
 //!
 //! Nothing below [`arrays`] knows the code that is judged: the layouts are written down a second
 //! time, from mdadm's formulas.
+//!
+//! [`damage`] breaks file systems and counts what of them comes back, here and with other tools.
 
 pub mod arrays;
 pub mod cases;
 pub mod contents;
+pub mod damage;
 pub mod disk;
 pub mod judge;
 pub mod pile;

@@ -18,9 +18,6 @@ use crate::trial;
 /// How many disks lie on the table.
 pub const DISKS: usize = 24;
 
-/// Bytes of each group's content.
-const CONTENT: usize = 48 << 20;
-
 /// Whose old copy lies on the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stale {
@@ -104,7 +101,7 @@ impl Pile {
                     chunk: 16384 << random.below(5),
                 },
                 kind: kinds[place],
-                bytes: CONTENT,
+                bytes: kinds[place].bytes(),
                 offsets: vec![*random.pick(&[1 << 20, 2 << 20, 4 << 20, 0x20_0000]); members],
                 missing,
                 names: own,
@@ -145,7 +142,7 @@ impl Pile {
         let [stale, foreign, spares @ ..] = &self.strangers;
         let mut add = |name: &String, disk| disks.push((name.clone(), Arc::new(disk)));
         add(stale, group.disk(role, std::mem::take(&mut old[role])));
-        add(foreign, Disk::new(0, contents.whole(self.foreign)?));
+        add(foreign, Disk::new(0, contents.get(self.foreign)?.to_vec()));
         for spare in spares {
             add(spare, Disk::new(length.unwrap_or(0), Vec::new()));
         }

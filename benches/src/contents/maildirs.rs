@@ -21,7 +21,7 @@ const DELETE: usize = 9;
 const LIST: usize = 12;
 
 /// Mail on its way to the accounts of a mail host.
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     random: Random,
     root: PathBuf,
     compress: bool,
@@ -34,7 +34,7 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// Begins to deliver below `root`; `compress` stores messages in gzip.
-    pub(super) fn new(root: &Path, seed: u64, compress: bool) -> io::Result<Self> {
+    pub(crate) fn new(root: &Path, seed: u64, compress: bool) -> io::Result<Self> {
         let root = root.join("srv/vmail");
         for domain in DOMAINS {
             for local in LOCALS {
@@ -57,7 +57,7 @@ impl Delivery {
     }
 
     /// Delivers until the mail takes `bytes`.
-    pub(super) fn until(&mut self, bytes: u64) -> io::Result<()> {
+    pub(crate) fn until(&mut self, bytes: u64) -> io::Result<()> {
         while self.bytes < bytes {
             self.deliver()?;
             if self.random.below(DELETE) == 0 {

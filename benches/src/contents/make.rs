@@ -1,28 +1,30 @@
 //! Makes file systems: mkfs, a mount on a loop device, and mail.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Kind;
 use super::maildirs::Delivery;
+use super::mount::{Mount, run};
+use super::prototype;
 
 /// Changes whenever what is made changes, so that nothing old is taken for it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How a file system is made.
 struct Recipe {
     /// mkfs with its options; the image follows.
     mkfs: &'static [&'static str],
-    mib: u64,
+    bytes: u64,
     /// How many MiB of mail are on it in the end.
     mail_mib: u64,
     gzip: bool,
 }
 
 const fn recipe(kind: Kind) -> Recipe {
-    let (mkfs, mib, mail_mib): (&'static [&'static str], _, _) = match kind {
+    let (mkfs, mail_mib): (&'static [&'static str], _) = match kind {
         Kind::Ext4 => (
             &[
                 "mkfs.ext4",
@@ -33,8 +35,7 @@ const fn recipe(kind: Kind) -> Recipe {
                 "-U",
                 "5b1f6a9e-52a1-4d0c-9a52-0c3c5d1f2b01",
             ],
-            96,
-            64,
+            76,
         ),
         Kind::Xfs => (
             &[
@@ -45,7 +46,6 @@ const fn recipe(kind: Kind) -> Recipe {
                 "-m",
                 "uuid=5b1f6a9e-52a1-4d0c-9a52-0c3c5d1f2b02",
             ],
-            96,
             66,
         ),
         // mkfs fills the first allocation group first.
@@ -59,8 +59,7 @@ const fn recipe(kind: Kind) -> Recipe {
                 "agcount=2",
                 "-m",
             ],
-            104,
-            66,
+            76,
         ),
         Kind::Btrfs => (
             &[
@@ -69,7 +68,6 @@ const fn recipe(kind: Kind) -> Recipe {
                 "-U",
                 "5b1f6a9e-52a1-4d0c-9a52-0c3c5d1f2b04",
             ],
-            160,
             72,
         ),
         // 2014 had larger groups; small ones give as many copies as larger file systems have.
@@ -85,13 +83,12 @@ const fn recipe(kind: Kind) -> Recipe {
                 "-O",
                 "^metadata_csum,^64bit",
             ],
-            96,
-            64,
+            76,
         ),
     };
     Recipe {
         mkfs,
-        mib,
+        bytes: kind.bytes() as u64,
         mail_mib,
         gzip: matches!(kind, Kind::Gzip),
     }
@@ -118,18 +115,6 @@ pub(super) fn image(folder: &Path, kind: Kind, early: bool) -> io::Result<Vec<u8
     fs::read(if early { before } else { now })
 }
 
-fn run(command: &mut Command) -> io::Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| {
-        io::Error::other(format!("{program}: {error}; scripts/setup.sh installs it"))
-    })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{program} (run as root): {said}")))
-}
-
 /// Something in the file system that is removed in the end, whatever happened.
 struct Removed(PathBuf);
 
@@ -140,47 +125,20 @@ impl Drop for Removed {
     }
 }
 
-/// A mounted image.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn new(image: &Path, place: &Path) -> io::Result<Self> {
-        fs::create_dir_all(place)?;
-        run(Command::new("mount")
-            .args(["-o", "loop"])
-            .arg(image)
-            .arg(place))?;
-        Ok(Self(place.to_owned()))
-    }
-
-    fn end(self) -> io::Result<()> {
-        let place = self.0.clone();
-        std::mem::forget(self);
-        run(Command::new("umount").arg(place))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Only after an error, which is the one to be reported.
-        let _ = run(Command::new("umount").arg(&self.0));
-    }
-}
-
 /// Makes an image, mounts it, and delivers mail to it; the image and its earlier state.
 fn fill(folder: &Path, recipe: &Recipe, kind: Kind) -> io::Result<(PathBuf, PathBuf)> {
     let image = folder.join(format!("{}.part", kind.name()));
     let early = image.with_extension("early.part");
     let place = folder.join(format!("{}.mount", kind.name()));
-    File::create(&image)?.set_len(recipe.mib << 20)?;
+    File::create(&image)?.set_len(recipe.bytes)?;
     let (program, options) = recipe.mkfs.split_first().unwrap_or((&"", &[]));
     run(Command::new(program).args(options).arg(&image))?;
-    let mount = Mount::new(&image, &place)?;
+    let mount = Mount::image(&image, &place)?;
     let mut delivery = Delivery::new(&place, 7 + kind as u64, recipe.gzip)?;
     delivery.until((recipe.mail_mib << 20) * 6 / 10)?;
     mount.end()?;
     fs::copy(&image, &early)?;
-    let mount = Mount::new(&image, &place)?;
+    let mount = Mount::image(&image, &place)?;
     delivery.until(recipe.mail_mib << 20)?;
     mount.end()?;
     fs::remove_dir(place)?;
@@ -197,45 +155,20 @@ fn lay_down(folder: &Path, recipe: &Recipe) -> io::Result<(PathBuf, PathBuf)> {
         ("now", recipe.mail_mib << 20),
     ] {
         delivery.until(bytes)?;
-        let mut list = b"/\n0 0\nd--755 0 0\n".to_vec();
-        list_below(&source.0, &mut list)?;
-        let prototype = source.0.with_extension("list");
-        fs::write(&prototype, list)?;
+        let list = prototype::write(&source.0)?;
         let image = folder.join(format!("xfs-v4.{state}.part"));
-        File::create(&image)?.set_len(recipe.mib << 20)?;
+        File::create(&image)?.set_len(recipe.bytes)?;
         let (program, options) = recipe.mkfs.split_first().unwrap_or((&"", &[]));
         run(Command::new(program)
             .args(options)
             .args(["crc=0", "-p"])
-            .arg(&prototype)
+            .arg(&list)
             .arg(&image))?;
-        fs::remove_file(prototype)?;
+        fs::remove_file(list)?;
         states.push(image);
     }
     match <[PathBuf; 2]>::try_from(states) {
         Ok([early, now]) => Ok((now, early)),
         Err(_) => Err(io::Error::other("two states are made")),
     }
-}
-
-/// Writes a folder's entries in the form of mkfs.xfs's prototype file.
-fn list_below(folder: &Path, list: &mut Vec<u8>) -> io::Result<()> {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<_>>()?;
-    entries.sort();
-    for path in entries {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        if path.is_dir() {
-            writeln!(list, "{name} d--755 0 0")?;
-            list_below(&path, list)?;
-        } else {
-            writeln!(list, "{name} ---644 0 0 {}", path.display())?;
-        }
-    }
-    writeln!(list, "$")
 }

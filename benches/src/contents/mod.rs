@@ -8,15 +8,15 @@ mod lvm;
 mod mail;
 mod maildirs;
 mod make;
+pub(crate) mod mount;
+pub(crate) mod prototype;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use self::maildirs::Delivery;
 use crate::random::Random;
-
-/// No content is longer than this: longer file systems are cut.
-pub const MOST_BYTES: usize = 64 << 20;
 
 /// What lies on an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +66,17 @@ impl Kind {
             Self::Random => "random",
         }
     }
+
+    /// How long the content is: a whole file system, as it fills a real array.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Ext4 | Self::Ext4Of2014 | Self::Xfs | Self::Gzip => 96 << 20,
+            Self::XfsV4 => 104 << 20,
+            Self::Btrfs => 160 << 20,
+            Self::Lvm => lvm::EXTENTS_START + Self::Ext4Of2014.bytes(),
+            Self::Random => 64 << 20,
+        }
+    }
 }
 
 /// A content, and an earlier state of it.
@@ -95,7 +106,7 @@ impl Contents {
         }
     }
 
-    /// The content of `kind`, at most [`MOST_BYTES`] long.
+    /// The content of `kind`.
     pub fn get(&self, kind: Kind) -> io::Result<Arc<Vec<u8>>> {
         let slot = self.loaded.get(kind as usize).map(|loaded| &loaded.now);
         self.load(slot, kind, false)
@@ -105,14 +116,6 @@ impl Contents {
     pub fn early(&self, kind: Kind) -> io::Result<Arc<Vec<u8>>> {
         let slot = self.loaded.get(kind as usize).map(|loaded| &loaded.early);
         self.load(slot, kind, true)
-    }
-
-    /// All of the image of `kind`, as a disk without RAID has it.
-    pub fn whole(&self, kind: Kind) -> io::Result<Vec<u8>> {
-        match kind {
-            Kind::Random | Kind::Lvm => Ok(self.get(kind)?.to_vec()),
-            kind => make::image(&self.folder, kind, false),
-        }
     }
 
     fn load(
@@ -126,7 +129,7 @@ impl Contents {
             return Ok(Arc::clone(bytes));
         }
         let bytes = match kind {
-            Kind::Random => Random::new(u64::from(early)).bytes(MOST_BYTES),
+            Kind::Random => Random::new(u64::from(early)).bytes(kind.bytes()),
             Kind::Lvm => {
                 let fs = make::image(&self.folder, Kind::Ext4Of2014, early)?;
                 let mut bytes = lvm::header(lvm::EXTENTS_START + fs.len());
@@ -135,8 +138,6 @@ impl Contents {
             }
             kind => make::image(&self.folder, kind, early)?,
         };
-        let mut bytes = bytes;
-        bytes.truncate(MOST_BYTES);
         Ok(Arc::clone(slot.get_or_init(|| Arc::new(bytes))))
     }
 }

@@ -369,7 +369,7 @@ pub fn outermost<'d>(aggregate: &Aggregate, devices: &'d Devices) -> Vec<&'d Dev
     let members = aggregate.groups.iter().flat_map(|group| &group.members);
     let members = members.filter_map(|member| member.device.as_ref());
     let below: BTreeSet<&DeviceName> = members
-        .chain(aggregate.volumes.iter().flat_map(on_devices))
+        .chain(aggregate.volumes.iter().flat_map(made_of))
         .collect();
     let names = devices.iter().map(|(name, _)| name);
     names.filter(|name| !below.contains(name)).collect()
@@ -384,12 +384,39 @@ pub(crate) fn on_devices(volume: &Volume) -> BTreeSet<&DeviceName> {
     areas.filter_map(|area| area.device.as_ref()).collect()
 }
 
+/// The devices that a volume is made of: all that it lies on but the origin of a snapshot, which
+/// is a volume in its own right.
+fn made_of(volume: &Volume) -> BTreeSet<&DeviceName> {
+    let origins = volume
+        .segments
+        .iter()
+        .filter_map(|segment| match &segment.map {
+            SegmentMap::Snapshot { origin, .. } => origin.device.as_ref(),
+            SegmentMap::Thin { origin, .. } => origin.as_ref()?.device.as_ref(),
+            _ => None,
+        });
+    let mut on = on_devices(volume);
+    for origin in origins {
+        on.remove(origin);
+    }
+    on
+}
+
 /// The areas of a map.
-pub(crate) fn areas(map: &SegmentMap) -> &[Area] {
+pub(crate) fn areas(map: &SegmentMap) -> Vec<&Area> {
     match map {
-        SegmentMap::Linear(area) | SegmentMap::Framed { area, .. } => std::slice::from_ref(area),
-        SegmentMap::Striped { areas, .. } | SegmentMap::Mirrored { areas } => areas,
-        SegmentMap::Zero | SegmentMap::Missing { .. } => &[],
+        SegmentMap::Linear(area) | SegmentMap::Framed { area, .. } => vec![area],
+        SegmentMap::Striped { areas, .. } | SegmentMap::Mirrored { areas } => {
+            areas.iter().collect()
+        }
+        SegmentMap::Snapshot { origin, store } => vec![origin, store],
+        SegmentMap::Thin {
+            metadata,
+            data,
+            origin,
+            ..
+        } => [metadata, data].into_iter().chain(origin).collect(),
+        SegmentMap::Zero | SegmentMap::Missing { .. } => Vec::new(),
     }
 }
 
@@ -427,7 +454,7 @@ fn check_segments(volume: &Volume) -> Result<(), Problem> {
             _ => Some(segment.bytes),
         };
         let fits = |area: &Area| stored.is_some_and(|s| area.offset.checked_add(s).is_some());
-        if segment.bytes == 0 || !areas(&segment.map).iter().all(fits) {
+        if segment.bytes == 0 || !areas(&segment.map).into_iter().all(fits) {
             return Err(wrong("its length or an offset cannot be"));
         }
         end = end
@@ -503,6 +530,7 @@ mod tests {
             uuid: None,
             bytes: segments.iter().map(|(_, bytes)| bytes).sum(),
             hidden: false,
+            snapshot_of: None,
             segments: segments
                 .iter()
                 .map(|(start, bytes)| Segment {

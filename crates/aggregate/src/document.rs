@@ -212,6 +212,10 @@ pub struct Volume {
     /// no file system is looked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
+    /// The volume that it is a snapshot of: it holds a former state of that one's file system,
+    /// and mail that is in both counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_of: Option<DeviceName>,
     /// Its pieces, ordered, without breaks.
     pub segments: Vec<Segment>,
     /// What says so.
@@ -255,6 +259,25 @@ pub enum SegmentMap {
         framing: Framing,
         /// Where the first frame begins.
         area: Area,
+    },
+    /// A snapshot: chunks that were saved on a store, and the rest from the origin.
+    Snapshot {
+        /// What it is a snapshot of, as it is now.
+        origin: Area,
+        /// Where the header, the list of the saved chunks and these themselves are.
+        store: Area,
+    },
+    /// A volume of a thin pool.
+    Thin {
+        /// The pool's metadata, which say where each chunk is.
+        metadata: Area,
+        /// The pool's data.
+        data: Area,
+        /// The number of the volume in the pool.
+        device_id: u64,
+        /// What is read where nothing was written; zeros without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Area>,
     },
     /// Zeros by definition, which no device holds: what is read there was stored so.
     Zero,

@@ -34,6 +34,7 @@
 //! contradicts itself is an [`Error`] that names the statement.
 
 mod build;
+mod chunks;
 mod discover;
 pub mod document;
 pub mod epochs;

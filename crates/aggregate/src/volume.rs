@@ -17,8 +17,10 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, GapCause, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
+use crate::chunks::{Below, Chunks};
 use crate::document::{Area, SegmentMap, Volume};
 use crate::framing::Framed;
+use crate::lvm::{Store, ThinDevice};
 
 /// A volume put together from its segments.
 pub(crate) struct VolumeReader {
@@ -41,6 +43,7 @@ enum Map {
     Striped(NonZeroU64, Vec<Part>),
     Mirrored(Vec<Part>),
     Framed(Option<Framed>),
+    Chunks(Option<Chunks>),
     Zero,
     Nowhere,
 }
@@ -72,6 +75,24 @@ impl VolumeReader {
                         Framed::new(device, start, *framing, segment.bytes)
                     }))
                 }
+                SegmentMap::Snapshot { origin, store } => Map::Chunks(snapshot(
+                    segment.bytes,
+                    from(&open, origin),
+                    from(&open, store),
+                )),
+                SegmentMap::Thin {
+                    metadata,
+                    data,
+                    device_id,
+                    origin,
+                } => {
+                    let below = origin
+                        .as_ref()
+                        .map_or(Below::Zeros, |origin| Below::Device(from(&open, origin)));
+                    let metadata = from(&open, metadata);
+                    let data = from(&open, data);
+                    Map::Chunks(thin(segment.bytes, *device_id, metadata, data, below))
+                }
                 SegmentMap::Zero => Map::Zero,
                 SegmentMap::Missing { .. } => Map::Nowhere,
             };
@@ -86,6 +107,51 @@ impl VolumeReader {
             pieces: pieces.collect(),
         }
     }
+}
+
+/// All of a device from an area on; `None` if it is missing.
+fn from(open: impl Fn(&Area) -> Option<Arc<dyn ReadAt>>, area: &Area) -> Option<Arc<dyn ReadAt>> {
+    let device = open(area)?;
+    let bytes = device.len().checked_sub(area.offset)?;
+    if area.offset == 0 {
+        return Some(device);
+    }
+    let start = ByteOffset::new(area.offset);
+    Some(Arc::new(Slice::new(device, start, bytes)))
+}
+
+/// A snapshot; `None` if its store cannot be read.
+fn snapshot(
+    bytes: u64,
+    origin: Option<Arc<dyn ReadAt>>,
+    store: Option<Arc<dyn ReadAt>>,
+) -> Option<Chunks> {
+    let read = Store::read(store.as_deref()?)?;
+    Some(Chunks {
+        bytes,
+        chunk_bytes: read.chunk_bytes,
+        map: read.map,
+        store,
+        below: Below::Device(origin),
+    })
+}
+
+/// A thin volume; `None` if the metadata of its pool cannot be read.
+fn thin(
+    bytes: u64,
+    device_id: u64,
+    metadata: Option<Arc<dyn ReadAt>>,
+    data: Option<Arc<dyn ReadAt>>,
+    below: Below,
+) -> Option<Chunks> {
+    let read = ThinDevice::read(metadata.as_deref()?, device_id).ok()?;
+    Some(Chunks {
+        bytes,
+        chunk_bytes: read.chunk_bytes,
+        map: read.map,
+        store: data,
+        below,
+    })
 }
 
 impl ReadAt for VolumeReader {
@@ -129,6 +195,8 @@ impl Map {
             Self::Striped(stripe, parts) => read_stripes(*stripe, parts, at, buf),
             Self::Mirrored(parts) => read_copies(parts, at, buf),
             Self::Framed(Some(framed)) => framed.read_at(ByteOffset::new(at), buf),
+            Self::Chunks(Some(chunks)) => chunks.read_at(ByteOffset::new(at), buf),
+            Self::Chunks(None) => Ok(nothing(buf, GapCause::Unmapped)),
             Self::Framed(None) => Ok(nothing(buf, GapCause::MemberMissing)),
             Self::Zero => {
                 buf.fill(0);
@@ -253,6 +321,7 @@ mod tests {
             uuid: None,
             bytes: segments.iter().map(|s| s.bytes).sum(),
             hidden: false,
+            snapshot_of: None,
             segments,
             evidence: Vec::new(),
         }

@@ -26,6 +26,10 @@ pub enum GapCause {
     Zeroed,
     /// A newer aggregate wrote over this place.
     Overwritten,
+    /// The file system's checksum fits no copy of this place.
+    ChecksumMismatch,
+    /// This is stored compressed, and what is stored does not decode.
+    DoesNotDecode,
 }
 
 impl GapCause {
@@ -45,6 +49,10 @@ impl GapCause {
             Self::Overwritten => {
                 "something newer was written over this place, and too little is left to rebuild it"
             }
+            Self::ChecksumMismatch => {
+                "no copy of this place fits the checksum that the file system keeps of it"
+            }
+            Self::DoesNotDecode => "this place is stored compressed and does not decode",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, GapCause, Gaps, Loss, OutOfRange, ReadAt, ReadAtExt};
 
+use crate::decompress::Codec;
 use crate::{Extent, Filesystem, Inode, Place};
 
 /// The contents of one file: its extents, read through the view of its file system.
@@ -102,6 +103,16 @@ impl ReadAt for File {
                         gaps.add(done..stop, GapCause::BeyondEnd);
                     }
                 },
+                Place::Compressed {
+                    at,
+                    stored,
+                    codec,
+                    skip,
+                } => {
+                    let from = Stored { at, stored, codec };
+                    let skip = skip.saturating_add(inside);
+                    gaps.add_all_at(done, &from.read(self.view.as_ref(), skip, part));
+                }
                 Place::Hole | Place::Unwritten => part.fill(0),
                 Place::Lost => {
                     part.fill(0);
@@ -112,6 +123,50 @@ impl ReadAt for File {
             next = next.saturating_add(1);
         }
         Ok(gaps)
+    }
+}
+
+/// The most that is decoded at a time: no format keeps more in one compressed extent.
+const MOST_DECODED: u64 = 16 << 20;
+
+/// An extent that is stored compressed.
+struct Stored {
+    at: ByteOffset,
+    stored: u64,
+    codec: Codec,
+}
+
+impl Stored {
+    /// Fills `part` with what is decoded behind the first `skip` bytes.
+    ///
+    /// What is stored is worth something only whole: one gap in it takes all.
+    fn read(&self, view: &dyn ReadAt, skip: u64, part: &mut [u8]) -> Gaps {
+        part.fill(0);
+        let all = 0..part.len();
+        let limit = skip.saturating_add(part.len() as u64);
+        let length = usize::try_from(self.stored).unwrap_or(usize::MAX);
+        if self.stored.max(limit) > MOST_DECODED {
+            return Gaps::one(all, GapCause::DoesNotDecode);
+        }
+        let Ok((stored, gaps)) = view.read_vec(self.at, length) else {
+            return Gaps::one(all, GapCause::BeyondEnd);
+        };
+        if let Some(gap) = gaps.iter().next() {
+            return Gaps::one(all, gap.cause);
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let decoded = self.codec.decode(&stored, limit).unwrap_or_default();
+        let from = usize::try_from(skip).unwrap_or(usize::MAX);
+        let decoded = decoded.get(from..).unwrap_or_default();
+        let there = decoded.len().min(part.len());
+        if let (Some(part), Some(decoded)) = (part.get_mut(..there), decoded.get(..there)) {
+            part.copy_from_slice(decoded);
+        }
+        let mut rest = Gaps::one(there..all.end, GapCause::DoesNotDecode);
+        if !gaps.suspects().is_empty() {
+            rest.add_suspect(0..there);
+        }
+        rest
     }
 }
 

@@ -1,12 +1,13 @@
 //! All file systems that are left on some devices, whole or put together again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use evidence::{Error, Loss, ReadAt};
 use serde::{Deserialize, Serialize};
 
 use crate::survey::{Window, survey};
-use crate::{Filesystem, open, xfs};
+use crate::{Filesystem, Kind, btrfs, ext, open, xfs};
 
 /// A device that file systems are looked for on.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub enum View {
     Opened(String),
     /// It is this device itself.
     Device(String),
+    /// The logical addresses of a btrfs.
+    Btrfs(Box<btrfs::Statement>),
 }
 
 impl View {
@@ -41,6 +44,7 @@ impl View {
                 Ok(open(bytes, name)?.map(|fs| Arc::clone(fs.view())))
             }
             Self::Device(name) => Ok(device(name)),
+            Self::Btrfs(statement) => Ok(statement.open(device)),
         }
     }
 }
@@ -59,6 +63,8 @@ pub struct Found {
 /// What was seen of each format in one window, or on one device.
 #[derive(Default)]
 pub(crate) struct Sightings {
+    btrfs: btrfs::Sightings,
+    ext: ext::found::Sightings,
     xfs: xfs::found::Sightings,
 }
 
@@ -66,12 +72,16 @@ impl Sightings {
     /// What each format recognises in `window`.
     fn of(window: &Window) -> Self {
         Self {
+            btrfs: btrfs::Sightings::of(window),
+            ext: ext::found::Sightings::of(window),
             xfs: xfs::found::Sightings::of(window),
         }
     }
 
     /// Adds what was seen behind this.
     fn append(&mut self, next: Self) {
+        self.btrfs.append(next.btrfs);
+        self.ext.append(next.ext);
         self.xfs.append(next.xfs);
     }
 }
@@ -84,30 +94,44 @@ impl Sightings {
 pub fn find_all(devices: &[Device], progress: &(dyn Fn(u64) + Sync)) -> (Vec<Found>, Vec<Loss>) {
     let mut found = Vec::new();
     let mut losses = Vec::new();
+    let mut pools = Vec::new();
+    let mut taken = HashSet::new();
     for device in devices {
         let mut sightings = Sightings::default();
         for seen in survey(&device.bytes, Sightings::of, progress) {
             sightings.append(seen);
         }
+        pools.push(std::mem::take(&mut sightings.btrfs));
         let opened = match open(Arc::clone(&device.bytes), &device.name) {
-            Ok(opened) => opened,
+            Ok(opened) => opened.filter(|fs| fs.info().kind != Kind::Btrfs),
+            Err(_) if btrfs::is_first(device) => None,
             Err(error) => {
                 losses.push(loss_of(device, &error));
                 None
             }
         };
-        let (mut rebuilt, mut lost) = xfs::found::find(device, &sightings.xfs, opened.as_deref());
-        let is_rebuilt = rebuilt.iter().any(|other| other.name == device.name);
-        if let Some(fs) = opened.filter(|_| !is_rebuilt) {
-            found.push(Found {
-                name: device.name.clone(),
-                view: View::Opened(device.name.clone()),
-                fs,
-            });
+        for (rebuilt, lost) in [
+            ext::found::rebuild(device, &sightings.ext),
+            xfs::found::find(device, &sightings.xfs, opened.as_deref()),
+        ] {
+            found.extend(rebuilt);
+            losses.extend(lost);
         }
-        found.append(&mut rebuilt);
-        losses.append(&mut lost);
+        if let Some(fs) = opened {
+            taken.insert(device.name.clone());
+            if !found.iter().any(|found: &Found| found.name == device.name) {
+                found.push(Found {
+                    name: device.name.clone(),
+                    view: View::Opened(device.name.clone()),
+                    fs,
+                });
+            }
+        }
     }
+    // A btrfs may lie on several devices.
+    let (mut of_btrfs, mut lost) = btrfs::find(devices, pools, &taken);
+    found.append(&mut of_btrfs);
+    losses.append(&mut lost);
     (found, losses)
 }
 

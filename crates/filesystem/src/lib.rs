@@ -24,10 +24,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod btrfs;
 mod cache;
+mod decompress;
 pub mod ext;
 mod file;
 mod found;
+mod lzo;
 mod model;
 mod pieces;
 mod survey;
@@ -38,6 +41,7 @@ use std::sync::Arc;
 
 use evidence::{Error, ReadAt};
 
+pub use decompress::Codec;
 pub use file::File;
 pub use found::{Device, Found, View, find_all};
 pub use model::{
@@ -52,7 +56,10 @@ pub fn open(volume: Arc<dyn ReadAt>, name: &str) -> Result<Option<Box<dyn Filesy
     if let Some(fs) = ext::Ext::open(Arc::clone(&volume), name)? {
         return Ok(Some(Box::new(fs)));
     }
-    if let Some(fs) = xfs::Xfs::open(volume, name)? {
+    if let Some(fs) = xfs::Xfs::open(Arc::clone(&volume), name)? {
+        return Ok(Some(Box::new(fs)));
+    }
+    if let Some(fs) = btrfs::Btrfs::open(volume, name)? {
         return Ok(Some(Box::new(fs)));
     }
     Ok(None)

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use evidence::{ByteOffset, Loss, ReadAt};
 use serde::{Deserialize, Serialize};
 
+use crate::decompress::Codec;
+
 /// A file system that is open for reading.
 ///
 /// Everything it gives is checked against the bounds of the volume; nothing that stands on
@@ -47,6 +49,8 @@ pub enum Kind {
     Ext4,
     /// XFS, versions 4 and 5.
     Xfs,
+    /// Btrfs.
+    Btrfs,
 }
 
 impl fmt::Display for Kind {
@@ -56,6 +60,7 @@ impl fmt::Display for Kind {
             Self::Ext3 => "ext3",
             Self::Ext4 => "ext4",
             Self::Xfs => "XFS",
+            Self::Btrfs => "btrfs",
         })
     }
 }
@@ -200,6 +205,17 @@ pub struct Listing {
 pub enum Place {
     /// In the view, at this offset.
     At(ByteOffset),
+    /// In the view, compressed together with other pieces.
+    Compressed {
+        /// Where what is stored begins.
+        at: ByteOffset,
+        /// How many bytes are stored.
+        stored: u64,
+        /// How they are compressed.
+        codec: Codec,
+        /// How many of the decoded bytes come before this piece.
+        skip: u64,
+    },
     /// Nowhere: a hole of a sparse file reads as zeros.
     Hole,
     /// Allocated but never written: reads as zeros.

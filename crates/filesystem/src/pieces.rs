@@ -37,6 +37,17 @@ impl Pieces {
         let skipped = start.saturating_sub(range.start);
         let place = match place {
             Place::At(at) => at.checked_add(skipped).map_or(Place::Lost, Place::At),
+            Place::Compressed {
+                at,
+                stored,
+                codec,
+                skip,
+            } => Place::Compressed {
+                at,
+                stored,
+                codec,
+                skip: skip.saturating_add(skipped),
+            },
             other => other,
         };
         self.append(stop, place);
@@ -72,6 +83,8 @@ impl Pieces {
 fn goes_on(last: &Extent, place: Place) -> bool {
     match (last.place, place) {
         (Place::At(before), Place::At(at)) => before.checked_add(last.length) == Some(at),
+        // Each begins anew at its `skip`, so two that are equal are two.
+        (Place::Compressed { .. }, _) => false,
         (before, place) => before == place,
     }
 }

@@ -1,15 +1,23 @@
 //! The bytes of a message, from the file that holds it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
-use filesystem::{File, FileKind, Filesystem, Timestamp};
+use filesystem::{
+    Extent, File, FileKind, Filesystem, FsPath, Inode, InodeNumber, Place, Standing, Timestamp,
+};
 
+use crate::claims::Claims;
+
+use crate::Address;
+use crate::attribution::owner_of_loose;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
-use crate::maildir::{MailFile, MaildirName};
+use crate::maildir::{MailFile, MaildirName, RECOVERED};
 use crate::proof::{Facts, Hole, HoleCause, holes_of, judge, virtual_size};
-use crate::record::{FileNote, FileOrigin, Message, MessageId, Record, Summary};
+use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Record, Summary};
+use crate::structure::Structure;
 
 /// A message as it is handed over, and the holes in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,31 +100,36 @@ pub fn reread(view: &Arc<dyn ReadAt>, origin: &FileOrigin) -> Option<Content> {
 
 /// Reads and judges one file of a maildir folder.
 pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
+    examine_among(fs, device, mail, &Claims::default())
+}
+
+/// As [`examine`], where blocks may have been given from one deleted file to the next: `claims`
+/// knows them all.
+pub fn examine_among(
+    fs: &dyn Filesystem,
+    device: &str,
+    mail: &MailFile,
+    claims: &Claims,
+) -> Record {
     let note = |delivered: Option<Timestamp>, why: String| FileNote {
-        device: device.to_owned(),
-        path: mail.path.to_string(),
-        owner: mail.owner.clone(),
-        folder: mail.folder.clone(),
         delivered,
-        why,
+        ..FileNote::of_name(mail, device, why)
     };
     let inode = match fs.inode(mail.inode) {
         Ok(inode) => inode,
-        Err(loss) => return Record::Lost(note(None, loss.to_string())),
+        Err(loss) => return Record::Lost(FileNote::of_name(mail, device, loss.to_string())),
     };
     let rejected = |why: &str| Record::Rejected(note(Some(inode.modified), why.to_owned()));
-    let lost = |why: &str| Record::Lost(note(Some(inode.modified), why.to_owned()));
-    if inode.kind != FileKind::Regular {
-        return rejected("not a regular file");
-    }
-    if inode.size == 0 {
-        return rejected("an empty file: the server stopped before the mail was written");
-    }
-    if inode.size > MAX_MESSAGE_BYTES {
-        return rejected("longer than any message");
+    let lost = |why: &str| match inode.standing {
+        Standing::InUse => Record::Lost(note(Some(inode.modified), why.to_owned())),
+        // Nobody misses what was deleted: it is accounted for, and not counted as lost.
+        Standing::Deleted => rejected(&format!("it was deleted, and nothing is left of it: {why}")),
+    };
+    if let Some(why) = no_message(&inode) {
+        return rejected(why);
     }
     let file = File::open(fs, &inode);
-    let content = match read(&file) {
+    let mut content = match read(&file) {
         Ok(content) => content,
         Err(Unreadable::TooLong) => {
             return rejected("it decompresses to more than any message has");
@@ -125,6 +138,10 @@ pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
             return lost("the map of the file contradicts its length");
         }
     };
+    if inode.standing == Standing::Deleted {
+        content.holes.extend(claims.holes(&inode, file.pieces()));
+        content.holes.sort_by_key(|hole| hole.start);
+    }
     let lost_holes = content.holes.iter();
     let lost_holes = lost_holes.filter(|hole| hole.why != HoleCause::Suspect);
     let missing: u64 = lost_holes.map(|hole| hole.bytes).sum();
@@ -132,18 +149,83 @@ pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
         let why = content.holes.first().map(|hole| hole.why.describe());
         return lost(why.unwrap_or("nothing of the file decodes"));
     }
-    let stored_bytes = inode.size;
+    match message(fs, device, mail, &inode, &file, content) {
+        Ok(message) => Record::Message(Box::new(message)),
+        Err(why) => lost(&why),
+    }
+}
+
+/// Reads a file that lost its directory and its name; `None` if it is no message.
+///
+/// It is given to an account only by its own header, and only to one that is `known` from other
+/// evidence.
+pub fn examine_loose(
+    fs: &dyn Filesystem,
+    device: &str,
+    path: &FsPath,
+    inode: InodeNumber,
+    claims: &Claims,
+    known: &BTreeSet<Address>,
+) -> Option<Record> {
+    let mail = MailFile {
+        path: path.clone(),
+        inode,
+        owner: None,
+        folder: RECOVERED.to_owned(),
+        keywords: Vec::new(),
+    };
+    let Record::Message(mut message) = examine_among(fs, device, &mail, claims) else {
+        return None;
+    };
+    let content = reread(fs.view(), &message.origin)?;
+    if !Structure::of_part(&content.bytes).has_header {
+        return None;
+    }
+    message.owner = owner_of_loose(&content.bytes, known);
+    Some(Record::Message(message))
+}
+
+/// Why a file is none that could hold a message.
+fn no_message(inode: &Inode) -> Option<&'static str> {
+    match inode.kind {
+        FileKind::Regular if inode.size == 0 => {
+            Some("an empty file: the server stopped before the mail was written")
+        }
+        FileKind::Regular if inode.size > MAX_MESSAGE_BYTES => Some("longer than any message"),
+        FileKind::Regular => None,
+        _ => Some("not a regular file"),
+    }
+}
+
+/// The message that a file holds. The error says why a deleted file's bytes are not its own: they
+/// may be anybody's, and are given to nobody.
+fn message(
+    fs: &dyn Filesystem,
+    device: &str,
+    mail: &MailFile,
+    inode: &Inode,
+    file: &File,
+    content: Content,
+) -> Result<Message, String> {
     let name = MaildirName::parse(mail.path.name().unwrap_or_default());
+    let deleted = (inode.standing == Standing::Deleted)
+        .then(|| structure_of_deleted(fs, file, &content))
+        .transpose()?;
+    let is_deleted = deleted.is_some();
     let verdict = judge(Facts {
         holes: content.holes,
         codec: content.codec,
         content: &content.bytes,
         size: name.size,
         virtual_size: name.virtual_size,
+        deleted,
     });
+    if is_deleted && !verdict.contradictions.is_empty() && verdict.holes.is_empty() {
+        return Err(verdict.contradictions.join("; "));
+    }
     let id = MessageId::of(&content.bytes);
     let normalised = Some(MessageId::normalised(&content.bytes)).filter(|other| *other != id);
-    Record::Message(Box::new(Message {
+    Ok(Message {
         id,
         normalised,
         bytes: content.bytes.len() as u64,
@@ -157,14 +239,68 @@ pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
         flags: name.flags,
         keywords: mail.keywords.clone(),
         delivered: inode.modified,
+        standing: inode.standing,
+        layer: Layer::Present,
         origin: FileOrigin {
             device: device.to_owned(),
             path: mail.path.to_string(),
             inode: inode.number.0,
-            stored_bytes,
+            stored_bytes: inode.size,
             codec: content.codec,
             pieces: file.pieces().to_vec(),
         },
         summary: Summary::of(&content.bytes),
-    }))
+    })
+}
+
+/// What the bytes of a deleted file say of themselves; an error if they are no message's.
+fn structure_of_deleted(
+    fs: &dyn Filesystem,
+    file: &File,
+    content: &Content,
+) -> Result<Structure, String> {
+    let block = u64::from(fs.info().block_bytes);
+    let ends = ends_in_zeros(fs.view().as_ref(), file.pieces(), block);
+    let whole = content.holes.is_empty();
+    let mut structure = if whole {
+        Structure::of(&content.bytes)
+    } else {
+        Structure::of_part(&content.bytes)
+    };
+    match ends {
+        Some(false) => {
+            let why = "behind its end its last block holds something else";
+            structure.contradictions.push(why.to_owned());
+        }
+        // Who wrote the one block last wrote a header, and ended where this file ends.
+        Some(true) if whole && file.len() < block && structure.contradictions.is_empty() => {
+            structure.closes = true;
+        }
+        _ => {}
+    }
+    if structure.has_header || (whole && content.codec.verifies()) {
+        Ok(structure)
+    } else {
+        Err("its blocks hold something else now".to_owned())
+    }
+}
+
+/// Whether the last block of a file is zeros behind the file's end, as every file system leaves it
+/// that writes whole blocks; `None` if that cannot be said.
+///
+/// Were the block another file's, it would be that one's up to its own end.
+fn ends_in_zeros(view: &dyn ReadAt, pieces: &[Extent], block: u64) -> Option<bool> {
+    let last = pieces.last()?;
+    let Place::At(at) = last.place else {
+        return None;
+    };
+    // Contents that lie in the inode have no block of their own.
+    if at.get().checked_rem(block)? != 0 || last.file_offset.checked_rem(block)? != 0 {
+        return None;
+    }
+    let end = at.checked_add(last.length)?;
+    let rest = end.get().checked_next_multiple_of(block)?;
+    let rest = usize::try_from(rest.checked_sub(end.get())?).ok()?;
+    let tail = view.read_whole(end, rest)?;
+    Some(tail.iter().all(|byte| *byte == 0))
 }

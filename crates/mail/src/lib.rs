@@ -3,7 +3,10 @@
 //! * [`maildir`] finds Maildir++ folders in a file system and reads what is in them.
 //! * [`codec`] undoes the compression that Dovecot stores messages with.
 //! * [`proof`] judges a message: its [`Grade`], the proofs for it, the holes in it.
+//! * [`claims`] tells whose the blocks are that several deleted files had.
 //! * [`account`] says whose it is, by the path that it lies under.
+//! * [`attribution`] says whose folders are that lost their path, by their indexes and by what
+//!   servers wrote on top of the mail inside ([`delivery`]).
 //! * [`record`] is what the case keeps of a message; [`content`] reads the message again.
 //!
 //! ```
@@ -17,12 +20,16 @@
 //! ```
 
 pub mod account;
+pub mod attribution;
+pub mod claims;
 pub mod codec;
 pub mod content;
+pub mod delivery;
 pub mod maildir;
 pub mod proof;
 pub mod record;
+mod structure;
 
 pub use account::Address;
 pub use proof::Grade;
-pub use record::{Message, MessageId, Record};
+pub use record::{Layer, Message, MessageId, Record};

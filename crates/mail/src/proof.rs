@@ -7,6 +7,7 @@ use evidence::{GapCause, Gaps};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
+use crate::structure::Structure;
 
 /// How far a message is proven. Only `Proven` and `Complete` are handed over as whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub enum Proof {
     VirtualSize,
     /// The checksum of the compressed file holds.
     Checksum,
+    /// Its header is one, every part of it is ended and decodes, and behind its end the block is
+    /// zeros.
+    Structure,
 }
 
 /// A range of a message that is not its own bytes.
@@ -76,6 +80,8 @@ pub enum HoleCause {
     NeverWritten,
     /// The compressed file breaks off or contradicts itself here; nothing after it decodes.
     DoesNotDecode,
+    /// The message was deleted, and another file that was deleted since had this block.
+    WrittenOver,
 }
 
 impl HoleCause {
@@ -90,6 +96,9 @@ impl HoleCause {
                 "this part was never written: the server stopped before it reached the disk, or the file was copied sparse"
             }
             Self::DoesNotDecode => "the compressed file is damaged from here on",
+            Self::WrittenOver => {
+                "the message was deleted, and this part of the disk was given to another file since"
+            }
         }
     }
 }
@@ -106,6 +115,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) size: Option<u64>,
     /// `W=` of its name.
     pub(crate) virtual_size: Option<u64>,
+    /// The structure of a message that was deleted; `None` for one in use.
+    pub(crate) deleted: Option<Structure>,
 }
 
 /// The outcome of judging a message.
@@ -127,7 +138,53 @@ pub struct Verdict {
 /// same if what was stored is not the message: shorter than its name says, which a delivery that
 /// was cut off leaves behind. Longer than the name says, or another `W=`, means that somebody
 /// edited the file after delivery; that is noted and speaks against nothing.
-pub(crate) fn judge(facts: Facts<'_>) -> Verdict {
+///
+/// A message that was deleted has to prove itself: see [`judge_deleted`].
+pub(crate) fn judge(mut facts: Facts<'_>) -> Verdict {
+    let structure = facts.deleted.take();
+    let verifies = facts.codec.verifies();
+    let verdict = judge_in_use(facts);
+    match structure {
+        Some(structure) => judge_deleted(verdict, structure, verifies),
+        None => verdict,
+    }
+}
+
+/// Judges a message whose file was deleted.
+///
+/// Its blocks were free to be given to others. That its map is whole proves nothing, nor does its
+/// length, which is the inode's. It is whole only if nothing of it is lost, nothing in it
+/// contradicts that it is one message, and either both lengths in its name are right (`W=` counts
+/// the lines, so it speaks of the bytes) or its structure had to close and does. A checksum over
+/// all bytes proves it; otherwise it is no better than complete.
+fn judge_deleted(mut verdict: Verdict, structure: Structure, verifies: bool) -> Verdict {
+    verdict.contradictions.extend(structure.contradictions);
+    let has = |proof| verdict.proofs.contains(&proof);
+    let sizes = has(Proof::Size) && has(Proof::VirtualSize);
+    let checked = verifies && has(Proof::Checksum);
+    if verdict.holes.is_empty() && !(checked || sizes || structure.closes) {
+        verdict.contradictions.push(
+            "it was deleted, and nothing proves that all of its blocks still hold it".to_owned(),
+        );
+    }
+    verdict.proofs.retain(|proof| *proof != Proof::Extents);
+    let sound = verdict.grade.is_whole() && verdict.contradictions.is_empty();
+    if sound && structure.closes {
+        verdict.proofs.push(Proof::Structure);
+    }
+    verdict.grade = match (sound, checked) {
+        (true, true) => Grade::Proven,
+        (true, false) => Grade::Complete,
+        (false, _) => Grade::Damaged,
+    };
+    if !sound {
+        verdict.proofs.clear();
+    }
+    verdict
+}
+
+/// Judges a message whose file is in use.
+fn judge_in_use(facts: Facts<'_>) -> Verdict {
     let length = facts.content.len() as u64;
     let mut proofs = Vec::new();
     let mut contradictions = Vec::new();
@@ -209,7 +266,56 @@ mod tests {
             content,
             size,
             virtual_size,
+            deleted: None,
         }
+    }
+
+    fn deleted(content: &[u8], size: Option<u64>, virtual_size: Option<u64>) -> Verdict {
+        judge(Facts {
+            deleted: Some(Structure::of(content)),
+            ..facts(content, size, virtual_size)
+        })
+    }
+
+    #[test]
+    fn a_deleted_message_is_whole_only_if_it_proves_itself() {
+        let text = b"From: a@b.example\n\nwords\n";
+        let (size, lines) = (text.len() as u64, text.len() as u64 + 3);
+        let good = deleted(text, Some(size), Some(lines));
+        assert_eq!(good.grade, Grade::Complete);
+        assert_eq!(good.proofs, [Proof::Size, Proof::VirtualSize]);
+        for (size, lines) in [
+            (None, None),
+            (Some(size), None),
+            (Some(size + 1), Some(lines)),
+            (Some(size - 1), Some(lines)),
+            (Some(size), Some(lines + 1)),
+        ] {
+            let verdict = deleted(text, size, lines);
+            assert_eq!(verdict.grade, Grade::Damaged, "{size:?} {lines:?}");
+            assert!(verdict.proofs.is_empty() && !verdict.contradictions.is_empty());
+        }
+        let closed =
+            b"From: a@b.example\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\nhi\n--x--\n";
+        let verdict = deleted(closed, None, None);
+        assert_eq!(
+            (verdict.grade, verdict.proofs),
+            (Grade::Complete, vec![Proof::Structure])
+        );
+    }
+
+    #[test]
+    fn the_checksum_of_its_compression_proves_a_deleted_message() {
+        let text = b"From: a@b.example\n\nwords\n";
+        let verdict = judge(Facts {
+            codec: Codec::Gzip,
+            deleted: Some(Structure::of(text)),
+            ..facts(text, None, None)
+        });
+        assert_eq!(
+            (verdict.grade, verdict.proofs),
+            (Grade::Proven, vec![Proof::Checksum])
+        );
     }
 
     #[test]

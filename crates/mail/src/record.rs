@@ -3,12 +3,12 @@
 use std::fmt;
 
 use evidence::Loss;
-use filesystem::{Extent, Timestamp};
+use filesystem::{Extent, Standing, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::account::Owner;
 use crate::codec::Codec;
-use crate::maildir::Flags;
+use crate::maildir::{Flags, MailFile, MaildirName};
 use crate::proof::{Grade, Hole, Proof};
 
 /// The identity of a message: the BLAKE3 of its bytes, in hexadecimal.
@@ -69,6 +69,31 @@ pub enum Record {
     Loss(Loss),
 }
 
+/// Which of the file systems that a device has held a find belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "name")]
+pub enum Layer {
+    /// The one that the device holds now.
+    #[default]
+    Present,
+    /// Another one, of which something is left on the device.
+    Further,
+    /// A snapshot: what the device held when it was taken. Its name.
+    Snapshot(String),
+}
+
+impl Layer {
+    /// Whether it is [`Layer::Present`].
+    pub fn is_present(&self) -> bool {
+        *self == Self::Present
+    }
+}
+
+/// Whether something was in use; the standing of most is not written into the index.
+pub(crate) fn is_in_use(standing: &Standing) -> bool {
+    *standing == Standing::InUse
+}
+
 /// A message that was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
@@ -102,6 +127,12 @@ pub struct Message {
     pub keywords: Vec<String>,
     /// When it was delivered, by its file's time of modification, as Dovecot counts it.
     pub delivered: Timestamp,
+    /// Whether its file was in use, or deleted and recovered.
+    #[serde(default, skip_serializing_if = "is_in_use")]
+    pub standing: Standing,
+    /// In which state of its file system it was found.
+    #[serde(default, skip_serializing_if = "Layer::is_present")]
+    pub layer: Layer,
     /// Where it was found.
     pub origin: FileOrigin,
     /// What a person recognises it by.
@@ -112,6 +143,34 @@ impl Message {
     /// Its identity without regard to line ends.
     pub fn normalised(&self) -> &MessageId {
         self.normalised.as_ref().unwrap_or(&self.id)
+    }
+
+    /// Whether it was deleted before its file system was last written.
+    pub const fn is_deleted(&self) -> bool {
+        matches!(self.standing, Standing::Deleted)
+    }
+
+    /// The snapshot that it was found in, if it stands in use there.
+    pub fn snapshot(&self) -> Option<&str> {
+        match &self.layer {
+            Layer::Snapshot(name) if !self.is_deleted() => Some(name),
+            _ => None,
+        }
+    }
+
+    /// What a person must know of the state that it was found in, in words; empty for a message
+    /// that is in use.
+    pub fn state(&self) -> String {
+        let layer = match &self.layer {
+            Layer::Present => "",
+            Layer::Further => "in a file system that was replaced or lost its head",
+            Layer::Snapshot(name) => &format!("in snapshot {name}"),
+        };
+        match (self.is_deleted(), layer) {
+            (false, layer) => layer.to_owned(),
+            (true, "") => "deleted, and recovered".to_owned(),
+            (true, layer) => format!("deleted, and recovered {layer}"),
+        }
     }
 }
 
@@ -197,11 +256,33 @@ pub struct FileNote {
     pub owner: Option<Owner>,
     /// The folder it is in.
     pub folder: String,
-    /// When it was delivered, if its inode could be read.
+    /// When it was delivered, by its inode, or by its name if that could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered: Option<Timestamp>,
+    /// How long the message was, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Why it is not handed over.
     pub why: String,
+}
+
+impl FileNote {
+    /// What the name of `mail` says of it, which is on `device`.
+    pub fn of_name(mail: &MailFile, device: &str, why: String) -> Self {
+        let name = MaildirName::parse(mail.path.name().unwrap_or_default());
+        Self {
+            device: device.to_owned(),
+            path: mail.path.to_string(),
+            owner: mail.owner.clone(),
+            folder: mail.folder.clone(),
+            delivered: name.delivered.map(|seconds| Timestamp {
+                seconds,
+                nanoseconds: 0,
+            }),
+            bytes: name.size,
+            why,
+        }
+    }
 }
 
 /// A folder of a mailbox.
@@ -222,6 +303,9 @@ pub struct FolderRecord {
     /// Messages that the index lists and that are not there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listed_but_gone: Vec<String>,
+    /// Why it is nobody's though something names somebody: what contradicts what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
 }
 
 #[cfg(test)]

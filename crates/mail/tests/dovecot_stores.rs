@@ -46,10 +46,10 @@ fn records(name: &str) -> Vec<Record> {
     let image = image(dir.path(), name);
     let volume = Arc::new(evidence::image::open(&image).unwrap());
     let fs = filesystem::open(volume, "volume:mail").unwrap().unwrap();
-    let (folders, losses) = find(fs.as_ref(), &AccountRules::default());
-    assert!(losses.is_empty());
+    let stores = find(fs.as_ref(), &AccountRules::default());
+    assert!(stores.losses.is_empty());
     let mut records = Vec::new();
-    for folder in &folders {
+    for folder in &stores.folders {
         let contents = folder.list(fs.as_ref(), "volume:mail");
         records.push(Record::Folder(contents.record));
         for file in &contents.files {

@@ -30,10 +30,10 @@ fn records(root: &Path) -> Vec<Record> {
     assert!(output.status.success(), "{output:?}");
     let volume = Arc::new(evidence::image::open(&image).unwrap());
     let fs = filesystem::open(volume, "volume:mail").unwrap().unwrap();
-    let (folders, losses) = find(fs.as_ref(), &AccountRules::default());
-    assert!(losses.is_empty());
+    let stores = find(fs.as_ref(), &AccountRules::default());
+    assert!(stores.losses.is_empty());
     let mut records = Vec::new();
-    for folder in &folders {
+    for folder in &stores.folders {
         let contents = folder.list(fs.as_ref(), "volume:mail");
         records.push(Record::Folder(contents.record));
         records.extend(contents.rejected.into_iter().map(Record::Rejected));

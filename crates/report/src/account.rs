@@ -40,6 +40,7 @@ struct AddingFolder {
     whole: u64,
     damaged: u64,
     lost: u64,
+    deleted: u64,
     gone: u64,
     bytes: u64,
     dates: Dates,
@@ -96,6 +97,12 @@ impl Adding {
         } else {
             &mut folder.damaged
         });
+        if message.is_deleted() {
+            bump(&mut folder.deleted);
+            bump(&mut self.counts.deleted);
+        } else if message.snapshot().is_some() {
+            bump(&mut self.counts.in_snapshots);
+        }
         let month = self.month(Some(seconds));
         bump(if whole {
             &mut month.whole
@@ -140,6 +147,7 @@ impl Adding {
         self.lost.push(LostMessage {
             folder: note.folder.clone(),
             delivered: delivered.map(words::iso),
+            bytes: note.bytes,
             device: note.device.clone(),
             path: note.path.clone(),
             why: note.why.clone(),
@@ -248,6 +256,7 @@ fn folder(((name, _), sums): ((String, String), AddingFolder)) -> Folder {
         whole: sums.whole,
         damaged: sums.damaged,
         lost: sums.lost,
+        deleted: sums.deleted,
         listed_but_gone: sums.gone,
         bytes: sums.bytes,
         first_delivered: sums.dates.first(),
@@ -264,6 +273,7 @@ fn damaged(message: &Message, whole_copy: Option<&str>) -> DamagedMessage {
         date: message.summary.date.map(words::iso),
         bytes: message.bytes,
         grade: message.grade.name().to_owned(),
+        state: message.state(),
         contradictions: message.contradictions.clone(),
         holes: message.holes.iter().map(HoleFact::from).collect(),
         device: message.origin.device.clone(),

@@ -63,6 +63,10 @@ pub struct Counts {
     pub damaged: u64,
     /// Messages that were there and of which nothing could be had.
     pub lost: u64,
+    /// Of the whole and the damaged: those that had been deleted, and were recovered.
+    pub deleted: u64,
+    /// Of the whole and the damaged: those that only a snapshot has.
+    pub in_snapshots: u64,
     /// Files in mail folders that are no messages.
     pub rejected: u64,
     /// Finds of a message that is counted already.
@@ -92,6 +96,8 @@ impl Counts {
             (&mut self.whole, other.whole),
             (&mut self.damaged, other.damaged),
             (&mut self.lost, other.lost),
+            (&mut self.deleted, other.deleted),
+            (&mut self.in_snapshots, other.in_snapshots),
             (&mut self.rejected, other.rejected),
             (&mut self.duplicates, other.duplicates),
             (&mut self.handed_over, other.handed_over),
@@ -194,6 +200,8 @@ pub struct Folder {
     pub damaged: u64,
     /// Messages of which nothing could be had.
     pub lost: u64,
+    /// Of the whole and the damaged: those that had been deleted, and were recovered.
+    pub deleted: u64,
     /// Messages that only its index lists.
     pub listed_but_gone: u64,
     /// Bytes of the messages that came back.
@@ -234,6 +242,9 @@ pub struct DamagedMessage {
     pub bytes: u64,
     /// `damaged` or `fragment`.
     pub grade: String,
+    /// In which state it was found, if it is not in use: `deleted, and recovered`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub state: String,
     /// What speaks against it.
     pub contradictions: Vec<String>,
     /// What is missing in it.
@@ -276,6 +287,9 @@ pub struct LostMessage {
     pub folder: String,
     /// When it was delivered, by the name of its file.
     pub delivered: Option<String>,
+    /// How long it was in bytes, by the name of its file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// The device.
     pub device: String,
     /// Its path there.

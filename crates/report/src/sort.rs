@@ -8,7 +8,7 @@ use mail::account::Owner;
 use mail::maildir::MaildirName;
 use mail::record::{FileNote, Record};
 use restore::plan::destination;
-use restore::{Outcome, Place};
+use restore::{Outcome, Place, States};
 
 use crate::ReportError;
 use crate::facts::UNATTRIBUTED;
@@ -95,6 +95,8 @@ pub(crate) struct Known {
     pub(crate) handed: Handed,
     /// Messages whose file's name a lost, damaged or merely listed one bears too.
     copies: HashMap<Key, Copy>,
+    /// Messages that were found in more than one state.
+    states: States,
 }
 
 impl Known {
@@ -102,16 +104,19 @@ impl Known {
     pub(crate) fn load(case: &Case) -> Result<Self, ReportError> {
         let mut known = Self {
             handed: Handed::load(case)?,
-            copies: HashMap::new(),
+            ..Self::default()
         };
-        let wanted = wanted_names(case)?;
-        if wanted.is_empty() {
+        let wanted = wanted_names(case, &mut known.states)?;
+        if wanted.is_empty() && !known.states.has_former() {
             return Ok(known);
         }
         for record in case.read_segments::<Record>(case::MESSAGES)? {
             let Record::Message(message) = record? else {
                 continue;
             };
+            known
+                .states
+                .compare(&place_of(message.owner.as_ref()), &message);
             let Some(key) = name_key(message.owner.as_ref(), &message.origin.path) else {
                 continue;
             };
@@ -140,13 +145,17 @@ impl Known {
     }
 }
 
-/// The file names that more than one record may be about.
-fn wanted_names(case: &Case) -> Result<HashSet<Key>, ReportError> {
+/// The file names that more than one record may be about; `states` learns what was found in
+/// former states.
+fn wanted_names(case: &Case, states: &mut States) -> Result<HashSet<Key>, ReportError> {
     let mut wanted = HashSet::new();
     for record in case.read_segments::<Record>(case::MESSAGES)? {
         match record? {
-            Record::Message(message) if !message.grade.is_whole() => {
-                wanted.extend(name_key(message.owner.as_ref(), &message.origin.path));
+            Record::Message(message) => {
+                states.expect(&place_of(message.owner.as_ref()), &message);
+                if !message.grade.is_whole() {
+                    wanted.extend(name_key(message.owner.as_ref(), &message.origin.path));
+                }
             }
             Record::Lost(note) => wanted.extend(name_key(note.owner.as_ref(), &note.path)),
             Record::Folder(folder) => {
@@ -154,7 +163,7 @@ fn wanted_names(case: &Case) -> Result<HashSet<Key>, ReportError> {
                 let names = folder.listed_but_gone.iter();
                 wanted.extend(names.filter_map(|name| name_key(owner, name)));
             }
-            Record::Message(_) | Record::Rejected(_) | Record::Loss(_) => {}
+            Record::Rejected(_) | Record::Loss(_) => {}
         }
     }
     Ok(wanted)
@@ -192,12 +201,13 @@ impl<'a> Sorter<'a> {
     }
 
     /// Judges a message of `place`. It is the same as an earlier one if it would be handed over
-    /// under the same name into the same folder.
+    /// under the same name into the same folder, or if a better state has it.
     pub(crate) fn message(&mut self, place: &Place, message: &Message) -> Sorted<'a> {
         let (folder, name) = destination(place, message);
         let key = Key::of(&[&name_of(place), &folder, &name]);
         let whole = message.grade.is_whole();
-        let status = match (self.seen.insert(key), whole) {
+        let superseded = self.known.states.is_superseded(place, message);
+        let status = match (!superseded && self.seen.insert(key), whole) {
             (false, _) => Status::Duplicate,
             (true, true) => Status::Whole,
             (true, false) => Status::Damaged,

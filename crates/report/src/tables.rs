@@ -54,6 +54,8 @@ pub(crate) fn accounts(facts: &Facts, out: impl Write) -> Result<(), Failure> {
             "last_delivered",
             "last_handed_over",
             "folders",
+            "deleted",
+            "in_snapshots",
         ],
     )?;
     for account in &facts.accounts {
@@ -81,6 +83,7 @@ fn account_row<W: Write>(out: &mut Writer<W>, account: &Account) -> Result<(), F
     ]
     .map(|number| number.to_string());
     let folders = account.folders.len().to_string();
+    let former = [counts.deleted, counts.in_snapshots].map(|number| number.to_string());
     let mut cells = vec![account.address.as_str()];
     cells.extend(numbers.iter().map(String::as_str));
     cells.extend([
@@ -89,6 +92,7 @@ fn account_row<W: Write>(out: &mut Writer<W>, account: &Account) -> Result<(), F
         account.last_handed_over.as_deref().unwrap_or_default(),
         &folders,
     ]);
+    cells.extend(former.iter().map(String::as_str));
     row(out, &cells)
 }
 
@@ -110,6 +114,7 @@ pub(crate) fn folders(facts: &Facts, out: impl Write) -> Result<(), Failure> {
             "first_delivered",
             "last_delivered",
             "places",
+            "deleted",
         ],
     )?;
     for account in &facts.accounts {
@@ -139,16 +144,18 @@ fn folder_row<W: Write>(
     let mut cells = vec![account, &folder.name, shown];
     cells.extend(numbers.iter().map(String::as_str));
     let places = folder.places.join("; ");
+    let deleted = folder.deleted.to_string();
     cells.extend([
         folder.first_delivered.as_deref().unwrap_or_default(),
         folder.last_delivered.as_deref().unwrap_or_default(),
         &places,
+        &deleted,
     ]);
     row(out, &cells)
 }
 
 /// Columns of `messages.csv`.
-const COLUMNS: usize = 14;
+const COLUMNS: usize = 15;
 
 /// One row of `messages.csv`.
 #[derive(Default)]
@@ -166,6 +173,7 @@ struct MessageRow<'a> {
     id: &'a str,
     device: &'a str,
     path: &'a str,
+    state: &'a str,
 }
 
 impl MessageRow<'_> {
@@ -184,6 +192,7 @@ impl MessageRow<'_> {
         "id",
         "device",
         "path",
+        "state",
     ];
 
     fn write<W: Write>(&self, out: &mut Writer<W>) -> Result<(), Failure> {
@@ -203,6 +212,7 @@ impl MessageRow<'_> {
             self.id,
             self.device,
             self.path,
+            self.state,
         ];
         row(out, &cells)
     }
@@ -285,6 +295,7 @@ fn message_row<W: Write>(
         id: message.id.as_str(),
         device: &message.origin.device,
         path: &message.origin.path,
+        state: &message.state(),
     }
     .write(out)
 }
@@ -301,6 +312,10 @@ fn note_row<W: Write>(
         folder: &note.folder,
         status: status.name(),
         delivered: delivered.as_deref().unwrap_or_default(),
+        bytes: &note
+            .bytes
+            .map(|bytes| bytes.to_string())
+            .unwrap_or_default(),
         why,
         device: &note.device,
         path: &note.path,

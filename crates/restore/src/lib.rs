@@ -2,7 +2,8 @@
 //!
 //! A [`Target`] says where accounts live. [`maildir::Live`] looks at what an account holds now,
 //! [`Ledger`] remembers what was handed over before, and [`plan::plan`] decides, without a disk,
-//! what is to be added. [`maildir::apply`] does exactly that. Restoring only adds, below
+//! what is to be added; of a message that was found in several states, [`states`] chooses the one
+//! it is taken from. [`maildir::apply`] does exactly that. Restoring only adds, below
 //! `restored_emails`; nothing that is there is renamed, changed or removed.
 //!
 //! ```
@@ -22,8 +23,10 @@ mod error;
 mod ledger;
 pub mod maildir;
 pub mod plan;
+pub mod states;
 mod target;
 
 pub use error::{RestoreError, Warning};
 pub use ledger::{Entry, Ledger, LedgerFile, Outcome, ledger_files};
+pub use states::States;
 pub use target::{MaildirTarget, Place, Target};

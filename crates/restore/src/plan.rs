@@ -6,6 +6,7 @@ use mail::{Grade, Message};
 use serde::Serialize;
 
 use crate::maildir::Live;
+use crate::states::{States, rank};
 use crate::{Entry, Ledger, Outcome, Place};
 
 /// The name of the folder that everything is restored into, below the mailbox.
@@ -60,7 +61,8 @@ pub struct Counts {
     pub moved_or_deleted: u64,
     /// The account has it already, outside `restored_emails`.
     pub already_live: u64,
-    /// Found more than once: the same message in the same folder with the same time.
+    /// Found more than once: the same message in the same folder with the same time, or in a
+    /// better state of the account.
     pub duplicates: u64,
 }
 
@@ -108,9 +110,15 @@ pub fn plan<'a>(
     ledger: &Ledger,
 ) -> Plan<'a> {
     let mut plan = Plan::default();
+    let messages: Vec<&Message> = messages.into_iter().collect();
+    let states = States::of(place, messages.iter().copied());
     let mut wanted: BTreeMap<(String, String), &Message> = BTreeMap::new();
     let mut keywords: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for message in messages {
+        if states.is_superseded(place, message) {
+            plan.counts.duplicates += 1;
+            continue;
+        }
         let (folder, name) = destination(place, message);
         let known = keywords.entry(folder.clone()).or_default();
         known.extend(message.keywords.iter().map(String::as_str));
@@ -120,7 +128,7 @@ pub fn plan<'a>(
             }
             std::collections::btree_map::Entry::Occupied(mut taken) => {
                 // The same message, found twice: the origin that sorts first is kept.
-                let origin = |m: &'a Message| (&m.origin.device, &m.origin.path, &m.flags);
+                let origin = |m: &'a Message| (rank(m), &m.origin.device, &m.origin.path, &m.flags);
                 if origin(message) < origin(taken.get()) {
                     taken.insert(message);
                 }

@@ -251,6 +251,7 @@ impl<'a> Discovery<'a> {
                 uuid: partition.uuid.clone(),
                 bytes: partition.bytes,
                 hidden: false,
+                snapshot_of: None,
                 segments: vec![Segment {
                     start: 0,
                     bytes: partition.bytes,

@@ -114,6 +114,9 @@ fn is_sound(volume: &Volume, undecided: &BTreeSet<DeviceName>) -> bool {
             !areas.iter().any(doubtful)
         }
         SegmentMap::Framed { area, .. } => !doubtful(area),
+        SegmentMap::Snapshot { .. } | SegmentMap::Thin { .. } => {
+            !crate::build::areas(&segment.map).into_iter().any(doubtful)
+        }
         SegmentMap::Zero | SegmentMap::Missing { .. } => true,
     })
 }

@@ -85,12 +85,27 @@ impl Script<'_> {
     fn volume(&mut self, volume: &Volume) {
         let mut table = String::new();
         let framed = |segment: &Segment| matches!(segment.map, SegmentMap::Framed { .. });
+        let chunks = |segment: &Segment| {
+            matches!(
+                segment.map,
+                SegmentMap::Snapshot { .. } | SegmentMap::Thin { .. }
+            )
+        };
+        if volume.segments.iter().any(chunks) {
+            self.give_up(
+                &volume.device,
+                "device-mapper would write to the store of a snapshot or the pool: export it as an image instead",
+            );
+            return;
+        }
         if volume.segments.iter().any(framed) {
             self.give_up(&volume.device, "device-mapper cannot leave out the checksums between its data: export it as an image instead");
             return;
         }
         let uneven = volume.segments.iter().any(|segment| {
-            let mut numbers = crate::build::areas(&segment.map).iter().map(|a| a.offset);
+            let mut numbers = crate::build::areas(&segment.map)
+                .into_iter()
+                .map(|a| a.offset);
             segment.bytes % SECTOR_BYTES != 0 || numbers.any(|n| n % SECTOR_BYTES != 0)
         });
         if uneven {
@@ -133,6 +148,8 @@ impl Script<'_> {
                 mirror(&there, bytes)
             }
             SegmentMap::Zero => "zero".to_owned(),
+            // The kernel would write to the store of a snapshot and to a pool.
+            SegmentMap::Snapshot { .. } | SegmentMap::Thin { .. } => ERROR.to_owned(),
             // Volumes with frames are given up before.
             SegmentMap::Missing { .. } | SegmentMap::Framed { .. } => ERROR.to_owned(),
         }
@@ -215,6 +232,10 @@ fn is_missing(map: &SegmentMap) -> bool {
         SegmentMap::Striped { areas, .. } => areas.iter().any(|area| area.device.is_none()),
         SegmentMap::Mirrored { areas } => areas.iter().all(|area| area.device.is_none()),
         SegmentMap::Zero => false,
+        SegmentMap::Snapshot { origin, store } => origin.device.is_none() || store.device.is_none(),
+        SegmentMap::Thin { metadata, data, .. } => {
+            metadata.device.is_none() || data.device.is_none()
+        }
         SegmentMap::Missing { .. } => true,
     }
 }
@@ -407,6 +428,7 @@ mod tests {
             uuid: None,
             bytes: 4096,
             hidden: false,
+            snapshot_of: None,
             segments: vec![Segment {
                 start: 0,
                 bytes: 4096,

@@ -4,7 +4,8 @@
 //! system would lie; the right pair is the one for which most anchors say the same. The layout
 //! then follows from a vote: each anchor names the role of its device.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::anchors::{Anchor, Source};
 use super::hypothesis::Hypothesis;
@@ -13,9 +14,15 @@ use super::shape::Shape;
 /// Fewer anchors than this that agree on a place say nothing.
 const LEAST_SUPPORT: usize = 6;
 
+/// Most anchors that are solved for, evenly taken: all of them judge what comes out.
+const MOST_SOLVED: usize = 4096;
+
+/// The place on which most anchors of a device agree must have so many times those of the next.
+const CLEAR: usize = 3;
+
 /// Anchors in one piece of a device of so many bytes count as one: inodes and journal copies lie
 /// side by side, and many of them in one chunk say no more than one.
-const ONE_IN: u64 = 16 << 10;
+pub(super) const ONE_IN: u64 = 16 << 10;
 
 /// The chunk sizes that are tried: powers of two from 4 KiB to 4 MiB, and three and five times
 /// those, as some controllers have them.
@@ -55,9 +62,15 @@ pub(super) fn distinct<'a>(
     own
 }
 
+/// At most [`MOST_SOLVED`] of them.
+fn thinned(anchors: Vec<&Anchor>) -> Vec<&Anchor> {
+    let step = anchors.len().div_ceil(MOST_SOLVED).max(1);
+    anchors.into_iter().step_by(step).collect()
+}
+
 /// Every geometry that the anchors of one file system on `devices` allow.
 pub(super) fn solve(anchors: &[Anchor], source: Source, devices: &[usize]) -> Vec<Hypothesis> {
-    let anchors = distinct(anchors, source, devices);
+    let anchors = thinned(distinct(anchors, source, devices));
     let present = u32::try_from(devices.len()).unwrap_or(u32::MAX);
     let shapes = Shape::all(present);
     let widths: BTreeSet<u64> = shapes.iter().map(|shape| shape.width()).collect();
@@ -65,7 +78,15 @@ pub(super) fn solve(anchors: &[Anchor], source: Source, devices: &[usize]) -> Ve
     for chunk in chunks() {
         for data in &widths {
             for before in 0..*data {
-                places.extend(place(&anchors, chunk, *data, before));
+                let data = *data;
+                places.extend(place(
+                    &anchors,
+                    Row0 {
+                        chunk,
+                        data,
+                        before,
+                    },
+                ));
             }
         }
     }
@@ -73,36 +94,68 @@ pub(super) fn solve(anchors: &[Anchor], source: Source, devices: &[usize]) -> Ve
     let least = (best.unwrap_or(0) / 2).max(LEAST_SUPPORT);
     places.retain(|place| place.support.len() >= least);
     let mut found: Vec<(u32, Hypothesis)> = Vec::new();
-    for place in &places {
-        for shape in shapes.iter().filter(|shape| shape.width() == place.data) {
-            found.extend((0..shape.period()).filter_map(|turn| vote(place, *shape, turn, devices)));
+    for shape in &shapes {
+        let rows: Vec<Vec<usize>> = (0..shape.period()).map(|row| shape.row(row).data).collect();
+        for place in places.iter().filter(|place| place.data == shape.width()) {
+            let turns = 0..shape.period();
+            found.extend(turns.filter_map(|turn| vote(place, (*shape, &rows), turn, devices)));
         }
     }
     let best = found.iter().map(|(hits, _)| *hits).max().unwrap_or(0);
     found.retain(|(hits, _)| hits.saturating_mul(2) >= best);
-    found.sort_by_key(|(hits, _)| std::cmp::Reverse(*hits));
+    found.sort_by_key(|(hits, _)| Reverse(*hits));
     found
         .into_iter()
         .map(|(_, hypothesis)| hypothesis)
         .collect()
 }
 
-/// Where the row lies in which the file system begins, by most anchors.
-fn place<'a>(anchors: &[&'a Anchor], chunk: u64, data: u64, before: u64) -> Option<Place<'a>> {
-    let start_by = |anchor: &Anchor| {
-        let row = (anchor.address / chunk + before) / data;
-        let into = i64::try_from(row * chunk + anchor.address % chunk).ok()?;
+/// A way to count the rows from the one in which a file system begins.
+struct Row0 {
+    chunk: u64,
+    data: u64,
+    /// How many chunks of that row lie before the file system.
+    before: u64,
+}
+
+impl Row0 {
+    /// Where that row lies by one anchor.
+    fn start(&self, anchor: &Anchor) -> Option<i64> {
+        let row = (anchor.address / self.chunk + self.before) / self.data;
+        let into = i64::try_from(row * self.chunk + anchor.address % self.chunk).ok()?;
         i64::try_from(anchor.at).ok()?.checked_sub(into)
-    };
-    let mut counts: HashMap<i64, u32> = HashMap::new();
-    for start in anchors.iter().filter_map(|anchor| start_by(anchor)) {
-        *counts.entry(start).or_default() += 1;
     }
-    let (start, _) = counts
-        .into_iter()
-        .max_by_key(|(start, count)| (*count, std::cmp::Reverse(*start)))?;
+
+    /// Where it lies by most anchors, by how many, and by how many elsewhere.
+    fn most(&self, anchors: &[&Anchor]) -> Option<(i64, usize, usize)> {
+        let mut starts: Vec<i64> = anchors.iter().filter_map(|a| self.start(a)).collect();
+        starts.sort_unstable();
+        let mut counts: Vec<(usize, i64)> = starts
+            .chunk_by(|a, b| a == b)
+            .filter_map(|same| Some((same.len(), *same.first()?)))
+            .collect();
+        counts.sort_unstable_by_key(|(count, start)| (Reverse(*count), *start));
+        let next = counts.get(1).map_or(0, |(count, _)| *count);
+        counts.first().map(|(count, start)| (*start, *count, next))
+    }
+
+    /// The same where one place stands out.
+    fn clear(&self, anchors: &[&Anchor]) -> Option<(i64, usize)> {
+        let (start, count, next) = self.most(anchors)?;
+        (count >= LEAST_SUPPORT && count >= next.saturating_mul(CLEAR)).then_some((start, count))
+    }
+}
+
+/// Where the row lies in which the file system begins, by most anchors.
+fn place<'a>(anchors: &[&'a Anchor], row_0: Row0) -> Option<Place<'a>> {
+    let Row0 {
+        chunk,
+        data,
+        before,
+    } = row_0;
+    let (start, ..) = row_0.most(anchors)?;
     let edge = u64::try_from(start.rem_euclid(i64::try_from(chunk).ok()?)).ok()?;
-    let agrees = |anchor: &&&Anchor| start_by(anchor) == Some(start) && anchor.fits(chunk, edge);
+    let agrees = |anchor: &&&Anchor| row_0.start(anchor) == Some(start) && anchor.fits(chunk, edge);
     let support: Vec<&Anchor> = anchors.iter().filter(agrees).copied().collect();
     (support.len() >= LEAST_SUPPORT).then_some(Place {
         chunk,
@@ -113,15 +166,70 @@ fn place<'a>(anchors: &[&'a Anchor], chunk: u64, data: u64, before: u64) -> Opti
     })
 }
 
-/// Lets the anchors vote for the role of each device; with how many agree.
+/// Where on each device the row lies in which a file system begins, where that differs: the same
+/// for all devices but for the offsets at which their data begins.
+///
+/// Whoever holds a chunk, its row follows from its address. So each device is asked alone, and
+/// the chunk and the number of data members are those for which most anchors agree.
+pub(super) fn begins(
+    anchors: &[Anchor],
+    source: Source,
+    devices: &[usize],
+) -> Option<Vec<(usize, i64)>> {
+    let all = thinned(distinct(anchors, source, devices));
+    let own = |device: &usize| -> Vec<&Anchor> {
+        let own = all.iter().filter(|anchor| anchor.device == *device);
+        own.copied().collect()
+    };
+    let own: Vec<Vec<&Anchor>> = devices.iter().map(own).collect();
+    let present = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+    // A width of one is a device whose blocks lie in one piece.
+    let mut widths: BTreeSet<u64> = Shape::all(present).iter().map(|s| s.width()).collect();
+    widths.insert(1);
+    let mut best: (usize, Vec<(usize, i64)>) = (0, Vec::new());
+    // By how many anchors all devices agree as they are.
+    let mut together = 0;
+    for chunk in chunks() {
+        for (data, before) in widths
+            .iter()
+            .flat_map(|data| (0..*data).map(move |b| (*data, b)))
+        {
+            let row = Row0 {
+                chunk,
+                data,
+                before,
+            };
+            let places = devices.iter().zip(&own);
+            let clear = places.filter_map(|(device, own)| Some((*device, row.clear(own)?)));
+            let clear: Vec<(usize, (i64, usize))> = clear.collect();
+            let support = clear.iter().map(|(_, (_, support))| support).sum();
+            together = together.max(row.most(&all).map_or(0, |(_, count, _)| count));
+            if support > best.0 {
+                let starts = clear
+                    .into_iter()
+                    .map(|(device, (start, _))| (device, start));
+                let starts = if data == 1 {
+                    Vec::new()
+                } else {
+                    starts.collect()
+                };
+                best = (support, starts);
+            }
+        }
+    }
+    let (support, starts) = best;
+    (support * 2 >= together * 3).then_some(starts)
+}
+
+/// Lets the anchors vote for the role of each device in a shape, whose rows of data are given;
+/// with how many agree.
 fn vote(
     place: &Place<'_>,
-    shape: Shape,
+    (shape, rows): (Shape, &[Vec<usize>]),
     turn: u64,
     devices: &[usize],
 ) -> Option<(u32, Hypothesis)> {
     let members = usize::try_from(shape.members()).ok()?;
-    let period: Vec<Vec<usize>> = (0..shape.period()).map(|row| shape.row(row).data).collect();
     let mut votes: BTreeMap<usize, Vec<u32>> = devices
         .iter()
         .map(|device| (*device, vec![0; members]))
@@ -129,7 +237,7 @@ fn vote(
     for anchor in &place.support {
         let chunk = anchor.address / place.chunk + place.before;
         let row = usize::try_from((chunk / place.data + turn) % shape.period()).ok()?;
-        let role = *period
+        let role = *rows
             .get(row)?
             .get(usize::try_from(chunk % place.data).ok()?)?;
         if let Some(count) = votes.get_mut(&anchor.device)?.get_mut(role) {
@@ -143,7 +251,7 @@ fn vote(
             counts.map(|(role, count)| (*count, *device, role))
         })
         .collect();
-    ballots.sort_by_key(|(count, device, role)| (std::cmp::Reverse(*count), *device, *role));
+    ballots.sort_by_key(|(count, device, role)| (Reverse(*count), *device, *role));
     let mut roles: Vec<Option<usize>> = vec![None; members];
     let mut hits = 0;
     for (count, device, role) in &ballots {

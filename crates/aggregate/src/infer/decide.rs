@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::anchors::{Anchor, Source};
+use super::anchors::{Addresses, Anchor, Source};
 use super::contents::Contents;
 use super::hypothesis::Hypothesis;
-use super::pile::{Members, Pile};
+use super::pile::{Members, Pile, Tie};
 use super::sample::{Candidate, Row};
 use super::score::{self, Answer};
 use super::shape::Shape;
@@ -35,11 +35,18 @@ const MOST_LISTED: usize = 6;
 
 impl Pile {
     /// Decides the geometry of one set, or says why it cannot be decided.
-    pub(super) fn decide(&self, set: &Members, anchors: &[Anchor]) -> Result<Group, String> {
+    pub(super) fn decide(&self, set: &Members, stated: &Addresses) -> Result<Group, String> {
         let (rows, candidates) = (&self.rows, &self.candidates);
         let contents = Contents::learn(rows, &set.devices);
-        let hypotheses = hypotheses(set, rows, anchors, &contents);
-        let answers = score::answers(hypotheses, candidates, rows, anchors, &contents);
+        let hypotheses = hypotheses(set, rows, &stated.anchors, &contents);
+        let answers = score::answers(
+            hypotheses,
+            &set.devices,
+            candidates,
+            rows,
+            stated,
+            &contents,
+        );
         let decided = choose(&answers, set, candidates, rows).and_then(|(best, trials)| {
             let based = base::find(&best.notations, candidates, rows)?;
             Ok(self.group(best, trials, &based, &set.together))
@@ -73,9 +80,9 @@ fn choose<'a>(
     candidates: &[Candidate],
     rows: &[Row],
 ) -> Result<(&'a Answer, Option<Trials>), String> {
-    let (best, rivals) = answers.split_first().ok_or_else(|| match set.by_parity {
-        true => "too little in their contents tells the chunk and the order: no blocks that state their own address, and no text that goes on from one device to the next; state the geometry by hand".to_owned(),
-        false => "no geometry that these blocks allow agrees with the rest of the contents".to_owned(),
+    let (best, rivals) = answers.split_first().ok_or_else(|| match set.tie {
+        Tie::Parity | Tie::SomeParity => "too little in their contents tells the chunk and the order: no blocks that state their own address, and no text that goes on from one device to the next; state the geometry by hand".to_owned(),
+        Tie::Filesystem | Tie::Remains => "no geometry that these blocks allow agrees with the rest of the contents".to_owned(),
     })?;
     let listed = || {
         let all = answers.iter().take(MOST_LISTED).map(Answer::describe);
@@ -101,7 +108,9 @@ fn choose<'a>(
             // Journals name homes that blocks have left: contents alone may say enough.
             let alone = best.contents_worth() >= devices * LONE_EACH;
             // What is rebuilt must make sense, whatever else speaks for the rest.
-            let sensible = hypothesis.missing() == 0 || agree || best.rebuilt >= LEAD;
+            let rebuilt = best.rebuilt_worth();
+            let agrees = set.tie != Tie::Remains && agree && rebuilt >= 0.0;
+            let sensible = hypothesis.missing() == 0 || agrees || rebuilt >= LEAD;
             best.total() >= devices * LONE_EACH && (agree || alone) && sensible
         }
     };

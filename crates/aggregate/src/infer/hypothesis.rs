@@ -228,6 +228,18 @@ impl Map<'_> {
             .checked_add_unsigned(place.column)
     }
 
+    /// Whether what lies at a position in the group's data is on a member that is missing.
+    pub(super) fn is_missing(&self, position: i64) -> bool {
+        let width = i64::try_from(self.hypothesis.shape.width()).unwrap_or(i64::MAX);
+        let holder = || {
+            let chunk = position.checked_div_euclid(i64::try_from(self.hypothesis.chunk).ok()?)?;
+            let holders = self.holders(chunk.checked_div_euclid(width)?)?;
+            let number = usize::try_from(chunk.checked_rem_euclid(width)?).ok()?;
+            holders.data.get(number)
+        };
+        holder().is_some_and(|role| self.hypothesis.device(*role).is_none())
+    }
+
     /// The data chunk after that of number `number` in `row`: its row and its holder.
     pub(super) fn next(&self, row: i64, number: u64) -> Option<(i64, Option<usize>)> {
         let (row, number) = match number.saturating_add(1) {

@@ -45,16 +45,14 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 
+use self::anchors::Addresses;
 pub(crate) use self::anchors::{Anchor, Source};
-use self::pile::{Members, Pile};
+use self::pile::{Members, Pile, Tie};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
 pub(crate) use self::survey::survey;
 use self::twins::Stale;
 use crate::document::{DeviceName, Group, Unused};
-
-/// Places with contents that make a device worth a word.
-const LEAST_CONTENTS: usize = 64;
 
 /// What was worked out.
 #[derive(Debug, Default)]
@@ -87,11 +85,12 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
             .push(loss(&candidates, &[0], Cause::Unsupported(why)));
         candidates.truncate(MOST_DEVICES);
     }
-    let mut pile = Pile::look(candidates).in_line();
-    for stale in pile.leave_out_stale() {
-        inferred.unused.extend(unused(&pile, stale));
+    let (mut pile, mut stale) = sorted(Pile::look(candidates).in_line());
+    if let Some(moved) = pile.in_line_by_anchors() {
+        (pile, stale) = sorted(moved);
     }
-    pile.fold_mirrors();
+    let stale = stale.into_iter().filter_map(|one| unused(&pile, one));
+    inferred.unused.extend(stale);
     decide_all(&pile, &mut inferred);
     for (group, number) in inferred.groups.iter_mut().zip(1..) {
         group.name = format!("found-{number}");
@@ -99,75 +98,122 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
     inferred
 }
 
+/// The pile without what repeats other devices, and the stale ones among these.
+fn sorted(mut pile: Pile) -> (Pile, Vec<Stale>) {
+    let stale = pile.leave_out_stale();
+    pile.fold_mirrors();
+    (pile, stale)
+}
+
 /// Decides every set of devices that belong together, and says what is left.
 fn decide_all(pile: &Pile, inferred: &mut Inferred) {
-    let anchors = pile.anchors();
-    let sets = pile.by_relation();
-    let mut taken: Set = sets.iter().flat_map(|set| &set.devices).copied().collect();
-    taken = taken.with(pile.silent);
-    for ring in pile.rings(taken) {
-        taken = taken.with(ring.devices.iter().copied().collect());
-        let has_contents = |device: usize| pile.contents_of(device) >= LEAST_CONTENTS;
-        let strangers = pile.others(taken).any(has_contents);
-        let decided = rings::decide(&ring, strangers, &pile.candidates, &pile.rows, &anchors);
-        let decided = decided.map_err(|why| format!(
-            "each of these devices holds what another one holds further down, as in RAID-10 with far or offset copies, but {why}; state the geometry by hand"
-        ));
-        inferred.take(pile, &ring.devices, decided);
+    let stated = pile.addresses();
+    let (whole, scattered): (Vec<Members>, Vec<Members>) = pile
+        .by_relation()
+        .into_iter()
+        .partition(|set| set.tie == Tie::Parity);
+    let mut taken = pile.silent.with(devices_of(&whole));
+    let tied = taken.with(devices_of(&scattered));
+    taken = taken.with(inferred.take_rings(pile, tied, &stated));
+    taken = taken.with(inferred.take_mirrors(pile, taken.with(tied), &stated));
+    for set in &whole {
+        inferred.take(pile, &set.devices, pile.decide(set, &stated));
     }
-    // What begins on a device and ends there is no part of a larger group.
-    for device in pile.others(taken) {
-        let class = pile.mirror_of(device);
-        if let Some(group) = mirrors::mirror(&class, &pile.candidates, &anchors) {
-            taken = taken.with([device].into_iter().collect());
-            inferred.groups.push(group);
-        }
+    // Where members are missing that parity needs, the rest may be one group: it must make sense
+    // in each of its devices.
+    let rest = pile.remains(taken);
+    let all = pile.decide(&rest, &stated);
+    if let Ok(group) = all {
+        inferred.groups.push(group);
+        return;
     }
-    for set in &sets {
-        inferred.take(pile, &set.devices, pile.decide(set, &anchors));
+    for set in &scattered {
+        inferred.take(pile, &set.devices, pile.decide(set, &stated));
     }
-    let has_contents = |device: usize| pile.contents_of(device) >= LEAST_CONTENTS;
-    let (carriers, texts) = pile.without_parity(taken, &anchors);
-    let carried: Set = carriers
-        .iter()
-        .flat_map(|set| &set.devices)
-        .copied()
-        .collect();
-    // Without parity nothing says that a set is whole: there may be no other that could be part
-    // of it.
-    let mut whole = |set: &Members, explained: Set| {
-        let own: Set = set.devices.iter().copied().collect();
-        let strangers = pile.others(explained.with(own)).any(has_contents);
-        let decided = match pile.decide(set, &anchors) {
-            Ok(group) if strangers => Err(format!(
-                "{}, and as {} they would make sense, but other devices hold data too that nothing explains: without parity nothing says that none of them is a member",
-                set.together,
-                group.geometry.level.name(),
-            )),
-            decided => decided,
-        };
-        let is_decided = decided.is_ok();
-        inferred.take(pile, &set.devices, decided);
-        is_decided.then_some(own)
-    };
-    let mut explained = taken;
-    for set in &carriers {
-        explained = explained.with(whole(set, taken.with(carried)).unwrap_or_default());
-    }
-    if let Some(set) = &texts {
-        whole(set, explained);
-    }
-    let named = carriers.iter().chain(&texts).flat_map(|set| &set.devices);
-    taken = taken.with(named.copied().collect());
-    for device in pile.others(taken) {
-        if has_contents(device) {
-            let why = "it holds data, and nothing in it says what of, or ties it to another device; if it belongs to a group, state the geometry by hand";
-            inferred.take(pile, &[device], Err(why.to_owned()));
-        }
+    taken = taken.with(devices_of(&scattered));
+    let named = inferred.take_without_parity(pile, taken, &stated);
+    taken = taken.with(named);
+    for device in pile
+        .others(taken)
+        .filter(|device| pile.has_contents(*device))
+    {
+        let why = "it holds data, and nothing in it says what of, or ties it to another device; if it belongs to a group, state the geometry by hand";
+        inferred.take(pile, &[device], Err(why.to_owned()));
     }
 }
 
+/// All devices of some sets.
+fn devices_of(sets: &[Members]) -> Set {
+    sets.iter().flat_map(|set| &set.devices).copied().collect()
+}
+
 impl Inferred {
+    /// Takes the rings of devices that are not `taken`, and gives their devices.
+    fn take_rings(&mut self, pile: &Pile, taken: Set, stated: &Addresses) -> Set {
+        let mut own = Set::default();
+        for ring in pile.rings(taken) {
+            own = own.with(ring.devices.iter().copied().collect());
+            let mut others = pile.others(taken.with(own));
+            let strangers = others.any(|device| pile.has_contents(device));
+            let (candidates, rows) = (&pile.candidates, &pile.rows);
+            let decided = rings::decide(&ring, strangers, candidates, rows, &stated.anchors);
+            let decided = decided.map_err(|why| format!(
+                "each of these devices holds what another one holds further down, as in RAID-10 with far or offset copies, but {why}; state the geometry by hand"
+            ));
+            self.take(pile, &ring.devices, decided);
+        }
+        own
+    }
+
+    /// Takes the mirrors among the devices that are not `taken`, and gives their devices: what
+    /// begins on a device and ends there is no part of a larger group.
+    fn take_mirrors(&mut self, pile: &Pile, taken: Set, stated: &Addresses) -> Set {
+        let mut own = Set::default();
+        for device in pile.others(taken) {
+            let class = pile.mirror_of(device);
+            if let Some(group) = mirrors::mirror(&class, &pile.candidates, &stated.anchors) {
+                own = own.with([device].into_iter().collect());
+                self.groups.push(group);
+            }
+        }
+        own
+    }
+
+    /// Takes the sets of devices that are not `taken` and that parity does not tie together, and
+    /// gives their devices.
+    ///
+    /// Without parity nothing says that a set is whole: there may be no other device that could be
+    /// part of it.
+    fn take_without_parity(&mut self, pile: &Pile, taken: Set, stated: &Addresses) -> Set {
+        let (carriers, texts) = pile.without_parity(taken, &stated.anchors);
+        let carried = devices_of(&carriers);
+        let mut whole = |set: &Members, explained: Set| {
+            let own: Set = set.devices.iter().copied().collect();
+            let mut others = pile.others(explained.with(own));
+            let strangers = others.any(|device| pile.has_contents(device));
+            let decided = match pile.decide(set, stated) {
+                Ok(group) if strangers => Err(format!(
+                    "{}, and as {} they would make sense, but other devices hold data too that nothing explains: without parity nothing says that none of them is a member",
+                    set.together,
+                    group.geometry.level.name(),
+                )),
+                decided => decided,
+            };
+            let is_decided = decided.is_ok();
+            self.take(pile, &set.devices, decided);
+            is_decided.then_some(own)
+        };
+        let mut explained = taken;
+        for set in &carriers {
+            explained = explained.with(whole(set, taken.with(carried)).unwrap_or_default());
+        }
+        if let Some(set) = &texts {
+            whole(set, explained);
+        }
+        let texts = texts.map_or(Set::default(), |set| set.devices.into_iter().collect());
+        carried.with(texts)
+    }
+
     /// Takes what was decided of some devices, with those that mirror them.
     fn take(&mut self, pile: &Pile, devices: &[usize], decided: Result<Group, String>) {
         match decided {

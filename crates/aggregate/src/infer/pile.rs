@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
-use super::anchors::{Anchor, Collector, Source};
+use super::anchors::{Addresses, Anchor, Collector, Source};
 use super::relations::{Set, Tied, copies, tied};
 use super::rings::{self, Ring};
 use super::sample::{self, Candidate, Row};
 use super::twins::{self, Stale};
-use super::{mirrors, shift};
+use super::{anchored, mirrors, shift};
 
 /// Anchors that make devices carriers of one file system.
 const CARRIER_ANCHORS: u32 = 3;
+
+/// Places with contents that make a device worth a word.
+const LEAST_CONTENTS: usize = 64;
 
 /// Rows with text that make a device worth looking at where nothing else is known of it.
 const LEAST_TEXTS: usize = 64;
@@ -20,13 +23,25 @@ const LEAST_TEXTS: usize = 64;
 /// Windows that are in memory at once.
 const AT_ONCE: usize = 4;
 
+/// What ties devices together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// Parity, which says which geometries cannot be.
+    Parity,
+    /// Parity in some rows: those in which what is missing has zeros, or that are left of a group.
+    SomeParity,
+    /// Blocks of one file system.
+    Filesystem,
+    /// Nothing else explains them.
+    Remains,
+}
+
 /// A set of devices that may be a group.
 pub(super) struct Members {
     pub(super) devices: Vec<usize>,
     /// What ties them together, for a person.
     pub(super) together: String,
-    /// Whether parity does, which says which geometries cannot be.
-    pub(super) by_parity: bool,
+    pub(super) tie: Tie,
 }
 
 /// The devices, and what was seen of them.
@@ -70,6 +85,35 @@ impl Pile {
         } else {
             self
         }
+    }
+
+    /// The pile with devices brought in line by where a file system's blocks lie on them, if none
+    /// of those devices agree with others where they are.
+    pub(super) fn in_line_by_anchors(&self) -> Option<Self> {
+        let rings = rings::rings(&self.rows);
+        let settled: Set = rings
+            .iter()
+            .flat_map(|ring| &ring.devices)
+            .copied()
+            .collect();
+        let settled = settled.with(self.agreeing()).with(self.silent);
+        let loose: Vec<usize> = self.others(settled).collect();
+        if loose.len() < 2 {
+            return None;
+        }
+        let anchors = self.addresses().anchors;
+        let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
+        let mut begins = sources.into_iter();
+        let begins = begins.find_map(|source| anchored::begins(&anchors, source, &loose))?;
+        let first = begins.iter().map(|(_, begin)| *begin).min()?;
+        begins.iter().find(|(_, begin)| *begin != first)?;
+        let mut shifts = vec![0; self.candidates.len()];
+        for (device, begin) in begins {
+            for same in self.mirror_of(device) {
+                *shifts.get_mut(same)? = u64::try_from(begin.checked_sub(first)?).ok()?;
+            }
+        }
+        Some(Self::look(shift::shifted(&self.candidates, &shifts)))
     }
 
     /// The devices that parity ties to others, or that are equal to others.
@@ -119,10 +163,13 @@ impl Pile {
         own.cloned().unwrap_or_else(|| vec![device])
     }
 
-    /// The anchors on all devices that are heard.
-    pub(super) fn anchors(&self) -> Vec<Anchor> {
+    /// What is stated on all devices that are heard.
+    pub(super) fn addresses(&self) -> Addresses {
         let collector = &self.collector;
-        collector.anchors(&self.candidates, &self.windows, self.silent)
+        Addresses {
+            anchors: collector.anchors(&self.candidates, &self.windows, self.silent),
+            ends: collector.file_ends(self.silent),
+        }
     }
 
     /// The sets of devices that parity ties together.
@@ -157,9 +204,19 @@ impl Pile {
         (0..self.candidates.len()).filter(move |device| !taken.has(*device))
     }
 
-    /// At how many of the places looked at a device has something other than zeros.
-    pub(super) fn contents_of(&self, device: usize) -> usize {
-        self.rows.iter().filter(|row| row.full.has(device)).count()
+    /// Whether a device has so much other than zeros that it is worth a word.
+    pub(super) fn has_contents(&self, device: usize) -> bool {
+        let full = self.rows.iter().filter(|row| row.full.has(device));
+        full.take(LEAST_CONTENTS).count() == LEAST_CONTENTS
+    }
+
+    /// All devices with contents that are not `taken`, as one set.
+    pub(super) fn remains(&self, taken: Set) -> Members {
+        Members {
+            devices: self.others(taken).filter(|device| self.has_contents(*device)).collect(),
+            together: "blocks of one file system lie on these devices, or what is rebuilt from them, and nothing else explains any of them".to_owned(),
+            tie: Tie::Remains,
+        }
     }
 }
 
@@ -195,14 +252,21 @@ fn by_relation(tied: &Tied) -> Members {
             "parity ties these devices together ({} relations between their blocks hold)",
             tied.rows
         ),
-        by_parity: true,
+        tie: if tied.holds {
+            Tie::Parity
+        } else {
+            Tie::SomeParity
+        },
     }
 }
 
 /// Of the devices that are `alone`, those that carry blocks of one file system.
 fn by_anchors(alone: &[usize], anchors: &[Anchor]) -> Vec<Members> {
     let mut carriers: BTreeMap<Source, BTreeMap<usize, u32>> = BTreeMap::new();
-    for anchor in anchors.iter().filter(|a| alone.contains(&a.device)) {
+    // Lengths of files repeat on any devices.
+    let names_owner = |a: &&Anchor| !matches!(a.source, Source::Files(_));
+    let own = anchors.iter().filter(names_owner);
+    for anchor in own.filter(|a| alone.contains(&a.device)) {
         let counts = carriers.entry(anchor.source).or_default();
         *counts.entry(anchor.device).or_default() += 1;
     }
@@ -225,7 +289,7 @@ fn by_anchors(alone: &[usize], anchors: &[Anchor]) -> Vec<Members> {
     let sets = sets.map(|set| Members {
         devices: set.into_iter().collect(),
         together: "blocks of one file system lie on all of these devices".to_owned(),
-        by_parity: false,
+        tie: Tie::Filesystem,
     });
     sets.collect()
 }
@@ -244,6 +308,6 @@ fn by_contents(rest: &[usize], rows: &[Row]) -> Option<Members> {
     (devices.len() >= 2).then(|| Members {
         devices,
         together: "these devices hold text, and nothing else is known of them".to_owned(),
-        by_parity: false,
+        tie: Tie::Remains,
     })
 }

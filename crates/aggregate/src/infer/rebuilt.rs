@@ -6,50 +6,87 @@
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
+use super::anchors::{FileEnd, Source};
 use super::contents::{Contents, Texture};
 use super::hypothesis::Hypothesis;
 use super::sample::{BLOCK, Candidate, Row};
 use super::verify;
+use crate::raid::GroupReader;
 
-/// Rows of chunks that are looked at.
-const MOST_ROWS: usize = 192;
+/// Rows of chunks that are looked at, and ends of files.
+const MOST_ROWS: usize = 128;
+const MOST_ENDS: usize = 96;
 
-/// How much what is rebuilt of the missing members speaks for a hypothesis, in nats; nothing
-/// where none is missing, or more than can be rebuilt.
-pub(super) fn plausibility(
-    hypothesis: &Hypothesis,
-    candidates: &[Candidate],
-    rows: &[Row],
-    contents: &Contents<'_>,
-) -> f64 {
-    let missing = hypothesis.missing();
-    if missing == 0 || missing > hypothesis.shape.parities() {
-        return 0.0;
+/// What an end of a file is worth that is rebuilt where its inode says, and one that is not, in
+/// nats: a file may have been written anew since.
+const END_HIT: f64 = 4.0;
+const END_MISS: f64 = 1.0;
+
+/// What a hypothesis rebuilds.
+pub(super) struct Rebuilt<'a> {
+    hypothesis: &'a Hypothesis,
+    group: GroupReader,
+}
+
+impl<'a> Rebuilt<'a> {
+    /// `None` if no member is missing, or more than can be rebuilt.
+    pub(super) fn new(hypothesis: &'a Hypothesis, candidates: &[Candidate]) -> Option<Self> {
+        let missing = hypothesis.missing();
+        (1..=hypothesis.shape.parities())
+            .contains(&missing)
+            .then_some(())?;
+        let group = verify::open(hypothesis, candidates, hypothesis.row_0, &|_| true)?;
+        Some(Self { hypothesis, group })
     }
-    let Some(group) = verify::open(hypothesis, candidates, hypothesis.row_0, &|_| true) else {
-        return 0.0;
-    };
-    let chunk = hypothesis.chunk;
-    let later = rows.iter().filter(|row| row.at >= hypothesis.row_0);
-    let mut numbers: Vec<u64> = later
-        .map(|row| (row.at - hypothesis.row_0) / chunk)
-        .collect();
-    numbers.dedup();
-    let step = numbers.len().div_ceil(MOST_ROWS).max(1);
-    let width = hypothesis.shape.width();
-    let mut sum = 0.0;
-    for number in numbers.into_iter().step_by(step) {
-        for (index, role) in (0..).zip(hypothesis.shape.row(number).data) {
-            if hypothesis.device(role).is_some() {
-                continue;
-            }
-            // From text into what is rebuilt, and out of it into text: noise goes on in noise.
-            let start = (number * width + index) * chunk;
-            sum += pair(&group, start, contents, true).unwrap_or(0.0);
-            sum += pair(&group, start + chunk, contents, false).unwrap_or(0.0);
+
+    /// How much files whose ends are rebuilt speak for it, in nats, if their file systems begin
+    /// at these places.
+    pub(super) fn ends(&self, begins: &[(Source, i64)], ends: &[FileEnd]) -> f64 {
+        let map = self.hypothesis.map();
+        let mut places: Vec<(u64, &FileEnd)> = Vec::new();
+        for (source, begin) in begins {
+            let own = ends.iter().filter(|end| end.source == *source);
+            let own = own.filter_map(|end| Some((begin.checked_add_unsigned(end.address)?, end)));
+            let lost = own.filter(|(position, _)| map.is_missing(*position));
+            places.extend(lost.filter_map(|(at, end)| Some((u64::try_from(at).ok()?, end))));
         }
+        let step = places.len().div_ceil(MOST_ENDS).max(1);
+        let worth = |(at, end): &(u64, &FileEnd)| {
+            let length = usize::try_from(BLOCK).unwrap_or(usize::MAX);
+            match self.group.read_whole(ByteOffset::new(*at), length) {
+                Some(block) if end.fits(&block) => END_HIT,
+                Some(_) => -END_MISS,
+                None => 0.0,
+            }
+        };
+        places.iter().step_by(step).map(worth).sum()
     }
-    sum
+
+    /// How much the texts beside what is rebuilt speak for it, in nats.
+    pub(super) fn texts(&self, rows: &[Row], contents: &Contents<'_>) -> f64 {
+        let (hypothesis, group) = (self.hypothesis, &self.group);
+        let chunk = hypothesis.chunk;
+        let later = rows.iter().filter(|row| row.at >= hypothesis.row_0);
+        let mut numbers: Vec<u64> = later
+            .map(|row| (row.at - hypothesis.row_0) / chunk)
+            .collect();
+        numbers.dedup();
+        let step = numbers.len().div_ceil(MOST_ROWS).max(1);
+        let width = hypothesis.shape.width();
+        let mut sum = 0.0;
+        for number in numbers.into_iter().step_by(step) {
+            for (index, role) in (0..).zip(hypothesis.shape.row(number).data) {
+                if hypothesis.device(role).is_some() {
+                    continue;
+                }
+                // From text into what is rebuilt, and out of it into text: noise goes on in noise.
+                let start = (number * width + index) * chunk;
+                sum += pair(group, start, contents, true).unwrap_or(0.0);
+                sum += pair(group, start + chunk, contents, false).unwrap_or(0.0);
+            }
+        }
+        sum
+    }
 }
 
 /// How much the block before a place speaks for being continued by the one there, if the one

@@ -166,6 +166,9 @@ pub(super) struct Tied {
     pub(super) devices: Vec<usize>,
     /// At how many rows a relation holds between them or a part of them.
     pub(super) rows: u64,
+    /// Whether it holds at most rows where all of them have contents: else it may hold because
+    /// what is missing has zeros there.
+    pub(super) holds: bool,
 }
 
 /// The sets of devices that relations tie together, those of most rows first.
@@ -203,6 +206,9 @@ pub(super) fn tied(rows: &[Row]) -> Vec<Tied> {
         .iter()
         .map(|set| {
             let within = |part: &&Set| set.holds(**part) && (*part == set || !kept.contains(part));
+            let of_all =
+                |row: &&Row| row.full.holds(*set) && row.parts.iter().any(|p| p.holds(*set));
+            let own = rows.iter().filter(of_all).count() as u64;
             Tied {
                 devices: set.devices().collect(),
                 rows: sets
@@ -210,6 +216,7 @@ pub(super) fn tied(rows: &[Row]) -> Vec<Tied> {
                     .filter(within)
                     .filter_map(|s| counts.get(s))
                     .sum(),
+                holds: own.saturating_mul(2) >= full(*set),
             }
         })
         .collect();

@@ -1,13 +1,13 @@
 //! How much speaks for each hypothesis: the algebra, the anchors and the contents together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::algebra::{self, Agreement};
-use super::anchored::distinct;
-use super::anchors::{Anchor, Source};
+use super::anchored::{ONE_IN, distinct};
+use super::anchors::{Addresses, Anchor, FileEnd, Source};
 use super::contents::Contents;
 use super::hypothesis::{Claims, Hypothesis, Map, Part};
-use super::rebuilt;
+use super::rebuilt::Rebuilt;
 use super::sample::{Candidate, Row};
 
 /// What an anchor at its place is worth, and one that lies elsewhere, in nats. Journal copies
@@ -26,7 +26,7 @@ const PIECE_COST: f64 = 10.0;
 const ROW_WRONG: f64 = 2.0;
 
 /// Answers of which it is looked at what they rebuild.
-const MOST_REBUILT: usize = 32;
+const MOST_REBUILT: usize = 96;
 
 /// Neighbouring blocks say much the same: their sum counts by half.
 const CONTENTS_DAMPING: f64 = 0.5;
@@ -52,8 +52,12 @@ pub(super) struct Answer {
     worse_rows: u32,
     pub(super) anchors: Hits,
     pub(super) contents: f64,
-    /// How much what it rebuilds of missing members makes sense, in nats.
+    /// Where each file system begins by most of its anchors.
+    begins: Vec<(Source, i64)>,
+    /// How much what it rebuilds of missing members makes sense, in nats: beside what lies there,
+    /// and where files end.
     pub(super) rebuilt: f64,
+    pub(super) mended: f64,
 }
 
 impl Answer {
@@ -62,7 +66,7 @@ impl Answer {
         let anchors = f64::from(self.anchors.hits) * ANCHOR_HIT
             - f64::from(self.anchors.misses) * ANCHOR_MISS
             - f64::from(self.anchors.pieces) * PIECE_COST;
-        anchors + self.contents_worth() - f64::from(self.worse_rows) * ROW_WRONG
+        anchors + self.mended + self.contents_worth() - f64::from(self.worse_rows) * ROW_WRONG
     }
 
     /// What the contents are worth, in nats.
@@ -70,11 +74,33 @@ impl Answer {
         (self.contents + self.rebuilt) * CONTENTS_DAMPING
     }
 
+    /// What is worth that what it rebuilds makes sense, in nats.
+    pub(super) fn rebuilt_worth(&self) -> f64 {
+        self.rebuilt * CONTENTS_DAMPING + self.mended
+    }
+
     /// Looks at what it rebuilds of the members that are missing.
-    fn look_at_rebuilt(&mut self, candidates: &[Candidate], rows: &[Row], contents: &Contents<'_>) {
-        if let Some(hypothesis) = self.notations.first() {
-            self.rebuilt = rebuilt::plausibility(hypothesis, candidates, rows, contents);
+    fn look_at_rebuilt(
+        &mut self,
+        candidates: &[Candidate],
+        rows: &[Row],
+        ends: &[FileEnd],
+        contents: &Contents<'_>,
+    ) {
+        if let Some(rebuilt) = self
+            .notations
+            .first()
+            .and_then(|h| Rebuilt::new(h, candidates))
+        {
+            self.mended = rebuilt.ends(&self.begins, ends);
+            self.rebuilt = rebuilt.texts(rows, contents);
         }
+    }
+
+    /// Whether members are missing that can be rebuilt.
+    fn rebuilds(&self) -> bool {
+        let first = self.notations.first();
+        first.is_some_and(|h| (1..=h.shape.parities()).contains(&h.missing()))
     }
 
     /// The hypothesis in the plainest notation.
@@ -89,13 +115,14 @@ impl Answer {
             .map(Hypothesis::describe)
             .unwrap_or_default();
         format!(
-            "{what} (anchors {} of {}, parity in {} of {} rows, contents {:+.0}, rebuilt {:+.0})",
+            "{what} (anchors {} of {}, parity in {} of {} rows, contents {:+.0}, rebuilt {:+.0}, files {:+.0})",
             self.anchors.hits,
             self.anchors.hits.saturating_add(self.anchors.misses),
             self.agreement.right,
             self.agreement.right.saturating_add(self.agreement.wrong),
             self.contents,
             self.rebuilt,
+            self.mended,
         )
     }
 }
@@ -103,9 +130,10 @@ impl Answer {
 /// The different answers among `hypotheses` that the parity does not contradict, the best first.
 pub(super) fn answers(
     hypotheses: Vec<Hypothesis>,
+    devices: &[usize],
     candidates: &[Candidate],
     rows: &[Row],
-    anchors: &[Anchor],
+    addresses: &Addresses,
     contents: &Contents<'_>,
 ) -> Vec<Answer> {
     let mut answers: Vec<Answer> = Vec::new();
@@ -119,7 +147,9 @@ pub(super) fn answers(
                 worse_rows: 0,
                 anchors: Hits::default(),
                 contents: 0.0,
+                begins: Vec::new(),
                 rebuilt: 0.0,
+                mended: 0.0,
                 notations: vec![hypothesis],
             }),
         }
@@ -129,22 +159,41 @@ pub(super) fn answers(
     } else {
         answers.retain(|answer| !answer.agreement.contradicts());
     }
+    let stated = stated(&addresses.anchors, devices);
     let fewest = answers.iter().map(|answer| answer.agreement.wrong).min();
     for answer in &mut answers {
         answer.worse_rows = answer.agreement.wrong.saturating_sub(fewest.unwrap_or(0));
         answer.notations.sort_by_key(plainness);
         answer.notations.dedup();
         if let Some(hypothesis) = answer.notations.first() {
-            answer.anchors = hits(hypothesis, anchors);
+            (answer.anchors, answer.begins) = hits(hypothesis, &stated);
             answer.contents = contents.score(hypothesis);
         }
     }
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
-    for answer in answers.iter_mut().take(MOST_REBUILT) {
-        answer.look_at_rebuilt(candidates, rows, contents);
-    }
+    look_at_rebuilt(&mut answers, candidates, rows, addresses, contents);
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     answers
+}
+
+/// Looks at what the best answers rebuild. Those that are not looked at are taken to rebuild as
+/// much sense as any: what was not compared must not decide.
+fn look_at_rebuilt(
+    answers: &mut [Answer],
+    candidates: &[Candidate],
+    rows: &[Row],
+    addresses: &Addresses,
+    contents: &Contents<'_>,
+) {
+    let (near, far) = answers.split_at_mut(MOST_REBUILT.min(answers.len()));
+    for answer in near.iter_mut() {
+        answer.look_at_rebuilt(candidates, rows, &addresses.ends, contents);
+    }
+    let most = |of: fn(&Answer) -> f64| near.iter().map(of).fold(0.0, f64::max);
+    let (rebuilt, mended) = (most(|answer| answer.rebuilt), most(|answer| answer.mended));
+    for answer in far.iter_mut().filter(|answer| answer.rebuilds()) {
+        (answer.rebuilt, answer.mended) = (rebuilt, mended);
+    }
 }
 
 /// A level whose parity disks are all missing reads as one without them: the plainer counts,
@@ -195,6 +244,13 @@ fn pieces(map: &Map<'_>, anchors: &[&Anchor]) -> Vec<Cluster> {
     let mut clusters: Vec<Cluster> = clusters.into_values().collect();
     clusters.sort_by_key(|cluster| (std::cmp::Reverse(cluster.count), cluster.begin));
     let mut pieces: Vec<Cluster> = Vec::new();
+    // What lies within one row agrees by any geometry.
+    let row = map
+        .hypothesis
+        .shape
+        .width()
+        .saturating_mul(map.hypothesis.chunk);
+    clusters.retain(|cluster| cluster.to.abs_diff(cluster.from) >= row);
     for cluster in clusters {
         let least = if pieces.is_empty() {
             LEAST_CLUSTER
@@ -215,38 +271,62 @@ fn begin(map: &Map<'_>, anchor: &Anchor) -> Option<i64> {
     position.checked_sub_unsigned(anchor.address)
 }
 
-/// The file systems whose anchors lie on the devices of a hypothesis.
-pub(super) fn sources(hypothesis: &Hypothesis, anchors: &[Anchor]) -> Vec<Source> {
-    let devices: Vec<usize> = hypothesis.devices().collect();
-    let own = anchors
-        .iter()
-        .filter(|anchor| devices.contains(&anchor.device));
-    let mut sources: Vec<Source> = own.map(|anchor| anchor.source).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    sources
+/// The anchors of one file system on some devices.
+///
+/// Those of one address are alternatives: lengths of files repeat, and journals name homes that
+/// blocks have left.
+struct Stated<'a>(Source, BTreeMap<u64, Vec<&'a Anchor>>);
+
+/// What each file system states of `devices`.
+fn stated<'a>(anchors: &'a [Anchor], devices: &[usize]) -> Vec<Stated<'a>> {
+    let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
+    let of = |source: Source| {
+        let mut by_address: BTreeMap<u64, Vec<&Anchor>> = BTreeMap::new();
+        for anchor in distinct(anchors, source, devices) {
+            let alternatives = by_address.entry(anchor.address / ONE_IN).or_default();
+            alternatives.push(anchor);
+        }
+        Stated(source, by_address)
+    };
+    sources.into_iter().map(of).collect()
 }
 
-/// How the anchors judge a hypothesis.
-fn hits(hypothesis: &Hypothesis, anchors: &[Anchor]) -> Hits {
+/// How the anchors judge a hypothesis, and where each file system begins by it.
+fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> (Hits, Vec<(Source, i64)>) {
     let map = hypothesis.map();
-    let devices: Vec<usize> = hypothesis.devices().collect();
     let edge = hypothesis.row_0 % hypothesis.chunk;
     let mut hits = Hits::default();
-    for source in sources(hypothesis, anchors) {
-        let mut own = distinct(anchors, source, &devices);
-        own.retain(|anchor| anchor.fits(hypothesis.chunk, edge));
-        let pieces = pieces(&map, &own);
+    let mut begins = Vec::new();
+    for Stated(source, by_address) in stated {
+        let fits = |anchor: &&Anchor| anchor.fits(hypothesis.chunk, edge);
+        let all = by_address.values().flatten().copied().filter(fits);
+        let pieces = pieces(&map, &all.collect::<Vec<_>>());
+        begins.extend(pieces.first().map(|piece| (*source, piece.begin)));
         hits.pieces += u32::try_from(pieces.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        for anchor in own {
-            match begin(&map, anchor) {
-                Some(at) if pieces.iter().any(|piece| piece.begin == at) => hits.hits += 1,
-                None if is_ghost(&map, anchor, &pieces) => {}
-                _ => hits.misses += 1,
+        for alternatives in by_address.values() {
+            let own: Vec<&Anchor> = alternatives.iter().copied().filter(fits).collect();
+            let lies = |anchor: &&Anchor| {
+                begin(&map, anchor).is_some_and(|at| pieces.iter().any(|piece| piece.begin == at))
+            };
+            let is_not_there = |anchor: &&Anchor| {
+                is_ghost(&map, anchor, &pieces) || is_on_missing(&map, anchor, &pieces)
+            };
+            if own.iter().any(lies) {
+                hits.hits += 1;
+            } else if !own.is_empty() && !own.iter().any(is_not_there) {
+                hits.misses += 1;
             }
         }
     }
-    hits
+    (hits, begins)
+}
+
+/// Whether the address of an anchor lies on a member that is missing.
+fn is_on_missing(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> bool {
+    pieces.iter().any(|piece| {
+        let position = piece.begin.checked_add_unsigned(anchor.address);
+        position.is_some_and(|position| map.is_missing(position))
+    })
 }
 
 /// Whether an anchor on parity is that of data in the same row: where the rest of a row is

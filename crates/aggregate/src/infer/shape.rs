@@ -89,12 +89,24 @@ impl Shape {
     }
 
     /// After how many rows the layout begins anew.
-    pub(super) fn period(self) -> u64 {
-        let members = u64::from(self.members());
-        let repeats = |period: &u64| {
-            (0..members).all(|row| self.row(row) == self.row(row.saturating_add(*period)))
+    pub(super) const fn period(self) -> u64 {
+        use Raid6Layout::{
+            LeftAsymmetric6, LeftSymmetric6, ParityFirst6, RightAsymmetric6, RightSymmetric6,
         };
-        (1..=members).find(repeats).unwrap_or(members)
+        let members = self.members() as u64;
+        match self {
+            Self::Raid0(_)
+            | Self::Raid5(Raid5Layout::ParityFirst | Raid5Layout::ParityLast, _)
+            | Self::Raid6(Raid6Layout::ParityFirst | Raid6Layout::ParityLast | ParityFirst6, _) => {
+                1
+            }
+            // Q does not move.
+            Self::Raid6(
+                LeftAsymmetric6 | RightAsymmetric6 | LeftSymmetric6 | RightSymmetric6,
+                _,
+            ) => members.saturating_sub(1),
+            Self::Raid5(..) | Self::Raid6(..) => members,
+        }
     }
 
     /// The level that a document states.
@@ -148,13 +160,12 @@ mod tests {
 
     #[test]
     fn periods_are_those_of_the_rotation() {
-        let five = |layout| Shape::Raid5(layout, 5).period();
-        assert_eq!(five(Raid5Layout::LeftSymmetric), 5);
-        assert_eq!(five(Raid5Layout::ParityFirst), 1);
-        let six = |layout| Shape::Raid6(layout, 6).period();
-        assert_eq!(six(Raid6Layout::LeftSymmetric6), 5);
-        assert_eq!(six(Raid6Layout::DdfNRestart), 6);
-        assert_eq!(six(Raid6Layout::ParityLast), 1);
-        assert_eq!(Shape::Raid0(4).period(), 1);
+        for shape in (3..9).flat_map(Shape::all) {
+            let members = u64::from(shape.members());
+            let repeats =
+                |period: &u64| (0..members).all(|row| shape.row(row) == shape.row(row + *period));
+            let period = (1..=members).find(repeats);
+            assert_eq!(Some(shape.period()), period, "{shape:?}");
+        }
     }
 }

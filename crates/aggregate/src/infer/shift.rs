@@ -137,7 +137,7 @@ pub(super) fn shifted(candidates: &[Candidate], shifts: &[u64]) -> Vec<Candidate
         Candidate {
             name: candidate.name.clone(),
             device: Arc::new(Slice::new(all, ByteOffset::new(*shift), length)),
-            shift: *shift,
+            shift: candidate.shift.saturating_add(*shift),
         }
     };
     candidates.iter().zip(shifts).map(shift).collect()

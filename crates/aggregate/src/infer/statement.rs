@@ -110,10 +110,10 @@ fn reasons(
             best.contents
         ));
     }
-    if best.rebuilt != 0.0 {
+    if best.rebuilt_worth() != 0.0 {
         evidence.push(format!(
-            "what is rebuilt of the missing members goes on with the text beside it ({:+.0} nats)",
-            best.rebuilt
+            "what is rebuilt of the missing members goes on with the text beside it, and files end in it where their inodes say ({:+.0} nats)",
+            best.rebuilt_worth()
         ));
     }
     evidence.push(based.evidence.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evidence::ReadAt;
 
-use super::anchors::{Anchor, Collector};
+use super::anchors::{Anchor, Collector, Source};
 use super::relations::Set;
 use super::sample::{self, Candidate};
 use crate::document::DeviceName;
@@ -40,5 +40,8 @@ pub(crate) fn survey(
             also(number, *start, &bytes);
         }
     }
-    collector.anchors(&candidates, &windows, Set::default())
+    let mut anchors = collector.anchors(&candidates, &windows, Set::default());
+    // Ends of files tell an order, but not whose files they are.
+    anchors.retain(|anchor| !matches!(anchor.source, Source::Files(_)));
+    anchors
 }

@@ -34,10 +34,11 @@ pub(super) fn stale(rows: &[Row]) -> Vec<Stale> {
             .map(Relation::set)
             .filter(|set| set.count() == 2)
         {
-            let wide = row
-                .parts
-                .iter()
-                .any(|part| part.holds(pair) && part.count() > 3);
+            let wide = row.parts.iter().any(|part| {
+                let within = row.relations.iter().filter(|r| part.holds(r.set()));
+                // Of mirrors alone all but one follow from that one.
+                part.holds(pair) && part.count() > 3 && within.count() + 2 <= part.count() as usize
+            });
             let mut devices = pair.devices();
             if let (Some(a), Some(b), true) = (devices.next(), devices.next(), wide) {
                 *equal.entry((a, b)).or_default() += 1;

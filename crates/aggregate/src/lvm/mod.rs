@@ -18,6 +18,7 @@
     )
 )]
 
+mod cow;
 mod crc;
 mod group;
 mod id;
@@ -27,8 +28,10 @@ mod model;
 mod raid_meta;
 mod search;
 pub mod text;
+mod thin;
 mod volumes;
 
+pub(crate) use cow::Store;
 pub use crc::crc;
 pub use group::{Gathered, Group, Scanned, gather, scan, scan_without_label};
 pub use id::Id;
@@ -37,4 +40,5 @@ pub(crate) use metadata::begins_with_area as begins_with_metadata_area;
 pub use metadata::{MetadataArea, RawLocation, Version};
 pub use model::{AreaOf, LogicalVolume, PhysicalVolume, RaidImage, SegmentKind, VolumeGroup};
 pub use search::search;
+pub(crate) use thin::ThinDevice;
 pub use volumes::{Open, Volumes};

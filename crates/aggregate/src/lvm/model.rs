@@ -142,11 +142,29 @@ pub enum SegmentKind {
         /// `cache_mode`.
         mode: String,
     },
+    /// `thin-pool`: chunks that its thin volumes are given when they are written.
+    ThinPool {
+        /// `metadata`.
+        metadata: String,
+        /// `pool`: the volume with the data.
+        data: String,
+    },
+    /// `thin`.
+    Thin {
+        /// `thin_pool`.
+        pool: String,
+        /// `device_id`.
+        device_id: u64,
+        /// `origin`: the volume of the same pool that it is a snapshot of.
+        origin: Option<String>,
+        /// `external_origin`: the volume outside of the pool that it is a snapshot of.
+        external_origin: Option<String>,
+    },
     /// `zero`.
     Zero,
     /// `error`.
     Error,
-    /// Any other: `thin`, `thin-pool`, `vdo`, `writecache`, `integrity` …
+    /// Any other: `vdo`, `writecache`, `integrity` …
     Other,
 }
 
@@ -330,6 +348,16 @@ impl SegmentKind {
             "cache-pool" => Self::CachePool {
                 mode: section.text("cache_mode").unwrap_or_default().to_owned(),
             },
+            "thin-pool" => Self::ThinPool {
+                metadata: string(section, "metadata")?,
+                data: string(section, "pool")?,
+            },
+            "thin" => Self::Thin {
+                pool: string(section, "thin_pool")?,
+                device_id: number(section, "device_id")?,
+                origin: section.text("origin").map(str::to_owned),
+                external_origin: section.text("external_origin").map(str::to_owned),
+            },
             "zero" => Self::Zero,
             "error" => Self::Error,
             _ => Self::Other,
@@ -411,6 +439,17 @@ impl SegmentKind {
                 .collect(),
             Self::Snapshot { origin, store, .. } => vec![origin, store],
             Self::Cache { origin, pool, .. } => vec![origin, pool],
+            Self::ThinPool { metadata, data } => vec![metadata, data],
+            Self::Thin {
+                pool,
+                origin,
+                external_origin,
+                ..
+            } => [Some(pool), origin.as_ref(), external_origin.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(String::as_str)
+                .collect(),
             Self::CachePool { .. } | Self::Zero | Self::Error | Self::Other => Vec::new(),
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, Fields, Loss, ReadAt, ReadAtExt};
 
-use super::Group;
 use super::model::{AreaOf, LogicalVolume, RaidImage, Segment, SegmentKind};
 use super::raid_meta::{RaidMeta, left_out};
+use super::{Group, Store, ThinDevice};
 use crate::document::{self, Area, DeviceName, Member, SegmentMap, Volume};
 use crate::raid::{
     FarSets, Geometry, Level, ParityDelay, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout,
@@ -58,6 +58,11 @@ impl Group {
         DeviceName::volume(&format!("{}/{lv}", self.name))
     }
 
+    /// The store of the snapshot `lv`.
+    fn store(&self, lv: &str) -> DeviceName {
+        DeviceName::volume(&format!("{}/{lv}#cow", self.name))
+    }
+
     /// `extents` in bytes. Numbers that overflow are stopped at the top, where nothing lies.
     fn bytes(&self, extents: u64) -> u64 {
         extents.saturating_mul(self.text.extent_bytes)
@@ -96,12 +101,31 @@ impl Maker<'_> {
                 merging,
             } = &segment.kind
         {
-            self.snapshot(origin, store, *merging);
+            self.snapshot(lv, origin, store, *merging);
+            return;
+        }
+        let is_pool = |segment: &Segment| {
+            matches!(
+                segment.kind,
+                SegmentKind::ThinPool { .. } | SegmentKind::CachePool { .. }
+            )
+        };
+        if lv.segments.iter().all(is_pool) && !lv.segments.is_empty() {
+            // A pool has no bytes of its own: its volumes do.
             return;
         }
         let mut volume = self.empty(lv);
         for (number, segment) in (1_u32..).zip(&lv.segments) {
             let (map, extents) = self.segment(lv, number, segment, &mut volume.evidence);
+            if let SegmentKind::Thin {
+                origin,
+                external_origin,
+                ..
+            } = &segment.kind
+            {
+                let origin = origin.as_ref().or(external_origin.as_ref());
+                volume.snapshot_of = origin.map(|origin| self.group.device(origin));
+            }
             let bytes = self.group.bytes(extents);
             volume.segments.push(document::Segment {
                 start: volume.bytes,
@@ -116,15 +140,26 @@ impl Maker<'_> {
     fn empty(&self, lv: &LogicalVolume) -> Volume {
         let text = &self.group.text;
         Volume {
-            device: self.group.device(&lv.name),
+            device: self.name_of(lv),
             uuid: Some(lv.id.to_string()),
             bytes: 0,
             hidden: !lv.is_visible() || self.stores.contains(lv.name.as_str()),
+            snapshot_of: None,
             segments: Vec::new(),
             evidence: vec![format!(
                 "LVM metadata text {} of volume group {} ({}) at {}",
                 text.seqno, text.name, text.id, self.group.origin
             )],
+        }
+    }
+
+    /// The device of a volume. A snapshot bears the name that its store has in the metadata, as in
+    /// `/dev`; so the store is called otherwise, with a letter that no volume's name has.
+    fn name_of(&self, lv: &LogicalVolume) -> DeviceName {
+        if self.stores.contains(lv.name.as_str()) {
+            self.group.store(&lv.name)
+        } else {
+            self.group.device(&lv.name)
         }
     }
 
@@ -160,11 +195,20 @@ impl Maker<'_> {
             SegmentKind::Cache { origin, pool, mode } => {
                 self.cache(lv, segment, origin, pool, mode, evidence)
             }
+            SegmentKind::Thin {
+                pool,
+                device_id,
+                external_origin,
+                ..
+            } => self.thin(lv, pool, *device_id, external_origin.as_deref()),
             SegmentKind::Zero => SegmentMap::Zero,
             SegmentKind::Error => SegmentMap::Missing {
                 why: "an error segment: LVM put it where a part was lost or let go".to_owned(),
             },
-            SegmentKind::Snapshot { .. } | SegmentKind::CachePool { .. } | SegmentKind::Other => {
+            SegmentKind::Snapshot { .. }
+            | SegmentKind::ThinPool { .. }
+            | SegmentKind::CachePool { .. }
+            | SegmentKind::Other => {
                 self.unsupported(lv, &segment.kind_name, advice(&segment.kind_name))
             }
         };
@@ -427,20 +471,87 @@ impl Maker<'_> {
         })
     }
 
-    /// A loss for a snapshot: its origin can be read, the snapshot itself cannot yet.
-    fn snapshot(&mut self, origin: &str, store: &str, merging: bool) {
-        let state = if merging {
-            "; it was being merged into its origin, which is a mixture of both"
-        } else {
-            ""
+    /// A snapshot as a volume: saved chunks over the origin.
+    fn snapshot(&mut self, lv: &LogicalVolume, origin: &str, store: &str, merging: bool) {
+        let extents = lv.segments.iter().map(|segment| segment.extent_count);
+        let bytes = self.group.bytes(extents.fold(0, u64::saturating_add));
+        let whole = |device| Area {
+            device: Some(device),
+            offset: 0,
         };
-        self.lose(
-            format!("snapshot {}", self.group.device(store)),
-            Cause::Unsupported(format!(
-                "snapshots are not read yet: the origin {} is, as it was last{state}",
-                self.group.device(origin)
-            )),
-        );
+        let mut volume = Volume {
+            device: self.group.device(store),
+            bytes,
+            hidden: false,
+            snapshot_of: Some(self.group.device(origin)),
+            segments: vec![document::Segment {
+                start: 0,
+                bytes,
+                map: SegmentMap::Snapshot {
+                    origin: whole(self.group.device(origin)),
+                    store: whole(self.group.store(store)),
+                },
+            }],
+            ..self.empty(lv)
+        };
+        let stores = self.group.text.logical_volume(store);
+        volume.uuid = stores.map(|store| store.id.to_string());
+        let read = self.open_linear(store).map(|device| Store::read(&device));
+        let wrong = match read {
+            Some(None) => Some("its store has no sound header"),
+            Some(Some(read)) => read.incomplete,
+            None => None,
+        };
+        if let Some(why) = wrong {
+            volume.evidence.push(why.to_owned());
+            let what = format!("a part of the snapshot {}", volume.device);
+            self.lose(what, Cause::Corrupt(why.to_owned()));
+        }
+        if merging {
+            let note = "it was being merged into its origin, which by itself is a mixture of both";
+            volume.evidence.push(note.to_owned());
+        }
+        self.made.volumes.push(volume);
+    }
+
+    /// A thin volume: chunks of its pool.
+    fn thin(
+        &mut self,
+        lv: &LogicalVolume,
+        pool: &str,
+        device_id: u64,
+        origin: Option<&str>,
+    ) -> SegmentMap {
+        let pools = self.group.text.logical_volume(pool).into_iter();
+        let parts = pools
+            .flat_map(|pool| &pool.segments)
+            .find_map(|segment| match &segment.kind {
+                SegmentKind::ThinPool { metadata, data } => Some((metadata, data)),
+                _ => None,
+            });
+        let Some((metadata, data)) = parts else {
+            return self.unsupported(lv, "thin", "its pool is no thin pool");
+        };
+        let read = self.open_linear(metadata);
+        let wrong = match read.map(|device| ThinDevice::read(&device, device_id)) {
+            Some(Err(why)) => Some(why),
+            Some(Ok(read)) if read.has_losses => Some("blocks of the pool's metadata are broken"),
+            _ => None,
+        };
+        if let Some(why) = wrong {
+            let what = format!("a part of the thin volume {}", self.group.device(&lv.name));
+            self.lose(what, Cause::Corrupt(why.to_owned()));
+        }
+        let whole = |name: &str| Area {
+            device: Some(self.group.device(name)),
+            offset: 0,
+        };
+        SegmentMap::Thin {
+            metadata: whole(metadata),
+            data: whole(data),
+            device_id,
+            origin: origin.map(whole),
+        }
     }
 
     /// A loss for a kind of segment that cannot be read, and the map that says so.
@@ -475,9 +586,6 @@ fn missing(why: &str) -> SegmentMap {
 /// What to do about a kind of segment that cannot be read.
 fn advice(kind: &str) -> &'static str {
     match kind {
-        "thin" | "thin-pool" => {
-            "activate the pool with LVM on a copy of the disks; the pool's data is in the hidden volume that ends in _tdata, where messages can be carved from blocks"
-        }
         "vdo" | "vdo-pool" => {
             "its blocks are compressed: activate it with LVM on a copy of the disks"
         }
@@ -485,7 +593,6 @@ fn advice(kind: &str) -> &'static str {
             "its newest blocks may be in the cache only: activate it with LVM on a copy of the disks"
         }
         "integrity" => "its data is in the hidden volume that ends in _iorig",
-        "cache-pool" => "it is no volume of its own",
         _ => "activate it with LVM on a copy of the disks",
     }
 }

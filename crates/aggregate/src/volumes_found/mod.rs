@@ -176,6 +176,7 @@ impl Finder {
             uuid: None,
             bytes: plan.length.unwrap_or(end),
             hidden: false,
+            snapshot_of: None,
             segments,
             evidence: self.evidence(source, plan, pieces),
         }

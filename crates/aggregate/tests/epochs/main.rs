@@ -379,6 +379,7 @@ fn what_lies_on_a_group_passes_on_what_is_lost_and_what_is_suspect() {
             uuid: None,
             bytes: 8192,
             hidden: false,
+            snapshot_of: None,
             segments: vec![Segment {
                 start: 0,
                 bytes: 8192,

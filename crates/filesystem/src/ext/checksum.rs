@@ -9,6 +9,48 @@ pub(super) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     !::crc32c::crc32c_append(!seed, bytes)
 }
 
+/// The seed for which [`crc32c`] of `bytes` gives `sum`: the same steps, backwards.
+///
+/// A block that states its checksum so states what the seed was made of, too.
+pub(super) fn crc32c_seed(sum: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(sum, |crc, byte| {
+        let before = (0..8).fold(crc, |crc, _| crc32c_bit_back(crc));
+        before ^ u32::from(*byte)
+    })
+}
+
+/// `bytes` with the one bit turned back that makes their CRC-32C `stored` instead of `computed`.
+/// If the bit that turned is one of the checksum itself, they are as they were.
+///
+/// A bit changes the checksum in a way that depends only on how far it is from the end. Of all
+/// ways in which a few KiB can be wrong, one in a hundred thousand looks like a single bit.
+pub(super) fn mended(bytes: &[u8], stored: u32, computed: u32) -> Option<Vec<u8>> {
+    let mut difference = stored ^ computed;
+    if difference.is_power_of_two() {
+        return Some(bytes.to_vec());
+    }
+    for (index, byte) in bytes.iter().enumerate().rev() {
+        for bit in (0..8).rev() {
+            difference = crc32c_bit_back(difference);
+            if difference == 1 {
+                let mut mended = bytes.to_vec();
+                *mended.get_mut(index)? = byte ^ 1 << bit;
+                return Some(mended);
+            }
+        }
+    }
+    None
+}
+
+/// One step of the CRC-32C, which takes one bit, backwards.
+const fn crc32c_bit_back(crc: u32) -> u32 {
+    if crc & 0x8000_0000 == 0 {
+        crc << 1
+    } else {
+        (crc ^ 0x82F6_3B78) << 1 | 1
+    }
+}
+
 /// CRC-16 (0x8005, reflected) of `bytes` after `seed`, as `gdt_csum` uses it.
 pub(super) fn crc16(seed: u16, bytes: &[u8]) -> u16 {
     bytes.iter().fold(seed, |crc, byte| {
@@ -66,9 +108,26 @@ mod tests {
     }
 
     #[test]
+    fn one_bit_that_turned_is_turned_back_and_two_are_not() {
+        let whole = b"poste restante, bureau central".to_vec();
+        let stored = crc32c(7, &whole);
+        for bit in 0..whole.len() * 8 {
+            let mut bad = whole.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(mended(&bad, stored, crc32c(7, &bad)).as_ref(), Some(&whole));
+            bad[11] ^= 0x60;
+            let other = mended(&bad, stored, crc32c(7, &bad));
+            assert!(other.is_none_or(|other| crc32c(7, &other) == stored), "{bit}");
+        }
+        let same = mended(&whole, stored ^ 0x100, stored);
+        assert_eq!(same, Some(whole), "the checksum itself");
+    }
+
+    #[test]
     fn a_checksum_in_two_parts_is_that_of_the_whole() {
         let (whole, head, tail) = (b"poste restante", b"poste ", b"restante");
         assert_eq!(crc32c(crc32c(7, head), tail), crc32c(7, whole));
+        assert_eq!(crc32c_seed(crc32c(7, whole), whole), 7);
         assert_eq!(crc16(crc16(7, head), tail), crc16(7, whole));
         assert_eq!(crc32_be(crc32_be(7, head), tail), crc32_be(7, whole));
     }

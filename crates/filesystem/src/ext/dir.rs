@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use evidence::{ByteOffset, Cause, Fields, Gaps, Loss, ReadAtExt};
 
-use super::checksum::crc32c;
+use super::checksum::{crc32c, crc32c_seed, mended};
 use super::features::INCOMPAT_FILETYPE;
 use super::inline;
 use super::inode::{ENCRYPT_FL, INLINE_DATA_FL, RawInode};
@@ -37,29 +37,117 @@ const DX_ENTRY_BYTES: usize = 8;
 
 /// How entries are laid out in this file system.
 #[derive(Clone, Copy, Debug)]
-struct Form {
+pub(super) struct Form {
     /// With the filetype feature the length of a name has one byte, else two.
-    file_type: bool,
+    pub(super) file_type: bool,
     /// Blocks of 64 KiB keep lengths in a form of their own.
-    huge_blocks: bool,
+    pub(super) huge_blocks: bool,
 }
 
 /// One entry in use, as it stands there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Raw {
-    at: usize,
-    inode: u64,
-    name: Vec<u8>,
+pub(super) struct Raw {
+    /// Where in the block it begins.
+    pub(super) at: usize,
+    /// `inode`.
+    pub(super) inode: u64,
+    /// `name`.
+    pub(super) name: Vec<u8>,
 }
 
 /// The entries in use of one block, and where it stops to make sense.
-struct Parsed {
-    entries: Vec<Raw>,
-    fault: Option<(usize, String)>,
+pub(super) struct Parsed {
+    /// What is in use.
+    pub(super) entries: Vec<Raw>,
+    /// Where the block stops to make sense, and why.
+    pub(super) fault: Option<(usize, String)>,
+}
+
+/// The inodes that `.` and `..` stand for in the first block of a directory; `None` if it is not.
+pub(super) fn own_numbers(bytes: &[u8]) -> Option<(u32, u32)> {
+    let f = Fields::new(bytes);
+    let (dot, dotdot) = (f.from(0)?, f.from(SHORTEST_ENTRY)?);
+    let is = |f: Fields<'_>, name: &[u8; 4], length: u8| {
+        let kind = f.u8(0x7)?;
+        (f.u8(0x6)? == length && f.array(0x8)? == *name && (kind == 2 || kind == 0)).then_some(())
+    };
+    is(dot, b".\0\0\0", 1)?;
+    is(dotdot, b"..\0\0", 2)?;
+    let (own, parent) = (dot.le_u32(0x0)?, dotdot.le_u32(0x0)?);
+    (dot.le_u16(0x4)? == 12 && own > 1 && parent > 1).then_some((own, parent))
+}
+
+/// Whether all of a block parses as entries, up to its end.
+pub(super) fn is_whole(bytes: &[u8], form: Form) -> bool {
+    parse_entries(bytes, form).fault.is_none()
+}
+
+/// Whether a block that is not the first of a directory parses as one, to its end, and has at
+/// least one name.
+pub(super) fn is_continuation(bytes: &[u8], form: Form) -> bool {
+    let f = Fields::new(bytes);
+    // Most blocks are ruled out by their first eight bytes.
+    let (Some(length), Some(name)) = (f.le_u16(0x4), f.u8(0x6)) else {
+        return false;
+    };
+    if name == 0 || !length.is_multiple_of(4) || length < 12 || usize::from(length) > bytes.len() {
+        return false;
+    }
+    let parsed = parse_entries(bytes, form);
+    parsed.fault.is_none()
+        && !parsed.entries.is_empty()
+        && parsed.entries.iter().all(|entry| is_name(&entry.name))
+}
+
+/// Whether bytes can be the name of a file that is neither `.` nor `..`.
+pub(super) fn is_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, 0 | b'/'))
+}
+
+/// Entries that are not in use any more, in the room that those in use leave behind them.
+///
+/// Whoever deletes an entry makes the one before it longer; until kernel 5.13 nothing else.
+pub(super) fn slack_entries(bytes: &[u8], form: Form) -> Vec<Raw> {
+    let f = Fields::new(bytes);
+    let mut found = Vec::new();
+    let mut at = 0_usize;
+    while at < bytes.len() {
+        let Ok((entry, length)) = parse_entry(bytes, at, form) else {
+            return found;
+        };
+        let end = at.saturating_add(length);
+        let mut inside = match entry {
+            Some(entry) => at.saturating_add(needed(entry.name.len())),
+            None => at,
+        };
+        while inside.saturating_add(SHORTEST_ENTRY) <= end {
+            let kind = f.u8(inside.saturating_add(0x7)).unwrap_or(0);
+            let raw = parse_entry(bytes, inside, form).ok().and_then(|(raw, _)| raw);
+            let fits = |raw: &Raw| {
+                is_name(&raw.name)
+                    && (!form.file_type || (1..=7).contains(&kind))
+                    && inside.saturating_add(needed(raw.name.len())) <= end
+            };
+            match raw.filter(fits) {
+                Some(raw) => {
+                    inside = inside.saturating_add(needed(raw.name.len()));
+                    found.push(raw);
+                }
+                None => inside = inside.saturating_add(4),
+            }
+        }
+        at = end;
+    }
+    found
+}
+
+/// The length of an entry with a name of `length` bytes.
+const fn needed(length: usize) -> usize {
+    HEADER_BYTES.saturating_add(length).next_multiple_of(4)
 }
 
 /// Goes through the entries of a block; `.` and `..` are among them.
-fn parse_entries(bytes: &[u8], form: Form) -> Parsed {
+pub(super) fn parse_entries(bytes: &[u8], form: Form) -> Parsed {
     let mut entries = Vec::new();
     let mut at = 0_usize;
     while at < bytes.len() {
@@ -122,11 +210,27 @@ fn rec_len(raw: u16, form: Form, block: usize) -> usize {
 }
 
 /// Whether the checksum of a block of a directory is right. `seed` is that of its inode.
-fn checksum_holds(bytes: &[u8], form: Form, seed: u32) -> bool {
+pub(super) fn checksum_holds(bytes: &[u8], form: Form, seed: u32) -> bool {
     // What is left of the tail of a leaf may stand in a block of the tree, so the tree comes first.
     node_checksum(bytes, form, seed)
         .or_else(|| leaf_checksum(bytes, seed))
         .is_some_and(|(stored, computed)| stored == computed)
+}
+
+/// The seed with which the checksum of a block is right, which is that of its directory's inode.
+pub(super) fn seed_of(bytes: &[u8]) -> Option<u32> {
+    let at = bytes.len().checked_sub(TAIL_BYTES)?;
+    let (stored, _) = leaf_checksum(bytes, 0)?;
+    Some(crc32c_seed(stored, bytes.get(..at)?))
+}
+
+/// A block with entries, with the one bit turned back that its checksum says has turned.
+fn mended_block(bytes: &[u8], seed: u32) -> Option<Vec<u8>> {
+    let (stored, computed) = leaf_checksum(bytes, seed)?;
+    let at = bytes.len().checked_sub(TAIL_BYTES)?;
+    let mut whole = mended(bytes.get(..at)?, stored, computed)?;
+    whole.extend_from_slice(bytes.get(at..)?);
+    Some(whole)
 }
 
 /// The checksum of a block with entries, from the fake entry at its end.
@@ -178,15 +282,20 @@ struct Reader<'a> {
 }
 
 impl Volume {
+    /// How directories are laid out in this file system.
+    pub(super) fn directory_form(&self) -> Form {
+        Form {
+            file_type: self.sb.features.incompat(INCOMPAT_FILETYPE),
+            huge_blocks: self.sb.block.get() == 65536,
+        }
+    }
+
     /// What `dir` lists.
     pub(super) fn list(&self, dir: &Inode) -> Listing {
         let mut reader = Reader {
             volume: self,
             dir,
-            form: Form {
-                file_type: self.sb.features.incompat(INCOMPAT_FILETYPE),
-                huge_blocks: self.sb.block.get() == 65536,
-            },
+            form: self.directory_form(),
             seed: None,
             doubtful: false,
             used: HashSet::new(),
@@ -252,8 +361,8 @@ impl Reader<'_> {
                 let cause = corrupt("the directory has a hole");
                 self.lose(&what, self.dir.place, cause);
             }
-            // The map has said so already.
-            Place::Lost => {}
+            // The map has said so already; ext compresses nothing.
+            Place::Lost | Place::Compressed { .. } => {}
         }
     }
 
@@ -308,7 +417,15 @@ impl Reader<'_> {
             return self.lose("directory block", at, cause);
         }
         let gap = gap_in(gaps, range.start, range.end);
-        let checked = self.seed.map(|seed| checksum_holds(bytes, self.form, seed));
+        let mut checked = self.seed.map(|seed| checksum_holds(bytes, self.form, seed));
+        let mended = match (gap, checked, self.seed) {
+            (None, Some(false), Some(seed)) => mended_block(bytes, seed),
+            _ => None,
+        };
+        if mended.is_some() {
+            checked = Some(true);
+        }
+        let bytes = mended.as_deref().unwrap_or(bytes);
         if let Some(cause) = gap {
             self.lose("directory block", at, Cause::Gap(cause));
         } else if bytes.len() < self.volume.sb.block.len() {
@@ -363,7 +480,7 @@ impl Reader<'_> {
             if entry.name == b"." || entry.name == b".." {
                 continue;
             }
-            if entry.name.is_empty() || entry.name.iter().any(|byte| matches!(byte, 0 | b'/')) {
+            if !is_name(&entry.name) {
                 let cause = corrupt("its name is empty or holds a slash or a zero byte");
                 self.lose("directory entry", place(entry.at), cause);
                 continue;

@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use evidence::{ByteOffset, Cause, Fields};
 
-use super::checksum::crc32c;
+use super::checksum::{crc32c, mended};
 use super::inode::{I_BLOCK_AT, RawInode};
 use super::map::Map;
 use super::volume::{Volume, corrupt};
-use crate::{Extents, Inode, Place};
+use crate::{Inode, Place};
 
 const EH_MAGIC: u16 = 0xF30A;
 /// Trees are never deeper: four levels of the widest nodes hold more than a file can be long.
@@ -140,7 +140,7 @@ struct Tree<'a> {
 
 impl Volume {
     /// The map of a file that has an extent tree.
-    pub(super) fn extent_map(&self, file: &Inode, raw: &RawInode) -> Extents {
+    pub(super) fn extent_map(&self, file: &Inode, raw: &RawInode) -> Map {
         let mut tree = Tree {
             volume: self,
             file,
@@ -150,7 +150,7 @@ impl Volume {
         let at = file.place.checked_add(I_BLOCK_AT as u64);
         let all = 0..u64::from(u32::MAX).saturating_add(1);
         tree.node(&raw.i_block, at.unwrap_or(file.place), None, &all);
-        tree.map.finish()
+        tree.map
     }
 }
 
@@ -202,16 +202,42 @@ impl Tree<'_> {
             let cause = corrupt(format!("block {block} is used twice in one extent tree"));
             return self.lose(at, &range, cause);
         }
-        match self.read(block) {
-            Ok(bytes) => self.node(&bytes, at, parent_depth.checked_sub(1), &range),
+        let depth = parent_depth.checked_sub(1);
+        match self.read(block, depth, &range) {
+            Ok(bytes) => self.node(&bytes, at, depth, &range),
             Err(cause) => self.lose(at, &range, cause),
         }
     }
 
-    /// The bytes of a node outside the inode, if its checksum is right.
-    fn read(&self, block: u64) -> Result<Vec<u8>, Cause> {
-        let bytes = self.volume.block(block)?;
+    /// The bytes of a node outside the inode: as it is there, or if that cannot be, as the
+    /// journal still has it.
+    fn read(
+        &mut self,
+        block: u64,
+        depth: Option<u16>,
+        range: &Range<u64>,
+    ) -> Result<Vec<u8>, Cause> {
+        let there = self
+            .volume
+            .block(block)
+            .and_then(|bytes| self.check(bytes, depth, range));
+        there.or_else(|cause| {
+            self.map.from_former();
+            let former = self.volume.former_blocks(block);
+            let mut former = former.filter_map(|bytes| self.check(bytes, depth, range).ok());
+            former.next().ok_or(cause)
+        })
+    }
+
+    /// The bytes of a node if it fits and its checksum is right.
+    fn check(
+        &self,
+        bytes: Vec<u8>,
+        depth: Option<u16>,
+        range: &Range<u64>,
+    ) -> Result<Vec<u8>, Cause> {
         let Some(seed) = self.seed else {
+            parse_node(&bytes, depth, range).map_err(corrupt)?;
             return Ok(bytes);
         };
         // `ext4_extent_tail` follows the last place for an entry.
@@ -221,9 +247,15 @@ impl Tree<'_> {
         let stored = f.le_u32(tail);
         let computed = f.slice(0, tail).map(|covered| crc32c(seed, covered));
         if stored.is_some() && stored == computed {
+            parse_node(&bytes, depth, range).map_err(corrupt)?;
             return Ok(bytes);
         }
-        Err(corrupt("the checksum of the extent block is wrong"))
+        let mended = stored.zip(computed).and_then(|(stored, computed)| {
+            let covered = mended(f.slice(0, tail)?, stored, computed)?;
+            parse_node(&covered, depth, range).ok()?;
+            Some(covered)
+        });
+        mended.ok_or_else(|| corrupt("the checksum of the extent block is wrong"))
     }
 
     fn lose(&mut self, at: ByteOffset, range: &Range<u64>, cause: Cause) {

@@ -18,6 +18,8 @@ pub(super) const INCOMPAT_RECOVER: u32 = 0x4;
 const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
 /// `INCOMPAT_META_BG`: group descriptors lie in the groups that they describe.
 pub(super) const INCOMPAT_META_BG: u32 = 0x10;
+/// `INCOMPAT_EXTENTS`.
+pub(super) const INCOMPAT_EXTENTS: u32 = 0x40;
 /// `INCOMPAT_64BIT`.
 pub(super) const INCOMPAT_64BIT: u32 = 0x80;
 /// `INCOMPAT_CSUM_SEED`: the seed of the checksums is kept, the UUID may have changed.
@@ -63,7 +65,7 @@ const INCOMPAT: &[Name] = &[
     (INCOMPAT_RECOVER, "needs_recovery"),
     (INCOMPAT_JOURNAL_DEV, "journal_dev"),
     (INCOMPAT_META_BG, "meta_bg"),
-    (0x40, "extent"),
+    (INCOMPAT_EXTENTS, "extent"),
     (INCOMPAT_64BIT, "64bit"),
     (0x100, "mmp"),
     (0x200, "flex_bg"),

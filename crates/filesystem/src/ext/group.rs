@@ -25,6 +25,8 @@ const LAST_COPY: u64 = 27;
 pub(super) struct Group {
     /// `bg_inode_table`: the block that the table begins with.
     pub(super) inode_table: u64,
+    /// `bg_block_bitmap` and `bg_inode_bitmap`.
+    pub(super) bitmaps: [u64; 2],
     /// How many inodes at the start of the table were ever in use, by `bg_flags` and
     /// `bg_itable_unused`; `None` where the file system does not keep count, or a copy was used.
     pub(super) inodes_used: Option<u64>,
@@ -64,7 +66,39 @@ impl Volume {
                 });
             }
         }
-        Err((at, why))
+        self.former_descriptor(at, group, inside).ok_or((at, why))
+    }
+
+    /// The descriptor of `group`, which should lie at `at`, `inside` its block, as the journal
+    /// still has it.
+    fn former_descriptor(&self, at: ByteOffset, group: u64, inside: u64) -> Option<Group> {
+        let block = at.get().checked_sub(inside)?;
+        let block = block.checked_div(self.sb.block.get().into())?;
+        let inside = usize::try_from(inside).ok()?;
+        self.former_blocks(block).find_map(|bytes| {
+            let stop = inside.checked_add(self.sb.desc_bytes)?;
+            self.descriptor(bytes.get(inside..stop)?, group).ok()
+        })
+    }
+
+    /// Whether the inode `number` is in use by the bitmap of its group, or was never by the count
+    /// in its descriptor; `None` if neither can be had.
+    pub(super) fn is_allocated(&self, number: u64) -> Option<bool> {
+        (!self.tables.alone && number <= self.sb.inodes).then_some(())?;
+        let index = number.checked_sub(1)?;
+        let per_group = self.sb.inodes_per_group.get();
+        let inside = index.checked_rem(per_group)?;
+        let group = self.group(index.checked_div(per_group)?).ok()?;
+        if group.inodes_used.is_some_and(|used| inside >= used) {
+            return Some(false);
+        }
+        let [_, bitmap] = group.bitmaps;
+        let bitmap = self.block(bitmap).ok()?;
+        // A group in which something was ever in use has a bitmap that says of what.
+        bitmap.iter().any(|byte| *byte != 0).then_some(())?;
+        let byte = bitmap.get(usize::try_from(inside.checked_div(8)?).ok()?)?;
+        let bit = u32::try_from(inside.checked_rem(8)?).ok()?;
+        Some(byte.checked_shr(bit)? & 1 == 1)
     }
 
     /// How many descriptors fill a block.
@@ -121,14 +155,18 @@ impl Volume {
 
     fn descriptor_at(&self, at: ByteOffset, group: u64) -> Result<Group, Cause> {
         let bytes = self.cache.read(at, self.sb.desc_bytes)?;
+        self.descriptor(&bytes, group)
+    }
+
+    fn descriptor(&self, bytes: &[u8], group: u64) -> Result<Group, Cause> {
         let cut = || Cause::Corrupt("the group descriptor is cut short".to_owned());
-        let (stored, computed) = self.descriptor_checksum(&bytes, group).ok_or_else(cut)?;
+        let (stored, computed) = self.descriptor_checksum(bytes, group).ok_or_else(cut)?;
         if computed.is_some_and(|sum| sum != stored) {
             return Err(Cause::Corrupt(
                 "the checksum of the group descriptor is wrong".to_owned(),
             ));
         }
-        let found = parse(&bytes, self, computed.is_some()).ok_or_else(cut)?;
+        let found = parse(bytes, self, computed.is_some()).ok_or_else(cut)?;
         let table_bytes = self
             .sb
             .inodes_per_group
@@ -182,7 +220,12 @@ fn parse(bytes: &[u8], volume: &Volume, counted: bool) -> Option<Group> {
     } else {
         all.saturating_sub(unused)
     };
+    let bitmap = |low: usize, high: usize| {
+        let high = if wide { f.le_u32(high)? } else { 0 };
+        Some(u64::from(high) << 32 | u64::from(f.le_u32(low)?))
+    };
     Some(Group {
+        bitmaps: [bitmap(0x0, 0x20)?, bitmap(0x4, 0x24)?],
         inode_table: u64::from(high) << 32 | u64::from(f.le_u32(0x8)?),
         inodes_used: counted.then_some(used),
         from_copy: false,

@@ -10,7 +10,7 @@ use evidence::{ByteOffset, Cause, Fields};
 use super::inode::{I_BLOCK_AT, RawInode};
 use super::map::Map;
 use super::volume::{Volume, corrupt};
-use crate::{Extents, Inode, Place};
+use crate::{Inode, Place};
 
 /// `EXT4_NDIR_BLOCKS`: block numbers in the inode that lead to contents at once.
 const DIRECT: usize = 12;
@@ -28,7 +28,7 @@ struct Walk<'a> {
 
 impl Volume {
     /// The map of a file that has indirect blocks.
-    pub(super) fn indirect_map(&self, file: &Inode, raw: &RawInode) -> Extents {
+    pub(super) fn indirect_map(&self, file: &Inode, raw: &RawInode) -> Map {
         let mut walk = Walk {
             volume: self,
             file,
@@ -45,7 +45,7 @@ impl Volume {
             walk.follow(number, level, first, at);
             first = first.saturating_add(walk.span(level));
         }
-        walk.map.finish()
+        walk.map
     }
 }
 
@@ -81,21 +81,43 @@ impl Walk<'_> {
             let cause = corrupt(format!("block {number} is used twice in one map"));
             return self.lose(level, first, place, cause);
         }
-        match self.volume.block(number) {
+        match self.read(number) {
             Ok(bytes) => self.descend(&bytes, below, first, place),
             Err(cause) => self.lose(level, first, place, cause),
         }
     }
 
-    /// Goes through a block of numbers, each of which leads over `level` more.
-    fn descend(&mut self, bytes: &[u8], level: u32, first: u64, at: ByteOffset) {
+    /// A block of numbers: as it is there, or if that cannot be, as the journal still has it.
+    fn read(&mut self, number: u64) -> Result<Vec<u8>, Cause> {
+        let there = self.volume.block(number).and_then(|bytes| {
+            self.check(&bytes)?;
+            Ok(bytes)
+        });
+        there.or_else(|cause| {
+            self.map.from_former();
+            let mut former = self.volume.former_blocks(number);
+            former
+                .find(|bytes| self.check(bytes).is_ok())
+                .ok_or(cause)
+        })
+    }
+
+    fn check(&self, bytes: &[u8]) -> Result<(), Cause> {
         let wrong = |number: &u64| *number != 0 && self.volume.sb.offset_of(*number).is_none();
         if let Some(number) = numbers(bytes).find(wrong) {
-            let cause = corrupt(format!(
+            return Err(corrupt(format!(
                 "the indirect block leads to block {number}, outside the file system"
-            ));
-            return self.lose(level.saturating_add(1), first, at, cause);
+            )));
         }
+        if numbers(bytes).all(|number| number == 0) {
+            // One that leads nowhere is never written: zeros came over it.
+            return Err(corrupt("the indirect block is empty"));
+        }
+        Ok(())
+    }
+
+    /// Goes through a block of numbers, each of which leads over `level` more.
+    fn descend(&mut self, bytes: &[u8], level: u32, first: u64, at: ByteOffset) {
         let mut next = first;
         for number in numbers(bytes) {
             self.follow(number, level, next, at);

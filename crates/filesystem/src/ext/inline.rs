@@ -11,7 +11,7 @@ use evidence::{Cause, Fields};
 use super::inode::{I_BLOCK_AT, I_BLOCK_BYTES, OLD_BYTES, RawInode};
 use super::map::{Map, all_lost};
 use super::volume::{Volume, corrupt};
-use crate::{Extents, Inode, Place};
+use crate::{Inode, Place};
 
 /// `h_magic` of `struct ext4_xattr_ibody_header`.
 const XATTR_MAGIC: u32 = 0xEA02_0000;
@@ -90,7 +90,7 @@ pub(super) fn regions(inode: &[u8], raw: &RawInode) -> Result<[Range<usize>; 2],
 
 impl Volume {
     /// The map of a file whose contents are in its inode.
-    pub(super) fn inline_map(&self, file: &Inode, raw: &RawInode) -> Extents {
+    pub(super) fn inline_map(&self, file: &Inode, raw: &RawInode) -> Map {
         let lost = |cause: Cause| {
             let what = format!("inline contents of inode {}", file.number);
             self.loss(what, file.place, cause)
@@ -114,7 +114,7 @@ impl Volume {
             ));
             map.lose(done, file.size.saturating_sub(done), lost(cause));
         }
-        map.finish()
+        map
     }
 }
 

@@ -6,7 +6,7 @@
 
 use evidence::{ByteOffset, Cause, Fields, Loss};
 
-use super::checksum::crc32c;
+use super::checksum::{crc32c, crc32c_seed, mended};
 use super::features::{INCOMPAT_LARGEDIR, RO_COMPAT_HUGE_FILE};
 use super::volume::{Volume, corrupt};
 use crate::{FileKind, Inode, InodeNumber, Standing, Timestamp};
@@ -107,6 +107,25 @@ impl RawInode {
         self.i_flags & flag != 0
     }
 
+    /// Whether nothing was ever an inode here: a kernel that makes a table anew with checksums
+    /// leaves those alone in places that are not in use.
+    pub(super) fn is_blank(&self) -> bool {
+        self.is_zero() && self.i_dtime == 0 && self.i_size_lo == 0
+    }
+
+    /// Whether `i_block` leads anywhere.
+    pub(super) fn has_map(&self) -> bool {
+        let f = Fields::new(&self.i_block);
+        if self.has(INLINE_DATA_FL) {
+            return true;
+        }
+        if self.has(EXTENTS_FL) {
+            // `eh_entries`.
+            return f.le_u16(2).is_some_and(|entries| entries > 0);
+        }
+        self.i_block.iter().any(|byte| *byte != 0)
+    }
+
     fn is_zero(&self) -> bool {
         self.i_mode == 0 && self.i_links_count == 0
     }
@@ -146,18 +165,45 @@ impl Volume {
         at: ByteOffset,
         raw: Vec<u8>,
     ) -> Result<Inode, Loss> {
+        self.checked_inode(number, at, raw, Standing::InUse)
+    }
+
+    /// The inode `number` whose bytes are `raw`, found at `at`, as it was before it was deleted.
+    ///
+    /// It may have no names any more and a time of deletion; all else is checked.
+    pub(super) fn former_inode(
+        &self,
+        number: InodeNumber,
+        at: ByteOffset,
+        raw: Vec<u8>,
+    ) -> Result<Inode, Loss> {
+        self.checked_inode(number, at, raw, Standing::Deleted)
+    }
+
+    fn checked_inode(
+        &self,
+        number: InodeNumber,
+        at: ByteOffset,
+        raw: Vec<u8>,
+        standing: Standing,
+    ) -> Result<Inode, Loss> {
         let lost = |cause| self.loss(format!("inode {number}"), at, cause);
         let f = RawInode::parse(&raw).ok_or_else(|| lost(corrupt("it is cut short")))?;
         if f.is_zero() {
             return Err(lost(corrupt("not in use: no mode and no names")));
         }
         if self.sb.seed.is_some() && self.inode_checksum(number, &f, &raw) != Some(f.i_checksum) {
-            return Err(lost(corrupt("its checksum is wrong")));
+            let wrong = || lost(corrupt("its checksum is wrong"));
+            let raw = self.mended_inode(number, &f, &raw).ok_or_else(wrong)?;
+            return self.checked_inode(number, at, raw, standing);
+        }
+        if standing == Standing::InUse {
+            self.check_in_use(&f).map_err(lost)?;
         }
         let kind = self.check_inode(&f, raw.len()).map_err(lost)?;
         Ok(Inode {
             number,
-            standing: Standing::InUse,
+            standing,
             kind,
             mode: f.i_mode,
             uid: f.i_uid,
@@ -173,6 +219,25 @@ impl Volume {
         })
     }
 
+    /// The inode `raw` with the one bit turned back that its checksum says has turned.
+    fn mended_inode(&self, number: InodeNumber, f: &RawInode, raw: &[u8]) -> Option<Vec<u8>> {
+        // Contents in the inode are read from the disk, where the bit stays as it is.
+        if f.has(INLINE_DATA_FL) || f.i_extra_isize < 4 || f.i_mode & 0xF000 == 0xA000 {
+            return None;
+        }
+        let computed = self.inode_checksum(number, f, raw)?;
+        let mut mended = mended(raw, f.i_checksum, computed)?;
+        let again = RawInode::parse(&mended)?;
+        if self.inode_checksum(number, &again, &mended) != Some(again.i_checksum) {
+            // The bit was one of the checksum itself.
+            self.seal_inode(number, &mut mended)?;
+        }
+        let again = RawInode::parse(&mended)?;
+        let right = self.inode_checksum(number, &again, &mended) == Some(again.i_checksum);
+        let same = again.i_checksum ^ f.i_checksum;
+        (right && (same == 0 || same.is_power_of_two())).then_some(mended)
+    }
+
     /// Where the inode lies, and whether its group says that the place was ever in use.
     fn inode_place(&self, number: InodeNumber) -> Result<(ByteOffset, bool), Loss> {
         let what = || format!("inode {number}");
@@ -184,16 +249,26 @@ impl Volume {
                 let cause = corrupt(format!("inode numbers go from 1 to {}", self.sb.inodes));
                 self.loss(what(), ByteOffset::ZERO, cause)
             })?;
+        if self.tables.alone {
+            let at = self.place_by_tables(number).ok_or_else(|| {
+                let cause = corrupt("the inode table that it lay in was not found");
+                self.loss(what(), ByteOffset::ZERO, cause)
+            })?;
+            return Ok((at, true));
+        }
         let per_group = self.sb.inodes_per_group.get();
         let group = index.checked_div(per_group).unwrap_or(0);
         let index = index.checked_rem(per_group).unwrap_or(0);
-        let found = self.group(group).map_err(|(at, cause)| {
-            self.loss(
-                format!("{} (descriptor of group {group})", what()),
-                at,
-                cause,
-            )
-        })?;
+        let found = match self.group(group) {
+            Ok(found) => found,
+            Err((at, cause)) => {
+                let what = format!("{} (descriptor of group {group})", what());
+                let place = self.place_by_tables(number);
+                return place
+                    .map(|at| (at, true))
+                    .ok_or_else(|| self.loss(what, at, cause));
+            }
+        };
         let at = self
             .nominal(found.inode_table)
             .checked_add(index.saturating_mul(self.sb.inode_bytes as u64))
@@ -251,8 +326,8 @@ impl Volume {
         Some(crc32c(sum, f.from(0x84)?.bytes()))
     }
 
-    /// The kind of file, if the fields do not contradict each other.
-    fn check_inode(&self, f: &RawInode, length: usize) -> Result<FileKind, Cause> {
+    /// Whether it has names and no time of deletion.
+    fn check_in_use(&self, f: &RawInode) -> Result<(), Cause> {
         if f.i_links_count == 0 {
             return Err(corrupt("not in use: it has no names left"));
         }
@@ -261,6 +336,11 @@ impl Volume {
         if f.i_dtime != 0 && u64::from(f.i_dtime) > self.sb.inodes {
             return Err(corrupt("not in use: it has a time of deletion"));
         }
+        Ok(())
+    }
+
+    /// The kind of file, if the fields do not contradict each other.
+    fn check_inode(&self, f: &RawInode, length: usize) -> Result<FileKind, Cause> {
         let kind = FileKind::from_mode(f.i_mode)
             .ok_or_else(|| corrupt(format!("its mode {:#o} names no kind of file", f.i_mode)))?;
         let extra = usize::from(f.i_extra_isize);
@@ -315,6 +395,24 @@ impl Volume {
         };
         blocks.saturating_mul(unit) <= attributes
     }
+}
+
+/// What the checksum of an inode says of its number: the seed of the file system's checksums,
+/// exclusive-or the number. `None` where only half of a checksum is kept.
+///
+/// The checksum is made from the seed, the number, the generation and the inode, in this order.
+/// All steps can be gone backwards, and the first four bytes only enter by exclusive-or.
+pub(super) fn mixed_seed(raw: &[u8]) -> Option<u32> {
+    let inode = RawInode::parse(raw)?;
+    (inode.i_extra_isize >= 4).then_some(())?;
+    let f = Fields::new(raw);
+    let mut sum = crc32c_seed(inode.i_checksum, f.from(0x84)?.bytes());
+    sum = crc32c_seed(sum, &[0, 0]);
+    sum = crc32c_seed(sum, f.slice(0x7E, 4)?);
+    sum = crc32c_seed(sum, &[0, 0]);
+    sum = crc32c_seed(sum, f.slice(0, 0x7C)?);
+    sum = crc32c_seed(sum, &inode.i_generation.to_le_bytes());
+    Some(crc32c_seed(sum, &[0; 4]))
 }
 
 #[cfg(test)]

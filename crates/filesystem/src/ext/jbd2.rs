@@ -158,6 +158,22 @@ impl JournalSuperblock {
         })
     }
 
+    /// A journal whose superblock is gone, as a kernel sets it up: with checksums of version 3 that
+    /// begin with `seed`, or none, and block numbers of 64 bits if `wide`.
+    pub(super) fn likely(seed: Option<u32>, wide: bool) -> Self {
+        Self {
+            first: 1,
+            end: u32::MAX,
+            maxlen: u32::MAX,
+            sequence: 0,
+            start: 0,
+            errno: 0,
+            checksums: seed.map_or(Checksums::None, |seed| Checksums::V3 { seed }),
+            wide,
+            fast_commit: false,
+        }
+    }
+
     /// The block of the log that follows `block`, `count` further on, around its end.
     pub(super) fn after(&self, block: u32, count: u32) -> u32 {
         let length = self.end.saturating_sub(self.first).max(1);
@@ -348,6 +364,19 @@ pub(super) enum BlockKind {
     },
     /// Blocks of which older copies must not be replayed.
     Revoke,
+}
+
+/// `h_blocktype` of a descriptor block.
+pub(super) const DESCRIPTOR: u32 = 1;
+/// `h_blocktype` of a superblock of version 2; version 1 has one less.
+pub(super) const SUPERBLOCK_V2: u32 = 4;
+
+/// `h_blocktype` and `h_sequence` of a block of a journal; `None` if it is none.
+pub(super) fn header(bytes: &[u8]) -> Option<(u32, u32)> {
+    let f = Fields::new(bytes);
+    let kind = f.be_u32(0x4)?;
+    (f.be_u32(0x0)? == H_MAGIC && (1..=5).contains(&kind)).then_some(())?;
+    Some((kind, f.be_u32(0x8)?))
 }
 
 /// The kind of block and its `h_sequence`; `None` if it is not a block of the log.

@@ -21,7 +21,7 @@ use super::inode::{EXTENTS_FL, I_BLOCK_AT};
 use super::jbd2::{BlockKind, Checksums, JournalSuperblock, Tag, block_kind};
 use super::superblock::JournalPlace;
 use super::volume::Volume;
-use crate::{File, FileKind, Inode, InodeNumber, Place, Standing, Timestamp};
+use crate::{Extent, File, FileKind, Inode, InodeNumber, Place, Standing, Timestamp};
 
 /// What became of the journal.
 #[derive(Default)]
@@ -68,6 +68,15 @@ pub(super) fn recover(volume: &Volume) -> Recovery {
         Ok(log) => log.recover(dirty),
         Err(why) => Recovery::note(format!("the journal cannot be read ({why}); {newest}")),
     }
+}
+
+/// Where the journal of `volume` lies, by its inode or the copy of that in the superblock.
+pub(super) fn pieces(volume: &Volume) -> Option<Vec<Extent>> {
+    let place = volume.sb.journal.as_ref().filter(|place| place.inode != 0)?;
+    let inode = volume.inode(InodeNumber(place.inode)).ok();
+    let inode = inode.filter(|inode| inode.kind == FileKind::Regular);
+    let inode = inode.or_else(|| backup_inode(volume, place))?;
+    Some(volume.map(&inode).pieces)
 }
 
 /// A journal that is open for reading.

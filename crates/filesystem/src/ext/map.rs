@@ -18,6 +18,8 @@ pub(super) struct Map {
     /// Blocks of the tree that were used. A block that is used twice is damage, and without this
     /// a few blocks could describe a tree without end.
     used: HashSet<u64>,
+    /// Whether a block of the tree is a former state of it.
+    former: bool,
 }
 
 impl Map {
@@ -29,6 +31,7 @@ impl Map {
             pieces: Pieces::new(size, Place::Hole),
             losses: Vec::new(),
             used: HashSet::new(),
+            former: false,
         }
     }
 
@@ -53,6 +56,12 @@ impl Map {
         self.used.insert(block)
     }
 
+    /// Notes that a block of the tree is a former state of it: what it maps nothing to may have
+    /// been written since, and is no hole.
+    pub(super) const fn from_former(&mut self) {
+        self.former = true;
+    }
+
     /// The block of the file that begins at or after its end.
     pub(super) const fn blocks(&self) -> u64 {
         self.size.div_ceil(self.block_bytes)
@@ -60,31 +69,44 @@ impl Map {
 
     /// The whole map; what is left of the file is a hole.
     pub(super) fn finish(self) -> Extents {
+        let mut pieces = self.pieces.finish();
+        if self.former {
+            for piece in pieces.iter_mut().filter(|p| p.place == Place::Hole) {
+                piece.place = Place::Lost;
+            }
+        }
         Extents {
-            pieces: self.pieces.finish(),
+            pieces,
             losses: self.losses,
         }
     }
 }
 
 /// A file of `size` bytes of which nothing can be had.
-pub(super) fn all_lost(size: u64, loss: Loss) -> Extents {
+pub(super) fn all_lost(size: u64, loss: Loss) -> Map {
     let mut map = Map::new(1, size);
     map.lose(0, size, loss);
-    map.finish()
+    map
 }
 
 impl Volume {
     /// Where the contents of `file` lie.
     pub(super) fn map(&self, file: &Inode) -> Extents {
-        let mut map = self.map_on_disk(file);
-        self.patch.map(self, file.number, file.size, &mut map);
-        map
+        self.map_and_tree(file).0
     }
 
-    fn map_on_disk(&self, file: &Inode) -> Extents {
+    /// Where the contents of `file` lie, and which blocks say so.
+    pub(super) fn map_and_tree(&self, file: &Inode) -> (Extents, HashSet<u64>) {
+        let mut map = self.map_on_disk(file);
+        let tree = std::mem::take(&mut map.used);
+        let mut map = map.finish();
+        self.patch.map(self, file.number, file.size, &mut map);
+        (map, tree)
+    }
+
+    fn map_on_disk(&self, file: &Inode) -> Map {
         if file.kind == FileKind::Special {
-            return Extents::default();
+            return Map::new(1, 0);
         }
         let lost = |cause: Cause| {
             all_lost(
@@ -112,7 +134,7 @@ impl Volume {
                 Some(at) => map.push(0, file.size, Place::At(at)),
                 None => return lost(corrupt("its place overflows")),
             }
-            return map.finish();
+            return map;
         }
         if raw.has(EXTENTS_FL) {
             self.extent_map(file, &raw)

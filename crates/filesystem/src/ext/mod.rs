@@ -36,7 +36,9 @@ mod dir;
 mod extent;
 mod fast_commit;
 mod features;
+pub(crate) mod found;
 mod group;
+mod history;
 mod indirect;
 mod inline;
 mod inode;
@@ -45,6 +47,7 @@ mod journal;
 mod map;
 mod notes;
 mod superblock;
+mod tables;
 mod volume;
 
 use std::sync::Arc;
@@ -82,6 +85,17 @@ impl Ext {
             Some(overlay) => recovered(&raw, name, overlay, recovery.changes),
         };
         notes.extend(notes::of(&volume));
+        Ok(Some(Self::of(volume, notes)))
+    }
+
+    /// The file system on `volume` whose superblock is `sb`, wherever that was found or whatever
+    /// it was worked out from. The journal is not replayed.
+    fn with_superblock(volume: Arc<dyn ReadAt>, name: &str, sb: Superblock) -> Self {
+        let volume = Volume::new(name, sb, volume);
+        Self::of(volume, Vec::new())
+    }
+
+    fn of(volume: Volume, notes: Vec<String>) -> Self {
         let sb = &volume.sb;
         let info = Info {
             kind: sb.kind(),
@@ -96,7 +110,7 @@ impl Ext {
             bytes: sb.blocks.saturating_mul(u64::from(sb.block.get())),
             notes,
         };
-        Ok(Some(Self { info, volume }))
+        Self { info, volume }
     }
 
     /// The inode that the bytes `raw`, found at `place`, would be if its number were `number`.

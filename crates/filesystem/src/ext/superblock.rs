@@ -9,9 +9,10 @@ use evidence::{BlockNumber, BlockSize, ByteOffset, Fields};
 
 use super::checksum::crc32c;
 use super::features::{
-    COMPAT_HAS_JOURNAL, COMPAT_SPARSE_SUPER2, Features, INCOMPAT_64BIT, INCOMPAT_CSUM_SEED,
+    COMPAT_HAS_JOURNAL, COMPAT_SPARSE_SUPER2, Features, INCOMPAT_64BIT, INCOMPAT_CSUM_SEED, INCOMPAT_EXTENTS, INCOMPAT_FILETYPE,
     INCOMPAT_META_BG, RO_COMPAT_BIGALLOC, RO_COMPAT_METADATA_CSUM, RO_COMPAT_SPARSE_SUPER,
 };
+use super::found::Shape;
 use crate::Kind;
 
 /// Where the primary superblock lies.
@@ -116,6 +117,48 @@ impl Superblock {
         }
         raw.check(bytes)
             .map_err(|what| Refusal::Corrupt(format!("the superblock contradicts itself: {what}")))
+    }
+
+    /// The superblock of a file system that has none any more, with all that is known of it.
+    ///
+    /// What is not known has the value under which nothing is refused that could be read.
+    pub(super) fn assumed(shape: &Shape) -> Self {
+        let small = u64::from(shape.block.get() == 1024);
+        let features = Features {
+            compat: 0,
+            incompat: INCOMPAT_FILETYPE | if shape.extents { INCOMPAT_EXTENTS } else { 0 },
+            ro_compat: RO_COMPAT_SPARSE_SUPER
+                | if shape.seed.is_some() {
+                    RO_COMPAT_METADATA_CSUM
+                } else {
+                    0
+                },
+        };
+        Self {
+            block: shape.block,
+            blocks: shape.blocks,
+            first_data_block: small,
+            blocks_per_group: NonZeroU64::new(u64::from(shape.block.get()) * 8)
+                .unwrap_or(NonZeroU64::MIN),
+            inodes: u32::MAX.into(),
+            inodes_per_group: NonZeroU64::MIN,
+            inode_bytes: shape.inode_bytes,
+            desc_bytes: OLD_DESC_BYTES.into(),
+            cluster_bytes: shape.block.get().into(),
+            first_meta_bg: 0,
+            backup_bgs: [0; 2],
+            features,
+            uuid: [0; 16],
+            label: String::new(),
+            revision: 1,
+            state: 0,
+            error_count: 0,
+            last_orphan: 0,
+            group_of_copy: 0,
+            journal: None,
+            seed: shape.seed,
+            checksum_holds: None,
+        }
     }
 
     /// Where `block` begins, if it is one of this file system's that a file may use.

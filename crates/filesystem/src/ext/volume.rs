@@ -5,7 +5,9 @@ use std::sync::Arc;
 use evidence::{BlockNumber, ByteOffset, Cause, GapCause, Loss, Origin, ReadAt};
 
 use super::fast_commit::Patch;
+use super::history::History;
 use super::superblock::Superblock;
+use super::tables::Tables;
 use crate::cache::{Cache, read_whole};
 
 /// A volume with an ext file system whose superblock was understood.
@@ -20,6 +22,10 @@ pub(super) struct Volume {
     pub(super) cache: Cache,
     /// What fast commits changed on top of the view.
     pub(super) patch: Patch,
+    /// Inode tables that no descriptor leads to.
+    pub(super) tables: Tables,
+    /// Former states of metadata blocks.
+    pub(super) history: History,
 }
 
 impl Volume {
@@ -31,6 +37,8 @@ impl Volume {
             cache: Cache::new(Arc::clone(&view)),
             view,
             patch: Patch::default(),
+            tables: Tables::default(),
+            history: History::default(),
         }
     }
 

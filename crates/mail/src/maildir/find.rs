@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use evidence::Loss;
-use filesystem::{DirEntry, FileKind, Filesystem, FsPath, InodeNumber, walk};
+use filesystem::{DirEntry, FileKind, Filesystem, FsPath, InodeNumber, Standing, walk};
 
+use super::orphans;
 use crate::account::{AccountRules, Owner};
 
 /// One folder of a mailbox: a directory with `cur` or `new` in it.
@@ -16,6 +17,12 @@ pub struct Folder {
     pub owner: Option<Owner>,
     /// The folder's name with `.` between levels; `INBOX` for the mailbox itself.
     pub name: String,
+    /// Why nobody is the owner though something names somebody: what contradicts what.
+    pub doubt: Option<String>,
+    /// The mailbox that it is a folder of.
+    pub(crate) mailbox: FsPath,
+    /// Whether the directory is itself a `cur` or `new` that lost its parent and its name.
+    pub(crate) is_bare: bool,
     /// What the directory lists.
     pub(super) entries: Vec<DirEntry>,
 }
@@ -28,13 +35,29 @@ impl Folder {
             .find(|entry| entry.name == name)
             .map(|entry| entry.inode)
     }
+
+    /// Whether the path that leads to it is broken: nothing above it names an account for sure.
+    pub(crate) fn is_orphan(&self) -> bool {
+        orphans::is_below(&self.path)
+    }
 }
 
-/// Finds all maildir folders of `fs`, each once, in the order of their paths, and what of its
-/// tree could not be read.
-pub fn find(fs: &dyn Filesystem, rules: &AccountRules) -> (Vec<Folder>, Vec<Loss>) {
-    let mut folders: Vec<Folder> = Vec::new();
-    let mut losses = Vec::new();
+/// The mail stores of a file system.
+#[derive(Clone, Debug, Default)]
+pub struct Stores {
+    /// The folders, each once, in the order of their paths.
+    pub folders: Vec<Folder>,
+    /// Files that lost their directory and their name, any of which may be a message.
+    pub loose: Vec<(FsPath, InodeNumber)>,
+    /// Deleted files that are in none of the folders: their blocks may have been messages'.
+    pub deleted: Vec<InodeNumber>,
+    /// What of the tree could not be read.
+    pub losses: Vec<Loss>,
+}
+
+/// Finds all maildir folders of `fs`.
+pub fn find(fs: &dyn Filesystem, rules: &AccountRules) -> Stores {
+    let mut stores = Stores::default();
     let mut found: HashSet<FsPath> = HashSet::new();
     // The mailboxes (not their subfolders) by path, with their owners.
     let mut roots: HashMap<FsPath, Option<Owner>> = HashMap::new();
@@ -43,11 +66,12 @@ pub fn find(fs: &dyn Filesystem, rules: &AccountRules) -> (Vec<Folder>, Vec<Loss
         let entry = match step {
             Ok(entry) => entry,
             Err(loss) => {
-                losses.push(loss);
+                stores.losses.push(loss);
                 continue;
             }
         };
         if entry.inode.kind != FileKind::Directory {
+            stores.add_file(entry);
             continue;
         }
         let inside_folder = entry.path.name().is_some_and(is_message_directory)
@@ -63,23 +87,44 @@ pub fn find(fs: &dyn Filesystem, rules: &AccountRules) -> (Vec<Folder>, Vec<Loss
             continue;
         };
         let inside = inside_of(&entry.path, &roots).is_some();
-        if !is_folder(fs, children, inside) {
+        let is_bare = !is_folder(fs, children, inside);
+        if is_bare && !orphans::is_bare(&entry.path, children) {
             continue;
         }
-        let entries = children.to_vec();
-        let (owner, name) = place(&entry.path, &roots, rules);
-        if name == "INBOX" {
-            roots.insert(entry.path.clone(), owner.clone());
+        let place = place(&entry.path, children, &roots, rules);
+        if place.mailbox == entry.path {
+            roots.insert(entry.path.clone(), place.owner.clone());
         }
         found.insert(entry.path.clone());
-        folders.push(Folder {
+        stores.folders.push(Folder {
             path: entry.path,
-            owner,
-            name,
-            entries,
+            owner: place.owner,
+            name: place.name,
+            doubt: None,
+            mailbox: place.mailbox,
+            is_bare,
+            entries: children.to_vec(),
         });
+        if is_bare {
+            tree.prune();
+        }
     }
-    (folders, losses)
+    stores
+}
+
+impl Stores {
+    /// Notes a file that is in none of the message directories.
+    fn add_file(&mut self, entry: filesystem::Entry) {
+        if entry.inode.kind != FileKind::Regular {
+            return;
+        }
+        if entry.inode.standing == Standing::Deleted {
+            self.deleted.push(entry.inode.number);
+        }
+        if orphans::is_nameless(&entry.path) {
+            self.loose.push((entry.path, entry.inode.number));
+        }
+    }
 }
 
 /// Whether a directory that lists `children` is a maildir folder: it has a directory `cur`, or a
@@ -119,34 +164,75 @@ fn is_message_directory(name: &[u8]) -> bool {
     matches!(name, b"cur" | b"new" | b"tmp")
 }
 
-/// Whose folder a directory is, and what the folder is called.
+/// Whose folder a directory is, what the folder is called, and which mailbox it is in.
+struct Placed {
+    owner: Option<Owner>,
+    name: String,
+    mailbox: FsPath,
+}
+
+/// Places the folder at `path`, which lists `children`.
 ///
 /// Inside a mailbox that has an owner every folder is the owner's. Inside one that has none, a
 /// directory that a rule gives to somebody is a mailbox of its own: `vmail/example.org` may
 /// hold stray mail beside its accounts.
 fn place(
     path: &FsPath,
+    children: &[DirEntry],
     roots: &HashMap<FsPath, Option<Owner>>,
     rules: &AccountRules,
-) -> (Option<Owner>, String) {
+) -> Placed {
     if let Some((mailbox, owner)) = inside_of(path, roots) {
         let depth = mailbox.names().len();
         let own = rules.owner_inside(path.names(), depth);
         if owner.is_some() || own.is_none() {
             let below = path.names().get(depth..);
-            return (owner.clone(), folder_name(below.unwrap_or_default()));
+            return Placed {
+                owner: owner.clone(),
+                name: folder_name(below.unwrap_or_default()),
+                mailbox,
+            };
         }
-        return (own, "INBOX".to_owned());
+        return Placed {
+            owner: own,
+            name: INBOX.to_owned(),
+            mailbox: path.clone(),
+        };
     }
-    // A subfolder whose mailbox lost its own `cur` and `new`.
+    // A subfolder whose mailbox lost its own `cur` and `new`, and perhaps its name.
     if let (Some(name), Some(parent)) = (path.name(), path.parent())
         && name.starts_with(b".")
-        && let Some(owner) = rules.owner_of(parent.names())
     {
-        return (Some(owner), folder_name(&[name.to_vec()]));
+        let owner = rules.owner_of(parent.names());
+        if owner.is_some() || orphans::is_below(path) {
+            return Placed {
+                owner,
+                name: folder_name(&[name.to_vec()]),
+                mailbox: parent,
+            };
+        }
     }
-    (rules.owner_of(path.names()), "INBOX".to_owned())
+    let owner = rules.owner_of(path.names());
+    let known = owner.is_some() || !orphans::is_below(path);
+    let name = match path.name() {
+        Some(name) if !known && !orphans::is_mailbox(name, children) => {
+            if orphans::is_nameless(path) {
+                orphans::RECOVERED.to_owned()
+            } else {
+                folder_name(&[name.to_vec()])
+            }
+        }
+        _ => INBOX.to_owned(),
+    };
+    Placed {
+        owner,
+        name,
+        mailbox: path.clone(),
+    }
 }
+
+/// What the mailbox itself is called as a folder.
+const INBOX: &str = "INBOX";
 
 /// The name of the folder at `below`, relative to its mailbox: `.Archive.2014` in Maildir++,
 /// `Archive/2014` where directories are nested (Dovecot's LAYOUT=fs).
@@ -186,8 +272,9 @@ mod tests {
         let rules = AccountRules::default();
         let root = path(root);
         let roots = HashMap::from([(root.clone(), rules.owner_of(root.names()))]);
-        let (owner, name) = place(&path(folder), &roots, &rules);
-        (owner.map(|owner| owner.account.to_string()), name)
+        let placed = place(&path(folder), &[], &roots, &rules);
+        let owner = placed.owner.map(|owner| owner.account.to_string());
+        (owner, placed.name)
     }
 
     #[test]
@@ -223,6 +310,31 @@ mod tests {
             "home/ada/Maildir/clients/acme.example/bob",
         );
         assert_eq!(got, (None, "clients.acme.example.bob".to_owned()));
+    }
+
+    #[test]
+    fn what_lost_its_parents_is_called_inbox_only_if_something_says_so() {
+        let name = |folder: &str, children: &[&str]| {
+            let entry = |name: &&str| DirEntry {
+                name: name.as_bytes().to_vec(),
+                inode: InodeNumber(9),
+            };
+            let children: Vec<DirEntry> = children.iter().map(entry).collect();
+            let rules = AccountRules::default();
+            place(&path(folder), &children, &HashMap::new(), &rules).name
+        };
+        let plain = ["cur", "new", "tmp"];
+        assert_eq!(name("#orphans/#12", &plain), "Recovered");
+        assert_eq!(
+            name("#orphans/#12", &["cur", "maildirfolder", ".x"]),
+            "Recovered"
+        );
+        for mark in ["subscriptions", "dovecot-uidvalidity", ".Sent"] {
+            assert_eq!(name("#orphans/#12", &["cur", mark]), "INBOX");
+        }
+        assert_eq!(name("#orphans/#12/Maildir", &plain), "INBOX");
+        assert_eq!(name("#orphans/#12/.Sent", &plain), "Sent");
+        assert_eq!(name("#orphans/#12/a.example/ada", &plain), "INBOX");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is in one maildir folder.
 
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
-use filesystem::{File, FileKind, Filesystem, FsPath, InodeNumber};
+use filesystem::{DirEntry, File, FileKind, Filesystem, FsPath, InodeNumber};
 
 use super::{Folder, Keywords, MaildirName, Uidlist};
 use crate::account::Owner;
@@ -32,6 +32,8 @@ pub struct Contents {
     pub record: FolderRecord,
     /// Its messages, in the order of their names.
     pub files: Vec<MailFile>,
+    /// Messages that the folder's index lists, and of which the directory that held them is lost.
+    pub lost: Vec<FileNote>,
     /// Files that are no messages.
     pub rejected: Vec<FileNote>,
     /// Directories and indexes that could not be read.
@@ -50,8 +52,10 @@ impl Folder {
                 present: 0,
                 listed: None,
                 listed_but_gone: Vec::new(),
+                doubt: self.doubt.clone(),
             },
             files: Vec::new(),
+            lost: Vec::new(),
             rejected: Vec::new(),
             losses: Vec::new(),
         };
@@ -64,71 +68,118 @@ impl Folder {
         let keywords = index(b"dovecot-keywords").map(|text| Keywords::parse(&text));
         let keywords = keywords.unwrap_or_default();
         let list = index(b"dovecot-uidlist").and_then(|text| Uidlist::parse(&text));
+        if self.is_bare {
+            for entry in &self.entries {
+                self.add(b"", entry, &keywords, &mut contents);
+            }
+            return contents;
+        }
+        let mut whole = true;
         for directory in [&b"cur"[..], b"new", b"tmp"] {
-            self.list_directory(fs, directory, &keywords, &mut contents);
+            whole &= self.list_directory(fs, directory, &keywords, &mut contents);
         }
         if let Some(list) = list {
             compare(&list, &mut contents);
         }
+        if !whole {
+            self.count_as_lost(&mut contents);
+        }
         contents
     }
 
+    /// What the index lists and is not there was in a directory that cannot be read: it is lost,
+    /// and was not deleted.
+    fn count_as_lost(&self, contents: &mut Contents) {
+        let cur = self.path.join(b"cur");
+        for name in std::mem::take(&mut contents.record.listed_but_gone) {
+            let mail = MailFile {
+                path: cur.join(name.as_bytes()),
+                inode: InodeNumber(0),
+                owner: self.owner.clone(),
+                folder: self.name.clone(),
+                keywords: Vec::new(),
+            };
+            let why =
+                "the folder's index lists it, and a part of the directory that held it is lost";
+            let note = FileNote::of_name(&mail, &contents.record.device, why.to_owned());
+            contents.lost.push(note);
+        }
+    }
+
+    /// Lists one of the directories; whether all of it could be read, as far as that is known.
     fn list_directory(
         &self,
         fs: &dyn Filesystem,
         directory: &[u8],
         keywords: &Keywords,
         contents: &mut Contents,
-    ) {
+    ) -> bool {
         let Some(number) = self.entry(directory) else {
-            return;
+            // Copies of maildirs lack directories that were empty, but `cur` holds the mail.
+            return directory != b"cur";
         };
         let inode = match fs.inode(number) {
             Ok(inode) if inode.kind == FileKind::Directory => inode,
-            Ok(_) => return,
+            Ok(_) => return true,
             Err(loss) => {
                 contents.losses.push(loss);
-                return;
+                return directory == b"tmp";
             }
         };
-        let path = self.path.join(directory);
         let mut listing = fs.entries(&inode);
+        let whole = listing.losses.is_empty() || directory == b"tmp";
         contents.losses.append(&mut listing.losses);
-        for entry in listing.entries {
-            let path = path.join(&entry.name);
-            let rejected = |why: &str| FileNote {
-                device: contents.record.device.clone(),
-                path: path.to_string(),
+        for entry in &listing.entries {
+            self.add(directory, entry, keywords, contents);
+        }
+        whole
+    }
+
+    /// Adds what `entry` of `directory` is; the directory is empty for the folder itself.
+    fn add(
+        &self,
+        directory: &[u8],
+        entry: &DirEntry,
+        keywords: &Keywords,
+        contents: &mut Contents,
+    ) {
+        let path = match directory {
+            b"" => self.path.join(&entry.name),
+            _ => self.path.join(directory).join(&entry.name),
+        };
+        let rejected = |why: &str| FileNote {
+            device: contents.record.device.clone(),
+            path: path.to_string(),
+            owner: self.owner.clone(),
+            folder: self.name.clone(),
+            delivered: None,
+            bytes: None,
+            why: why.to_owned(),
+        };
+        if directory == b"tmp" {
+            contents
+                .rejected
+                .push(rejected("in tmp: its delivery was never finished"));
+        } else if entry.name.starts_with(b".") {
+            contents
+                .rejected
+                .push(rejected("a hidden file: mail servers do not show it"));
+        } else {
+            contents.record.present = contents.record.present.saturating_add(1);
+            let letters = MaildirName::parse(&entry.name).keywords;
+            contents.files.push(MailFile {
+                path,
+                inode: entry.inode,
                 owner: self.owner.clone(),
                 folder: self.name.clone(),
-                delivered: None,
-                why: why.to_owned(),
-            };
-            if directory == b"tmp" {
-                contents
-                    .rejected
-                    .push(rejected("in tmp: its delivery was never finished"));
-            } else if entry.name.starts_with(b".") {
-                contents
-                    .rejected
-                    .push(rejected("a hidden file: mail servers do not show it"));
-            } else {
-                contents.record.present = contents.record.present.saturating_add(1);
-                let letters = MaildirName::parse(&entry.name).keywords;
-                contents.files.push(MailFile {
-                    path,
-                    inode: entry.inode,
-                    owner: self.owner.clone(),
-                    folder: self.name.clone(),
-                    keywords: keywords.named(&letters),
-                });
-            }
+                keywords: keywords.named(&letters),
+            });
         }
     }
 
     /// The contents of an index file of the folder: `None` if there is none, a loss if it is
     /// there and cannot be read whole.
-    fn read_index(
+    pub(crate) fn read_index(
         &self,
         fs: &dyn Filesystem,
         device: &str,

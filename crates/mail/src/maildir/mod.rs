@@ -7,10 +7,12 @@ mod find;
 mod folder;
 mod keywords;
 mod name;
+mod orphans;
 mod uidlist;
 
-pub use find::{Folder, find};
+pub use find::{Folder, Stores, find};
 pub use folder::{Contents, MailFile};
 pub use keywords::Keywords;
 pub use name::{Flags, MaildirName};
+pub(crate) use orphans::{RECOVERED, is_message};
 pub use uidlist::Uidlist;

@@ -32,6 +32,8 @@ impl Flags {
 pub struct MaildirName<'a> {
     /// What identifies the message: all before the flags.
     pub base: &'a [u8],
+    /// When the message was delivered, in seconds since 1970, if a server made the name.
+    pub delivered: Option<i64>,
     /// `S=`: the message's length in bytes, uncompressed.
     pub size: Option<u64>,
     /// `W=`: its length with every line ended by CR LF.
@@ -56,6 +58,7 @@ impl<'a> MaildirName<'a> {
         let flags: String = letters.iter().map(|byte| char::from(*byte)).collect();
         Self {
             base,
+            delivered: delivered(base),
             size: field(base, b"S="),
             virtual_size: field(base, b"W="),
             flags: Flags::new(&flags),
@@ -66,6 +69,18 @@ impl<'a> MaildirName<'a> {
                 .collect(),
         }
     }
+}
+
+/// The time that a name of a server's begins with: seconds, a dot, what makes it unique, a dot.
+fn delivered(base: &[u8]) -> Option<i64> {
+    let mut parts = base.splitn(3, |byte| *byte == b'.');
+    let seconds = std::str::from_utf8(parts.next()?).ok()?;
+    let plausible =
+        (9..=10).contains(&seconds.len()) && seconds.bytes().all(|b| b.is_ascii_digit());
+    let unique = parts.next().is_some_and(|text| !text.is_empty());
+    let host = parts.next().is_some_and(|text| !text.is_empty());
+    (plausible && unique && host).then_some(())?;
+    seconds.parse().ok()
 }
 
 /// The number after `,key`, which must end the base or stand before the next comma.
@@ -88,6 +103,7 @@ mod tests {
     fn all_parts_of_a_dovecot_name_are_read() {
         let name = MaildirName::parse(b"1795475709.M641657P10729.vm,S=1034,W=1058:2,Sab");
         assert_eq!(name.base, b"1795475709.M641657P10729.vm,S=1034,W=1058");
+        assert_eq!(name.delivered, Some(1_795_475_709));
         assert_eq!((name.size, name.virtual_size), (Some(1034), Some(1058)));
         assert_eq!(name.flags.letters(), "S");
         assert_eq!(name.keywords.iter().copied().collect::<Vec<_>>(), b"ab");
@@ -101,5 +117,13 @@ mod tests {
         assert_eq!((odd.size, odd.virtual_size), (None, None));
         assert_eq!(odd.flags.letters(), "ST");
         assert_eq!(MaildirName::parse(b":2,").base, b"");
+        for other in [
+            &b"1.x"[..],
+            b"12345678901.a.b",
+            b"123456789.a",
+            b"123456789..b",
+        ] {
+            assert_eq!(MaildirName::parse(other).delivered, None);
+        }
     }
 }

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 pub struct Uidlist {
     /// The base names (without flags), which identify messages.
     pub names: BTreeSet<Vec<u8>>,
+    /// `G`: what the server knows the folder by, wherever it lies.
+    pub guid: Option<String>,
     /// Lines that could not be read.
     pub unreadable_lines: usize,
 }
@@ -24,7 +26,10 @@ impl Uidlist {
             [b'1', b' ', ..] => 1,
             _ => return None,
         };
-        let mut list = Self::default();
+        let mut list = Self {
+            guid: guid_of(header).filter(|_| version == 3),
+            ..Self::default()
+        };
         for line in lines.filter(|line| !line.is_empty()) {
             match name_of(line, version) {
                 Some(name) => {
@@ -35,6 +40,15 @@ impl Uidlist {
         }
         Some(list)
     }
+}
+
+/// The folder's GUID in the header of a list: 128 bits in hexadecimal.
+fn guid_of(header: &[u8]) -> Option<String> {
+    let mut fields = header.split(|byte| *byte == b' ');
+    let guid = fields.find_map(|field| field.strip_prefix(b"G"))?;
+    let guid = std::str::from_utf8(guid.trim_ascii_end()).ok()?;
+    let is_guid = guid.len() == 32 && guid.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_guid.then(|| guid.to_ascii_lowercase())
 }
 
 fn name_of(line: &[u8], version: u8) -> Option<&[u8]> {
@@ -62,6 +76,10 @@ mod tests {
         let three = b"3 V1325376000 N4 G0123\n1 :a.b,S=1\n2 W12 S3 :c.d:2,S\nx\n";
         let list = Uidlist::parse(three).unwrap();
         let want: BTreeSet<Vec<u8>> = [b"a.b,S=1".to_vec(), b"c.d".to_vec()].into();
+        assert_eq!(list.guid, None);
+        let guid = "0123456789abcdef0123456789abcdef";
+        let with = Uidlist::parse(format!("3 V1 N4 G{guid}\n").as_bytes()).unwrap();
+        assert_eq!(with.guid.as_deref(), Some(guid));
         assert_eq!((list.names, list.unreadable_lines), (want, 1));
         let one = Uidlist::parse(b"1 1325376000 3\n1 a.b\n2 c.d\n").unwrap();
         assert_eq!(one.names.len(), 2);

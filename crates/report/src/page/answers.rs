@@ -78,6 +78,22 @@ fn back(account: &Account) -> Vec<String> {
         line += &format!(", and {} with damage", number(counts.damaged));
     }
     let mut lines = vec![line + "."];
+    if counts.deleted > 0 {
+        lines.push(format!(
+            "{} among them, and recovered. Throw away again what you do not want.",
+            counted(
+                counts.deleted,
+                "message that had been deleted is",
+                "messages that had been deleted are"
+            ),
+        ));
+    }
+    if counts.in_snapshots > 0 {
+        lines.push(format!(
+            "{} in a snapshot only: it was gone from the folders when the disks stopped.",
+            counted(counts.in_snapshots, "message was", "messages were"),
+        ));
+    }
     if let (Some(first), Some(last)) = (&account.first_delivered, &account.last_delivered) {
         lines.push(format!("Delivered from {} to {}.", day(first), day(last)));
     }

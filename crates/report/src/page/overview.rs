@@ -108,6 +108,19 @@ fn notes(facts: &Facts) -> Vec<String> {
     if totals.whole.saturating_add(totals.damaged) > 0 {
         notes.push(handing_over(facts));
     }
+    if totals.deleted > 0 {
+        notes.push(format!(
+            "{} had been deleted before the disks stopped, and {} recovered.",
+            counted(totals.deleted, "of these messages", "of these messages"),
+            if totals.deleted == 1 { "was" } else { "were" },
+        ));
+    }
+    if totals.in_snapshots > 0 {
+        notes.push(format!(
+            "{} in snapshots only.",
+            counted(totals.in_snapshots, "of them was", "of them were"),
+        ));
+    }
     if totals.unattributed > 0 {
         notes.push(format!(
             "For {} nothing on the disks proves whose mail it is. That waits under _unattributed \

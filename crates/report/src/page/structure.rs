@@ -341,6 +341,14 @@ fn piece(segment: &Segment) -> String {
         } => format!("stripes of {} over {}", binary(*stripe_bytes), areas(all)),
         SegmentMap::Mirrored { areas: all } => format!("copies on {}", areas(all)),
         SegmentMap::Framed { area: one, .. } => format!("between checksums on {}", area(one)),
+        SegmentMap::Snapshot { origin, store } => format!(
+            "a snapshot of {}, changed chunks on {}",
+            area(origin),
+            area(store)
+        ),
+        SegmentMap::Thin {
+            data, device_id, ..
+        } => format!("thin volume {device_id} of the pool on {}", area(data)),
         SegmentMap::Zero => "zeros".to_owned(),
         SegmentMap::Missing { why } => format!("missing: {why}"),
     };

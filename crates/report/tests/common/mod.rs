@@ -80,6 +80,8 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
             seconds,
             nanoseconds: 0,
         },
+        standing: filesystem::Standing::InUse,
+        layer: mail::Layer::Present,
         origin: FileOrigin {
             device: MAIL.to_owned(),
             path: format!(
@@ -128,6 +130,7 @@ pub(crate) fn note(account: &str, folder: &str, n: u64, seconds: i64, why: &str)
         owner: owner(account),
         folder: folder.to_owned(),
         delivered: None,
+        bytes: None,
         why: why.to_owned(),
     }
 }
@@ -142,6 +145,7 @@ pub(crate) fn folder(account: &str, name: &str, present: u64, gone: &[&str]) -> 
         present,
         listed: Some(present + gone.len() as u64),
         listed_but_gone: gone.iter().map(|name| (*name).to_owned()).collect(),
+        doubt: None,
     })
 }
 
@@ -299,6 +303,7 @@ fn aggregate() -> Aggregate {
         uuid: Some("8ZkDkA-1".to_owned()),
         bytes,
         hidden: false,
+        snapshot_of: None,
         segments: vec![Segment {
             start: 0,
             bytes,

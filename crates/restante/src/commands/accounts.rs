@@ -18,6 +18,8 @@ struct Account {
     bytes: u64,
     damaged: u64,
     lost: u64,
+    /// Messages that had been deleted.
+    deleted: u64,
     folders: BTreeSet<String>,
     evidence: BTreeSet<String>,
 }
@@ -45,11 +47,17 @@ pub(crate) fn run(args: &CaseOnly) -> Result<Output> {
                 of(message.owner.as_ref(), &message.folder, &|account| {
                     account.messages += 1;
                     account.bytes += message.bytes;
+                    account.deleted += u64::from(message.is_deleted());
                     account.damaged += u64::from(!message.grade.is_whole());
                 });
             }
             Record::Lost(note) => of(note.owner.as_ref(), &note.folder, &|a| a.lost += 1),
-            Record::Folder(folder) => of(folder.owner.as_ref(), &folder.folder, &|_| ()),
+            Record::Folder(folder) => of(folder.owner.as_ref(), &folder.folder, &|account| {
+                let doubt = folder.doubt.iter();
+                account
+                    .evidence
+                    .extend(doubt.map(|doubt| format!("{}: {doubt}", folder.path)));
+            }),
             Record::Rejected(_) | Record::Loss(_) => {}
         }
     }

@@ -337,6 +337,10 @@ fn lies_on<'a>(maps: impl Iterator<Item = &'a SegmentMap>) -> String {
             SegmentMap::Framed { area, .. } => {
                 ("between checksums on ", std::slice::from_ref(area))
             }
+            SegmentMap::Snapshot { origin, .. } => ("a snapshot of ", std::slice::from_ref(origin)),
+            SegmentMap::Thin { data, .. } => {
+                ("chunks of the thin pool on ", std::slice::from_ref(data))
+            }
             SegmentMap::Missing { why } => {
                 parts.push(format!("missing ({why})"));
                 continue;

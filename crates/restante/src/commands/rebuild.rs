@@ -1,15 +1,18 @@
 //! `rebuild`: phase 1, messages through the metadata of the file systems.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use aggregate::document::DeviceName;
 use anyhow::Result;
 use case::{AccountPaths, Case, MESSAGES};
 use evidence::{Loss, ReadAt};
-use filesystem::{Filesystem, Found, View, find_all};
+use filesystem::{Filesystem, Found, FsPath, InodeNumber, Standing, View, find_all};
 use mail::account::AccountRules;
-use mail::content::examine;
+use mail::attribution::{Place, attribute};
+use mail::claims::Claims;
+use mail::content::{examine, examine_among, examine_loose};
 use mail::maildir::{MailFile, find};
-use mail::{Grade, Record};
+use mail::{Address, Grade, Layer, Record};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -97,11 +100,7 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
         let (found, losses) = find_filesystems(&session, common)?;
         let losses: Vec<Record> = losses.into_iter().map(Record::Loss).collect();
         case.write_segment(MESSAGES, "filesystems", &losses)?;
-        let mut filesystems = BTreeMap::new();
-        for Found { name, view, fs } in found {
-            rebuild_filesystem(case, &name, fs.as_ref(), &rules, common)?;
-            filesystems.insert(name, view);
-        }
+        let filesystems = rebuild_filesystems(case, &session, found, &rules, common)?;
         let state = IndexState {
             made_from: made_from.clone(),
             finished: true,
@@ -183,33 +182,78 @@ fn made_from(case: &Case, session: &Session, options: &AccountPaths) -> Result<S
     Ok(blake3::hash(&text).to_hex().to_string())
 }
 
-fn rebuild_filesystem(
+/// Writes the messages of all file systems; whose they are can depend on what is in the others.
+fn rebuild_filesystems(
     case: &Case,
-    device: &str,
-    fs: &dyn Filesystem,
+    session: &Session,
+    found: Vec<Found>,
     rules: &AccountRules,
     common: &Common,
+) -> Result<BTreeMap<String, View>> {
+    let mut places: Vec<Place<'_>> = found
+        .iter()
+        .map(|found| Place {
+            device: &found.name,
+            fs: found.fs.as_ref(),
+            stores: find(found.fs.as_ref(), rules),
+        })
+        .collect();
+    let known = attribute(&mut places);
+    for place in places {
+        let layer = layer(session, place.device);
+        rebuild_filesystem(case, place, layer, &known, common)?;
+    }
+    let views = found.into_iter().map(|found| (found.name, found.view));
+    Ok(views.collect())
+}
+
+/// Which of the states of its device a file system is.
+fn layer(session: &Session, name: &str) -> Layer {
+    let volumes = &session.aggregate.volumes;
+    let snapshot = |device: &str| {
+        let volume = volumes.iter().find(|volume| volume.device.0 == device)?;
+        volume.snapshot_of.as_ref()?;
+        let bare = device.strip_prefix("volume:").unwrap_or(device);
+        Some(Layer::Snapshot(bare.to_owned()))
+    };
+    let is_device = session.devices.get(&DeviceName(name.to_owned())).is_some();
+    // What is left of a further file system is called by its device, `#` and more.
+    let device = name.rsplit_once('#').map(|(device, _)| device);
+    let device = device.filter(|_| !is_device).unwrap_or(name);
+    snapshot(device).unwrap_or(if is_device {
+        Layer::Present
+    } else {
+        Layer::Further
+    })
+}
+
+fn rebuild_filesystem(
+    case: &Case,
+    place: Place<'_>,
+    layer: Layer,
+    known: &BTreeSet<Address>,
+    common: &Common,
 ) -> Result<()> {
-    let (folders, losses) = find(fs, rules);
+    let Place { device, fs, stores } = place;
     let mut writer = Writer {
         case,
         device,
         fs,
+        layer,
         next: 0,
         files: Vec::new(),
-        records: losses.into_iter().map(Record::Loss).collect(),
+        deleted: Vec::new(),
+        records: stores.losses.into_iter().map(Record::Loss).collect(),
     };
-    let bar = progress::bar(
-        common,
-        "rebuild",
-        folders.len() as u64,
-        progress::Unit::Items,
-    );
-    for folder in &folders {
+    let steps = stores.folders.len() as u64;
+    let bar = progress::bar(common, "rebuild", steps, progress::Unit::Items);
+    for folder in &stores.folders {
         let contents = folder.list(fs, device);
         writer.records.push(Record::Folder(contents.record));
         let rejected = contents.rejected.into_iter().map(Record::Rejected);
         writer.records.extend(rejected);
+        let lost = contents.lost.into_iter().map(Record::Lost);
+        writer.records.extend(lost);
         let losses = contents.losses.into_iter().map(Record::Loss);
         writer.records.extend(losses);
         for file in contents.files {
@@ -218,6 +262,9 @@ fn rebuild_filesystem(
         bar.inc(1);
     }
     writer.write()?;
+    let claims = writer.claims(&stores.deleted);
+    writer.write_deleted(&claims)?;
+    writer.write_loose(&stores.loose, &claims, known)?;
     bar.finish_and_clear();
     Ok(())
 }
@@ -228,13 +275,21 @@ struct Writer<'a> {
     case: &'a Case,
     device: &'a str,
     fs: &'a dyn Filesystem,
+    layer: Layer,
     next: usize,
     files: Vec<MailFile>,
+    /// Deleted files, which are judged when it is known what all of them claim.
+    deleted: Vec<MailFile>,
     records: Vec<Record>,
 }
 
 impl Writer<'_> {
     fn add(&mut self, file: MailFile) -> Result<()> {
+        let inode = self.fs.inode(file.inode);
+        if inode.is_ok_and(|inode| inode.standing == Standing::Deleted) {
+            self.deleted.push(file);
+            return Ok(());
+        }
         self.files.push(file);
         if self.files.len() == BATCH {
             self.write()?;
@@ -242,7 +297,75 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes the files that were added.
     fn write(&mut self) -> Result<()> {
+        let files = std::mem::take(&mut self.files);
+        let (fs, device) = (self.fs, self.device);
+        self.write_batch(&files, |file| Some(examine(fs, device, file)))
+    }
+
+    /// What all deleted files claim: those that may be messages, and `others`.
+    fn claims(&self, others: &[InodeNumber]) -> Claims {
+        let mut claims = Claims::default();
+        let files = self.deleted.iter().map(|file| file.inode);
+        for number in files.chain(others.iter().copied()) {
+            if let Ok(inode) = self.fs.inode(number) {
+                claims.add(&inode, &self.fs.extents(&inode).pieces);
+            }
+        }
+        claims.sorted()
+    }
+
+    /// Writes the messages whose files were deleted.
+    fn write_deleted(&mut self, claims: &Claims) -> Result<()> {
+        let files = std::mem::take(&mut self.deleted);
+        let (fs, device) = (self.fs, self.device);
+        for batch in files.chunks(BATCH) {
+            self.write_batch(batch, |file| Some(examine_among(fs, device, file, claims)))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the messages among the files that lost their directory and their name.
+    fn write_loose(
+        &mut self,
+        loose: &[(FsPath, InodeNumber)],
+        claims: &Claims,
+        known: &BTreeSet<Address>,
+    ) -> Result<()> {
+        let (fs, device) = (self.fs, self.device);
+        for batch in loose.chunks(BATCH) {
+            self.write_batch(batch, |(path, inode)| {
+                examine_loose(fs, device, path, *inode, claims, known)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes a segment with the records of `items` and those that are waiting.
+    fn write_batch<T: Sync>(
+        &mut self,
+        items: &[T],
+        examine: impl Fn(&T) -> Option<Record> + Sync + Send,
+    ) -> Result<()> {
+        let name = self.segment_name();
+        self.next += 1;
+        let mut records = std::mem::take(&mut self.records);
+        if self.case.has_segment(MESSAGES, &name) {
+            return Ok(());
+        }
+        let messages: Vec<Option<Record>> = items.par_iter().map(examine).collect();
+        records.extend(messages.into_iter().flatten().map(|record| match record {
+            Record::Message(mut message) => {
+                message.layer = self.layer.clone();
+                Record::Message(message)
+            }
+            other => other,
+        }));
+        Ok(self.case.write_segment(MESSAGES, &name, &records)?)
+    }
+
+    fn segment_name(&self) -> String {
         let device: String = self
             .device
             .chars()
@@ -257,19 +380,7 @@ impl Writer<'_> {
         // Two devices may look alike once their names fit a file name.
         let digest = blake3::hash(self.device.as_bytes()).to_hex();
         let digest = digest.get(..8).unwrap_or_default();
-        let name = format!("{device}-{digest}-{:06}", self.next);
-        self.next += 1;
-        let files = std::mem::take(&mut self.files);
-        let mut records = std::mem::take(&mut self.records);
-        if self.case.has_segment(MESSAGES, &name) {
-            return Ok(());
-        }
-        let messages: Vec<Record> = files
-            .par_iter()
-            .map(|file| examine(self.fs, self.device, file))
-            .collect();
-        records.extend(messages);
-        Ok(self.case.write_segment(MESSAGES, &name, &records)?)
+        format!("{device}-{digest}-{:06}", self.next)
     }
 }
 
@@ -285,6 +396,10 @@ pub(crate) struct Counts {
     lost: u64,
     rejected: u64,
     unattributed: u64,
+    /// Of the messages: those that had been deleted.
+    deleted: u64,
+    /// Of the messages: those in use in a snapshot.
+    in_snapshots: u64,
     bytes: u64,
     losses: u64,
 }
@@ -299,6 +414,8 @@ impl Counts {
                     counts.messages += 1;
                     counts.bytes += message.bytes;
                     counts.unattributed += u64::from(message.owner.is_none());
+                    counts.deleted += u64::from(message.is_deleted());
+                    counts.in_snapshots += u64::from(message.snapshot().is_some());
                     match message.grade {
                         Grade::Proven => counts.proven += 1,
                         Grade::Complete => counts.complete += 1,
@@ -327,6 +444,8 @@ impl Counts {
             ("  damaged", self.damaged.to_string()),
             ("  fragments", self.fragments.to_string()),
             ("  of them without account", self.unattributed.to_string()),
+            ("  of them deleted, and recovered", self.deleted.to_string()),
+            ("  of them in snapshots", self.in_snapshots.to_string()),
             ("lost messages", self.lost.to_string()),
             ("files that are no messages", self.rejected.to_string()),
             ("places of file systems lost", self.losses.to_string()),

@@ -45,6 +45,8 @@ pub(crate) mod tests {
                 codec: Codec::Plain,
                 pieces: Vec::new(),
             },
+            standing: filesystem::Standing::InUse,
+            layer: mail::Layer::Present,
             summary: Summary::default(),
         }
     }

@@ -11,6 +11,7 @@
 
 mod btrfs;
 mod ext;
+mod files;
 mod xfs;
 mod xfs_log;
 
@@ -19,8 +20,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use evidence::{ByteOffset, Fields, ReadAtExt};
 
+pub(super) use self::files::FileEnd;
 use super::relations::Set;
-use super::sample::{Candidate, read_window};
+use super::sample::{BLOCK, Candidate, read_window};
 
 /// Addresses above this are not believed, so that sums of positions do not overflow.
 const MOST_ADDRESS: u64 = 1 << 56;
@@ -67,6 +69,8 @@ pub(crate) enum Source {
     Xfs([u8; 16]),
     Ext([u8; 16]),
     Btrfs([u8; 16]),
+    /// Ends of files of the XFS of this UUID, or of ext file systems, whose inodes name none.
+    Files([u8; 16]),
 }
 
 impl Source {
@@ -76,13 +80,14 @@ impl Source {
             Self::Xfs(_) => "XFS",
             Self::Ext(_) => "ext",
             Self::Btrfs(_) => "btrfs",
+            Self::Files(_) => "files",
         }
     }
 
     /// Its UUID.
     pub(crate) const fn uuid(self) -> [u8; 16] {
         match self {
-            Self::Xfs(uuid) | Self::Ext(uuid) | Self::Btrfs(uuid) => uuid,
+            Self::Xfs(uuid) | Self::Ext(uuid) | Self::Btrfs(uuid) | Self::Files(uuid) => uuid,
         }
     }
 
@@ -120,6 +125,12 @@ impl Anchor {
     }
 }
 
+/// All that blocks of file systems say of places.
+pub(super) struct Addresses {
+    pub(super) anchors: Vec<Anchor>,
+    pub(super) ends: Vec<FileEnd>,
+}
+
 /// How a file system of one kind is named by its UUID.
 type Family = fn([u8; 16]) -> Source;
 
@@ -138,6 +149,7 @@ pub(super) struct Collector {
     /// Descriptors of journals: device and place.
     descriptors: Vec<(usize, u64)>,
     logs: Logs,
+    ends: files::Ends,
 }
 
 /// What was seen of XFS logs.
@@ -234,6 +246,12 @@ impl Collector {
             }
         }
         self.logs.look(device, start, bytes);
+        let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
+        for (number, content) in bytes.chunks_exact(block).enumerate() {
+            let inside = (number as u64).saturating_mul(BLOCK);
+            self.ends
+                .look(device, start.saturating_add(inside), content);
+        }
     }
 
     /// The anchors on all devices but the `silent` ones, which repeat others; journal copies are
@@ -266,8 +284,14 @@ impl Collector {
             all.extend(self.journal_anchors(journal, candidates, windows, silent));
         }
         all.extend(self.log_anchors(candidates, windows));
+        all.extend(self.ends.anchors(&self.xfs_sizes, silent));
         all.retain(|anchor| !silent.has(anchor.device));
         thinned(without_ghosts(all))
+    }
+
+    /// Where files end by the inodes on all devices but the `silent` ones.
+    pub(super) fn file_ends(&self, silent: Set) -> Vec<FileEnd> {
+        self.ends.stated(&self.xfs_sizes, silent)
     }
 
     /// Anchors from the logs of XFS without checksums: inodes and pieces of blocks that are found

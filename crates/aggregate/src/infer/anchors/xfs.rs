@@ -4,6 +4,7 @@
 
 use evidence::Fields;
 
+use super::super::sample::BLOCK;
 use super::{Kind, Stated};
 
 const SECTOR: u64 = 512;
@@ -115,6 +116,16 @@ impl Sizes {
         let group = self.ag_blocks.checked_mul(self.block)?;
         let start = group.checked_mul(u64::from(number))?;
         start.checked_add(sector.checked_mul(self.sector)?)
+    }
+
+    /// Where the block of this number lies, if blocks are of the size that is compared.
+    pub(super) fn block(&self, number: u64) -> Option<u64> {
+        let group = number.checked_shr(self.agblklog)?;
+        let mask = 1_u64.checked_shl(self.agblklog)?.checked_sub(1)?;
+        let block = number & mask;
+        (self.block == BLOCK && block < self.ag_blocks).then_some(())?;
+        let block = group.checked_mul(self.ag_blocks)?.checked_add(block)?;
+        block.checked_mul(self.block)
     }
 
     /// Where the inode of this number lies.

@@ -44,7 +44,9 @@ fn anchors(devices: Vec<Vec<u8>>) -> Vec<Anchor> {
             collector.look(device, *start, &read_window(&*candidate.device, *start));
         }
     }
-    collector.anchors(&candidates, &windows, Set::default())
+    let mut anchors = collector.anchors(&candidates, &windows, Set::default());
+    anchors.retain(|anchor| !matches!(anchor.source, Source::Files(_)));
+    anchors
 }
 
 #[test]

@@ -1,0 +1,349 @@
+//! All that is left of ext file systems on a device: what is in use, what was deleted, what has
+//! lost its place, and file systems of which no superblock is left.
+//!
+//! `sighting` is what one pass over the device recognises. From it, `lives` tells what each inode
+//! number stands and stood for, with the journal as the memory of former states; `names` collects
+//! what directories list and listed; `resolve` brings the two together; `nodes` numbers what has
+//! no inode number of its own; `taken` knows what was written over since; `infer` finds the
+//! geometry where no superblock says it; `rebuilt` gives all of it as one [`Filesystem`](crate::Filesystem).
+
+mod infer;
+mod lives;
+mod names;
+mod nodes;
+mod rebuilt;
+mod resolve;
+mod sighting;
+mod taken;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use evidence::view::Slice;
+use evidence::{ByteOffset, Loss, ReadAt};
+
+pub(super) use self::infer::Shape;
+use self::infer::Inferred;
+use self::lives::Lives;
+use self::names::{Collector, Names};
+use self::nodes::{Nodes, current_inode};
+use self::rebuilt::Rebuilt;
+use self::resolve::Resolver;
+use self::sighting::DirectorySeen;
+pub(crate) use self::sighting::Sightings;
+use self::taken::{NOW, Owner, Taken};
+use super::Ext;
+use super::history::{Descriptor, History};
+use super::superblock::{SUPERBLOCK_AT, Superblock};
+use super::volume::Volume;
+use crate::{Device, Found, InodeNumber, Place, View};
+
+/// Puts together what is left of ext on `device`: the file system whose superblock opens, those of
+/// which copies of superblocks are left, and what others there are of which only inodes are.
+pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Loss>) {
+    let mut found: Vec<(String, View, Rebuilt)> = Vec::new();
+    if let Ok(Some(ext)) = Ext::open(Arc::clone(&device.bytes), &device.name) {
+        let fs = put_together(ext, 0, seen, &device.bytes, None);
+        let view = View::Opened(device.name.clone());
+        found.push((device.name.clone(), view, fs));
+    }
+    for (base, sb) in others(seen, &found) {
+        let ext = Ext::with_superblock(slice(&device.bytes, base), &device.name, sb);
+        let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
+        if !fs.lives.live().is_empty() {
+            let name = name_of(device, &fs, &fs.info.uuid.map(|byte| format!("{byte:02x}")).concat());
+            found.push((name, View::Device(device.name.clone()), fs));
+        }
+    }
+    let known: Vec<KnownInodes> = found.iter().map(|(_, _, fs)| KnownInodes::of(fs)).collect();
+    let held = |at| known.iter().any(|known| known.holds(at));
+    let inferred = infer::infer(&device.bytes, seen, &held);
+    let seeds: Vec<u32> = known.iter().filter_map(|k| k.fs.volume.sb.seed).collect();
+    let inferred = inferred.filter(|it| it.sb.seed.is_none_or(|seed| !seeds.contains(&seed)));
+    let inferred = inferred.or_else(|| {
+        let nothing = found.is_empty();
+        nothing.then(|| infer::names_only(&device.bytes, seen))?
+    });
+    if let Some(Inferred { base, sb, tables }) = inferred {
+        let seed = sb.seed;
+        let mut ext = Ext::with_superblock(slice(&device.bytes, base), &device.name, sb);
+        ext.volume.tables = tables.without(ext.volume.sb.inode_bytes, |at| {
+            known.iter().any(|known| known.holds(at.saturating_add(base)))
+        });
+        let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
+        let id = seed.unwrap_or_else(|| fs.volume.sb.block.get());
+        let name = name_of(device, &fs, &format!("{id:08x}"));
+        found.push((name, View::Device(device.name.clone()), fs));
+    }
+    let found = found.into_iter().map(|(name, view, fs)| Found {
+        name,
+        view,
+        fs: Box::new(fs),
+    });
+    (found.collect(), Vec::new())
+}
+
+/// `device` from `base` on.
+fn slice(device: &Arc<dyn ReadAt>, base: u64) -> Arc<dyn ReadAt> {
+    if base == 0 {
+        return Arc::clone(device);
+    }
+    let length = device.len().saturating_sub(base);
+    Arc::new(Slice::new(Arc::clone(device), ByteOffset::new(base), length))
+}
+
+/// The name of a file system that is not the one that the superblock of its device names.
+fn name_of(device: &Device, fs: &Rebuilt, id: &str) -> String {
+    let kind = fs.info.kind.to_string();
+    let id = id.get(..8).unwrap_or(id);
+    format!("{}#{}-{id}", device.name, kind.to_lowercase())
+}
+
+/// File systems of which superblocks are left besides those that were found, with their beginnings.
+fn others(seen: &Sightings, found: &[(String, View, Rebuilt)]) -> Vec<(u64, Superblock)> {
+    let mut all: BTreeMap<([u8; 16], u64), (usize, Superblock)> = BTreeMap::new();
+    for copy in &seen.superblocks {
+        let known = |(_, _, fs): &(String, View, Rebuilt)| fs.info.uuid == copy.sb.uuid;
+        if found.iter().any(known) || copy.sb.checksum_holds == Some(false) {
+            continue;
+        }
+        let group = u64::from(copy.sb.group_of_copy);
+        let Some(block) = copy.sb.first_block_of(group) else {
+            continue;
+        };
+        let start = match group {
+            0 => SUPERBLOCK_AT.get(),
+            _ => block.saturating_mul(copy.sb.block.get().into()),
+        };
+        // A copy in a journal says nothing of where the file system begins: where most do.
+        let base = if seen.in_journal(copy.at.get()) {
+            Some(0)
+        } else {
+            copy.at.get().checked_sub(start)
+        };
+        let Some(base) = base else {
+            continue;
+        };
+        let held = found.iter().any(|(_, _, fs)| {
+            let at = copy.at.get().saturating_sub(fs.base);
+            fs.taken.is_held_by_file(&(at..at.saturating_add(1024)))
+        });
+        if !held {
+            let entry = all.entry((copy.sb.uuid, base));
+            let (votes, _) = entry.or_insert_with(|| (0, copy.sb.clone()));
+            *votes = votes.saturating_add(1);
+        }
+    }
+    // Copies in a journal seem to begin somewhere else: of one UUID the beginning with most counts.
+    let mut best: BTreeMap<[u8; 16], (usize, u64, Superblock)> = BTreeMap::new();
+    for ((uuid, base), (votes, sb)) in all {
+        if best.get(&uuid).is_none_or(|(most, ..)| votes > *most) {
+            best.insert(uuid, (votes, base, sb));
+        }
+    }
+    best.into_values().map(|(_, base, sb)| (base, sb)).collect()
+}
+
+/// The places of the inodes of a file system that was found.
+struct KnownInodes<'a> {
+    fs: &'a Rebuilt,
+    places: HashSet<u64>,
+}
+
+impl<'a> KnownInodes<'a> {
+    fn of(fs: &'a Rebuilt) -> Self {
+        let numbers = fs.lives.live().into_iter().map(InodeNumber);
+        let places = numbers.filter_map(|number| {
+            let inode = fs.volume.inode(number).ok()?;
+            Some(inode.place.get().saturating_add(fs.base))
+        });
+        Self {
+            fs,
+            places: places.collect(),
+        }
+    }
+
+    /// Whether the inode at a place of the device is one of the file system's, in its table or in
+    /// what its journal and its files hold.
+    fn holds(&self, at: u64) -> bool {
+        let inside = at.saturating_sub(self.fs.base);
+        let journal = &self.fs.nodes.journal;
+        self.places.contains(&at)
+            || journal.iter().any(|run| run.contains(&inside))
+            || self.fs.taken.is_held_by_file(&(inside..inside.saturating_add(1)))
+    }
+}
+
+/// Adds to a file system whose geometry is known, and which begins at `base` of the device, what
+/// its tree does not lead to. `newer` are file systems that may lie over it.
+fn put_together(
+    ext: Ext,
+    base: u64,
+    seen: &Sightings,
+    device: &Arc<dyn ReadAt>,
+    newer: Option<&[(String, View, Rebuilt)]>,
+) -> Rebuilt {
+    let Ext { info, mut volume } = ext;
+    let heads: Vec<ByteOffset> = seen
+        .journal
+        .iter()
+        .filter(|block| block.kind == super::jbd2::SUPERBLOCK_V2)
+        .filter_map(|block| block.at.checked_sub(base))
+        .collect();
+    volume.history = History::read(&volume, &descriptors(seen, base), &heads);
+    let mut lives = Lives::of(&volume);
+    let mut nodes = Nodes::beside(journal_runs(&volume));
+    for index in 0..lives.former.len() {
+        nodes.of_directory(&lives, index);
+    }
+    let mut taken = held(&volume, &lives, &nodes);
+    for (_, _, fs) in newer.into_iter().flatten() {
+        for range in fs.taken.now() {
+            let start = range.start.saturating_add(fs.base);
+            let end = range.end.saturating_add(fs.base);
+            let range = start.saturating_sub(base)..end.saturating_sub(base);
+            taken.add_range(range, NOW, Owner::Foreign);
+        }
+    }
+    taken.sort();
+    let names = names(&volume, &mut lives, &mut nodes, &taken, &directories_of(seen, base));
+    let view = if base == 0 {
+        Arc::clone(&volume.view)
+    } else {
+        Arc::clone(device)
+    };
+    let mut rebuilt = Rebuilt {
+        info,
+        view,
+        volume,
+        base,
+        lives,
+        nodes,
+        more: names.more,
+        taken,
+    };
+    rebuilt.note_former();
+    rebuilt
+}
+
+/// All names, each with what it stands for.
+fn names(
+    volume: &Volume,
+    lives: &mut Lives,
+    nodes: &mut Nodes,
+    taken: &Taken,
+    seen: &[DirectorySeen],
+) -> Names {
+    let numbers = lives.live().into_iter();
+    let directories: Vec<u64> = numbers.filter(|number| lives.is_directory(*number)).collect();
+    let mut collector = Collector {
+        volume,
+        lives,
+        nodes,
+        taken,
+        names: Names::default(),
+    };
+    for number in directories {
+        if let Some(inode) = current_inode(volume, collector.lives, InodeNumber(number)) {
+            collector.current(&inode);
+        }
+    }
+    collector.former_directories();
+    collector.stray(seen);
+    collector.history();
+    let mut names = collector.names;
+    let mut resolver = Resolver {
+        volume,
+        lives,
+        nodes,
+        names: &mut names,
+    };
+    resolver.run();
+    let mut collector = Collector {
+        volume,
+        lives,
+        nodes,
+        taken,
+        names,
+    };
+    collector.orphans();
+    collector.names
+}
+
+/// The descriptor blocks of journals, by their places in the file system that begins at `base`.
+fn descriptors(seen: &Sightings, base: u64) -> Vec<Descriptor> {
+    let found = seen.journal.iter();
+    found
+        .filter(|block| block.kind == super::jbd2::DESCRIPTOR)
+        .filter_map(|block| {
+            Some(Descriptor {
+                at: block.at.checked_sub(base)?,
+                sequence: block.sequence,
+            })
+        })
+        .collect()
+}
+
+fn directories_of(seen: &Sightings, base: u64) -> Vec<DirectorySeen> {
+    let found = seen.directories.iter();
+    found
+        .filter_map(|block| {
+            Some(DirectorySeen {
+                at: block.at.checked_sub(base)?,
+                ..*block
+            })
+        })
+        .collect()
+}
+
+fn journal_runs(volume: &Volume) -> Vec<std::ops::Range<u64>> {
+    let pieces = super::journal::pieces(volume);
+    let runs = pieces.iter().flatten().filter_map(|piece| match piece.place {
+        Place::At(at) => Some(at.get()..at.get().saturating_add(piece.length)),
+        _ => None,
+    });
+    runs.collect()
+}
+
+/// What inodes in use and the file system itself hold.
+fn held(volume: &Volume, lives: &Lives, nodes: &Nodes) -> Taken {
+    let mut taken = Taken::default();
+    let block = u64::from(volume.sb.block.get());
+    let mut blocks = |first: u64, count: u64, owner: Owner| {
+        let start = volume.nominal(first).get();
+        let end = start.saturating_add(count.saturating_mul(block));
+        taken.add_range(start..end, NOW, owner);
+    };
+    for run in volume.inode_runs() {
+        let first = run.at.get().checked_div(block).unwrap_or(0);
+        let bytes = run.count.saturating_mul(volume.sb.inode_bytes as u64);
+        blocks(first, bytes.div_ceil(block), Owner::Metadata);
+    }
+    if !volume.tables.alone {
+        for group in 0..volume.sb.groups().min(volume.view.len() / block.max(1)) {
+            if let Ok(found) = volume.group(group) {
+                for bitmap in found.bitmaps {
+                    blocks(bitmap, 1, Owner::Metadata);
+                }
+            }
+        }
+    }
+    let mut maps = Vec::new();
+    for number in lives.live() {
+        let Some(inode) = current_inode(volume, lives, InodeNumber(number)) else {
+            continue;
+        };
+        let (map, tree) = volume.map_and_tree(&inode);
+        for number in tree {
+            blocks(number, 1, Owner::Inode(inode.number.0));
+        }
+        maps.push((map.pieces, Owner::Inode(inode.number.0)));
+    }
+    for (pieces, owner) in maps {
+        taken.add(&pieces, NOW, owner);
+    }
+    for run in &nodes.journal {
+        taken.add_range(run.clone(), NOW, Owner::Metadata);
+    }
+    taken
+}

@@ -1,0 +1,366 @@
+//! Names: what directories list, listed, and list nowhere but in the journal any more.
+
+use std::collections::{HashMap, HashSet};
+
+use evidence::{ByteOffset, ReadAtExt};
+
+use super::super::dir::{self, Form};
+use super::super::inode::RawInode;
+use super::super::volume::Volume;
+use super::lives::{FIRST_INODE, Lives};
+use super::nodes::{Nodes, ORPHANS};
+use super::sighting::DirectorySeen;
+use super::taken::Taken;
+use crate::{DirEntry, Inode, InodeNumber, Place};
+
+/// A name that was met outside what the directories list now.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate {
+    /// The number that it stands for.
+    pub(super) number: u64,
+    /// The transaction that wrote the block that lists it; `None` if it is only left in the room
+    /// behind another entry, or in a block that nothing leads to, and nobody knows since when.
+    pub(super) sequence: Option<u32>,
+    /// The directory that lists it.
+    pub(super) dir: InodeNumber,
+    /// The name.
+    pub(super) name: Vec<u8>,
+}
+
+/// All names.
+#[derive(Default)]
+pub(super) struct Names {
+    /// What was met outside of what the directories list.
+    pub(super) candidates: Vec<Candidate>,
+    /// What directories list besides what their blocks say now.
+    pub(super) more: HashMap<InodeNumber, Vec<DirEntry>>,
+    /// Numbers that are listed, whether they are in a table or not.
+    pub(super) listed: HashSet<u64>,
+    /// The blocks of all directories, with whose they are.
+    owners: HashMap<u64, Vec<InodeNumber>>,
+    /// The blocks of directories in use.
+    used: HashSet<u64>,
+}
+
+impl Names {
+    /// Hangs `node` below the directory `parent` if there is one, else with the orphans.
+    pub(super) fn hang(
+        &mut self,
+        nodes: &Nodes,
+        lives: &Lives,
+        node: InodeNumber,
+        number: u64,
+        parent: Option<u64>,
+    ) {
+        let above = parent
+            .filter(|parent| *parent != number)
+            .and_then(|parent| nodes.directory_of(lives, parent))
+            .unwrap_or(ORPHANS);
+        self.more.entry(above).or_default().push(DirEntry {
+            name: format!("#{number}").into_bytes(),
+            inode: node,
+        });
+    }
+}
+
+/// The collection of names from the blocks of a file system.
+pub(super) struct Collector<'a> {
+    pub(super) volume: &'a Volume,
+    pub(super) lives: &'a mut Lives,
+    pub(super) nodes: &'a mut Nodes,
+    pub(super) taken: &'a Taken,
+    pub(super) names: Names,
+}
+
+impl Collector<'_> {
+    fn form(&self) -> Form {
+        self.volume.directory_form()
+    }
+
+    fn block_of(&self, at: ByteOffset) -> u64 {
+        let block = u64::from(self.volume.sb.block.get());
+        at.get().checked_div(block).unwrap_or(0)
+    }
+
+    /// The blocks that the map of `dir` leads to, in their order.
+    fn blocks_of(&self, dir: &Inode) -> Vec<u64> {
+        let block = u64::from(self.volume.sb.block.get());
+        let most = self.volume.view.len().checked_div(block).unwrap_or(0);
+        let mut blocks = Vec::new();
+        for piece in self.volume.map(dir).pieces {
+            if let Place::At(at) = piece.place {
+                let first = self.block_of(at);
+                let last = first.saturating_add(piece.length.div_ceil(block));
+                blocks.extend(first..last.min(most));
+            }
+        }
+        blocks
+    }
+
+    /// Takes what a directory in use lists now, and repairs that from the journal.
+    pub(super) fn current(&mut self, dir: &Inode) {
+        for entry in self.volume.list(dir).entries {
+            self.lives.name(entry.inode.0);
+            if !self.lives.is_live(entry.inode.0) {
+                self.names.listed.insert(entry.inode.0);
+            }
+        }
+        let seed = RawInode::parse(&dir.raw)
+            .and_then(|raw| self.volume.inode_seed(dir.number, raw.i_generation));
+        for (index, block) in self.blocks_of(dir).into_iter().enumerate() {
+            self.names.owners.entry(block).or_default().push(dir.number);
+            self.names.used.insert(block);
+            let good = |bytes: &[u8]| self.belongs(bytes, dir.number.0, seed, index == 0);
+            let there = self.volume.block(block).ok().filter(|bytes| good(bytes));
+            if let Some(bytes) = there {
+                self.slack(dir.number, &bytes);
+                continue;
+            }
+            let former = self.volume.former_blocks(block).find(|bytes| good(bytes));
+            if let Some(bytes) = former {
+                self.restore(dir.number, &bytes);
+            }
+        }
+    }
+
+    /// Whether a block is one of directory `number`, as far as that can be said.
+    fn belongs(&self, bytes: &[u8], number: u64, seed: Option<u32>, first: bool) -> bool {
+        if first && dir::own_numbers(bytes).is_none_or(|(own, _)| u64::from(own) != number) {
+            return false;
+        }
+        match seed {
+            Some(seed) => dir::checksum_holds(bytes, self.form(), seed),
+            None => {
+                let parsed = dir::parse_entries(bytes, self.form());
+                // All of a block of a hash tree is one entry that is not in use.
+                parsed.fault.is_none() && bytes.iter().any(|byte| *byte != 0)
+            }
+        }
+    }
+
+    /// Takes the entries of a block as names that are in use.
+    pub(super) fn restore(&mut self, dir: InodeNumber, bytes: &[u8]) {
+        let entries = dir::parse_entries(bytes, self.form()).entries;
+        for entry in entries.into_iter().filter(|entry| dir::is_name(&entry.name)) {
+            self.lives.name(entry.inode);
+            self.names.listed.insert(entry.inode);
+            self.names.more.entry(dir).or_default().push(DirEntry {
+                name: entry.name,
+                inode: InodeNumber(entry.inode),
+            });
+        }
+    }
+
+    /// Takes what is left behind the entries of a block.
+    fn slack(&mut self, dir: InodeNumber, bytes: &[u8]) {
+        for entry in dir::slack_entries(bytes, self.form()) {
+            self.consider(dir, entry.inode, entry.name, None);
+        }
+    }
+
+    /// Takes all names of a block that was one of `dir` when `sequence` was written.
+    fn former(&mut self, dir: InodeNumber, bytes: &[u8], sequence: Option<u32>) {
+        for entry in dir::parse_entries(bytes, self.form()).entries {
+            if dir::is_name(&entry.name) {
+                self.consider(dir, entry.inode, entry.name, sequence);
+            }
+        }
+        self.slack(dir, bytes);
+    }
+
+    fn consider(&mut self, dir: InodeNumber, number: u64, name: Vec<u8>, sequence: Option<u32>) {
+        let settled = self.lives.is_named(number) || number < FIRST_INODE;
+        if settled && self.lives.former_of(number).is_empty() {
+            return;
+        }
+        if sequence.is_none() && self.lives.is_named(number) {
+            // The number is in use: that name may be an earlier one of the same file.
+            return;
+        }
+        self.names.candidates.push(Candidate {
+            number,
+            sequence,
+            dir,
+            name,
+        });
+    }
+
+    /// Notes which blocks the directories that were deleted had.
+    pub(super) fn former_directories(&mut self) {
+        for (node, inode) in self.nodes.directories(self.volume) {
+            for block in self.blocks_of(&inode) {
+                self.names.owners.entry(block).or_default().push(node);
+            }
+        }
+    }
+
+    /// Takes the names from former states of directory blocks.
+    pub(super) fn history(&mut self) {
+        let volume = self.volume;
+        for copy in volume.history.all() {
+            let Some(bytes) = volume.former_block(copy) else {
+                continue;
+            };
+            let own = dir::own_numbers(&bytes);
+            let owner = match own {
+                Some((own, parent)) => {
+                    let node = self.directory_at(own.into(), copy.sequence);
+                    if let Some(node) = node {
+                        self.nodes.parent(node, parent.into());
+                    }
+                    node
+                }
+                None => self.owner(copy.block, &bytes, copy.sequence),
+            };
+            if let Some(owner) = owner {
+                self.former(owner, &bytes, Some(copy.sequence));
+            }
+        }
+    }
+
+    /// The directory that the number stood for when `sequence` was written.
+    fn directory_at(&mut self, number: u64, sequence: u32) -> Option<InodeNumber> {
+        match self.lives.at(number, sequence) {
+            Some(Some(life)) => self.nodes.of_directory(self.lives, life),
+            Some(None) => Some(InodeNumber(number)),
+            None if self.lives.is_free(number) => Some(self.nodes.nameless(number)),
+            None => None,
+        }
+    }
+
+    /// Whose continuation a former state of `block` is.
+    fn owner(&self, block: u64, bytes: &[u8], sequence: u32) -> Option<InodeNumber> {
+        let owners = self.names.owners.get(&block)?;
+        if !dir::is_continuation(bytes, self.form()) {
+            return None;
+        }
+        let fits = |node: &&InodeNumber| match self.seed_of(**node) {
+            Some(seed) => dir::checksum_holds(bytes, self.form(), seed),
+            None => self.nodes.may_have_lived(**node, self.lives, sequence),
+        };
+        let mut fitting = owners.iter().filter(fits);
+        let first = fitting.next()?;
+        // Without a proof, two that may have had it are none.
+        (self.volume.sb.seed.is_some() || fitting.next().is_none()).then_some(*first)
+    }
+
+    fn seed_of(&self, node: InodeNumber) -> Option<u32> {
+        let inode = self.nodes.inode_of(self.volume, self.lives, node)?;
+        let number = self.nodes.number_of(node);
+        let generation = RawInode::parse(&inode.raw)?.i_generation;
+        self.volume.inode_seed(InodeNumber(number), generation)
+    }
+
+    /// Takes the names from blocks on the disk that no directory in use leads to.
+    pub(super) fn stray(&mut self, seen: &[DirectorySeen]) {
+        let size = self.volume.sb.block.get();
+        let mut open: Option<(InodeNumber, u64, bool)> = None;
+        for block in seen.iter().filter(|block| block.bytes == size) {
+            let number = self.block_of(block.at);
+            if self.names.used.contains(&number) || self.in_journal(block.at) {
+                continue;
+            }
+            let end = block.at.get().saturating_add(size.into());
+            let held = self.taken.is_held(&(block.at.get()..end));
+            let bytes = self.volume.view.read_whole(block.at, self.volume.sb.block.len());
+            let Some(bytes) = bytes.filter(|_| !held) else {
+                continue;
+            };
+            match block.own {
+                Some((own, parent)) => {
+                    open = None;
+                    if let Some((node, in_use)) = self.stray_directory(own.into(), block.at) {
+                        self.nodes.parent(node, parent.into());
+                        self.take_stray(node, in_use, &bytes);
+                        open = Some((node, number, in_use));
+                    }
+                }
+                None => {
+                    let owner = self.stray_owner(number, &bytes, open);
+                    if let Some((node, in_use)) = owner {
+                        self.take_stray(node, in_use, &bytes);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whose a block with names and without `.` is that nothing in use leads to: that of a deleted
+    /// directory whose map leads to it, or where checksums prove it, of the one before it.
+    fn stray_owner(
+        &self,
+        number: u64,
+        bytes: &[u8],
+        open: Option<(InodeNumber, u64, bool)>,
+    ) -> Option<(InodeNumber, bool)> {
+        if let Some(owner) = self.owner(number, bytes, u32::MAX) {
+            return Some((owner, false));
+        }
+        let (node, first, in_use) = open?;
+        let first = self.volume.block(first).ok()?;
+        let same = dir::seed_of(&first).is_some_and(|seed| {
+            self.volume.sb.seed.is_some() && dir::checksum_holds(bytes, self.form(), seed)
+        });
+        same.then_some((node, in_use))
+    }
+
+    fn take_stray(&mut self, node: InodeNumber, in_use: bool, bytes: &[u8]) {
+        if in_use {
+            self.restore(node, bytes);
+        } else {
+            self.former(node, bytes, None);
+        }
+    }
+
+    /// The directory that a first block at `at` belongs to, and whether that is in use.
+    fn stray_directory(&mut self, number: u64, at: ByteOffset) -> Option<(InodeNumber, bool)> {
+        if let Some(life) = self.lives.last_former(number) {
+            return Some((self.nodes.of_directory(self.lives, life)?, false));
+        }
+        if self.lives.is_directory(number) {
+            // A block that it had before, or an older file system's.
+            return None;
+        }
+        if self.lives.is_live(number) || self.lives.is_free(number) {
+            return Some((self.nodes.nameless(number), false));
+        }
+        if self.volume.is_allocated(number) == Some(false) {
+            // A number that was never used here: the block is an older file system's.
+            return None;
+        }
+        // The inode is lost, not deleted: the directory is what its blocks say.
+        self.nodes.bare(number, at);
+        Some((InodeNumber(number), true))
+    }
+
+    fn in_journal(&self, at: ByteOffset) -> bool {
+        let end = at.get().saturating_add(self.volume.sb.block.get().into());
+        self.nodes.journal.iter().any(|run| run.start < end && at.get() < run.end)
+    }
+
+    /// Hangs what nothing lists where it can be found.
+    pub(super) fn orphans(&mut self) {
+        for number in self.lives.live() {
+            if self.lives.is_named(number) || number < FIRST_INODE {
+                continue;
+            }
+            let parent = if self.lives.is_directory(number) {
+                self.parent_by_block(number)
+            } else {
+                None
+            };
+            self.names.hang(self.nodes, self.lives, InodeNumber(number), number, parent);
+        }
+    }
+
+    /// What the block of a directory in use says of its parent.
+    fn parent_by_block(&self, number: u64) -> Option<u64> {
+        let inode = self.nodes.inode_of(self.volume, self.lives, InodeNumber(number))?;
+        let first = *self.blocks_of(&inode).first()?;
+        let bytes = self.volume.block(first).ok();
+        let bytes = bytes.filter(|bytes| dir::own_numbers(bytes).is_some());
+        let bytes = bytes.or_else(|| self.volume.former_blocks(first).next())?;
+        let (own, parent) = dir::own_numbers(&bytes)?;
+        (u64::from(own) == number).then(|| parent.into())
+    }
+}

@@ -1,0 +1,478 @@
+//! Mail whose directories lost their parents, and mail that was deleted, on a file system as it is
+//! when it was put together again.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by failing"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use evidence::view::Memory;
+use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
+use filesystem::{
+    DirEntry, Extent, Extents, FileKind, Filesystem, Info, Inode, InodeNumber, Kind, Listing,
+    Place as At, Standing, Timestamp,
+};
+use mail::account::AccountRules;
+use mail::attribution::{Place, attribute};
+use mail::claims::Claims;
+use mail::content::{examine, examine_among, examine_loose};
+use mail::maildir::find;
+use mail::{Grade, Record};
+
+const BLOCK: usize = 4096;
+
+/// A file system in memory: a tree of names, each file in blocks of its own.
+struct Tree {
+    info: Info,
+    view: Arc<dyn ReadAt>,
+    inodes: BTreeMap<u64, (Inode, Vec<Extent>)>,
+    entries: BTreeMap<u64, Vec<DirEntry>>,
+}
+
+/// Puts a tree together.
+#[derive(Default)]
+struct Maker {
+    bytes: Vec<u8>,
+    inodes: BTreeMap<u64, (Inode, Vec<Extent>)>,
+    entries: BTreeMap<u64, BTreeMap<Vec<u8>, u64>>,
+}
+
+impl Maker {
+    fn new() -> Self {
+        let mut maker = Self::default();
+        maker.inode(FileKind::Directory, 0);
+        maker
+    }
+
+    fn inode(&mut self, kind: FileKind, size: u64) -> u64 {
+        let number = self.inodes.len() as u64 + 2;
+        let time = Timestamp {
+            seconds: 1_400_000_000 + i64::try_from(number).unwrap(),
+            nanoseconds: 0,
+        };
+        let inode = Inode {
+            number: InodeNumber(number),
+            standing: Standing::InUse,
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            links: 1,
+            size,
+            accessed: time,
+            modified: time,
+            changed: time,
+            created: None,
+            place: ByteOffset::ZERO,
+            raw: Vec::new(),
+        };
+        self.inodes.insert(number, (inode, Vec::new()));
+        number
+    }
+
+    fn directory(&mut self, path: &str) -> u64 {
+        let mut at = 2;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            let known = self.entries.entry(at).or_default().get(name.as_bytes());
+            at = match known.copied() {
+                Some(number) => number,
+                None => {
+                    let number = self.inode(FileKind::Directory, 0);
+                    self.name(at, name, number);
+                    number
+                }
+            };
+        }
+        at
+    }
+
+    fn name(&mut self, directory: u64, name: &str, number: u64) {
+        let entries = self.entries.entry(directory).or_default();
+        entries.insert(name.as_bytes().to_vec(), number);
+    }
+
+    /// A file at `path`; its inode.
+    fn file(&mut self, path: &str, contents: &[u8]) -> u64 {
+        let (directory, name) = path.rsplit_once('/').unwrap();
+        let directory = self.directory(directory);
+        let number = self.inode(FileKind::Regular, contents.len() as u64);
+        let start = self.bytes.len() as u64;
+        self.bytes.extend(contents);
+        self.bytes
+            .resize(self.bytes.len().next_multiple_of(BLOCK), 0);
+        self.inodes.get_mut(&number).unwrap().1 = vec![Extent {
+            file_offset: 0,
+            length: contents.len() as u64,
+            place: At::At(ByteOffset::new(start)),
+        }];
+        self.name(directory, name, number);
+        number
+    }
+
+    /// The folder at `path` with messages delivered to `to`.
+    fn folder(&mut self, path: &str, to: &[&str]) {
+        for (number, to) in to.iter().enumerate() {
+            let seconds = 1_400_000_000 + self.bytes.len() + number;
+            self.file(
+                &format!("{path}/cur/{seconds}.M{number}P1.mx:2,S"),
+                delivered(to, number).as_bytes(),
+            );
+        }
+        self.directory(&format!("{path}/new"));
+    }
+
+    fn done(self) -> Tree {
+        let entries = self.entries.into_iter().map(|(directory, names)| {
+            let names = names.into_iter().map(|(name, number)| DirEntry {
+                name,
+                inode: InodeNumber(number),
+            });
+            (directory, names.collect())
+        });
+        Tree {
+            info: Info {
+                kind: Kind::Ext4,
+                version: String::new(),
+                uuid: [0; 16],
+                label: String::new(),
+                block_bytes: u32::try_from(BLOCK).unwrap(),
+                bytes: self.bytes.len() as u64,
+                notes: Vec::new(),
+            },
+            view: Arc::new(Memory::new(self.bytes)),
+            inodes: self.inodes,
+            entries: entries.collect(),
+        }
+    }
+}
+
+impl Filesystem for Tree {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn view(&self) -> &Arc<dyn ReadAt> {
+        &self.view
+    }
+
+    fn root(&self) -> InodeNumber {
+        InodeNumber(2)
+    }
+
+    fn inode(&self, number: InodeNumber) -> Result<Inode, Loss> {
+        let found = self.inodes.get(&number.0).map(|(inode, _)| inode.clone());
+        found.ok_or_else(|| Loss {
+            what: format!("inode {number}"),
+            origin: Origin::new("volume:v", ByteOffset::ZERO),
+            cause: Cause::Corrupt("it is gone".to_owned()),
+        })
+    }
+
+    fn entries(&self, dir: &Inode) -> Listing {
+        Listing {
+            entries: self.entries.get(&dir.number.0).cloned().unwrap_or_default(),
+            losses: Vec::new(),
+        }
+    }
+
+    fn extents(&self, file: &Inode) -> Extents {
+        let found = self.inodes.get(&file.number.0);
+        Extents {
+            pieces: found.map(|(_, pieces)| pieces.clone()).unwrap_or_default(),
+            losses: Vec::new(),
+        }
+    }
+}
+
+fn delivered(to: &str, number: usize) -> String {
+    format!(
+        "Return-Path: <x@y.example>\nDelivered-To: {to}\nReceived: from a by b for <{to}>; Mon, 1 Jan 2024 \
+         00:00:00 +0000\nFrom: x@y.example\nSubject: {number}\n\nwords\n"
+    )
+}
+
+const ADA: &str = "ada@lindenhof.example";
+const BOB: &str = "bob@lindenhof.example";
+
+/// The folders as path, owner or doubt, and name.
+fn placed(tree: &Tree) -> Vec<(String, String, String)> {
+    let mut places = [Place {
+        device: "volume:v",
+        fs: tree,
+        stores: find(tree, &AccountRules::default()),
+    }];
+    attribute(&mut places);
+    let folders = places[0].stores.folders.iter();
+    folders
+        .map(|folder| {
+            let owner = folder.owner.as_ref().map(|owner| owner.account.to_string());
+            let owner = owner.or_else(|| folder.doubt.as_ref().map(|why| format!("? {why}")));
+            (
+                folder.path.to_string(),
+                owner.unwrap_or_default(),
+                folder.name.clone(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn folders_without_a_path_go_to_whom_their_mail_was_delivered() {
+    let mut tree = Maker::new();
+    tree.folder("/v/lindenhof.example/ada/Maildir", &[ADA]);
+    tree.folder("/v/lindenhof.example/bob/Maildir", &[BOB]);
+    // A mailbox with its folders, of which the drafts say nothing.
+    tree.folder("/#orphans/#100", &[ADA; 4]);
+    tree.directory("/#orphans/#100/.Drafts/cur");
+    tree.file("/#orphans/#100/subscriptions", b"Drafts\n");
+    // One of its folders alone, one with mail of both, and one with mail of neither.
+    tree.folder("/#orphans/#200/.Archive", &[BOB; 3]);
+    tree.folder("/#orphans/#300", &[ADA, BOB, ADA, BOB]);
+    tree.folder("/#orphans/#400", &["info@elsewhere.example"; 5]);
+    let placed = placed(&tree.done());
+    let find = |path: &str| {
+        let mut all = placed.iter();
+        let (_, owner, name) = all.find(|(at, ..)| at == path).unwrap();
+        (owner.as_str(), name.as_str())
+    };
+    assert_eq!(find("/#orphans/#100"), (ADA, "INBOX"));
+    assert_eq!(find("/#orphans/#100/.Drafts"), (ADA, "Drafts"));
+    assert_eq!(find("/#orphans/#200/.Archive"), (BOB, "Archive"));
+    let (doubt, name) = find("/#orphans/#300");
+    assert!(
+        doubt.starts_with('?') && doubt.contains(ADA) && doubt.contains(BOB),
+        "{doubt}"
+    );
+    assert_eq!(name, "Recovered");
+    assert_eq!(find("/#orphans/#400"), ("", "Recovered"));
+}
+
+#[test]
+fn an_index_and_the_names_of_messages_tell_a_folder_that_was_copied() {
+    let guid = "0123456789abcdef0123456789abcdef";
+    let name = "1400000001.M1P1.mx,S=5";
+    let list = format!("3 V1 N2 G{guid}\n1 :{name}\n");
+    let mut tree = Maker::new();
+    tree.folder("/v/lindenhof.example/ada/Maildir", &[ADA]);
+    let known = "/v/lindenhof.example/ada/Maildir/.Taxes";
+    tree.file(
+        &format!("{known}/cur/{name}:2,"),
+        b"From: x@y.example\n\nx\n",
+    );
+    tree.file(&format!("{known}/dovecot-uidlist"), list.as_bytes());
+    // The same list, and another state of the same directory without one.
+    tree.file("/#orphans/#100/dovecot-uidlist", list.as_bytes());
+    tree.directory("/#orphans/#100/cur");
+    tree.file(
+        &format!("/#orphans/#200/{name}:2,S"),
+        b"From: x@y.example\n\nx\n",
+    );
+    // Its mail says another account than its index.
+    tree.folder("/#orphans/#300", &[BOB; 3]);
+    tree.file("/#orphans/#300/dovecot-uidlist", list.as_bytes());
+    tree.folder("/v/lindenhof.example/bob/Maildir", &[BOB]);
+    let placed = placed(&tree.done());
+    for (path, owner, name) in &placed {
+        match path.as_str() {
+            "/#orphans/#100" | "/#orphans/#200" => {
+                assert_eq!((owner.as_str(), name.as_str()), (ADA, "Taxes"), "{path}");
+            }
+            "/#orphans/#300" => assert!(owner.contains(ADA) && owner.contains(BOB), "{owner}"),
+            _ => {}
+        }
+    }
+    assert_eq!(placed.len(), 6);
+}
+
+#[test]
+fn what_the_path_still_names_must_not_contradict_the_mail() {
+    let mut tree = Maker::new();
+    tree.folder("/#orphans/#100/lindenhof.example/ada/Maildir", &[ADA; 3]);
+    tree.folder("/#orphans/#200/clients/lindenhof.example/bob", &[ADA; 3]);
+    let placed = placed(&tree.done());
+    let owners: Vec<&str> = placed.iter().map(|(_, owner, _)| owner.as_str()).collect();
+    assert_eq!(owners[0], ADA);
+    assert!(
+        owners[1].starts_with('?') && owners[1].contains(BOB),
+        "{owners:?}"
+    );
+}
+
+#[test]
+fn a_loose_file_is_a_message_if_it_begins_as_one_and_is_whose_its_header_says() {
+    let mut tree = Maker::new();
+    tree.folder("/v/lindenhof.example/ada/Maildir", &[ADA]);
+    tree.file(
+        "/#orphans/#50",
+        delivered("ada+x@lindenhof.example", 1).as_bytes(),
+    );
+    tree.file("/#orphans/#51", delivered(BOB, 2).as_bytes());
+    tree.file("/#orphans/#52", b"#!/bin/sh\necho: no\n");
+    let tree = tree.done();
+    let mut places = [Place {
+        device: "volume:v",
+        fs: &tree,
+        stores: find(&tree, &AccountRules::default()),
+    }];
+    let known = attribute(&mut places);
+    let found: Vec<(String, Option<String>, String)> = places[0]
+        .stores
+        .loose
+        .iter()
+        .filter_map(|(path, inode)| {
+            let claims = Claims::default();
+            match examine_loose(&tree, "volume:v", path, *inode, &claims, &known)? {
+                Record::Message(message) => Some((
+                    message.origin.path.clone(),
+                    message.owner.map(|owner| owner.account.to_string()),
+                    message.folder,
+                )),
+                _ => None,
+            }
+        })
+        .collect();
+    let folder = || "Recovered".to_owned();
+    assert_eq!(
+        found,
+        [
+            ("/#orphans/#50".to_owned(), Some(ADA.to_owned()), folder()),
+            ("/#orphans/#51".to_owned(), None, folder()),
+        ]
+    );
+}
+
+/// A maildir with a deleted message of `contents`, whose name states `sizes`; its record.
+fn deleted(contents: &[u8], sizes: &str, change: impl Fn(&mut Maker, u64)) -> Record {
+    let folder = "/v/lindenhof.example/ada/Maildir";
+    let mut tree = Maker::new();
+    let path = format!("{folder}/cur/1400000001.M1P1.mx{sizes}:2,S");
+    let number = tree.file(&path, contents);
+    tree.inodes.get_mut(&number).unwrap().0.standing = Standing::Deleted;
+    change(&mut tree, number);
+    let mut claims = Claims::default();
+    for (inode, pieces) in tree.inodes.values() {
+        if inode.standing == Standing::Deleted {
+            claims.add(inode, pieces);
+        }
+    }
+    let claims = claims.sorted();
+    let tree = tree.done();
+    let stores = find(&tree, &AccountRules::default());
+    let contents = stores.folders[0].list(&tree, "volume:v");
+    let file = contents
+        .files
+        .iter()
+        .find(|file| file.inode.0 == number)
+        .unwrap();
+    examine_among(&tree, "volume:v", file, &claims)
+}
+
+fn grade(record: &Record) -> Option<Grade> {
+    match record {
+        Record::Message(message) => {
+            assert_eq!(message.standing, Standing::Deleted);
+            assert_eq!(message.state(), "deleted, and recovered");
+            Some(message.grade)
+        }
+        Record::Rejected(note) => {
+            assert!(note.why.starts_with("it was deleted"), "{}", note.why);
+            None
+        }
+        other => unreachable!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_deleted_message_comes_back_if_its_blocks_prove_to_be_its_own() {
+    let mut text = delivered(ADA, 1);
+    text.push_str(&"some words of a letter\n".repeat(400));
+    let lines = text.matches('\n').count();
+    let sizes = format!(",S={},W={}", text.len(), text.len() + lines);
+    let nothing = |_: &mut Maker, _| {};
+    let good = deleted(text.as_bytes(), &sizes, nothing);
+    assert_eq!(grade(&good), Some(Grade::Complete));
+    // Without the lengths nothing says that the middle is its own; in one block its end says so.
+    assert_eq!(grade(&deleted(text.as_bytes(), "", nothing)), None);
+    let short = delivered(ADA, 1);
+    let one_block = deleted(short.as_bytes(), "", nothing);
+    assert_eq!(grade(&one_block), Some(Grade::Complete));
+    // A block of somebody else's, in the middle, at the end, at the beginning.
+    let over = |at: usize, bytes: &'static [u8]| {
+        move |tree: &mut Maker, _: u64| tree.bytes[at..at + bytes.len()].copy_from_slice(bytes)
+    };
+    for (at, bytes) in [
+        (4096, &b"Return-Path: <eve@y.example>\n"[..]),
+        (4096, b"\n\n\n\n\n\n"),
+        (BLOCK * 3 - 10, b"elsewhere"),
+        (0, b"QUJDREVGR0hJSktM\nQUJD"),
+    ] {
+        let record = deleted(text.as_bytes(), &sizes, over(at, bytes));
+        assert_eq!(grade(&record), None, "{at} {bytes:?}");
+    }
+}
+
+#[test]
+fn blocks_that_another_deleted_file_had_later_are_holes() {
+    let mut text = delivered(ADA, 1);
+    text.push_str(&"some words of a letter\n".repeat(400));
+    let lines = text.matches('\n').count();
+    let sizes = format!(",S={},W={}", text.len(), text.len() + lines);
+    let record = deleted(text.as_bytes(), &sizes, |tree, number| {
+        let later = tree.file("/spool/x", b"x");
+        let first = tree.inodes[&number].1[0];
+        let (inode, pieces) = tree.inodes.get_mut(&later).unwrap();
+        inode.standing = Standing::Deleted;
+        inode.size = 4096;
+        let At::At(at) = first.place else { return };
+        *pieces = vec![Extent {
+            file_offset: 0,
+            length: 4096,
+            place: At::At(ByteOffset::new(at.get() + 4096)),
+        }];
+    });
+    let Record::Message(message) = record else {
+        unreachable!("{record:?}")
+    };
+    assert_eq!(message.grade, Grade::Damaged);
+    assert_eq!(
+        (message.holes[0].start, message.holes[0].bytes),
+        (4096, 4096)
+    );
+    assert_eq!(message.holes.len(), 1);
+}
+
+#[test]
+fn a_name_whose_inode_is_gone_is_known_and_lost_with_what_the_name_states() {
+    let folder = "/v/lindenhof.example/ada/Maildir";
+    let mut tree = Maker::new();
+    let number = tree.file(&format!("{folder}/cur/1400000001.M1P1.mx,S=77:2,"), b"x");
+    let list = b"3 V1 N3\n1 :1400000001.M1P1.mx,S=77\n2 :1400000009.M2P1.mx,S=88\n";
+    tree.file(&format!("{folder}/dovecot-uidlist"), list);
+    tree.inodes.remove(&number);
+    let cur = tree.directory(&format!("{folder}/cur"));
+    let whole = tree.done();
+    let stores = find(&whole, &AccountRules::default());
+    let contents = stores.folders[0].list(&whole, "volume:v");
+    assert_eq!(contents.record.listed_but_gone, ["1400000009.M2P1.mx,S=88"]);
+    let Record::Lost(note) = examine(&whole, "volume:v", &contents.files[0]) else {
+        unreachable!()
+    };
+    assert_eq!(note.delivered.map(|time| time.seconds), Some(1_400_000_001));
+    assert_eq!((note.bytes, note.folder.as_str()), (Some(77), "INBOX"));
+    // With the directory gone, what the list names was lost and not deleted.
+    let mut broken = whole;
+    broken.inodes.remove(&cur);
+    let stores = find(&broken, &AccountRules::default());
+    let contents = stores.folders[0].list(&broken, "volume:v");
+    assert!(contents.record.listed_but_gone.is_empty());
+    let times: Vec<_> = contents
+        .lost
+        .iter()
+        .filter_map(|note| note.delivered)
+        .collect();
+    let times: Vec<i64> = times.iter().map(|time| time.seconds).collect();
+    assert_eq!(times, [1_400_000_001, 1_400_000_009]);
+}
