@@ -75,7 +75,9 @@ impl Occupied {
                 });
             }
         };
-        while let Some((hit, owner)) = self.first(&(next..end)) {
+        while next < end
+            && let Some((hit, owner)) = self.first(&(next..end))
+        {
             let ours = but != 0 && owner == but;
             push(next..hit.start, false);
             push(hit.clone(), !ours);
