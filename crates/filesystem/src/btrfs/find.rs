@@ -13,7 +13,7 @@ use super::former;
 use super::key::{CSUM_TREE, EXTENT_TREE, FS_TREE, ROOT_TREE};
 use super::map;
 use super::open::{branch, format_of, info};
-use super::root::{Roots, is_subvolume};
+use super::root::{MOST_SUBVOLUMES, Roots, is_subvolume};
 use super::sighting::{Sighting, Sightings};
 use super::statement::Statement;
 use super::subvolumes;
@@ -264,7 +264,8 @@ impl Identity<'_> {
         let mut ids: BTreeSet<u64> = roots.items.keys().copied().collect();
         ids.extend(forest.owners());
         ids.remove(&FS_TREE);
-        for id in ids.into_iter().filter(|id| is_subvolume(*id)) {
+        let subvolumes = ids.into_iter().filter(|id| is_subvolume(*id));
+        for id in subvolumes.take(MOST_SUBVOLUMES) {
             let tree = tree(id);
             if tree.leaves.is_empty() {
                 continue;

@@ -19,17 +19,17 @@ pub(super) struct Forest<'a> {
 
 /// Parts of the keys that nothing answers for yet, by where they begin.
 #[derive(Default)]
-struct Free(BTreeMap<Key, Key>);
+pub(super) struct Free(BTreeMap<Key, Key>);
 
 impl Free {
-    fn add(&mut self, part: &Range<Key>) {
+    pub(super) fn add(&mut self, part: &Range<Key>) {
         if part.start < part.end {
             self.0.insert(part.start, part.end);
         }
     }
 
     /// The parts of `wanted` that are free.
-    fn within(&self, wanted: &Range<Key>) -> Vec<Range<Key>> {
+    pub(super) fn within(&self, wanted: &Range<Key>) -> Vec<Range<Key>> {
         let before = self.0.range(..=wanted.start).next_back();
         let from = before.map_or(wanted.start, |(start, _)| *start);
         self.0
@@ -40,7 +40,7 @@ impl Free {
     }
 
     /// Takes `part`, which is free, away.
-    fn take(&mut self, part: &Range<Key>) {
+    pub(super) fn take(&mut self, part: &Range<Key>) {
         let Some((start, end)) = self.0.range(..=part.start).next_back() else {
             return;
         };
@@ -214,16 +214,13 @@ impl<'a> Forest<'a> {
                 as_of: header.generation,
             }];
         }
-        let mut leaves = Tree::below(
-            self.volume,
-            Root {
-                bytenr: header.bytenr,
-                generation: header.generation,
-                level: header.level,
-            },
-        )
-        .leaves;
-        leaves.retain(|leaf| !free.within(&(leaf.first..leaf.end)).is_empty());
+        let root = Root {
+            bytenr: header.bytenr,
+            generation: header.generation,
+            level: header.level,
+        };
+        let wanted = |part: &Range<Key>| !free.within(part).is_empty();
+        let mut leaves = Tree::below_where(self.volume, root, &wanted).leaves;
         leaves.retain_mut(|leaf| {
             let node = self.volume.node(leaf.bytenr, leaf.generation);
             let Some((_, last)) = node.and_then(|node| node.bounds()) else {

@@ -11,7 +11,7 @@ use super::branch::{Branch, Number};
 use super::census::{Census, give, orphan};
 use super::checksum::name_hash;
 use super::dir;
-use super::forest::Forest;
+use super::forest::{Forest, Free};
 use super::key::{DIR_ITEM, FIRST_FREE, INODE_EXTREF, INODE_ITEM, INODE_REF, Key, LAST_FREE};
 use super::tree::{Leaf, Seen, Tree};
 use crate::Standing;
@@ -135,31 +135,20 @@ fn newest_state(runs: &[Run]) -> Vec<Leaf> {
     };
     let mut runs: Vec<&Run> = runs.iter().filter(|run| run.generation <= newest).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.generation));
+    let mut free = Free::default();
+    free.add(&(Key::MIN..Key::MAX));
     let mut taken: Vec<Leaf> = Vec::new();
     for run in runs {
-        // What a newer leaf answers for is taken; of a run around it, only the part behind.
-        let mut first = run.first;
-        let end = run.last.next();
-        for leaf in &taken {
-            if leaf.first <= first && first < leaf.end {
-                first = leaf.end;
-            }
-        }
-        let cut = taken.iter().filter(|leaf| leaf.first >= first);
-        let end = cut
-            .map(|leaf| leaf.first)
-            .min()
-            .map_or(end, |cut| cut.min(end));
-        if first < end {
+        for part in free.within(&(run.first..run.last.next())) {
+            free.take(&part);
             taken.push(Leaf {
-                first,
-                end,
+                first: part.start,
+                end: part.end,
                 bytenr: run.bytenr,
                 generation: run.generation,
                 as_of: run.generation,
             });
         }
-        taken.sort_by_key(|leaf| leaf.first);
     }
     taken
 }

@@ -10,7 +10,7 @@ use super::branch::Branch;
 use super::chunk::Chunk;
 use super::key::{CHUNK_ITEM, CSUM_TREE, EXTENT_TREE, FS_TREE, Key};
 use super::pool::Pool;
-use super::root::{Roots, is_subvolume};
+use super::root::Roots;
 use super::subvolumes;
 use super::sums::Sums;
 use super::superblock::{PLACES, Root, Superblock};
@@ -74,12 +74,9 @@ impl Btrfs {
             return Err(Error::corrupt(what, origin));
         };
         let mut branches = vec![branch(&roots, FS_TREE, top)];
-        let others = roots
-            .items
-            .iter()
-            .filter(|(id, item)| is_subvolume(**id) && **id != FS_TREE && item.refs > 0);
-        for (id, item) in others {
-            branches.push(branch(&roots, *id, Tree::below(&volume, item.root)));
+        let others = roots.subvolumes();
+        for (id, item) in others.filter(|(id, item)| *id != FS_TREE && item.refs > 0) {
+            branches.push(branch(&roots, id, Tree::below(&volume, item.root)));
         }
         let sums = Sums::new(tree(CSUM_TREE).unwrap_or_default(), &[]);
         let extents = tree(EXTENT_TREE).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Roots of trees: `struct btrfs_root_item`, and what names subvolumes (`struct btrfs_root_ref`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use evidence::Fields;
 
@@ -11,6 +11,9 @@ use super::volume::Volume;
 
 /// `BTRFS_ROOT_SUBVOL_RDONLY`.
 const SUBVOL_RDONLY: u64 = 1;
+/// Of more subvolumes than this only the first are read: half of what [`super::branch`] can number,
+/// since each may have a second branch of what was deleted from it.
+pub(super) const MOST_SUBVOLUMES: usize = 0x3F00;
 const NO_UUID: [u8; 16] = [0; 16];
 
 /// What the tree of roots says of a tree.
@@ -64,6 +67,8 @@ pub(super) struct Roots {
     pub(super) links: BTreeMap<u64, Link>,
     /// Whether parts of the tree could not be read.
     pub(super) damaged: bool,
+    /// Subvolumes by their UUID.
+    by_uuid: HashMap<[u8; 16], u64>,
 }
 
 impl Roots {
@@ -86,7 +91,22 @@ impl Roots {
             }
             Seen::NoData(_) | Seen::Lost(..) => roots.damaged = true,
         });
+        let uuids = roots.items.iter().map(|(id, item)| (item.uuid, *id));
+        roots.by_uuid = uuids.filter(|(uuid, _)| *uuid != NO_UUID).collect();
         roots
+    }
+
+    /// The subvolume that `item` is a snapshot of, if it is still there.
+    pub(super) fn original(&self, item: &RootItem) -> Option<u64> {
+        self.by_uuid.get(&item.parent_uuid?).copied()
+    }
+
+    /// The subvolumes that can be branches, by their numbers: no more than inode numbers can tell
+    /// apart.
+    pub(super) fn subvolumes(&self) -> impl Iterator<Item = (u64, &RootItem)> {
+        let all = self.items.iter().map(|(id, item)| (*id, item));
+        all.filter(|(id, _)| is_subvolume(*id))
+            .take(MOST_SUBVOLUMES)
     }
 }
 

@@ -10,18 +10,19 @@ use crate::{FsPath, Standing};
 
 /// Directories deeper than this are not followed: a loop in damaged metadata would be one.
 const MAX_DEPTH: usize = 512;
+/// Snapshots of snapshots are followed so far.
+const MOST_ORIGINALS: usize = 64;
 
 /// The subvolumes that `id` is a snapshot of, the nearest first: it shares leaves with them.
 pub(super) fn originals(roots: &Roots, id: u64) -> Vec<u64> {
     let mut found = Vec::new();
     let mut item = roots.items.get(&id);
-    while let Some(uuid) = item.and_then(|item| item.parent_uuid) {
-        let original = roots.items.iter().find(|(_, other)| other.uuid == uuid);
-        let Some((original, next)) = original.filter(|(other, _)| !found.contains(*other)) else {
+    while let Some(original) = item.and_then(|item| roots.original(item)) {
+        if original == id || found.contains(&original) || found.len() > MOST_ORIGINALS {
             break;
-        };
-        found.push(*original);
-        item = Some(next);
+        }
+        found.push(original);
+        item = roots.items.get(&original);
     }
     found
 }
@@ -33,11 +34,11 @@ pub(super) fn notes(fs: &Btrfs, roots: &Roots) -> Vec<String> {
         let Some(item) = roots.items.get(&branch.id) else {
             continue;
         };
-        let Some(original) = item.parent_uuid else {
+        if item.parent_uuid.is_none() {
             continue;
-        };
-        let of = roots.items.iter().find(|(_, item)| item.uuid == original);
-        let of = of.and_then(|(id, _)| fs.branches.iter().find(|branch| branch.id == *id));
+        }
+        let of = roots.original(item);
+        let of = of.and_then(|id| fs.branches.iter().find(|branch| branch.id == id));
         let of = of.map_or("a subvolume that is gone".to_owned(), |of| name(fs, of));
         let read_only = if item.read_only { "read-only " } else { "" };
         let deleted = match branch.standing {

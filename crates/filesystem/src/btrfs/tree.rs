@@ -27,7 +27,7 @@ pub(super) struct Leaf {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
     pub(super) leaves: Vec<Leaf>,
-    /// Parts of the keys that lost nodes led to, in order.
+    /// Parts of the keys that lost nodes led to, in order and apart from each other.
     pub(super) lost: Vec<Range<Key>>,
 }
 
@@ -62,12 +62,24 @@ struct Open {
 impl Tree {
     /// The tree below `root`.
     pub(super) fn below(volume: &Volume, root: Root) -> Self {
+        Self::below_where(volume, root, &|_| true)
+    }
+
+    /// The tree below `root`, without parts of the keys that are not `wanted`.
+    pub(super) fn below_where(
+        volume: &Volume,
+        root: Root,
+        wanted: &dyn Fn(&Range<Key>) -> bool,
+    ) -> Self {
         let mut tree = Self::default();
         let mut open = vec![Open {
             slot: Key::MIN..Key::MAX,
             root,
         }];
         while let Some(Open { slot, root: at }) = open.pop() {
+            if !wanted(&slot) {
+                continue;
+            }
             if at.level == 0 {
                 tree.leaves.push(Leaf {
                     first: slot.start,
@@ -87,7 +99,7 @@ impl Tree {
             }
         }
         tree.leaves.sort_by_key(|leaf| leaf.first);
-        tree.lost.sort_by_key(|lost| lost.start);
+        tree.lost = joined(tree.lost);
         tree
     }
 
@@ -121,12 +133,14 @@ impl Tree {
 
     /// Looks through all items with keys in `part`, by ascending keys.
     pub(super) fn visit(&self, volume: &Volume, part: Range<Key>, see: &mut dyn FnMut(Seen<'_>)) {
-        for lost in &self.lost {
+        let from = self.lost.partition_point(|lost| lost.end <= part.start);
+        for lost in self.lost.iter().skip(from) {
             let start = lost.start.max(part.start);
             let end = lost.end.min(part.end);
-            if start < end {
-                see(Seen::Lost(start, end));
+            if start >= end {
+                break;
             }
+            see(Seen::Lost(start, end));
         }
         let from = self.leaves.partition_point(|leaf| leaf.end <= part.start);
         for leaf in self.leaves.iter().skip(from) {
@@ -182,6 +196,19 @@ impl Tree {
         });
         lost
     }
+}
+
+/// `parts` in order, those that touch joined.
+fn joined(mut parts: Vec<Range<Key>>) -> Vec<Range<Key>> {
+    parts.sort_by_key(|part| part.start);
+    let mut all: Vec<Range<Key>> = Vec::new();
+    for part in parts {
+        match all.last_mut() {
+            Some(last) if part.start <= last.end => last.end = last.end.max(part.end),
+            _ => all.push(part),
+        }
+    }
+    all
 }
 
 impl Leaf {

