@@ -5,7 +5,7 @@
 
 Needs the lab (scripts/lab/setup.sh). Each archive holds the disks `a.img`, `b.img` and so
 on; `truth.json`, which names the volumes with their size and the tag that they were filled
-with; and what LVM's own `pvck` says of each physical volume: `a.search` (every metadata
+with, or the SHA-256 of what the kernel read from them; and what LVM's own `pvck` says of each physical volume: `a.search` (every metadata
 text in the ring) and `a.headers`. Every 512-byte sector of a volume carries the volume's
 tag and its own number (see `FILL`), so a test knows what each sector must hold.
 """
@@ -222,7 +222,7 @@ lv pvmove -n done $A $B
 lv vgchange -an moved
 pack moved $A=a $B=b $C=c
 """,
-    # What is not supported, beside what is: the origin of a snapshot, a thin pool, a cache.
+    # A snapshot, a thin pool and a cache, of which nothing was changed.
     "special": r"""
 disks 24 12
 FILTER='devices{scan=["/dev"]filter=["a|/dev/loop|","r|.*|"]use_devicesfile=0}'

@@ -179,10 +179,11 @@ fn read(
 /// The beginning of a message, decompressed; `None` if it cannot be read.
 fn head(fs: &dyn Filesystem, mail: &MailFile) -> Option<Vec<u8>> {
     let inode = fs.inode(mail.inode).ok()?;
-    if inode.kind != FileKind::Regular || inode.standing != filesystem::Standing::InUse {
-        // The blocks of a deleted file may hold anybody's mail.
+    if inode.kind != FileKind::Regular {
         return None;
     }
+    // The blocks of a deleted file may hold anybody's mail; but of an account that was removed
+    // there are no others, and one message decides nothing.
     let file = File::open(fs, &inode);
     let length = usize::try_from(inode.size.min(HEAD)).ok()?;
     let stored = file.read_whole(evidence::ByteOffset::ZERO, length)?;
@@ -231,6 +232,13 @@ impl KnownNames {
     ) {
         let mut ignored = Consensus::muted();
         let (guid, names) = read(place, folder, &mut ignored);
+        // The mailbox's list names the GUIDs of all its folders, lost ones too.
+        for listed in folder.list_index(place.fs, place.device) {
+            if guids.contains(listed.guid.as_str()) {
+                let there = (account.clone(), listed.name);
+                self.guids.entry(listed.guid).or_insert(there);
+            }
+        }
         let here = (account.clone(), folder.name.clone());
         if let Some(guid) = guid.filter(|guid| guids.contains(guid.as_str())) {
             self.guids.entry(guid).or_insert_with(|| here.clone());

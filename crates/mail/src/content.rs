@@ -14,6 +14,7 @@ use crate::claims::Claims;
 use crate::Address;
 use crate::attribution::owner_of_loose;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
+use crate::delivery::{Field, Trace};
 use crate::maildir::{MailFile, MaildirName, RECOVERED};
 use crate::proof::{Facts, Hole, HoleCause, holes_of, judge, virtual_size};
 use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Record, Summary};
@@ -209,7 +210,7 @@ fn message(
 ) -> Result<Message, String> {
     let name = MaildirName::parse(mail.path.name().unwrap_or_default());
     let deleted = (inode.standing == Standing::Deleted)
-        .then(|| structure_of_deleted(fs, file, &content))
+        .then(|| structure_of_deleted(fs, mail, file, &content))
         .transpose()?;
     let is_deleted = deleted.is_some();
     let verdict = judge(Facts {
@@ -256,6 +257,7 @@ fn message(
 /// What the bytes of a deleted file say of themselves; an error if they are no message's.
 fn structure_of_deleted(
     fs: &dyn Filesystem,
+    mail: &MailFile,
     file: &File,
     content: &Content,
 ) -> Result<Structure, String> {
@@ -278,11 +280,25 @@ fn structure_of_deleted(
         }
         _ => {}
     }
+    if !whole && is_of_another(mail, &content.bytes) {
+        return Err("its blocks hold mail of another account now".to_owned());
+    }
     if structure.has_header || (whole && content.codec.verifies()) {
         Ok(structure)
     } else {
         Err("its blocks hold something else now".to_owned())
     }
+}
+
+/// Whether a message of which parts are missing, so that its lengths prove nothing, was delivered
+/// to another account than the one that it lies in.
+fn is_of_another(mail: &MailFile, content: &[u8]) -> bool {
+    let (Some(owner), Some(Trace::To(to, Field::DeliveredTo))) = (&mail.owner, Trace::of(content))
+    else {
+        return false;
+    };
+    let local = to.local().split('+').next().unwrap_or_default();
+    to.domain() != owner.account.domain() || !local.eq_ignore_ascii_case(owner.account.local())
 }
 
 /// Whether the last block of a file is zeros behind the file's end, as every file system leaves it

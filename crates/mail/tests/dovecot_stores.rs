@@ -178,3 +178,36 @@ fn contents_are_those_that_were_delivered() {
         }
     }
 }
+
+#[test]
+fn the_list_of_folders_is_what_dovecot_has() {
+    let dir = tempfile::tempdir().unwrap();
+    image(dir.path(), "maildir");
+    let maildir = dir.path().join("root/vmail/tidewater.example/ada/Maildir");
+    let log = fs::read(maildir.join("dovecot.list.index.log")).unwrap();
+    let listed = mail::maildir::parse_list_log(&log).unwrap();
+    let rows: Vec<(String, Option<u32>)> = listed
+        .iter()
+        .map(|folder| (folder.name.clone(), folder.messages))
+        .collect();
+    let row = |name: &str, messages| (name.to_owned(), messages);
+    assert_eq!(
+        rows,
+        [
+            row("Archive.2014", Some(3)),
+            row("Entw&APw-rfe", Some(3)),
+            // Dovecot does not count the inbox in its list.
+            row("INBOX", None),
+            row("Sent", Some(4)),
+        ]
+    );
+    for folder in listed {
+        let path = match folder.name.as_str() {
+            "INBOX" => maildir.join("dovecot-uidlist"),
+            name => maildir.join(format!(".{name}/dovecot-uidlist")),
+        };
+        let uidlist = fs::read(path).unwrap();
+        let uidlist = mail::maildir::Uidlist::parse(&uidlist).unwrap();
+        assert_eq!(uidlist.guid.as_deref(), Some(folder.guid.as_str()));
+    }
+}

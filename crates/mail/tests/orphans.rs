@@ -442,6 +442,36 @@ fn blocks_that_another_deleted_file_had_later_are_holes() {
         (4096, 4096)
     );
     assert_eq!(message.holes.len(), 1);
+    // What is left was delivered to somebody else: it is given to nobody.
+    let others = text.replace(ADA, BOB);
+    let record = deleted(others.as_bytes(), &sizes, |tree, number| {
+        let first = tree.inodes[&number].1[0];
+        let pieces = &mut tree.inodes.get_mut(&number).unwrap().1;
+        let rest = first.length - 4096;
+        let (mut head, mut tail) = (first, first);
+        (head.length, tail.file_offset, tail.length) = (4096, 4096, rest);
+        tail.place = At::Lost;
+        *pieces = vec![head, tail];
+    });
+    assert_eq!(grade(&record), None);
+}
+
+#[test]
+fn the_folders_of_an_account_that_was_removed_are_known_by_their_deleted_mail() {
+    let mut tree = Maker::new();
+    tree.folder("/v/lindenhof.example/bob/Maildir", &[BOB]);
+    tree.folder("/#orphans/#100", &[ADA; 4]);
+    for (inode, _) in tree.inodes.values_mut() {
+        if inode.kind == FileKind::Regular && inode.number.0 > 7 {
+            inode.standing = Standing::Deleted;
+        }
+    }
+    let placed = placed(&tree.done());
+    let (_, owner, _) = placed
+        .iter()
+        .find(|(path, ..)| path == "/#orphans/#100")
+        .unwrap();
+    assert_eq!(owner, ADA);
 }
 
 #[test]

@@ -41,6 +41,8 @@ struct AddingFolder {
     damaged: u64,
     lost: u64,
     deleted: u64,
+    /// What the server's list counts, if nothing else is left of it.
+    by_list: Option<u64>,
     gone: u64,
     bytes: u64,
     dates: Dates,
@@ -172,7 +174,10 @@ impl Adding {
         self.owner(record.owner.as_ref());
         let place = at(&record.device, &record.path);
         let owner = record.owner.as_ref();
-        self.folder(owner, &record.folder, &place);
+        let folder = self.folder(owner, &record.folder, &place);
+        if record.path.ends_with("/dovecot.list.index.log") {
+            folder.by_list = folder.by_list.max(record.listed);
+        }
         for name in &record.listed_but_gone {
             if known.found_elsewhere(owner, name) {
                 continue;
@@ -257,6 +262,13 @@ fn folder(((name, _), sums): ((String, String), AddingFolder)) -> Folder {
         damaged: sums.damaged,
         lost: sums.lost,
         deleted: sums.deleted,
+        // A snapshot or another state may have what is lost here.
+        counted_by_list: sums.by_list.filter(|_| {
+            sums.whole
+                .saturating_add(sums.damaged)
+                .saturating_add(sums.lost)
+                == 0
+        }),
         listed_but_gone: sums.gone,
         bytes: sums.bytes,
         first_delivered: sums.dates.first(),

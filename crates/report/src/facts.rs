@@ -204,6 +204,10 @@ pub struct Folder {
     pub deleted: u64,
     /// Messages that only its index lists.
     pub listed_but_gone: u64,
+    /// Messages that the server's own list counts in it, where nothing else of it is left. They are
+    /// in no other count: which they were is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted_by_list: Option<u64>,
     /// Bytes of the messages that came back.
     pub bytes: u64,
     /// When the first of them was delivered.

@@ -5,6 +5,9 @@
 //! together and chooses the text that counts; [`Group::volumes`] turns it into the statements
 //! of [`crate::document`].
 //!
+//! Snapshots are read through the list on their store (`cow`), thin volumes through the trees of
+//! their pool's metadata (`thin`); both give a map of chunks that [`crate::build()`] reads by.
+//!
 //! Sources: the structures and their comments in LVM2's `lib/format_text/layout.h` and
 //! `lib/label/label.h`, and the manual pages `lvm.conf(5)`, `lvmraid(7)` and `pvck(8)`.
 

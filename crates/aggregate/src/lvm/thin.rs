@@ -111,7 +111,7 @@ impl<'a> Tree<'a> {
             metadata,
             found: Vec::new(),
             lost: Vec::new(),
-            left: metadata.len() / BLOCK as u64,
+            left: metadata.len().checked_div(BLOCK as u64).unwrap_or(0),
         }
     }
 

@@ -3,7 +3,7 @@
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
 use filesystem::{DirEntry, File, FileKind, Filesystem, FsPath, InodeNumber};
 
-use super::{Folder, Keywords, MaildirName, Uidlist};
+use super::{Folder, Keywords, ListedFolder, MaildirName, Uidlist, parse_list_log};
 use crate::account::Owner;
 use crate::record::{FileNote, FolderRecord};
 
@@ -175,6 +175,44 @@ impl Folder {
                 keywords: keywords.named(&letters),
             });
         }
+    }
+
+    /// The folders that the mailbox's list knows, if this is the mailbox itself.
+    pub(crate) fn list_index(&self, fs: &dyn Filesystem, device: &str) -> Vec<ListedFolder> {
+        if self.path != self.mailbox {
+            return Vec::new();
+        }
+        let log = self.read_index(fs, device, b"dovecot.list.index.log");
+        let log = log.ok().flatten();
+        log.and_then(|log| parse_list_log(&log)).unwrap_or_default()
+    }
+
+    /// Folders of the mailbox that its list knows with messages in them, and of which none of
+    /// `others` is left: known and lost, with how many messages they had.
+    pub fn lost_folders(
+        &self,
+        fs: &dyn Filesystem,
+        device: &str,
+        others: &[Self],
+    ) -> Vec<FolderRecord> {
+        let listed = self.list_index(fs, device).into_iter();
+        let there = |name: &str| {
+            let mut others = others.iter();
+            others.any(|other| other.mailbox == self.mailbox && other.name == name)
+        };
+        listed
+            .filter(|listed| listed.messages.unwrap_or(0) > 0 && !there(&listed.name))
+            .map(|listed| FolderRecord {
+                device: device.to_owned(),
+                path: self.path.join(b"dovecot.list.index.log").to_string(),
+                owner: self.owner.clone(),
+                folder: listed.name,
+                present: 0,
+                listed: listed.messages.map(u64::from),
+                listed_but_gone: Vec::new(),
+                doubt: None,
+            })
+            .collect()
     }
 
     /// The contents of an index file of the folder: `None` if there is none, a loss if it is

@@ -6,6 +6,7 @@
 mod find;
 mod folder;
 mod keywords;
+mod list_index;
 mod name;
 mod orphans;
 mod uidlist;
@@ -13,6 +14,7 @@ mod uidlist;
 pub use find::{Folder, Stores, find};
 pub use folder::{Contents, MailFile};
 pub use keywords::Keywords;
+pub use list_index::{ListedFolder, parse_list_log};
 pub use name::{Flags, MaildirName};
 pub(crate) use orphans::{RECOVERED, is_message};
 pub use uidlist::Uidlist;

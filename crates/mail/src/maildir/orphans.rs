@@ -25,19 +25,18 @@ pub(super) fn is_nameless(path: &FsPath) -> bool {
 /// Whether a directory that lost its parents is a mailbox and no folder of one: `name` is usual
 /// for mailboxes, or it lists what only the mailbox itself has.
 pub(super) fn is_mailbox(name: &[u8], children: &[DirEntry]) -> bool {
-    // Every other folder of a Maildir++ has this file.
-    let is_subfolder = children.iter().any(|entry| entry.name == b"maildirfolder");
     let is_mark = |entry: &DirEntry| {
         let name = entry.name.as_slice();
         name == b"subscriptions"
             || name == b"maildirsize"
+            || name == b"dovecot.mailbox.log"
             || name.starts_with(b"dovecot-uidvalidity")
             || name.starts_with(b"dovecot.list.index")
             // A folder below it: `.Sent`.
             || matches!(name, [b'.', first, ..] if first.is_ascii_alphabetic())
     };
     let usual = matches!(name, b"Maildir" | b"maildir" | b"mail");
-    !is_subfolder && (usual || children.iter().any(is_mark))
+    usual || children.iter().any(is_mark)
 }
 
 /// Whether the directory at `path` is a `cur` or `new` that lost its parent: what it lists are

@@ -42,6 +42,19 @@ fn lost(account: &Account) -> Vec<String> {
             counted(expected, "message", "messages"),
         ),
     }];
+    let lists = account.folders.iter().filter_map(|folder| {
+        let count = counted(folder.counted_by_list?, "message", "messages");
+        let name = folder.shown.as_ref().unwrap_or(&folder.name);
+        Some(format!("{name} ({count})"))
+    });
+    let lists: Vec<String> = lists.collect();
+    if !lists.is_empty() {
+        lines.push(format!(
+            "Of these folders only the server's list is left, and which messages were in them is \
+             not known: {}.",
+            lists.join(", ")
+        ));
+    }
     if counts.listed_but_gone > 0 {
         lines.push(format!(
             "Besides, the folders' own lists name {} that {} not there: deleted after the list \

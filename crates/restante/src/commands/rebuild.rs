@@ -250,6 +250,8 @@ fn rebuild_filesystem(
     for folder in &stores.folders {
         let contents = folder.list(fs, device);
         writer.records.push(Record::Folder(contents.record));
+        let lost = folder.lost_folders(fs, device, &stores.folders);
+        writer.records.extend(lost.into_iter().map(Record::Folder));
         let rejected = contents.rejected.into_iter().map(Record::Rejected);
         writer.records.extend(rejected);
         let lost = contents.lost.into_iter().map(Record::Lost);
