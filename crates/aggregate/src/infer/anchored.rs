@@ -14,6 +14,9 @@ use super::shape::Shape;
 /// Fewer anchors than this that agree on a place say nothing.
 const LEAST_SUPPORT: usize = 6;
 
+/// Most devices that may have few votes: those of parity.
+const MOST_WEAK: usize = 2;
+
 /// Most anchors that are solved for, evenly taken: all of them judge what comes out.
 const MOST_SOLVED: usize = 4096;
 
@@ -98,7 +101,7 @@ pub(super) fn solve(anchors: &[Anchor], source: Source, devices: &[usize]) -> Ve
         let rows: Vec<Vec<usize>> = (0..shape.period()).map(|row| shape.row(row).data).collect();
         for place in places.iter().filter(|place| place.data == shape.width()) {
             let turns = 0..shape.period();
-            found.extend(turns.filter_map(|turn| vote(place, (*shape, &rows), turn, devices)));
+            found.extend(turns.flat_map(|turn| vote(place, (*shape, &rows), turn, devices)));
         }
     }
     let best = found.iter().map(|(hits, _)| *hits).max().unwrap_or(0);
@@ -223,17 +226,47 @@ pub(super) fn begins(
 
 /// Lets the anchors vote for the role of each device in a shape, whose rows of data are given;
 /// with how many agree.
+///
+/// A device with few votes may hold parity, which shows an address where the rest of its row is
+/// zeros: it is given each role that is left over, too.
 fn vote(
     place: &Place<'_>,
     (shape, rows): (Shape, &[Vec<usize>]),
     turn: u64,
     devices: &[usize],
-) -> Option<(u32, Hypothesis)> {
+) -> Vec<(u32, Hypothesis)> {
+    let Some(votes) = votes(place, (shape, rows), turn, devices) else {
+        return Vec::new();
+    };
+    let best = |(_, counts): &(usize, Vec<u32>)| counts.iter().max().copied().unwrap_or(0);
+    let mut sure = votes;
+    sure.sort_by_key(|own| (Reverse(best(own)), own.0));
+    let usual = sure.get(sure.len().saturating_sub(1) / 2).map_or(0, best);
+    let mut found = elect(&sure, &[], shape);
+    let mut weak = Vec::new();
+    while weak.len() < MOST_WEAK
+        && let Some(last) = sure.pop_if(|last| best(last) * 2 < usual)
+    {
+        weak.push(last.0);
+        found.extend(elect(&sure, &weak, shape));
+    }
+    let solved = found.into_iter().filter_map(|(hits, roles)| {
+        let hypothesis = Hypothesis::new(shape, place.chunk, place.start, turn, roles)?;
+        Some((hits, hypothesis))
+    });
+    solved.collect()
+}
+
+/// How often each device is named for each role.
+fn votes(
+    place: &Place<'_>,
+    (shape, rows): (Shape, &[Vec<usize>]),
+    turn: u64,
+    devices: &[usize],
+) -> Option<Vec<(usize, Vec<u32>)>> {
     let members = usize::try_from(shape.members()).ok()?;
-    let mut votes: BTreeMap<usize, Vec<u32>> = devices
-        .iter()
-        .map(|device| (*device, vec![0; members]))
-        .collect();
+    let none = devices.iter().map(|device| (*device, vec![0; members]));
+    let mut votes: BTreeMap<usize, Vec<u32>> = none.collect();
     for anchor in &place.support {
         let chunk = anchor.address / place.chunk + place.before;
         let row = usize::try_from((chunk / place.data + turn) % shape.period()).ok()?;
@@ -244,6 +277,17 @@ fn vote(
             *count += 1;
         }
     }
+    Some(votes.into_iter().collect())
+}
+
+/// The roles by most votes, and by how many, with the `weak` devices in each of the roles that
+/// are left.
+fn elect(
+    votes: &[(usize, Vec<u32>)],
+    weak: &[usize],
+    shape: Shape,
+) -> Vec<(u32, Vec<Option<usize>>)> {
+    let members = usize::try_from(shape.members()).unwrap_or(0);
     let mut ballots: Vec<(u32, usize, usize)> = votes
         .iter()
         .flat_map(|(device, counts)| {
@@ -263,6 +307,19 @@ fn vote(
             hits += count;
         }
     }
-    let hypothesis = Hypothesis::new(shape, place.chunk, place.start, turn, roles)?;
-    Some((hits, hypothesis))
+    let mut all = vec![roles];
+    for device in weak {
+        let placed = all.iter().flat_map(|roles| {
+            let free = (0..members).filter(|role| roles.get(*role) == Some(&None));
+            free.map(|role| {
+                let mut roles = roles.clone();
+                if let Some(slot) = roles.get_mut(role) {
+                    *slot = Some(*device);
+                }
+                roles
+            })
+        });
+        all = placed.collect();
+    }
+    all.into_iter().map(|roles| (hits, roles)).collect()
 }

@@ -14,9 +14,10 @@ use super::{algebra, anchored, base, order};
 use crate::document::Group;
 
 /// An answer is decided if it is likelier than every other by so much, in nats, and by this part
-/// of what speaks for it.
+/// of all in which the two differ; and where contents alone tell them apart, by a part of those.
 const LEAD: f64 = 16.0;
-const LEAD_SHARE: f64 = 0.05;
+const LEAD_SHARE: f64 = 0.2;
+const CONTENTS_SHARE: f64 = 0.05;
 
 /// What must speak for an answer, for each device, where parity ties the devices together.
 /// Parity alone says nothing of the order.
@@ -88,9 +89,7 @@ fn choose<'a>(
         let all = answers.iter().take(MOST_LISTED).map(Answer::describe);
         all.collect::<Vec<_>>().join("; ")
     };
-    let lead = LEAD.max(best.total() * LEAD_SHARE);
-    let close = best.total() - lead;
-    if rivals.iter().any(|rival| rival.total() >= close) {
+    if rivals.iter().any(|rival| !stands_out(best, rival)) {
         return Err(format!(
             "several geometries fit: {}; more blocks that state their address, or a missing member, would decide",
             listed()
@@ -109,7 +108,7 @@ fn choose<'a>(
             let alone = best.contents_worth() >= devices * LONE_EACH;
             // What is rebuilt must make sense, whatever else speaks for the rest.
             let rebuilt = best.rebuilt_worth();
-            let agrees = set.tie != Tie::Remains && agree && rebuilt >= 0.0;
+            let agrees = set.tie != Tie::Remains && agree && rebuilt.min(best.mended) >= 0.0;
             let sensible = hypothesis.missing() == 0 || agrees || rebuilt >= LEAD;
             best.total() >= devices * LONE_EACH && (agree || alone) && sensible
         }
@@ -118,4 +117,17 @@ fn choose<'a>(
         return Err(format!("the best geometry is not certain: {}", listed()));
     }
     Ok((best, trials))
+}
+
+/// Whether an answer is so much likelier than another one that it is not by chance.
+fn stands_out(best: &Answer, rival: &Answer) -> bool {
+    let (own, other) = (best.evidence(), rival.evidence());
+    let differ = own.differ(other);
+    let alone = own.addresses == other.addresses;
+    let contents = if alone {
+        best.contents_worth() * CONTENTS_SHARE
+    } else {
+        0.0
+    };
+    best.total() - rival.total() >= (LEAD + differ * LEAD_SHARE).max(contents)
 }

@@ -42,6 +42,24 @@ pub(super) struct Hits {
     pieces: u32,
 }
 
+/// What speaks for an answer, in nats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evidence {
+    /// Blocks that state their address, and files that end where their inodes say.
+    pub(super) addresses: f64,
+    contents: f64,
+    rows: f64,
+}
+
+impl Evidence {
+    /// In how much two differ.
+    pub(super) fn differ(self, other: Self) -> f64 {
+        (self.addresses - other.addresses).abs()
+            + (self.contents - other.contents).abs()
+            + (self.rows - other.rows).abs()
+    }
+}
+
 /// Hypotheses that claim the same, in several notations, with what speaks for them.
 pub(super) struct Answer {
     claims: Claims,
@@ -61,12 +79,26 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The sum of what speaks for it, in nats.
-    pub(super) fn total(&self) -> f64 {
+    /// What speaks for it, by kind.
+    pub(super) fn evidence(&self) -> Evidence {
         let anchors = f64::from(self.anchors.hits) * ANCHOR_HIT
             - f64::from(self.anchors.misses) * ANCHOR_MISS
             - f64::from(self.anchors.pieces) * PIECE_COST;
-        anchors + self.mended + self.contents_worth() - f64::from(self.worse_rows) * ROW_WRONG
+        Evidence {
+            addresses: anchors + self.mended,
+            contents: self.contents_worth(),
+            rows: f64::from(self.worse_rows) * -ROW_WRONG,
+        }
+    }
+
+    /// The sum of what speaks for it, in nats.
+    pub(super) fn total(&self) -> f64 {
+        let Evidence {
+            addresses,
+            contents,
+            rows,
+        } = self.evidence();
+        addresses + contents + rows
     }
 
     /// What the contents are worth, in nats.
