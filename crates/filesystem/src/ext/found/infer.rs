@@ -128,9 +128,12 @@ pub(super) fn names_only(device: &dyn ReadAt, seen: &Sightings) -> Option<Inferr
         seed: None,
         extents: true,
     };
+    // A superblock of the same blocks is likely theirs, whatever lies between them now.
+    let mut superblocks = seen.superblocks.iter().map(|seen| &seen.sb);
+    let sb = superblocks.find(|sb| sb.block == block).cloned();
     Some(Inferred {
         base: 0,
-        sb: Superblock::assumed(&shape),
+        sb: sb.unwrap_or_else(|| Superblock::assumed(&shape)),
         tables: Tables {
             runs: Vec::new(),
             alone: true,
