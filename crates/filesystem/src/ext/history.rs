@@ -220,10 +220,10 @@ impl Volume {
         let mut overlay = Overlay::new(Arc::clone(&self.view));
         // The copies of a block come in their order, and the last one laid counts.
         for copy in self.history.all() {
-            if range.contains(&copy.sequence) {
-                if let Some(bytes) = self.former_block(copy) {
-                    overlay.lay(self.nominal(copy.block), &bytes);
-                }
+            if range.contains(&copy.sequence)
+                && let Some(bytes) = self.former_block(copy)
+            {
+                overlay.lay(self.nominal(copy.block), &bytes);
             }
         }
         self.view = Arc::new(overlay);
