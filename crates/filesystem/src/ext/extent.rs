@@ -222,7 +222,7 @@ impl Tree<'_> {
             .block(block)
             .and_then(|bytes| self.check(bytes, depth, range));
         there.or_else(|cause| {
-            self.map.from_former();
+            self.map.former_state();
             let former = self.volume.former_blocks(block);
             let mut former = former.filter_map(|bytes| self.check(bytes, depth, range).ok());
             former.next().ok_or(cause)

@@ -5,8 +5,11 @@
 //! were written to their places. A descriptor block that can still be read was not passed by the
 //! head of the log yet, and neither were the blocks behind it.
 
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
+use evidence::view::Overlay;
 use evidence::{ByteOffset, ReadAtExt};
 
 use super::checksum::crc32c;
@@ -15,6 +18,7 @@ use super::jbd2::{self, JournalSuperblock, Tag};
 use super::journal;
 use super::volume::Volume;
 use crate::Place;
+use crate::cache::Cache;
 
 /// A former state of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +37,8 @@ pub(super) struct Copy {
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     copies: Vec<Copy>,
+    /// The first transaction that may not be in its places yet, by the journal's superblock.
+    replay_from: Option<u32>,
 }
 
 /// A block of the journal that a transaction begins with or goes on with.
@@ -68,7 +74,10 @@ impl History {
         }
         copies.sort_unstable();
         copies.dedup_by_key(|copy| (copy.block, copy.sequence));
-        Self { copies }
+        Self {
+            copies,
+            replay_from: (ring.sb.start != 0).then_some(ring.sb.sequence),
+        }
     }
 }
 
@@ -197,6 +206,30 @@ fn likely(volume: &Volume) -> JournalSuperblock {
 }
 
 impl Volume {
+    /// Lays over the view what the journal holds and its blocks do not yet: the transactions from
+    /// the first to be replayed on, as long as each has one of the `commits`.
+    ///
+    /// For a file system whose superblock is gone, so that [`journal::recover`] cannot do it. What
+    /// was revoked is laid, too: a block that holds contents now is not read as metadata.
+    pub(super) fn replay_history(&mut self, commits: &HashSet<u32>) {
+        let Some(first) = self.history.replay_from else {
+            return;
+        };
+        let end = (first..u32::MAX).find(|sequence| !commits.contains(sequence));
+        let range = first..end.unwrap_or(u32::MAX);
+        let mut overlay = Overlay::new(Arc::clone(&self.view));
+        // The copies of a block come in their order, and the last one laid counts.
+        for copy in self.history.all() {
+            if range.contains(&copy.sequence)
+                && let Some(bytes) = self.former_block(copy)
+            {
+                overlay.lay(self.nominal(copy.block), &bytes);
+            }
+        }
+        self.view = Arc::new(overlay);
+        self.cache = Cache::new(Arc::clone(&self.view));
+    }
+
     /// The contents of a former state.
     pub(super) fn former_block(&self, copy: &Copy) -> Option<Vec<u8>> {
         let mut bytes = self.view.read_whole(copy.at, self.sb.block.len())?;

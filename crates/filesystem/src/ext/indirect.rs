@@ -94,7 +94,7 @@ impl Walk<'_> {
             Ok(bytes)
         });
         there.or_else(|cause| {
-            self.map.from_former();
+            self.map.former_state();
             let mut former = self.volume.former_blocks(number);
             former.find(|bytes| self.check(bytes).is_ok()).ok_or(cause)
         })

@@ -26,6 +26,8 @@ pub(super) const ENCRYPT_FL: u32 = 0x800;
 const HUGE_FILE_FL: u32 = 0x40000;
 /// `EXT4_EXTENTS_FL`.
 pub(super) const EXTENTS_FL: u32 = 0x80000;
+/// `EXT4_EA_INODE_FL`: the inode is the value of an extended attribute.
+const EA_INODE_FL: u32 = 0x20_0000;
 /// `EXT4_INLINE_DATA_FL`.
 pub(super) const INLINE_DATA_FL: u32 = 0x1000_0000;
 
@@ -274,6 +276,19 @@ impl Volume {
             .checked_add(index.saturating_mul(self.sb.inode_bytes as u64))
             .ok_or_else(|| self.loss(what(), ByteOffset::ZERO, corrupt("its place overflows")))?;
         Ok((at, found.inodes_used.is_none_or(|used| index < used)))
+    }
+
+    /// Whether an inode in use is one that no directory lists.
+    pub(super) fn is_unlisted(&self, inode: &Inode) -> bool {
+        let by_flag = RawInode::parse(&inode.raw).is_some_and(|raw| raw.has(EA_INODE_FL));
+        let mut numbers = self.sb.unlisted.iter().map(|number| u64::from(*number));
+        by_flag || numbers.any(|number| number == inode.number.0)
+    }
+
+    /// The block with the extended attributes of an inode.
+    pub(super) fn attributes(&self, inode: &Inode) -> Option<u64> {
+        let block = RawInode::parse(&inode.raw)?.i_file_acl;
+        (block != 0).then_some(block)
     }
 
     /// Where the inode lies, if there is such a number.

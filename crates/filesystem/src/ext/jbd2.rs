@@ -368,6 +368,8 @@ pub(super) enum BlockKind {
 
 /// `h_blocktype` of a descriptor block.
 pub(super) const DESCRIPTOR: u32 = 1;
+/// `h_blocktype` of a commit block.
+pub(super) const COMMIT: u32 = 2;
 /// `h_blocktype` of a superblock of version 2; version 1 has one less.
 pub(super) const SUPERBLOCK_V2: u32 = 4;
 

@@ -58,7 +58,7 @@ impl Map {
 
     /// Notes that a block of the tree is a former state of it: what it maps nothing to may have
     /// been written since, and is no hole.
-    pub(super) const fn from_former(&mut self) {
+    pub(super) const fn former_state(&mut self) {
         self.former = true;
     }
 

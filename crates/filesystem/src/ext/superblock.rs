@@ -96,6 +96,8 @@ pub(super) struct Superblock {
     pub(super) last_orphan: u32,
     /// `s_block_group_nr`: the group that this copy lies in.
     pub(super) group_of_copy: u16,
+    /// `s_prj_quota_inum` and `s_orphan_file_inum`: inodes in use that nothing lists.
+    pub(super) unlisted: [u32; 2],
     /// The journal, if the file system has one.
     pub(super) journal: Option<JournalPlace>,
     /// The seed of all metadata checksums; `None` where they are off, or of an unknown kind.
@@ -156,6 +158,7 @@ impl Superblock {
             error_count: 0,
             last_orphan: 0,
             group_of_copy: 0,
+            unlisted: [0; 2],
             journal: None,
             seed: shape.seed,
             checksum_holds: None,
@@ -337,6 +340,7 @@ impl Raw {
             error_count: rest.error_count,
             last_orphan: rest.last_orphan,
             group_of_copy: rest.group_of_copy,
+            unlisted: rest.unlisted,
             journal: rest.journal,
             seed: checksums.then_some(seed),
             checksum_holds: checksums.then(|| crc32c(!0, checked) == self.s_checksum),
@@ -412,6 +416,7 @@ struct Rest {
     error_count: u32,
     last_orphan: u32,
     group_of_copy: u16,
+    unlisted: [u32; 2],
     journal: Option<JournalPlace>,
 }
 
@@ -438,6 +443,7 @@ impl Rest {
             error_count: f.le_u32(0x194)?,
             last_orphan: f.le_u32(0xE8)?,
             group_of_copy: f.le_u16(0x5A)?,
+            unlisted: [f.le_u32(0x26C)?, f.le_u32(0x280)?],
             journal,
         })
     }

@@ -128,9 +128,12 @@ pub(super) fn names_only(device: &dyn ReadAt, seen: &Sightings) -> Option<Inferr
         seed: None,
         extents: true,
     };
+    // A superblock of the same blocks is likely theirs, whatever lies between them now.
+    let mut superblocks = seen.superblocks.iter().map(|seen| &seen.sb);
+    let sb = superblocks.find(|sb| sb.block == block).cloned();
     Some(Inferred {
         base: 0,
-        sb: Superblock::assumed(&shape),
+        sb: sb.unwrap_or_else(|| Superblock::assumed(&shape)),
         tables: Tables {
             runs: Vec::new(),
             alone: true,
@@ -181,7 +184,7 @@ fn slots(seen: &Sightings) -> impl Iterator<Item = (u64, bool)> {
             let at = block
                 .at
                 .get()
-                .checked_add(u64::from(slot) * OLD_BYTES as u64)?;
+                .checked_add(u64::from(slot).saturating_mul(OLD_BYTES as u64))?;
             (block.in_use & bit != 0).then_some((at, block.directories & bit != 0))
         })
     })
@@ -306,8 +309,8 @@ struct Table {
 fn runs(votes: &[(u64, u64)], all: &[u64], size: usize, base: u64, proven: bool) -> Vec<Run> {
     let mut by_origin: BTreeMap<i128, Table> = BTreeMap::new();
     for (at, number) in votes.iter().filter(|(_, number)| *number > 0) {
-        let before = i128::from(number.saturating_sub(1)) * size as i128;
-        let origin = i128::from(*at) - before;
+        let before = i128::from(number.saturating_sub(1)).saturating_mul(size as i128);
+        let origin = i128::from(*at).saturating_sub(before);
         let table = by_origin.entry(origin).or_insert(Table {
             origin,
             lowest: *number,
@@ -357,7 +360,9 @@ fn runs(votes: &[(u64, u64)], all: &[u64], size: usize, base: u64, proven: bool)
 }
 
 fn place(table: &Table, number: u64, size: usize) -> i128 {
-    table.origin + i128::from(number.saturating_sub(1)) * size as i128
+    table
+        .origin
+        .saturating_add(i128::from(number.saturating_sub(1)).saturating_mul(size as i128))
 }
 
 /// Takes inodes in use into the tables that lie right before or behind them, where numbers and
@@ -377,10 +382,11 @@ fn widen(tables: &mut [Table], all: &[u64], size: usize) {
         let floor = before.map_or(0, |before| place(&before, before.highest, size));
         let ceiling = after.map_or(i128::MAX, |after| place(&after, after.lowest, size));
         let number = |at: u64| {
-            let inside = i128::from(at) - table.origin;
-            let fits = inside >= 0 && inside % size as i128 == 0;
+            let inside = i128::from(at).saturating_sub(table.origin);
+            let fits = inside >= 0 && inside.checked_rem(size as i128) == Some(0);
             let fits = fits && i128::from(at) > floor && i128::from(at) < ceiling;
-            let number = u64::try_from(inside / size as i128).ok()?.saturating_add(1);
+            let index = inside.checked_div(size as i128)?;
+            let number = u64::try_from(index).ok()?.saturating_add(1);
             (fits && (first..=last).contains(&number)).then_some(number)
         };
         let mut numbers: Vec<u64> = all.iter().filter_map(|at| number(*at)).collect();

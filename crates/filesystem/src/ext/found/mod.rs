@@ -34,6 +34,7 @@ pub(crate) use self::sighting::Sightings;
 use self::taken::{NOW, Owner, Taken};
 use super::Ext;
 use super::history::{Descriptor, History};
+use super::jbd2::COMMIT;
 use super::superblock::{SUPERBLOCK_AT, Superblock};
 use super::volume::Volume;
 use crate::{Device, Found, InodeNumber, Place, View};
@@ -73,7 +74,11 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
         nothing.then(|| infer::names_only(&device.bytes, seen))?
     });
     if let Some(Inferred { base, sb, tables }) = inferred {
-        let seed = sb.seed;
+        // Without a UUID, the seed of the checksums is what tells it from others.
+        let id = match (sb.uuid, sb.seed) {
+            ([0, 0, 0, 0, ..], seed) => seed.unwrap_or_else(|| sb.block.get()),
+            ([a, b, c, d, ..], _) => u32::from_be_bytes([a, b, c, d]),
+        };
         let mut ext = Ext::with_superblock(slice(&device.bytes, base), &device.name, sb);
         ext.volume.tables = tables.without(ext.volume.sb.inode_bytes, |at| {
             known
@@ -81,7 +86,6 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
                 .any(|known| known.holds(at.saturating_add(base)))
         });
         let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
-        let id = seed.unwrap_or_else(|| fs.volume.sb.block.get());
         let name = name_of(device, &fs, &format!("{id:08x}"));
         if is_proven(&fs) {
             found.push((name, View::Device(device.name.clone()), fs));
@@ -212,6 +216,11 @@ fn put_together(
         .filter_map(|block| block.at.checked_sub(base))
         .collect();
     volume.history = History::read(&volume, &descriptors(seen, base), &heads);
+    if newer.is_some() {
+        let commits = seen.journal.iter().filter(|block| block.kind == COMMIT);
+        let commits = commits.map(|block| block.sequence).collect();
+        volume.replay_history(&commits);
+    }
     let mut lives = Lives::of(&volume);
     let mut nodes = Nodes::beside(journal_runs(&volume));
     for index in 0..lives.former.len() {
@@ -234,10 +243,10 @@ fn put_together(
         &taken,
         &directories_of(seen, base),
     );
-    let view = if base == 0 {
-        Arc::clone(&volume.view)
-    } else {
-        Arc::clone(device)
+    // What a journal holds beyond its blocks is only seen by those who open the file system.
+    let view = match newer {
+        None => Arc::clone(&volume.view),
+        Some(_) => Arc::clone(device),
     };
     let mut rebuilt = Rebuilt {
         info,
@@ -419,7 +428,7 @@ fn held(volume: &Volume, lives: &Lives, nodes: &Nodes) -> Taken {
             continue;
         };
         let (map, tree) = volume.map_and_tree(&inode);
-        for number in tree {
+        for number in tree.into_iter().chain(volume.attributes(&inode)) {
             blocks(number, 1, Owner::Inode(inode.number.0));
         }
         room = room.saturating_sub(map.pieces.len() as u64);

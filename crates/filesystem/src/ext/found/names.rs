@@ -8,7 +8,7 @@ use super::super::dir::{self, Form};
 use super::super::inode::RawInode;
 use super::super::volume::Volume;
 use super::lives::{FIRST_INODE, Lives};
-use super::nodes::{Nodes, ORPHANS};
+use super::nodes::{Nodes, ORPHANS, current_inode};
 use super::sighting::DirectorySeen;
 use super::taken::Taken;
 use crate::{DirEntry, Inode, InodeNumber, Place};
@@ -358,6 +358,10 @@ impl Collector<'_> {
     pub(super) fn orphans(&mut self) {
         for number in self.lives.live() {
             if self.lives.is_named(number) || number < FIRST_INODE {
+                continue;
+            }
+            let inode = current_inode(self.volume, self.lives, InodeNumber(number));
+            if inode.is_some_and(|inode| self.volume.is_unlisted(&inode)) {
                 continue;
             }
             let parent = if self.lives.is_directory(number) {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use evidence::{ByteOffset, Cause, Loss, ReadAt};
+use evidence::{ByteOffset, Cause, Loss, ReadAt, ReadAtExt};
 
 use super::super::inode::{self};
 use super::super::volume::{Volume, corrupt};
@@ -48,6 +48,12 @@ impl Rebuilt {
         inner.number = InodeNumber(self.nodes.number_of(inode.number));
         inner.place = inode.place.checked_sub(self.base).unwrap_or(inode.place);
         inner
+    }
+
+    /// Whether the view has the inode as it is.
+    fn shows(&self, inode: &Inode) -> bool {
+        let there = self.view.read_whole(inode.place, inode.raw.len());
+        there.is_some_and(|bytes| bytes == inode.raw)
     }
 
     fn former(&self, number: InodeNumber, node: &Node) -> Result<Inode, Loss> {
@@ -199,8 +205,11 @@ impl Filesystem for Rebuilt {
                     .push(self.volume.loss(what, ByteOffset::new(at), cause));
             }
         }
+        let inode = inner.place.get()..inner.place.get().saturating_add(inner.raw.len() as u64);
         let outward = |piece: Extent| Extent {
             place: match piece.place {
+                // Contents in an inode of which the view has another state are not there.
+                Place::At(at) if inode.contains(&at.get()) && !self.shows(file) => Place::Lost,
                 Place::At(at) => Place::At(self.outward(at)),
                 other => other,
             },

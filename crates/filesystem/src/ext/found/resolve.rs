@@ -21,14 +21,42 @@ pub(super) struct Resolver<'a> {
 
 /// A name that something had, and since when.
 type Had = (Option<u32>, InodeNumber, Vec<u8>);
+/// What stands where under which name.
+type Placed = (InodeNumber, InodeNumber, Vec<u8>);
+
+/// Names by what they stood for.
+#[derive(Default)]
+struct Sorted {
+    /// By the life that ended.
+    by_life: BTreeMap<usize, Vec<Had>>,
+    /// By the number, which is in use.
+    by_number: BTreeMap<u64, Vec<Had>>,
+    /// By the directory of whose inode nothing is known.
+    by_node: BTreeMap<InodeNumber, Vec<Had>>,
+}
 
 impl Resolver<'_> {
     /// Gives every deleted file and directory the names that it had at its end, and files in use
     /// that have lost theirs the last ones that are known.
     pub(super) fn run(&mut self) {
-        let mut by_life: BTreeMap<usize, Vec<Had>> = BTreeMap::new();
-        let mut by_number: BTreeMap<u64, Vec<Had>> = BTreeMap::new();
-        let mut by_node: BTreeMap<InodeNumber, Vec<Had>> = BTreeMap::new();
+        let sorted = self.sort();
+        let mut placed = self.of_files_in_use(sorted.by_number);
+        placed.extend(self.of_lives(sorted.by_life));
+        for (node, had) in sorted.by_node {
+            for (dir, name) in last(had, 1) {
+                placed.push((node, dir, name));
+            }
+        }
+        self.place(placed);
+    }
+
+    /// Sorts the candidates by what they stood for.
+    fn sort(&mut self) -> Sorted {
+        let Sorted {
+            mut by_life,
+            mut by_number,
+            mut by_node,
+        } = Sorted::default();
         let candidates = std::mem::take(&mut self.names.candidates);
         for Candidate {
             number,
@@ -53,7 +81,16 @@ impl Resolver<'_> {
                 }
             }
         }
-        let mut placed: Vec<(InodeNumber, InodeNumber, Vec<u8>)> = Vec::new();
+        Sorted {
+            by_life,
+            by_number,
+            by_node,
+        }
+    }
+
+    /// The last names of files in use that no directory lists.
+    fn of_files_in_use(&mut self, by_number: BTreeMap<u64, Vec<Had>>) -> Vec<Placed> {
+        let mut placed = Vec::new();
         for (number, had) in by_number {
             if !self.lives.is_named(number) {
                 for (dir, name) in last(had, 1) {
@@ -62,6 +99,12 @@ impl Resolver<'_> {
                 }
             }
         }
+        placed
+    }
+
+    /// The last names of lives that ended.
+    fn of_lives(&mut self, by_life: BTreeMap<usize, Vec<Had>>) -> Vec<Placed> {
+        let mut placed = Vec::new();
         for (life, had) in by_life {
             let Some(known) = self.lives.former.get(life) else {
                 continue;
@@ -86,16 +129,11 @@ impl Resolver<'_> {
                 placed.push((node, dir, name));
             }
         }
-        for (node, had) in by_node {
-            for (dir, name) in last(had, 1) {
-                placed.push((node, dir, name));
-            }
-        }
-        self.place(placed);
+        placed
     }
 
     /// Enters the names where they belong, and hangs directories that have none by their `..`.
-    fn place(&mut self, placed: Vec<(InodeNumber, InodeNumber, Vec<u8>)>) {
+    fn place(&mut self, placed: Vec<Placed>) {
         let aliases = self.aliases(&placed);
         let canon = |node: InodeNumber| aliases.get(&node).copied().unwrap_or(node);
         let mut listed: HashMap<InodeNumber, HashSet<Vec<u8>>> = HashMap::new();
@@ -156,10 +194,7 @@ impl Resolver<'_> {
 
     /// Directories that had the place of another one, which is listed instead of them: the one in
     /// use if there is one, else the one that was deleted last.
-    fn aliases(
-        &self,
-        placed: &[(InodeNumber, InodeNumber, Vec<u8>)],
-    ) -> HashMap<InodeNumber, InodeNumber> {
+    fn aliases(&self, placed: &[Placed]) -> HashMap<InodeNumber, InodeNumber> {
         let mut aliases: HashMap<InodeNumber, InodeNumber> = HashMap::new();
         let mut children: HashMap<InodeNumber, HashMap<Vec<u8>, InodeNumber>> = HashMap::new();
         let mut directories: Vec<_> = placed
