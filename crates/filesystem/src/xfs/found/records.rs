@@ -49,7 +49,7 @@ pub(super) struct Transaction {
     /// It began, nothing of it is missing, and it was committed.
     pub(super) whole: bool,
     /// The last region goes on in the next record.
-    continues: bool,
+    pub(super) continues: bool,
 }
 
 /// What the log says of how it was left.
