@@ -81,7 +81,7 @@ fn used(volume: &Volume, at: ByteOffset, length: u64) -> Option<u64> {
     const STEP: u64 = 65536;
     let mut end = length;
     while end > 0 {
-        let start = end.saturating_sub(1) / STEP * STEP;
+        let start = end.saturating_sub(1) & !(STEP - 1);
         let part = usize::try_from(end.checked_sub(start)?).ok()?;
         let bytes = volume.view.read_whole(at.checked_add(start)?, part)?;
         if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {

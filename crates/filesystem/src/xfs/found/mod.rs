@@ -44,6 +44,8 @@ use seen::{Mark, SeenDir, SeenLeaf, UNMARKED};
 
 /// Marks with fewer blocks than this are no file system, but something like one in a file.
 const LEAST_BLOCKS: usize = 3;
+/// So many inodes that cannot be placed are worth a loss.
+const LEAST_LOST: usize = 8;
 /// So many marks are looked at, those with the most blocks.
 const MOST_MARKS: usize = 32;
 
@@ -296,7 +298,7 @@ fn unproven(
 ) -> Option<Loss> {
     let ours = || seen.inodes.iter().filter(|inode| inode.mark == mark);
     let count = ours().count();
-    let first = ours().next().filter(|_| count >= LEAST_BLOCKS)?;
+    let first = ours().next().filter(|_| count >= LEAST_LOST)?;
     // What version 4 leaves behind looks like much, and most of it is nothing.
     if mark == UNMARKED && agreement.agree == 0 {
         return None;
@@ -347,12 +349,17 @@ impl Make<'_> {
             volume,
         };
         let numbers = self.numbers(&source, mark);
-        let inodes = rebuilt::known(&source, numbers.into_iter().chain(replayed.laid));
+        let laid: HashSet<u64> = replayed.laid.into_iter().collect();
+        let inodes = rebuilt::known(&source, numbers.into_iter().chain(laid.iter().copied()));
         let root = root(&source, &inodes);
         let blocks = self.blocks(&source.volume, mark);
         let read = |number| source.directory(number);
         let tree = tree::build(&source.volume, &inodes, &blocks, root, &read);
         let mut info = super::info(&source.volume);
+        if source.volume.sb.sb_logstart == 0 && !self.is_primary {
+            // Where the log lies stands only in superblocks; its records are found without.
+            info.notes.retain(|note| !note.contains("the log is on another device"));
+        }
         if replayed.count > 0 {
             info.notes.retain(|note| !note.contains("not replayed"));
             info.notes.push(format!(
@@ -368,6 +375,7 @@ impl Make<'_> {
             tree,
             inodes,
             taken: self.taken,
+            laid,
             occupied: OnceLock::new(),
         }
     }

@@ -122,6 +122,8 @@ pub(super) struct Rebuilt {
     /// What the files in use and the metadata of this one occupy; made when a deleted file is
     /// asked for.
     pub(super) occupied: OnceLock<Occupied>,
+    /// Inodes that were taken from the log, some of which may have been deleted after that.
+    pub(super) laid: HashSet<u64>,
     /// Places of metadata that are in use.
     pub(super) metadata: Vec<Range<u64>>,
 }
@@ -172,9 +174,11 @@ impl Rebuilt {
                 whose.push(format!("the newer file system {name}"));
             }
         }
-        if file.standing == Standing::Deleted {
+        let deleted = file.standing == Standing::Deleted;
+        if deleted || self.laid.contains(&file.number.0) {
             let occupied = self.occupied.get_or_init(|| Occupied::new(self.ranges()));
-            for owner in occupied.cut(extents, 0) {
+            let itself = if deleted { 0 } else { file.number.0 };
+            for owner in occupied.cut(extents, itself) {
                 whose.push(match owner {
                     0 => "metadata".to_owned(),
                     owner => format!("inode {owner}"),
