@@ -55,8 +55,7 @@ fn advance(crc: u32) -> u32 {
 pub(super) fn mend(bytes: &mut [u8], crc_at: usize) -> bool {
     let after = crc_at.saturating_add(4);
     let stored = Fields::new(bytes).le_u32(crc_at);
-    let (Some(stored), Some(head), Some(tail)) =
-        (stored, bytes.get(..crc_at), bytes.get(after..))
+    let (Some(stored), Some(head), Some(tail)) = (stored, bytes.get(..crc_at), bytes.get(after..))
     else {
         return false;
     };

@@ -328,7 +328,9 @@ fn record_at(records: &[Record], block: u64) -> Option<&Record> {
 fn place_of(records: &[Record], block: u64, volume: &Volume) -> Option<ByteOffset> {
     let record = record_at(records, block)?;
     let inside = block.checked_sub(record.br_startoff)?;
-    record.at.checked_add(inside.checked_mul(volume.sb.block.get().into())?)
+    record
+        .at
+        .checked_add(inside.checked_mul(volume.sb.block.get().into())?)
 }
 
 /// Reads the directory block `number`: as many file-system blocks as `sb_dirblklog` says.

@@ -59,7 +59,10 @@ pub(super) fn remains(
     let block = u64::from(volume.sb.block.get());
     let length = last.br_blockcount.checked_mul(block)?;
     let end = used(volume, last.at, length)?;
-    let size = blocks.checked_mul(block)?.checked_sub(length)?.checked_add(end)?;
+    let size = blocks
+        .checked_mul(block)?
+        .checked_sub(length)?
+        .checked_add(end)?;
     let mut put = |at: usize, bytes: &[u8]| {
         let target = raw.get_mut(at..at.checked_add(bytes.len())?)?;
         target.copy_from_slice(bytes);
@@ -182,7 +185,10 @@ mod tests {
         let found: Vec<(&[u8], u64)> = found.iter().map(|e| (e.name, e.inumber)).collect();
         assert_eq!(
             found,
-            [(&b"first that was deleted"[..], 4711), (&b"second"[..], 4712)]
+            [
+                (&b"first that was deleted"[..], 4711),
+                (&b"second"[..], 4712)
+            ]
         );
     }
 

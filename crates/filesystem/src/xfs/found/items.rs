@@ -70,7 +70,10 @@ pub(super) fn items(transaction: &Transaction) -> Vec<Item<'_>> {
             continue;
         };
         // What is taken too much for one item is only looked at again.
-        let rest: Vec<&[u8]> = regions.clone().take(usize::from(count).saturating_sub(1)).collect();
+        let rest: Vec<&[u8]> = regions
+            .clone()
+            .take(usize::from(count).saturating_sub(1))
+            .collect();
         let item = match kind {
             XFS_LI_INODE => inode(fields, &rest, count).map(Item::Inode),
             XFS_LI_BUF => buffer(fields, &rest, count).map(Item::Buffer),

@@ -246,7 +246,10 @@ fn best(
         if by_maps_only && agreement.maps == 0 {
             agreement.agree = 0;
         }
-        if best.as_ref().is_none_or(|(most, _)| net(&agreement) > net(most)) {
+        if best
+            .as_ref()
+            .is_none_or(|(most, _)| net(&agreement) > net(most))
+        {
             best = Some((agreement, sb));
         }
     }
@@ -286,7 +289,11 @@ fn marks(seen: &Sightings) -> Vec<Mark> {
     marks.sort_by(|one, other| other.cmp(one));
     marks.truncate(MOST_MARKS);
     let version4 = version4.map(|_| UNMARKED);
-    marks.into_iter().map(|(_, mark)| mark).chain(version4).collect()
+    marks
+        .into_iter()
+        .map(|(_, mark)| mark)
+        .chain(version4)
+        .collect()
 }
 
 /// The loss of a file system whose metadata contradict each other's places.
@@ -358,7 +365,8 @@ impl Make<'_> {
         let mut info = super::info(&source.volume);
         if source.volume.sb.sb_logstart == 0 && !self.is_primary {
             // Where the log lies stands only in superblocks; its records are found without.
-            info.notes.retain(|note| !note.contains("the log is on another device"));
+            info.notes
+                .retain(|note| !note.contains("the log is on another device"));
         }
         if replayed.count > 0 {
             info.notes.retain(|note| !note.contains("not replayed"));
@@ -397,10 +405,20 @@ impl Make<'_> {
                 overlay.lay(at, &bytes);
             }
         };
-        for dir in self.seen.dirs.iter().filter(|d| d.mark == mark && d.size.is_none()) {
+        for dir in self
+            .seen
+            .dirs
+            .iter()
+            .filter(|d| d.mark == mark && d.size.is_none())
+        {
             block(dir.place, sb.dirblock_bytes(), DIR3_DATA, dir.address);
         }
-        for leaf in self.seen.leaves.iter().filter(|l| l.mark == mark && l.size.is_none()) {
+        for leaf in self
+            .seen
+            .leaves
+            .iter()
+            .filter(|l| l.mark == mark && l.size.is_none())
+        {
             block(leaf.place, sb.block.len(), BTREE_LONG, leaf.address);
         }
         overlay
@@ -477,11 +495,7 @@ impl Make<'_> {
         if sb.sb_logstart > 0 {
             add(super::ag::FsBlock(sb.sb_logstart), sb.sb_logblocks.into());
         }
-        let starts: BTreeSet<u64> = source
-            .chunks
-            .iter()
-            .flat_map(Chunks::starts)
-            .collect();
+        let starts: BTreeSet<u64> = source.chunks.iter().flat_map(Chunks::starts).collect();
         for start in starts {
             if let Some(at) = sb.inode_place(InodeNumber(start)) {
                 let length = u64::from(sb.sb_inodesize).saturating_mul(64);

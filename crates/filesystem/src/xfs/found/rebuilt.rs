@@ -14,10 +14,10 @@ use super::numbers;
 use super::occupied::{self, Occupied};
 use super::tree::{Inodes, Known, Tree};
 use crate::xfs::checksum::mend;
+use crate::xfs::dir;
 use crate::xfs::inode::{self, DI_CRC_AT};
 use crate::xfs::symlink;
 use crate::xfs::volume::{Volume, corrupt};
-use crate::xfs::dir;
 use crate::{
     DirEntry, Extents, FileKind, Filesystem, Info, Inode, InodeNumber, Listing, Standing, Timestamp,
 };
@@ -58,8 +58,8 @@ impl Source {
             };
         }
         if let Err(why) = inode::self_description(&raw, number, sb) {
-            let mended = mend(&mut raw, DI_CRC_AT)
-                && inode::self_description(&raw, number, sb).is_ok();
+            let mended =
+                mend(&mut raw, DI_CRC_AT) && inode::self_description(&raw, number, sb).is_ok();
             if !mended {
                 return Err(loss(Cause::Corrupt(why)));
             }
@@ -131,14 +131,20 @@ pub(super) struct Rebuilt {
 impl Rebuilt {
     /// Where its own files in use and metadata lie.
     pub(super) fn ranges(&self) -> Vec<(Range<u64>, u64)> {
-        let mut all: Vec<(Range<u64>, u64)> =
-            self.metadata.iter().map(|range| (range.clone(), 0)).collect();
+        let mut all: Vec<(Range<u64>, u64)> = self
+            .metadata
+            .iter()
+            .map(|range| (range.clone(), 0))
+            .collect();
         for (number, known) in &self.inodes {
             let has_blocks = matches!(
                 known.kind,
                 Some(FileKind::Regular | FileKind::Directory | FileKind::Symlink)
             );
-            if known.in_use && has_blocks && let Ok(inode) = self.source.inode(*number) {
+            if known.in_use
+                && has_blocks
+                && let Ok(inode) = self.source.inode(*number)
+            {
                 let extents = fork::extents(&self.source, &inode);
                 all.extend(occupied::ranges(&extents, *number));
             }
@@ -188,7 +194,10 @@ impl Rebuilt {
         if !whose.is_empty() {
             let why = format!("it was written over by {}", whose.join(", "));
             let what = format!("contents of inode {}", file.number);
-            let loss = self.source.volume.loss(what, file.place, Cause::Corrupt(why));
+            let loss = self
+                .source
+                .volume
+                .loss(what, file.place, Cause::Corrupt(why));
             extents.losses.push(loss);
         }
     }
@@ -241,7 +250,9 @@ impl Filesystem for Rebuilt {
                 listing.entries.retain(gone);
                 listing.losses.clear();
             }
-            listing.entries.retain(|entry| !numbers::is_made(entry.inode.0));
+            listing
+                .entries
+                .retain(|entry| !numbers::is_made(entry.inode.0));
         }
         let extra = self.tree.extra.get(&number).into_iter().flatten();
         listing.entries.extend(extra.cloned());

@@ -9,8 +9,8 @@ use evidence::{ByteOffset, Fields, Origin};
 use crate::survey::Window;
 use crate::xfs::checksum::{BTREE_LONG, DIR3_DATA, crc_fits, mend};
 use crate::xfs::data;
-use crate::xfs::leaf;
 use crate::xfs::inode::{DI_CRC_AT, Dinode, XFS_DINODE_MAGIC};
+use crate::xfs::leaf;
 use crate::xfs::superblock::{self, Superblock, Version};
 
 /// Inodes begin at multiples of the smallest size that they have.
@@ -215,10 +215,13 @@ fn inode(window: &Window, place: ByteOffset, head: &[u8]) -> Option<SeenInode> {
         let (size, raw) = match sizes.into_iter().find(fits) {
             Some(size) => whole(size)?,
             // With one bit turned back it may be one: its self-address says later whether it is.
-            None => sizes.into_iter().filter_map(whole).find_map(|(size, mut raw)| {
-                let mended = mend(&mut raw, DI_CRC_AT);
-                mended.then_some((size, raw))
-            })?,
+            None => sizes
+                .into_iter()
+                .filter_map(whole)
+                .find_map(|(size, mut raw)| {
+                    let mended = mend(&mut raw, DI_CRC_AT);
+                    mended.then_some((size, raw))
+                })?,
         };
         let fields = Fields::new(&raw);
         return Some(SeenInode {
