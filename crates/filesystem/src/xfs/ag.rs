@@ -131,12 +131,18 @@ mod tests {
         sb.base = 8192;
         let at = |sb: &Superblock, n| sb.run(FsBlock(n), 1).map(ByteOffset::get);
         assert_eq!(at(&sb, 1024), Some(1002 * 4096));
-        assert_eq!(sb.block_at(ByteOffset::new(1002 * 4096)), Some(FsBlock(1024)));
+        assert_eq!(
+            sb.block_at(ByteOffset::new(1002 * 4096)),
+            Some(FsBlock(1024))
+        );
         assert_eq!(sb.block_at(ByteOffset::new(4096)), None);
         sb.base = -8192;
         assert_eq!(at(&sb, 1), None);
         assert_eq!(at(&sb, 1024), Some(998 * 4096));
-        assert_eq!(sb.block_at(ByteOffset::new(998 * 4096)), Some(FsBlock(1024)));
+        assert_eq!(
+            sb.block_at(ByteOffset::new(998 * 4096)),
+            Some(FsBlock(1024))
+        );
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(super) fn seal(bytes: &mut [u8], crc_at: usize) {
 /// The polynomial of CRC-32C, its lowest power in the highest bit.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
 
+/// The bits of a byte.
+const BITS: [u8; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+
 /// `crc`, the difference between two checksums, after another byte that is the same in both.
 fn advance(crc: u32) -> u32 {
     (0..8).fold(crc, |crc, _| match crc & 1 {
@@ -52,8 +55,7 @@ fn advance(crc: u32) -> u32 {
 pub(super) fn mend(bytes: &mut [u8], crc_at: usize) -> bool {
     let after = crc_at.saturating_add(4);
     let stored = Fields::new(bytes).le_u32(crc_at);
-    let (Some(stored), Some(head), Some(tail)) =
-        (stored, bytes.get(..crc_at), bytes.get(after..))
+    let (Some(stored), Some(head), Some(tail)) = (stored, bytes.get(..crc_at), bytes.get(after..))
     else {
         return false;
     };
@@ -67,13 +69,14 @@ pub(super) fn mend(bytes: &mut [u8], crc_at: usize) -> bool {
         return true;
     }
     // What turning each bit of a byte does to the checksum, from the last byte backwards.
-    let mut effects: [u32; 8] = std::array::from_fn(|bit| advance(1 << bit));
+    let mut effects: [u32; 8] = BITS.map(|bit| advance(bit.into()));
     for at in (0..bytes.len()).rev() {
         if !(crc_at..after).contains(&at)
             && let Some(bit) = effects.iter().position(|effect| *effect == difference)
+            && let Some(bit) = BITS.get(bit)
             && let Some(byte) = bytes.get_mut(at)
         {
-            *byte ^= 1 << bit;
+            *byte ^= bit;
             return true;
         }
         effects = effects.map(advance);

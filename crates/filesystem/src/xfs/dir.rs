@@ -60,8 +60,8 @@ pub(super) fn places(volume: &Volume, dir: &Inode) -> Vec<ByteOffset> {
         place_of(&map.records, block, volume)
     };
     // No directory has more blocks than the device.
-    let most = volume.view.len() / u64::from(volume.sb.block.get());
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let most = volume.view.len().checked_div(volume.sb.block.get().into());
+    let most = usize::try_from(most.unwrap_or(0)).unwrap_or(usize::MAX);
     numbers.take(most).filter_map(place).collect()
 }
 
@@ -328,7 +328,9 @@ fn record_at(records: &[Record], block: u64) -> Option<&Record> {
 fn place_of(records: &[Record], block: u64, volume: &Volume) -> Option<ByteOffset> {
     let record = record_at(records, block)?;
     let inside = block.checked_sub(record.br_startoff)?;
-    record.at.checked_add(inside.checked_mul(volume.sb.block.get().into())?)
+    record
+        .at
+        .checked_add(inside.checked_mul(volume.sb.block.get().into())?)
 }
 
 /// Reads the directory block `number`: as many file-system blocks as `sb_dirblklog` says.

@@ -170,7 +170,11 @@ fn timestamp(fields: Fields<'_>, at: usize, bigtime: bool) -> Timestamp {
 }
 
 /// What version 5 inodes say of themselves.
-pub(super) fn self_description(raw: &[u8], number: InodeNumber, sb: &Superblock) -> Result<(), String> {
+pub(super) fn self_description(
+    raw: &[u8],
+    number: InodeNumber,
+    sb: &Superblock,
+) -> Result<(), String> {
     let fields = Fields::new(raw);
     if !crc_fits(raw, DI_CRC_AT) {
         return Err("its checksum does not fit".to_owned());

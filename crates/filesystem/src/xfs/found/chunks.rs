@@ -107,15 +107,15 @@ fn group(volume: &Volume, agno: u64) -> Option<Vec<(u32, u64)>> {
     let sb = &volume.sb;
     let first = agno.checked_shl(sb.sb_agblklog.into())?;
     let sector = u64::from(sb.sb_sectsize);
-    let at = sb.run(FsBlock(first), 1)?.checked_add(sector.checked_mul(2)?)?;
+    let at = sb
+        .run(FsBlock(first), 1)?
+        .checked_add(sector.checked_mul(2)?)?;
     let agi = volume.cache.read(at, sb.sb_sectsize.into()).ok()?;
     let fields = Fields::new(&agi);
     if !agi.starts_with(AGI_MAGIC) || fields.be_u32(8).map(u64::from) != Some(agno) {
         return None;
     }
-    if sb.has_crc()
-        && (!crc_fits(&agi, AGI_CRC_AT) || fields.array(296) != Some(sb.meta_uuid))
-    {
+    if sb.has_crc() && (!crc_fits(&agi, AGI_CRC_AT) || fields.array(296) != Some(sb.meta_uuid)) {
         return None;
     }
     let levels = fields.be_u32(24)?;

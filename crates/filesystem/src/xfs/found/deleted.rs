@@ -59,7 +59,10 @@ pub(super) fn remains(
     let block = u64::from(volume.sb.block.get());
     let length = last.br_blockcount.checked_mul(block)?;
     let end = used(volume, last.at, length)?;
-    let size = blocks.checked_mul(block)?.checked_sub(length)?.checked_add(end)?;
+    let size = blocks
+        .checked_mul(block)?
+        .checked_sub(length)?
+        .checked_add(end)?;
     let mut put = |at: usize, bytes: &[u8]| {
         let target = raw.get_mut(at..at.checked_add(bytes.len())?)?;
         target.copy_from_slice(bytes);
@@ -81,7 +84,7 @@ fn used(volume: &Volume, at: ByteOffset, length: u64) -> Option<u64> {
     const STEP: u64 = 65536;
     let mut end = length;
     while end > 0 {
-        let start = end.saturating_sub(1) / STEP * STEP;
+        let start = end.saturating_sub(1) & !(STEP - 1);
         let part = usize::try_from(end.checked_sub(start)?).ok()?;
         let bytes = volume.view.read_whole(at.checked_add(start)?, part)?;
         if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
@@ -182,7 +185,10 @@ mod tests {
         let found: Vec<(&[u8], u64)> = found.iter().map(|e| (e.name, e.inumber)).collect();
         assert_eq!(
             found,
-            [(&b"first that was deleted"[..], 4711), (&b"second"[..], 4712)]
+            [
+                (&b"first that was deleted"[..], 4711),
+                (&b"second"[..], 4712)
+            ]
         );
     }
 

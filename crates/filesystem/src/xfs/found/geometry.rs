@@ -25,7 +25,8 @@ const AGBLKLOGS: std::ops::RangeInclusive<u8> = 4..=31;
 
 /// `count` elements of `list` at most, spread over all of it.
 pub(super) fn spread<T>(list: &[T], count: usize) -> impl Iterator<Item = &T> {
-    list.iter().step_by(list.len().div_ceil(count.max(1)).max(1))
+    list.iter()
+        .step_by(list.len().div_ceil(count.max(1)).max(1))
 }
 
 /// The value that most of `values` have, the smallest of those if several are as frequent.
@@ -36,7 +37,10 @@ pub(super) fn most<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> 
         *count = count.saturating_add(1);
     }
     let best = votes.values().copied().max()?;
-    votes.into_iter().find(|(_, count)| *count == best).map(|(value, _)| value)
+    votes
+        .into_iter()
+        .find(|(_, count)| *count == best)
+        .map(|(value, _)| value)
 }
 
 /// The numbers that make a geometry.
@@ -173,7 +177,12 @@ pub(super) const NULLFSINO: u64 = u64::MAX;
 pub(super) fn same_geometry(one: &Superblock, other: &Superblock) -> bool {
     let shape = |sb: &Superblock| {
         (
-            (sb.version == Version::V5, sb.base, sb.block.get(), sb.sb_agblocks),
+            (
+                sb.version == Version::V5,
+                sb.base,
+                sb.block.get(),
+                sb.sb_agblocks,
+            ),
             (sb.sb_inodesize, sb.sb_dirblklog, sb.sb_uuid),
         )
     };
@@ -233,7 +242,10 @@ fn from_headers(seen: &Sightings, mark: Mark) -> Vec<Shape> {
             }
         }
         // One group alone tells its blocks, and blocks with addresses tell where all begins.
-        for base in bases(seen, mark).into_iter().take(usize::from(one.seqno > 0)) {
+        for base in bases(seen, mark)
+            .into_iter()
+            .take(usize::from(one.seqno > 0))
+        {
             for sector in sectors(&ours, one) {
                 vote(alone(one, sector, base));
             }
@@ -252,9 +264,9 @@ fn sectors(headers: &[&SeenHeader], header: &SeenHeader) -> Vec<u16> {
             HeaderKind::Agf => header.place.checked_add((*sector).into()),
             HeaderKind::Agi => header.place.checked_sub((*sector).into()),
         };
-        headers.iter().any(|h| {
-            Some(h.place) == other && h.kind != header.kind && h.seqno == header.seqno
-        })
+        headers
+            .iter()
+            .any(|h| Some(h.place) == other && h.kind != header.kind && h.seqno == header.seqno)
     };
     match all.iter().copied().find(beside) {
         Some(sector) => vec![sector],
@@ -294,7 +306,9 @@ fn between(one: &SeenHeader, other: &SeenHeader, sector: u16) -> Option<Shape> {
 
 /// The geometry of a file system that begins at `base` and has one known header.
 fn alone(header: &SeenHeader, sector: u16, base: i64) -> Option<Shape> {
-    let start = header.place.checked_sub(inside_group(header.kind, sector))?;
+    let start = header
+        .place
+        .checked_sub(inside_group(header.kind, sector))?;
     let before = u64::try_from(i128::from(start).checked_sub(base.into())?).ok()?;
     let bytes = exact(before, header.seqno.into())?;
     let block = exact(bytes, header.length.into())?;
@@ -413,7 +427,11 @@ fn superblock(shape: Shape, sizes: &Sizes, mark: Mark, length: u64) -> Option<Su
     let dirblocks = sizes.dirblock.checked_div(shape.block)?.max(1);
     (sb_dblocks > 0 && per_block > 0).then_some(())?;
     Some(Superblock {
-        version: if mark == UNMARKED { Version::V4 } else { Version::V5 },
+        version: if mark == UNMARKED {
+            Version::V4
+        } else {
+            Version::V5
+        },
         base: shape.base,
         block,
         sb_blocklog: blocklog,

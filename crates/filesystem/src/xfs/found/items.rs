@@ -70,7 +70,10 @@ pub(super) fn items(transaction: &Transaction) -> Vec<Item<'_>> {
             continue;
         };
         // What is taken too much for one item is only looked at again.
-        let rest: Vec<&[u8]> = regions.clone().take(usize::from(count).saturating_sub(1)).collect();
+        let rest: Vec<&[u8]> = regions
+            .clone()
+            .take(usize::from(count).saturating_sub(1))
+            .collect();
         let item = match kind {
             XFS_LI_INODE => inode(fields, &rest, count).map(Item::Inode),
             XFS_LI_BUF => buffer(fields, &rest, count).map(Item::Buffer),
@@ -135,7 +138,7 @@ fn buffer<'a>(fields: Fields<'_>, rest: &[&'a [u8]], count: u16) -> Option<Buffe
     let map = fields.slice(20, words.checked_mul(4)?)?;
     let is_set = |bit: usize| {
         let byte = map.get(bit / 8).copied().unwrap_or(0);
-        byte & (1 << (bit % 8)) != 0
+        u32::try_from(bit % 8).is_ok_and(|bit| byte.checked_shr(bit).unwrap_or(0) & 1 == 1)
     };
     let bits = map.len().saturating_mul(8);
     let mut bit = 0;

@@ -207,7 +207,11 @@ fn version(
     let is_empty = fields.be_u32(76) == Some(0) && fields.u8(5) == Some(2);
     let mut fork_known = known || is_empty;
     if let Some(data) = item.data {
-        let fork_at = if fields.u8(4)? == 3 { LITERAL_V3 } else { LITERAL_V2 };
+        let fork_at = if fields.u8(4)? == 3 {
+            LITERAL_V3
+        } else {
+            LITERAL_V2
+        };
         let forkoff = usize::from(fields.u8(82)?).checked_mul(8)?;
         let end = match forkoff {
             0 => size,
@@ -279,7 +283,11 @@ fn core(log: &[u8]) -> Option<Vec<u8>> {
     for at in [56, 64] {
         swap(at, 8);
     }
-    let times: &[usize] = if v3 { &[32, 40, 48, 144] } else { &[32, 40, 48] };
+    let times: &[usize] = if v3 {
+        &[32, 40, 48, 144]
+    } else {
+        &[32, 40, 48]
+    };
     for at in times {
         if bigtime {
             swap(*at, 8);

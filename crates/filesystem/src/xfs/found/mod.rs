@@ -44,6 +44,8 @@ use seen::{Mark, SeenDir, SeenLeaf, UNMARKED};
 
 /// Marks with fewer blocks than this are no file system, but something like one in a file.
 const LEAST_BLOCKS: usize = 3;
+/// So many inodes that cannot be placed are worth a loss.
+const LEAST_LOST: usize = 8;
 /// So many marks are looked at, those with the most blocks.
 const MOST_MARKS: usize = 32;
 
@@ -244,7 +246,10 @@ fn best(
         if by_maps_only && agreement.maps == 0 {
             agreement.agree = 0;
         }
-        if best.as_ref().is_none_or(|(most, _)| net(&agreement) > net(most)) {
+        if best
+            .as_ref()
+            .is_none_or(|(most, _)| net(&agreement) > net(most))
+        {
             best = Some((agreement, sb));
         }
     }
@@ -284,7 +289,11 @@ fn marks(seen: &Sightings) -> Vec<Mark> {
     marks.sort_by(|one, other| other.cmp(one));
     marks.truncate(MOST_MARKS);
     let version4 = version4.map(|_| UNMARKED);
-    marks.into_iter().map(|(_, mark)| mark).chain(version4).collect()
+    marks
+        .into_iter()
+        .map(|(_, mark)| mark)
+        .chain(version4)
+        .collect()
 }
 
 /// The loss of a file system whose metadata contradict each other's places.
@@ -296,7 +305,7 @@ fn unproven(
 ) -> Option<Loss> {
     let ours = || seen.inodes.iter().filter(|inode| inode.mark == mark);
     let count = ours().count();
-    let first = ours().next().filter(|_| count >= LEAST_BLOCKS)?;
+    let first = ours().next().filter(|_| count >= LEAST_LOST)?;
     // What version 4 leaves behind looks like much, and most of it is nothing.
     if mark == UNMARKED && agreement.agree == 0 {
         return None;
@@ -347,12 +356,18 @@ impl Make<'_> {
             volume,
         };
         let numbers = self.numbers(&source, mark);
-        let inodes = rebuilt::known(&source, numbers.into_iter().chain(replayed.laid));
+        let laid: HashSet<u64> = replayed.laid.into_iter().collect();
+        let inodes = rebuilt::known(&source, numbers.into_iter().chain(laid.iter().copied()));
         let root = root(&source, &inodes);
         let blocks = self.blocks(&source.volume, mark);
         let read = |number| source.directory(number);
         let tree = tree::build(&source.volume, &inodes, &blocks, root, &read);
         let mut info = super::info(&source.volume);
+        if source.volume.sb.sb_logstart == 0 && !self.is_primary {
+            // Where the log lies stands only in superblocks; its records are found without.
+            info.notes
+                .retain(|note| !note.contains("the log is on another device"));
+        }
         if replayed.count > 0 {
             info.notes.retain(|note| !note.contains("not replayed"));
             info.notes.push(format!(
@@ -368,6 +383,7 @@ impl Make<'_> {
             tree,
             inodes,
             taken: self.taken,
+            laid,
             occupied: OnceLock::new(),
         }
     }
@@ -389,10 +405,20 @@ impl Make<'_> {
                 overlay.lay(at, &bytes);
             }
         };
-        for dir in self.seen.dirs.iter().filter(|d| d.mark == mark && d.size.is_none()) {
+        for dir in self
+            .seen
+            .dirs
+            .iter()
+            .filter(|d| d.mark == mark && d.size.is_none())
+        {
             block(dir.place, sb.dirblock_bytes(), DIR3_DATA, dir.address);
         }
-        for leaf in self.seen.leaves.iter().filter(|l| l.mark == mark && l.size.is_none()) {
+        for leaf in self
+            .seen
+            .leaves
+            .iter()
+            .filter(|l| l.mark == mark && l.size.is_none())
+        {
             block(leaf.place, sb.block.len(), BTREE_LONG, leaf.address);
         }
         overlay
@@ -469,11 +495,7 @@ impl Make<'_> {
         if sb.sb_logstart > 0 {
             add(super::ag::FsBlock(sb.sb_logstart), sb.sb_logblocks.into());
         }
-        let starts: BTreeSet<u64> = source
-            .chunks
-            .iter()
-            .flat_map(Chunks::starts)
-            .collect();
+        let starts: BTreeSet<u64> = source.chunks.iter().flat_map(Chunks::starts).collect();
         for start in starts {
             if let Some(at) = sb.inode_place(InodeNumber(start)) {
                 let length = u64::from(sb.sb_inodesize).saturating_mul(64);

@@ -104,10 +104,13 @@ pub(super) fn of(fs: &dyn Filesystem) -> Vec<(Range<u64>, u64)> {
 
 /// Where the pieces of `extents` lie.
 pub(super) fn ranges(extents: &Extents, owner: u64) -> impl Iterator<Item = (Range<u64>, u64)> {
-    extents.pieces.iter().filter_map(move |piece| match piece.place {
-        Place::At(at) => Some((at.get()..at.get().checked_add(piece.length)?, owner)),
-        _ => None,
-    })
+    extents
+        .pieces
+        .iter()
+        .filter_map(move |piece| match piece.place {
+            Place::At(at) => Some((at.get()..at.get().checked_add(piece.length)?, owner)),
+            _ => None,
+        })
 }
 
 #[cfg(test)]
@@ -128,11 +131,20 @@ mod tests {
             losses: Vec::new(),
         };
         assert_eq!(occupied.cut(&mut extents, 7), [5]);
-        let got: Vec<_> = extents.pieces.iter().map(|p| (p.file_offset, p.length, p.place)).collect();
+        let got: Vec<_> = extents
+            .pieces
+            .iter()
+            .map(|p| (p.file_offset, p.length, p.place))
+            .collect();
         let at = |n| Place::At(ByteOffset::new(n));
         assert_eq!(
             got,
-            [(100, 5, at(5)), (105, 10, Place::Lost), (115, 20, at(20)), (135, 15, at(40))]
+            [
+                (100, 5, at(5)),
+                (105, 10, Place::Lost),
+                (115, 20, at(20)),
+                (135, 15, at(40))
+            ]
         );
     }
 

@@ -28,7 +28,11 @@ pub(super) struct Agreement {
 
 impl Agreement {
     fn count(&mut self, agrees: bool) {
-        let counter = if agrees { &mut self.agree } else { &mut self.contradict };
+        let counter = if agrees {
+            &mut self.agree
+        } else {
+            &mut self.contradict
+        };
         *counter = counter.saturating_add(1);
     }
 
@@ -67,7 +71,11 @@ fn by_addresses(sb: &Superblock, seen: &Sightings) -> Agreement {
         let place = sb.inode_place(InodeNumber(inode.ino));
         found.count(place.map(ByteOffset::get) == Some(inode.place));
     }
-    let dirs: Vec<&SeenDir> = seen.dirs.iter().filter(|d| d.mark == sb.meta_uuid).collect();
+    let dirs: Vec<&SeenDir> = seen
+        .dirs
+        .iter()
+        .filter(|d| d.mark == sb.meta_uuid)
+        .collect();
     for dir in spread(&dirs, SAMPLE) {
         found.count(sb.inside(ByteOffset::new(dir.place)) == Some(dir.address));
     }
@@ -106,10 +114,16 @@ fn by_directories(volume: &Volume, seen: &Sightings, found: &mut Agreement) {
         Version::V4 => UNMARKED,
         Version::V5 => volume.sb.meta_uuid,
     };
-    let ours = seen.dirs.iter().filter(|dir| dir.mark == mark && dir.owner > 0);
+    let ours = seen
+        .dirs
+        .iter()
+        .filter(|dir| dir.mark == mark && dir.owner > 0);
     let blocks: HashMap<u64, u64> = ours.map(|dir| (dir.place, dir.owner)).collect();
     let is_dir = |mode| FileKind::from_mode(mode) == Some(FileKind::Directory);
-    let dirs = seen.inodes.iter().filter(|inode| inode.mark == mark && is_dir(inode.mode));
+    let dirs = seen
+        .inodes
+        .iter()
+        .filter(|inode| inode.mark == mark && is_dir(inode.mode));
     let dirs: Vec<&SeenInode> = dirs.collect();
     for inode in spread(&dirs, SAMPLE) {
         let place = ByteOffset::new(inode.place);
@@ -125,7 +139,10 @@ fn by_directories(volume: &Volume, seen: &Sightings, found: &mut Agreement) {
 
 /// Where the first block of the directory lies whose inode is at `place`.
 fn first_block(volume: &Volume, place: ByteOffset) -> Option<u64> {
-    let raw = volume.cache.read(place, volume.sb.sb_inodesize.into()).ok()?;
+    let raw = volume
+        .cache
+        .read(place, volume.sb.sb_inodesize.into())
+        .ok()?;
     let dinode = Dinode::parse(&raw, volume.sb.version).ok()?;
     if dinode.format != Format::Extents || dinode.di_nextents == 0 {
         return None;

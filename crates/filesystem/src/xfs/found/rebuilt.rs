@@ -14,10 +14,10 @@ use super::numbers;
 use super::occupied::{self, Occupied};
 use super::tree::{Inodes, Known, Tree};
 use crate::xfs::checksum::mend;
+use crate::xfs::dir;
 use crate::xfs::inode::{self, DI_CRC_AT};
 use crate::xfs::symlink;
 use crate::xfs::volume::{Volume, corrupt};
-use crate::xfs::dir;
 use crate::{
     DirEntry, Extents, FileKind, Filesystem, Info, Inode, InodeNumber, Listing, Standing, Timestamp,
 };
@@ -58,8 +58,8 @@ impl Source {
             };
         }
         if let Err(why) = inode::self_description(&raw, number, sb) {
-            let mended = mend(&mut raw, DI_CRC_AT)
-                && inode::self_description(&raw, number, sb).is_ok();
+            let mended =
+                mend(&mut raw, DI_CRC_AT) && inode::self_description(&raw, number, sb).is_ok();
             if !mended {
                 return Err(loss(Cause::Corrupt(why)));
             }
@@ -122,6 +122,8 @@ pub(super) struct Rebuilt {
     /// What the files in use and the metadata of this one occupy; made when a deleted file is
     /// asked for.
     pub(super) occupied: OnceLock<Occupied>,
+    /// Inodes that were taken from the log, some of which may have been deleted after that.
+    pub(super) laid: HashSet<u64>,
     /// Places of metadata that are in use.
     pub(super) metadata: Vec<Range<u64>>,
 }
@@ -129,14 +131,20 @@ pub(super) struct Rebuilt {
 impl Rebuilt {
     /// Where its own files in use and metadata lie.
     pub(super) fn ranges(&self) -> Vec<(Range<u64>, u64)> {
-        let mut all: Vec<(Range<u64>, u64)> =
-            self.metadata.iter().map(|range| (range.clone(), 0)).collect();
+        let mut all: Vec<(Range<u64>, u64)> = self
+            .metadata
+            .iter()
+            .map(|range| (range.clone(), 0))
+            .collect();
         for (number, known) in &self.inodes {
             let has_blocks = matches!(
                 known.kind,
                 Some(FileKind::Regular | FileKind::Directory | FileKind::Symlink)
             );
-            if known.in_use && has_blocks && let Ok(inode) = self.source.inode(*number) {
+            if known.in_use
+                && has_blocks
+                && let Ok(inode) = self.source.inode(*number)
+            {
                 let extents = fork::extents(&self.source, &inode);
                 all.extend(occupied::ranges(&extents, *number));
             }
@@ -172,9 +180,11 @@ impl Rebuilt {
                 whose.push(format!("the newer file system {name}"));
             }
         }
-        if file.standing == Standing::Deleted {
+        let deleted = file.standing == Standing::Deleted;
+        if deleted || self.laid.contains(&file.number.0) {
             let occupied = self.occupied.get_or_init(|| Occupied::new(self.ranges()));
-            for owner in occupied.cut(extents, 0) {
+            let itself = if deleted { 0 } else { file.number.0 };
+            for owner in occupied.cut(extents, itself) {
                 whose.push(match owner {
                     0 => "metadata".to_owned(),
                     owner => format!("inode {owner}"),
@@ -184,7 +194,10 @@ impl Rebuilt {
         if !whose.is_empty() {
             let why = format!("it was written over by {}", whose.join(", "));
             let what = format!("contents of inode {}", file.number);
-            let loss = self.source.volume.loss(what, file.place, Cause::Corrupt(why));
+            let loss = self
+                .source
+                .volume
+                .loss(what, file.place, Cause::Corrupt(why));
             extents.losses.push(loss);
         }
     }
@@ -237,7 +250,9 @@ impl Filesystem for Rebuilt {
                 listing.entries.retain(gone);
                 listing.losses.clear();
             }
-            listing.entries.retain(|entry| !numbers::is_made(entry.inode.0));
+            listing
+                .entries
+                .retain(|entry| !numbers::is_made(entry.inode.0));
         }
         let extra = self.tree.extra.get(&number).into_iter().flatten();
         listing.entries.extend(extra.cloned());

@@ -49,7 +49,7 @@ pub(super) struct Transaction {
     /// It began, nothing of it is missing, and it was committed.
     pub(super) whole: bool,
     /// The last region goes on in the next record.
-    continues: bool,
+    pub(super) continues: bool,
 }
 
 /// What the log says of how it was left.
@@ -167,8 +167,8 @@ fn read(view: &dyn ReadAt, place: u64) -> Option<Record> {
     let mut sound = Vec::new();
     for (number, block) in data.chunks_exact_mut(512).enumerate() {
         let from = number.saturating_mul(512).saturating_add(data_at);
-        let is_ours = Fields::new(block).be_u32(0)? == cycle
-            && !gaps.touch(from..from.saturating_add(512));
+        let is_ours =
+            Fields::new(block).be_u32(0)? == cycle && !gaps.touch(from..from.saturating_add(512));
         let word = word(&whole, number, cycle).filter(|_| is_ours);
         if let (Some(word), Some(first)) = (word, block.get_mut(..4)) {
             first.copy_from_slice(word);
@@ -190,13 +190,18 @@ fn read(view: &dyn ReadAt, place: u64) -> Option<Record> {
 /// `xh_cycle_data`.
 fn word(headers: &[u8], number: usize, cycle: u32) -> Option<&[u8]> {
     let header = number.checked_div(CYCLES)?;
-    let own_cycle = header.checked_mul(512).and_then(|at| Fields::new(headers).be_u32(at));
+    let own_cycle = header
+        .checked_mul(512)
+        .and_then(|at| Fields::new(headers).be_u32(at));
     if header > 0 && own_cycle != Some(cycle) {
         return None;
     }
     let inside = number.checked_rem(CYCLES)?.checked_mul(4)?;
     let list_at = if header == 0 { 44 } else { 4 };
-    let at = header.checked_mul(512)?.checked_add(list_at)?.checked_add(inside)?;
+    let at = header
+        .checked_mul(512)?
+        .checked_add(list_at)?
+        .checked_add(inside)?;
     Fields::new(headers).slice(at, 4)
 }
 
@@ -234,7 +239,10 @@ fn resume(record: &Record, at: usize) -> Option<usize> {
         let follows = |op: Operation<'_>| {
             op.end == record.ops.len() || Operation::read(record, op.end).is_some_and(|o| is_op(&o))
         };
-        if Operation::read(record, next).filter(is_op).is_some_and(follows) {
+        if Operation::read(record, next)
+            .filter(is_op)
+            .is_some_and(follows)
+        {
             return Some(next);
         }
         next = next.saturating_add(4);

@@ -41,11 +41,7 @@ pub(super) struct Replayed {
 
 /// Reads the log whose records are in `seen` and lays it over `mended`, which is the view of
 /// `volume` with mended blocks over it and what `volume` reads metadata from.
-pub(super) fn replay(
-    volume: &Volume,
-    mended: Overlay,
-    seen: &[SeenRecord],
-) -> Replayed {
+pub(super) fn replay(volume: &Volume, mended: Overlay, seen: &[SeenRecord]) -> Replayed {
     let mut logged = Logged::default();
     let size = usize::from(volume.sb.sb_inodesize);
     let disk = |ino: u64| {
@@ -151,8 +147,8 @@ impl Replay<'_> {
                 .is_some_and(|lsn| lsn < state.lsn),
             // A count of writes to the disk decides, as at recovery, but only for the same file.
             Version::V4 => {
-                let older = generation(disk) == state.generation()
-                    && field(disk) > field(&state.raw);
+                let older =
+                    generation(disk) == state.generation() && field(disk) > field(&state.raw);
                 self.is_active(state.lsn) && !older
             }
         }

@@ -9,8 +9,8 @@ use evidence::{ByteOffset, Fields, Origin};
 use crate::survey::Window;
 use crate::xfs::checksum::{BTREE_LONG, DIR3_DATA, crc_fits, mend};
 use crate::xfs::data;
-use crate::xfs::leaf;
 use crate::xfs::inode::{DI_CRC_AT, Dinode, XFS_DINODE_MAGIC};
+use crate::xfs::leaf;
 use crate::xfs::superblock::{self, Superblock, Version};
 
 /// Inodes begin at multiples of the smallest size that they have.
@@ -211,18 +211,24 @@ fn inode(window: &Window, place: ByteOffset, head: &[u8]) -> Option<SeenInode> {
             let raw = window.at(place, *size);
             raw.is_some_and(|raw| crc_fits(raw, DI_CRC_AT))
         };
-        let size = sizes.into_iter().find(fits).or_else(|| {
-            // A flipped bit more or less: the self-address says later whether it is an inode.
-            sizes.into_iter().find(|size| {
-                let raw = window.at(place, *size).map(<[u8]>::to_vec);
-                raw.is_some_and(|mut raw| mend(&mut raw, DI_CRC_AT))
-            })
-        })?;
+        let whole = |size| Some((size, window.at(place, size)?.to_vec()));
+        let (size, raw) = match sizes.into_iter().find(fits) {
+            Some(size) => whole(size)?,
+            // With one bit turned back it may be one: its self-address says later whether it is.
+            None => sizes
+                .into_iter()
+                .filter_map(whole)
+                .find_map(|(size, mut raw)| {
+                    let mended = mend(&mut raw, DI_CRC_AT);
+                    mended.then_some((size, raw))
+                })?,
+        };
+        let fields = Fields::new(&raw);
         return Some(SeenInode {
             place: place.get(),
             ino: fields.be_u64(152)?,
             mark: fields.array(160)?,
-            mode,
+            mode: fields.be_u16(2)?,
             changed: fields.be_u32(48)?,
             size: u16::try_from(size).ok(),
         });
