@@ -91,9 +91,10 @@ impl<'a> Forest<'a> {
 
     /// The tree below `root`, with what that does not lead to filled in from blocks of `owners`.
     pub(super) fn tree(&self, root: Option<Root>, owners: &[u64]) -> Tree {
-        let root = root.filter(|root| self.volume.node(root.bytenr, root.generation).is_some());
+        let root =
+            root.filter(|(root, _)| self.volume.node(root.bytenr, root.generation).is_some());
         let mut tree = match root.or_else(|| self.newest_root(owners)) {
-            Some(root) => Tree::below(self.volume, root),
+            Some((root, as_of)) => Tree::below(self.volume, root).known_as_of(as_of),
             None => Tree {
                 leaves: Vec::new(),
                 lost: std::iter::once(Key::MIN..Key::MAX).collect(),
@@ -105,16 +106,17 @@ impl<'a> Forest<'a> {
 
     /// The newest block that can be the root of a tree: every commit writes the root anew, and no
     /// block of the same commit is on a higher level.
-    fn newest_root(&self, owners: &[u64]) -> Option<Root> {
+    fn newest_root(&self, owners: &[u64]) -> Option<(Root, u64)> {
         let owner = owners.first()?;
         let newest = self.of(*owner).first()?;
         let header = newest.header;
         // Whether it is the root or not, what it leads to is of that generation.
-        (newest.proof.is_some() && header.level > 0).then_some(Root {
+        let root = Root {
             bytenr: header.bytenr,
             generation: header.generation,
             level: header.level,
-        })
+        };
+        (newest.proof.is_some() && header.level > 0).then_some((root, header.generation))
     }
 
     /// Fills in what is lost of `tree`: newer blocks answer before older ones, and what a node

@@ -339,7 +339,11 @@ fn whatever_is_in_the_blocks_nothing_panics_and_every_walk_ends() {
             let length = if at == 64 << 10 { SECTOR } else { 16384 };
             for _ in 0..1 + random.below(4) {
                 let field = 48 + random.below(3000) as usize;
-                let byte = if random.below(2) == 0 { 0xFF } else { random.below(256) as u8 };
+                let byte = if random.below(2) == 0 {
+                    0xFF
+                } else {
+                    random.below(256) as u8
+                };
                 if random.below(3) == 0 && !(64..72).contains(&field) {
                     image[at + field] = byte;
                 }
