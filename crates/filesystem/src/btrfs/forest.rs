@@ -89,8 +89,9 @@ impl<'a> Forest<'a> {
         self.by_owner.get(&owner).map_or(&[], Vec::as_slice)
     }
 
-    /// The tree below `root`, with what that does not lead to filled in from blocks of `owners`.
-    pub(super) fn tree(&self, root: Option<Root>, owners: &[u64]) -> Tree {
+    /// The tree below `root`, with what that does not lead to filled in from blocks of `owners`. With the
+    /// root comes a generation in which it is known to have been the root.
+    pub(super) fn tree(&self, root: Option<(Root, u64)>, owners: &[u64]) -> Tree {
         let root =
             root.filter(|(root, _)| self.volume.node(root.bytenr, root.generation).is_some());
         let mut tree = match root.or_else(|| self.newest_root(owners)) {
