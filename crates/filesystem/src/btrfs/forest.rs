@@ -51,6 +51,19 @@ impl Free {
     }
 }
 
+/// The order in which blocks of a tree are believed.
+///
+/// A block may be written, and replaced, several times before a commit. Within one
+/// transaction room is given out upwards and not used again, so the higher address is the later one.
+fn newest_first(seen: &Sighting) -> (Reverse<u64>, Reverse<u8>, Reverse<u64>) {
+    let header = seen.header;
+    (
+        Reverse(header.generation),
+        Reverse(header.level),
+        Reverse(header.bytenr),
+    )
+}
+
 impl<'a> Forest<'a> {
     /// The blocks of `identity`.
     pub(super) fn new(volume: &'a Volume, identity: &Identity<'_>) -> Self {
@@ -66,13 +79,7 @@ impl<'a> Forest<'a> {
             }
         }
         for all in by_owner.values_mut() {
-            all.sort_by_key(|s| {
-                (
-                    Reverse(s.header.generation),
-                    Reverse(s.header.level),
-                    s.header.bytenr,
-                )
-            });
+            all.sort_by_key(newest_first);
         }
         Self { volume, by_owner }
     }
@@ -143,7 +150,7 @@ impl<'a> Forest<'a> {
         }
         let mut candidates: Vec<&Sighting> =
             owners.iter().flat_map(|owner| self.of(*owner)).collect();
-        candidates.sort_by_key(|s| (Reverse(s.header.generation), Reverse(s.header.level)));
+        candidates.sort_by_key(|s| newest_first(s));
         for candidate in candidates {
             for leaf in self.leaves_of(candidate, &free) {
                 for part in free.within(&(leaf.first..leaf.end)) {

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use evidence::Fields;
+
 use super::Btrfs;
 use super::branch::{Branch, Number};
 use super::census::{Census, give, orphan};
@@ -24,6 +26,8 @@ struct Run {
     bytenr: u64,
     generation: u64,
     has_inode: bool,
+    /// Whether the inode has no names any more.
+    is_dying: bool,
 }
 
 /// Adds what was deleted from each subvolume that is still there.
@@ -78,18 +82,27 @@ fn runs(
             if !is_file || alive.binary_search(&key.objectid).is_ok() {
                 continue;
             }
+            // While an inode is deleted it has no names any more, and soon no contents.
+            let has_inode = key.item_type == INODE_ITEM
+                && item
+                    .data
+                    .and_then(|data| Fields::new(node.bytes.get(data)?).le_u32(40))
+                    .is_some_and(|nlink| nlink > 0);
+            let is_dying = key.item_type == INODE_ITEM && !has_inode;
             let all = runs.entry(key.objectid).or_default();
             match all.last_mut() {
                 Some(last) if (last.bytenr, last.generation) == (bytenr, generation) => {
                     last.last = key;
-                    last.has_inode |= key.item_type == INODE_ITEM;
+                    last.has_inode |= has_inode;
+                    last.is_dying |= is_dying;
                 }
                 _ => all.push(Run {
                     first: key,
                     last: key,
                     bytenr,
                     generation,
-                    has_inode: key.item_type == INODE_ITEM,
+                    has_inode,
+                    is_dying,
                 }),
             }
         }
@@ -133,8 +146,12 @@ fn newest_state(runs: &[Run]) -> Vec<Leaf> {
     let Some(newest) = with_inode.map(|run| run.generation).max() else {
         return Vec::new();
     };
-    let mut runs: Vec<&Run> = runs.iter().filter(|run| run.generation <= newest).collect();
-    runs.sort_by_key(|run| std::cmp::Reverse(run.generation));
+    let mut runs: Vec<&Run> = runs
+        .iter()
+        .filter(|run| run.generation <= newest && !run.is_dying)
+        .collect();
+    // Of two blocks of one transaction the one at the higher address is the later one.
+    runs.sort_by_key(|run| std::cmp::Reverse((run.generation, run.bytenr)));
     let mut free = Free::default();
     free.add(&(Key::MIN..Key::MAX));
     let mut taken: Vec<Leaf> = Vec::new();
