@@ -240,7 +240,7 @@ fn compressed_extents_say_so_and_are_read_at_any_place() {
     let mut compressed = 0;
     for entry in walk(fs.as_ref()) {
         let entry = entry.unwrap();
-        let file = filesystem::File::open(fs.as_ref(), &entry.inode);
+        let file = File::open(fs.as_ref(), &entry.inode);
         let is = |place: &Place| matches!(place, Place::Compressed { .. });
         compressed += file.pieces().iter().filter(|p| is(&p.place)).count();
         if entry.inode.kind != filesystem::FileKind::Regular {
