@@ -110,68 +110,86 @@ impl Decoder<'_> {
         }
         loop {
             let instruction = self.byte()?;
-            let next = match instruction {
-                0..=15 if state == 0 => {
-                    let count = match instruction {
-                        0 => self.long(15)?,
-                        short => short,
-                    };
-                    self.literals(count.checked_add(3)?)?;
-                    state = 4;
-                    continue;
-                }
-                0..=15 => {
-                    let (base, length) = if state == 4 { (2049, 3) } else { (1, 2) };
-                    let high = self.byte()?;
-                    let distance = (high << 2).checked_add(instruction >> 2)?;
-                    self.copy(distance.checked_add(base)?, length)?;
-                    instruction & 3
-                }
-                16..=31 => {
-                    let length = match instruction & 7 {
-                        0 => self.long(7)?,
-                        short => short,
-                    };
-                    let word = self.word()?;
-                    let distance = ((instruction & 8) << 11).checked_add(word >> 2)?;
-                    if distance == 0 {
-                        return Some(());
-                    }
-                    self.copy(distance.checked_add(16384)?, length.checked_add(2)?)?;
-                    word & 3
-                }
-                32..=63 => {
-                    let length = match instruction & 31 {
-                        0 => self.long(31)?,
-                        short => short,
-                    };
-                    let word = self.word()?;
-                    let distance = (word >> 2).checked_add(1)?;
-                    self.copy(distance, length.checked_add(2)?)?;
-                    word & 3
-                }
-                _ => {
-                    let (length, low) = if instruction < 128 {
-                        (
-                            3_usize.checked_add((instruction >> 5) & 1)?,
-                            (instruction >> 2) & 7,
-                        )
-                    } else {
-                        (
-                            5_usize.checked_add((instruction >> 5) & 3)?,
-                            (instruction >> 2) & 7,
-                        )
-                    };
-                    let high = self.byte()?;
-                    let distance = (high << 3).checked_add(low)?.checked_add(1)?;
-                    self.copy(distance, length)?;
-                    instruction & 3
-                }
+            if instruction < 16 && state == 0 {
+                let count = match instruction {
+                    0 => self.long(15)?,
+                    short => short,
+                };
+                self.literals(count.checked_add(3)?)?;
+                state = 4;
+                continue;
+            }
+            let found = match instruction {
+                0..=15 => self.near(instruction, state)?,
+                16..=63 => self.far(instruction)?,
+                _ => self.short(instruction)?,
             };
-            self.literals(next)?;
-            state = next;
+            let Some(found) = found else {
+                return Some(());
+            };
+            self.copy(found.distance, found.length)?;
+            self.literals(found.literals)?;
+            state = found.literals;
         }
     }
+
+    /// Two or three bytes, depending on how many literals came before.
+    fn near(&mut self, instruction: usize, state: usize) -> Option<Option<Match>> {
+        let (base, length) = if state == 4 { (2049, 3) } else { (1, 2) };
+        let high = self.byte()?;
+        let distance = (high << 2).checked_add(instruction >> 2)?;
+        Some(Some(Match {
+            distance: distance.checked_add(base)?,
+            length,
+            literals: instruction & 3,
+        }))
+    }
+
+    /// A match whose distance stands in a word of its own; `None` inside for the mark of the end.
+    fn far(&mut self, instruction: usize) -> Option<Option<Match>> {
+        let (bits, base) = if instruction < 32 {
+            (7, 16384)
+        } else {
+            (31, 1)
+        };
+        let length = match instruction & bits {
+            0 => self.long(bits)?,
+            short => short,
+        };
+        let word = self.word()?;
+        let mut distance = word >> 2;
+        if instruction < 32 {
+            distance = distance.checked_add((instruction & 8) << 11)?;
+            if distance == 0 {
+                return Some(None);
+            }
+        }
+        Some(Some(Match {
+            distance: distance.checked_add(base)?,
+            length: length.checked_add(2)?,
+            literals: word & 3,
+        }))
+    }
+
+    /// A match whose length stands in the instruction.
+    fn short(&mut self, instruction: usize) -> Option<Option<Match>> {
+        let (base, bits) = if instruction < 128 { (3, 1) } else { (5, 3) };
+        let length = ((instruction >> 5) & bits).checked_add(base)?;
+        let high = self.byte()?;
+        let distance = (high << 3).checked_add((instruction >> 2) & 7)?;
+        Some(Some(Match {
+            distance: distance.checked_add(1)?,
+            length,
+            literals: instruction & 3,
+        }))
+    }
+}
+
+/// What an instruction says: bytes to copy from what was decoded, then literals.
+struct Match {
+    distance: usize,
+    length: usize,
+    literals: usize,
 }
 
 #[cfg(test)]

@@ -81,24 +81,8 @@ impl FileExtent {
                 extent(size, Content::Inline { at, length })
             }
             1 | 2 => {
-                let disk_bytenr = fields.le_u64(21)?;
-                let disk_num_bytes = fields.le_u64(29)?;
-                let offset = fields.le_u64(37)?;
-                let num_bytes = fields.le_u64(45)?;
-                let used = offset.checked_add(num_bytes)?;
-                let content = match (disk_bytenr, kind) {
-                    (0, _) => Content::Hole,
-                    (_, 2) => Content::Prealloc,
-                    _ if used > ram_bytes.max(disk_num_bytes) => return None,
-                    _ if codec.is_some() && disk_num_bytes > MAX_UNCOMPRESSED => return None,
-                    _ => Content::Regular {
-                        disk_bytenr,
-                        disk_num_bytes,
-                        offset,
-                    },
-                };
-                disk_bytenr.checked_add(disk_num_bytes.max(used))?;
-                extent(num_bytes, content)
+                let content = not_inline(fields, kind, ram_bytes, codec.is_some())?;
+                extent(fields.le_u64(45)?, content)
             }
             _ => return None,
         };
@@ -162,6 +146,28 @@ impl FileExtent {
             _ => None,
         }
     }
+}
+
+/// The content of an extent that is not in its item.
+fn not_inline(fields: Fields<'_>, kind: u8, ram_bytes: u64, compressed: bool) -> Option<Content> {
+    let disk_bytenr = fields.le_u64(21)?;
+    let disk_num_bytes = fields.le_u64(29)?;
+    let offset = fields.le_u64(37)?;
+    let used = offset.checked_add(fields.le_u64(45)?)?;
+    disk_bytenr.checked_add(disk_num_bytes.max(used))?;
+    if disk_bytenr == 0 {
+        return Some(Content::Hole);
+    }
+    if kind == 2 {
+        return Some(Content::Prealloc);
+    }
+    let fits = used <= ram_bytes.max(disk_num_bytes);
+    let bounded = !compressed || disk_num_bytes <= MAX_UNCOMPRESSED;
+    (fits && bounded).then_some(Content::Regular {
+        disk_bytenr,
+        disk_num_bytes,
+        offset,
+    })
 }
 
 /// Puts the map of a file of `size` bytes together from `parts`, each a range and where it is.

@@ -18,9 +18,8 @@ use super::sighting::{Sighting, Sightings};
 use super::statement::Statement;
 use super::subvolumes;
 use super::sums::Sums;
-use super::superblock::{PLACES, Superblock};
+use super::superblock::{PLACES, Root, Superblock};
 use super::tree::Tree;
-use super::view::Logical;
 use super::volume::{Format, Volume, most_frequent};
 use crate::{Device, Found, Info, Kind, Standing, View};
 
@@ -184,28 +183,15 @@ impl Identity<'_> {
             let cause = Cause::Unsupported(format!("btrfs with {feature}"));
             return Err(self.loss(cause));
         }
-        let mut map = map::map(self);
-        let (here, elsewhere) = map::agreement(self, &map.pool);
-        if here < elsewhere {
-            let all = here.saturating_add(elsewhere);
-            return Err(self.loss(Cause::Corrupt(format!(
-                "{elsewhere} of its {all} tree blocks lie elsewhere than its chunks say: this \
-                 is a part of an array, or a copy that was moved"
-            ))));
-        }
         let name = self.name();
-        let sb = self.superblock();
-        if !map.unordered.is_empty() {
-            self.order(&mut map, &name, format);
-        }
+        let map = self.map(&name, format)?;
         let pool = map.pool.clone();
         let volume = Arc::new(Volume::new(&name, pool, format, self.metadata_uuid));
         let forest = Forest::new(&volume, self);
-        let root_tree = forest.tree(sb.map(|sb| sb.root), &[ROOT_TREE]);
-        let mut roots = Roots::read(&volume, &root_tree);
-        roots.damaged |= !root_tree.lost.is_empty();
+        let root_tree = forest.tree(self.root(), &[ROOT_TREE]);
+        let roots = Roots::read(&volume, &root_tree);
         let tree = |id: u64| {
-            let root = roots.items.get(&id).map(|item| item.root);
+            let root = roots.items.get(&id).map(|item| (item.root, item.as_of));
             let mut owners = vec![id];
             owners.extend(subvolumes::originals(&roots, id));
             forest.tree(root, &owners)
@@ -215,20 +201,9 @@ impl Identity<'_> {
             let what = "tree blocks of it are left, and none of them is of files";
             return Err(self.loss(Cause::Corrupt(what.to_owned())));
         }
-        let sums = Arc::new(Sums::new(tree(CSUM_TREE), forest.of(CSUM_TREE)));
-        let view = Logical {
-            volume: Arc::clone(&volume),
-            sums: Arc::clone(&sums),
-        };
-        let mut fs = Btrfs {
-            view: Arc::new(view),
-            extents: tree(EXTENT_TREE),
-            sums,
-            branches,
-            adopted: std::collections::HashMap::new(),
-            info: self.info(format, &root_tree),
-            volume: Arc::clone(&volume),
-        };
+        let sums = Sums::new(tree(CSUM_TREE), forest.of(CSUM_TREE));
+        let info = self.info(format, &root_tree);
+        let mut fs = Btrfs::new(volume.clone(), branches, sums, tree(EXTENT_TREE), info);
         let census = census::take(&mut fs, roots.damaged);
         former::add(&mut fs, &forest, &census);
         census::link_orphans(&mut fs);
@@ -242,13 +217,38 @@ impl Identity<'_> {
         }))
     }
 
+    /// The root of the tree of roots that the newest superblock names.
+    fn root(&self) -> Option<(Root, u64)> {
+        self.superblock().map(|sb| (sb.root, sb.generation))
+    }
+
+    /// Where everything lies; a loss if what was seen contradicts it.
+    fn map(&self, name: &str, format: Format) -> Result<map::Map, Loss> {
+        let mut map = map::map(self);
+        let (here, elsewhere) = map::agreement(self, &map.pool);
+        if here < elsewhere {
+            let all = here.saturating_add(elsewhere);
+            return Err(self.loss(Cause::Corrupt(format!(
+                "{elsewhere} of its {all} tree blocks lie elsewhere than its chunks say: this \
+                 is a part of an array, or a copy that was moved"
+            ))));
+        }
+        if !map.unordered.is_empty() {
+            self.order(&mut map, name, format);
+        }
+        Ok(map)
+    }
+
     /// Adds the chunks of data, the order of whose stripes only checksums tell, to `map`.
     fn order(&self, map: &mut map::Map, name: &str, format: Format) {
         let volume = Volume::new(name, map.pool.clone(), format, self.metadata_uuid);
         let forest = Forest::new(&volume, self);
-        let root_tree = forest.tree(self.superblock().map(|sb| sb.root), &[ROOT_TREE]);
+        let root_tree = forest.tree(self.root(), &[ROOT_TREE]);
         let roots = Roots::read(&volume, &root_tree);
-        let root = roots.items.get(&CSUM_TREE).map(|item| item.root);
+        let root = roots
+            .items
+            .get(&CSUM_TREE)
+            .map(|item| (item.root, item.as_of));
         let sums = Sums::new(forest.tree(root, &[CSUM_TREE]), &[]);
         map.order(self, &volume, &sums);
     }

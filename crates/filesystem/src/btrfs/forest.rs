@@ -51,6 +51,19 @@ impl Free {
     }
 }
 
+/// The order in which blocks of a tree are believed.
+///
+/// A block may be written, and replaced, several times before a commit. Within one
+/// transaction room is given out upwards and not used again, so the higher address is the later one.
+fn newest_first(seen: &Sighting) -> (Reverse<u64>, Reverse<u8>, Reverse<u64>) {
+    let header = seen.header;
+    (
+        Reverse(header.generation),
+        Reverse(header.level),
+        Reverse(header.bytenr),
+    )
+}
+
 impl<'a> Forest<'a> {
     /// The blocks of `identity`.
     pub(super) fn new(volume: &'a Volume, identity: &Identity<'_>) -> Self {
@@ -66,13 +79,7 @@ impl<'a> Forest<'a> {
             }
         }
         for all in by_owner.values_mut() {
-            all.sort_by_key(|s| {
-                (
-                    Reverse(s.header.generation),
-                    Reverse(s.header.level),
-                    s.header.bytenr,
-                )
-            });
+            all.sort_by_key(newest_first);
         }
         Self { volume, by_owner }
     }
@@ -89,11 +96,13 @@ impl<'a> Forest<'a> {
         self.by_owner.get(&owner).map_or(&[], Vec::as_slice)
     }
 
-    /// The tree below `root`, with what that does not lead to filled in from blocks of `owners`.
-    pub(super) fn tree(&self, root: Option<Root>, owners: &[u64]) -> Tree {
-        let root = root.filter(|root| self.volume.node(root.bytenr, root.generation).is_some());
+    /// The tree below `root`, with what that does not lead to filled in from blocks of `owners`. With the
+    /// root comes a generation in which it is known to have been the root.
+    pub(super) fn tree(&self, root: Option<(Root, u64)>, owners: &[u64]) -> Tree {
+        let root =
+            root.filter(|(root, _)| self.volume.node(root.bytenr, root.generation).is_some());
         let mut tree = match root.or_else(|| self.newest_root(owners)) {
-            Some(root) => Tree::below(self.volume, root),
+            Some((root, as_of)) => Tree::below(self.volume, root).known_as_of(as_of),
             None => Tree {
                 leaves: Vec::new(),
                 lost: std::iter::once(Key::MIN..Key::MAX).collect(),
@@ -105,16 +114,17 @@ impl<'a> Forest<'a> {
 
     /// The newest block that can be the root of a tree: every commit writes the root anew, and no
     /// block of the same commit is on a higher level.
-    fn newest_root(&self, owners: &[u64]) -> Option<Root> {
+    fn newest_root(&self, owners: &[u64]) -> Option<(Root, u64)> {
         let owner = owners.first()?;
         let newest = self.of(*owner).first()?;
         let header = newest.header;
         // Whether it is the root or not, what it leads to is of that generation.
-        (newest.proof.is_some() && header.level > 0).then_some(Root {
+        let root = Root {
             bytenr: header.bytenr,
             generation: header.generation,
             level: header.level,
-        })
+        };
+        (newest.proof.is_some() && header.level > 0).then_some((root, header.generation))
     }
 
     /// Fills in what is lost of `tree`: newer blocks answer before older ones, and what a node
@@ -140,7 +150,7 @@ impl<'a> Forest<'a> {
         }
         let mut candidates: Vec<&Sighting> =
             owners.iter().flat_map(|owner| self.of(*owner)).collect();
-        candidates.sort_by_key(|s| (Reverse(s.header.generation), Reverse(s.header.level)));
+        candidates.sort_by_key(|s| newest_first(s));
         for candidate in candidates {
             for leaf in self.leaves_of(candidate, &free) {
                 for part in free.within(&(leaf.first..leaf.end)) {

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use evidence::Fields;
+
 use super::Btrfs;
 use super::branch::{Branch, Number};
 use super::census::{Census, give, orphan};
@@ -13,6 +15,7 @@ use super::checksum::name_hash;
 use super::dir;
 use super::forest::{Forest, Free};
 use super::key::{DIR_ITEM, FIRST_FREE, INODE_EXTREF, INODE_ITEM, INODE_REF, Key, LAST_FREE};
+use super::node::{Item, Node};
 use super::tree::{Leaf, Seen, Tree};
 use crate::Standing;
 
@@ -24,6 +27,8 @@ struct Run {
     bytenr: u64,
     generation: u64,
     has_inode: bool,
+    /// Whether the inode has no names any more.
+    is_dying: bool,
 }
 
 /// Adds what was deleted from each subvolume that is still there.
@@ -73,29 +78,41 @@ fn runs(
             continue;
         }
         for (_, item) in node.items().0 {
-            let key = item.key;
-            let is_file = (FIRST_FREE..=LAST_FREE).contains(&key.objectid);
-            if !is_file || alive.binary_search(&key.objectid).is_ok() {
-                continue;
-            }
-            let all = runs.entry(key.objectid).or_default();
-            match all.last_mut() {
-                Some(last) if (last.bytenr, last.generation) == (bytenr, generation) => {
-                    last.last = key;
-                    last.has_inode |= key.item_type == INODE_ITEM;
-                }
-                _ => all.push(Run {
-                    first: key,
-                    last: key,
-                    bytenr,
-                    generation,
-                    has_inode: key.item_type == INODE_ITEM,
-                }),
+            let objectid = item.key.objectid;
+            let is_file = (FIRST_FREE..=LAST_FREE).contains(&objectid);
+            if is_file && alive.binary_search(&objectid).is_err() {
+                add_item(runs.entry(objectid).or_default(), &node, &item);
             }
         }
     }
     runs.retain(|_, all| all.iter().any(|run| run.has_inode));
     runs
+}
+
+/// Adds an item of a leaf to the runs of its inode.
+fn add_item(runs: &mut Vec<Run>, node: &Node, item: &Item) {
+    let key = item.key;
+    // While an inode is deleted it has no names any more, and soon no contents.
+    let data = item.data.clone().and_then(|data| node.bytes.get(data));
+    let nlink = data.and_then(|data| Fields::new(data).le_u32(40));
+    let has_inode = key.item_type == INODE_ITEM && nlink.is_some_and(|nlink| nlink > 0);
+    let is_dying = key.item_type == INODE_ITEM && !has_inode;
+    let (bytenr, generation) = (node.header.bytenr, node.header.generation);
+    match runs.last_mut() {
+        Some(last) if (last.bytenr, last.generation) == (bytenr, generation) => {
+            last.last = key;
+            last.has_inode |= has_inode;
+            last.is_dying |= is_dying;
+        }
+        _ => runs.push(Run {
+            first: key,
+            last: key,
+            bytenr,
+            generation,
+            has_inode,
+            is_dying,
+        }),
+    }
 }
 
 /// Adds a branch of what was deleted from the branch `index`.
@@ -133,8 +150,12 @@ fn newest_state(runs: &[Run]) -> Vec<Leaf> {
     let Some(newest) = with_inode.map(|run| run.generation).max() else {
         return Vec::new();
     };
-    let mut runs: Vec<&Run> = runs.iter().filter(|run| run.generation <= newest).collect();
-    runs.sort_by_key(|run| std::cmp::Reverse(run.generation));
+    let mut runs: Vec<&Run> = runs
+        .iter()
+        .filter(|run| run.generation <= newest && !run.is_dying)
+        .collect();
+    // Of two blocks of one transaction the one at the higher address is the later one.
+    runs.sort_by_key(|run| std::cmp::Reverse((run.generation, run.bytenr)));
     let mut free = Free::default();
     free.add(&(Key::MIN..Key::MAX));
     let mut taken: Vec<Leaf> = Vec::new();

@@ -39,66 +39,84 @@ impl Btrfs {
         if let Some(feature) = sb.unreadable() {
             return Err(Error::unsupported(format!("btrfs with {feature}"), origin));
         }
-        let devices = BTreeMap::from([(sb.devid, device)]);
-        let mut pool = Pool::new(devices);
-        for chunk in &sb.sys_chunks {
-            pool.add(chunk.clone());
-        }
-        let mut volume = Volume::new(name, pool, format_of(&sb), sb.metadata_uuid);
-        let chunks = Tree::below(&volume, sb.chunk_root);
-        let mut found = Vec::new();
-        chunks.visit(&volume, Key::MIN..Key::MAX, &mut |seen| {
-            if let Seen::Item(entry) = seen
-                && entry.key.item_type == CHUNK_ITEM
-            {
-                found.extend(Chunk::parse(entry.key.offset, entry.data));
-            }
-        });
-        for chunk in found {
-            volume.pool.add(chunk);
-        }
-        let volume = Arc::new(volume);
+        let volume = Arc::new(volume(device, name, &sb));
         let (root_tree, note) = root_tree(&volume, &sb);
         let roots = Roots::read(&volume, &root_tree);
         let tree = |id: u64| {
-            let item = roots.items.get(&id);
-            item.map(|item| Tree::below(&volume, item.root))
+            let item = roots.items.get(&id)?;
+            Some(Tree::below(&volume, item.root).known_as_of(item.as_of))
         };
         let Some(top) = tree(FS_TREE).filter(|tree| !tree.leaves.is_empty()) else {
-            let missing = sb.num_devices.saturating_sub(1);
-            let what = if missing > 0 {
-                format!("the trees cannot be read without the other {missing} devices")
-            } else {
-                "no root leads to the tree of files".to_owned()
-            };
-            return Err(Error::corrupt(what, origin));
+            return Err(Error::corrupt(why_nothing(&sb), origin));
         };
         let mut branches = vec![branch(&roots, FS_TREE, top)];
         let others = roots.subvolumes();
-        for (id, item) in others.filter(|(id, item)| *id != FS_TREE && item.refs > 0) {
-            branches.push(branch(&roots, id, Tree::below(&volume, item.root)));
+        for (id, _) in others.filter(|(id, item)| *id != FS_TREE && item.refs > 0) {
+            branches.extend(tree(id).map(|tree| branch(&roots, id, tree)));
         }
-        let sums = Sums::new(tree(CSUM_TREE).unwrap_or_default(), &[]);
-        let extents = tree(EXTENT_TREE).unwrap_or_default();
         let mut info = info(&sb);
         info.notes.extend(note);
+        let sums = Sums::new(tree(CSUM_TREE).unwrap_or_default(), &[]);
+        let extents = tree(EXTENT_TREE).unwrap_or_default();
+        let mut fs = Self::new(volume.clone(), branches, sums, extents, info);
+        let notes = subvolumes::notes(&fs, &roots);
+        fs.info.notes.extend(notes);
+        Ok(Some(fs))
+    }
+
+    /// A file system of these parts.
+    pub(super) fn new(
+        volume: Arc<Volume>,
+        branches: Vec<Branch>,
+        sums: Sums,
+        extents: Tree,
+        info: Info,
+    ) -> Self {
         let sums = Arc::new(sums);
-        let mut fs = Self {
-            view: Arc::new(Logical {
-                volume: Arc::clone(&volume),
-                sums: Arc::clone(&sums),
-            }),
+        let view = Logical {
+            volume: Arc::clone(&volume),
+            sums: Arc::clone(&sums),
+        };
+        Self {
             volume,
+            view: Arc::new(view),
             sums,
             extents,
             branches,
             adopted: HashMap::new(),
             info,
-        };
-        let notes = subvolumes::notes(&fs, &roots);
-        fs.info.notes.extend(notes);
-        Ok(Some(fs))
+        }
     }
+}
+
+/// Why no tree of files can be read.
+fn why_nothing(sb: &Superblock) -> String {
+    match sb.num_devices.saturating_sub(1) {
+        0 => "no root leads to the tree of files".to_owned(),
+        missing => format!("the trees cannot be read without the other {missing} devices"),
+    }
+}
+
+/// The file system on `device` with all chunks that its superblock leads to.
+fn volume(device: Arc<dyn ReadAt>, name: &str, sb: &Superblock) -> Volume {
+    let mut pool = Pool::new(BTreeMap::from([(sb.devid, device)]));
+    for chunk in &sb.sys_chunks {
+        pool.add(chunk.clone());
+    }
+    let mut volume = Volume::new(name, pool, format_of(sb), sb.metadata_uuid);
+    let chunks = Tree::below(&volume, sb.chunk_root);
+    let mut found = Vec::new();
+    chunks.visit(&volume, Key::MIN..Key::MAX, &mut |seen| {
+        if let Seen::Item(entry) = seen
+            && entry.key.item_type == CHUNK_ITEM
+        {
+            found.extend(Chunk::parse(entry.key.offset, entry.data));
+        }
+    });
+    for chunk in found {
+        volume.pool.add(chunk);
+    }
+    volume
 }
 
 /// The branch of the subvolume `id`.

@@ -102,8 +102,6 @@ impl Superblock {
         } else {
             fields.array(0x23B)?
         };
-        let label = fields.slice(0x12B, 256)?;
-        let label = label.split(|byte| *byte == 0).next().unwrap_or_default();
         sizes.then_some(Self {
             fsid,
             metadata_uuid,
@@ -126,7 +124,7 @@ impl Superblock {
             csum,
             incompat_flags,
             devid: fields.le_u64(0xC9)?,
-            label: String::from_utf8_lossy(label).into_owned(),
+            label: label(fields)?,
             sys_chunks: sys_chunks(fields),
             backups: backups(fields),
         })
@@ -177,6 +175,13 @@ impl Superblock {
         all.extend(names.map(|(_, name)| name));
         all.join(", ")
     }
+}
+
+/// `label`, up to its first zero.
+fn label(fields: Fields<'_>) -> Option<String> {
+    let label = fields.slice(0x12B, 256)?;
+    let label = label.split(|byte| *byte == 0).next().unwrap_or_default();
+    Some(String::from_utf8_lossy(label).into_owned())
 }
 
 /// The chunks in `sys_chunk_array`.

@@ -103,6 +103,14 @@ impl Tree {
         tree
     }
 
+    /// The same tree, of which it is known that it was so in the generation `as_of`.
+    pub(super) fn known_as_of(mut self, as_of: u64) -> Self {
+        for leaf in &mut self.leaves {
+            leaf.as_of = leaf.as_of.max(as_of);
+        }
+        self
+    }
+
     /// Opens what `node`, which answers for `slot`, points to.
     fn enter(&mut self, node: &Node, slot: Range<Key>, open: &mut Vec<Open>) {
         let pointers = node.pointers();

@@ -1,6 +1,7 @@
 //! Btrfs images made by `mkfs.btrfs` and filled through the kernel, read here, and compared with
 //! what the kernel shows of them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -9,7 +10,8 @@ use crate::common::{
     Random, assert_same_as_kernel, assert_tree, differences, image, kernel_tree, our_tree, run,
 };
 use crate::pool::Devices;
-use filesystem::{Device, Filesystem, Place, Standing, find_all, walk};
+use evidence::{ByteOffset, ReadAtExt};
+use filesystem::{Device, File, Filesystem, Place, Standing, find_all, walk};
 
 /// What fits file systems with sectors of 4 KiB.
 const AMOUNT: Amount = Amount {
@@ -178,6 +180,56 @@ fn snapshots_and_subvolumes_are_listed_where_they_are_linked() {
 }
 
 #[test]
+fn deleted_files_come_back_where_their_blocks_and_sums_are_left() {
+    let devices = Devices::mkfs(1, 400, &[]);
+    let mut random = Random::new(9);
+    let mut want: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    {
+        let mount = devices.mount("rw,nodiscard");
+        let dir = mount.path().join("cur");
+        fs::create_dir(&dir).unwrap();
+        for number in 0..60_usize {
+            let bytes = random.bytes(300 + number * 400);
+            fs::write(dir.join(format!("{number}")), &bytes).unwrap();
+            want.insert(format!("cur/{number}").into_bytes(), bytes);
+        }
+        run("sync", "coreutils", &[] as &[&str]);
+        for number in 0..60_usize {
+            if number % 3 == 0 {
+                fs::remove_file(dir.join(format!("{number}"))).unwrap();
+            }
+        }
+        // The name of one is used again: what was deleted is then among the orphans.
+        fs::write(dir.join("3"), b"another").unwrap();
+    }
+    let device = Device {
+        name: "disk".to_owned(),
+        bytes: image(&devices.images[0]),
+    };
+    let (found, _) = find_all(&[device], &|_| ());
+    let fs = found[0].fs.as_ref();
+    let mut back = 0;
+    for entry in walk(fs).filter_map(Result::ok) {
+        let path = crate::common::key(&entry.path);
+        let file = File::open(fs, &entry.inode);
+        let length = usize::try_from(entry.inode.size).unwrap();
+        let (bytes, gaps) = file.read_vec(ByteOffset::ZERO, length).unwrap();
+        if path == b"cur/3" {
+            assert_eq!(bytes, b"another");
+        } else if entry.inode.standing == Standing::Deleted && gaps.is_empty() {
+            let is_it = |text: &Vec<u8>| *text == bytes;
+            let same = want
+                .get(&path)
+                .map_or_else(|| want.values().any(is_it), is_it);
+            let (start, size) = (&bytes[..bytes.len().min(20)], bytes.len());
+            assert!(same, "{}: {size} bytes, {start:?}", entry.path);
+            back += 1;
+        }
+    }
+    assert_eq!(back, 20);
+}
+
+#[test]
 fn compressed_extents_say_so_and_are_read_at_any_place() {
     let devices = Devices::mkfs(1, 400, &[]);
     {
@@ -188,7 +240,7 @@ fn compressed_extents_say_so_and_are_read_at_any_place() {
     let mut compressed = 0;
     for entry in walk(fs.as_ref()) {
         let entry = entry.unwrap();
-        let file = filesystem::File::open(fs.as_ref(), &entry.inode);
+        let file = File::open(fs.as_ref(), &entry.inode);
         let is = |place: &Place| matches!(place, Place::Compressed { .. });
         compressed += file.pieces().iter().filter(|p| is(&p.place)).count();
         if entry.inode.kind != filesystem::FileKind::Regular {
