@@ -70,6 +70,74 @@ fn sums_add_up_over_the_whole_incident() {
 }
 
 #[test]
+fn a_message_in_several_states_counts_once_and_in_the_best_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = empty(dir.path());
+    let ada = "ada@lindenhof.example";
+    let in_snapshot = |mut message: mail::Message| {
+        message.layer = mail::Layer::Snapshot("aggr0/snap1".to_owned());
+        message.origin.device = common::SNAPSHOT.to_owned();
+        message
+    };
+    let deleted = |mut message: mail::Message| {
+        message.standing = filesystem::Standing::Deleted;
+        message.grade = mail::Grade::Complete;
+        message
+    };
+    let time = 1_400_000_000;
+    let used = message(ada, "INBOX", 1, time);
+    let mut moved = in_snapshot(message(ada, "Archive", 9, time));
+    moved.id = used.id.clone();
+    let only_there = in_snapshot(message(ada, "INBOX", 2, time));
+    let mut too = deleted(message(ada, "Trash", 8, time));
+    too.id = only_there.id.clone();
+    let gone = deleted(message(ada, "Trash", 3, time));
+    let twice = deleted(in_snapshot(gone.clone()));
+    let all = [moved, too, twice, gone, only_there, used];
+    let records: Vec<Record> = all
+        .iter()
+        .map(|message| Record::Message(Box::new(message.clone())))
+        .collect();
+    case.write_segment("messages", "all", &records).unwrap();
+    let facts = Facts::gather(&case).unwrap();
+    for check in &facts.checks {
+        assert!(check.holds, "{check:?}");
+    }
+    let counts = facts.totals.counts;
+    assert_eq!((counts.found, counts.whole, counts.duplicates), (6, 3, 3));
+    assert_eq!((counts.deleted, counts.in_snapshots), (1, 1));
+    let paths = report::write(&facts, &case, &dir.path().join("out/report")).unwrap();
+    let page = fs::read_to_string(paths.html).unwrap();
+    assert!(page.contains("1 message that had been deleted is among them"));
+    assert!(page.contains("1 message was in a snapshot only"));
+    let table = fs::read_to_string(paths.messages).unwrap();
+    assert!(
+        table.contains("\"deleted, and recovered\"")
+            && table.contains("\"in snapshot aggr0/snap1\"")
+    );
+}
+
+#[test]
+fn a_folder_that_only_the_servers_list_knows_is_named_with_its_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = empty(dir.path());
+    let ada = "ada@lindenhof.example";
+    let Record::Folder(mut listed) = folder(ada, "Taxes", 0, &[]) else {
+        unreachable!()
+    };
+    listed.path = "/srv/vmail/lindenhof.example/ada/Maildir/dovecot.list.index.log".to_owned();
+    listed.listed = Some(41);
+    case.write_segment("messages", "all", &[Record::Folder(listed)])
+        .unwrap();
+    let facts = Facts::gather(&case).unwrap();
+    let taxes = &account(&facts, ada).folders[0];
+    assert_eq!((taxes.expected, taxes.counted_by_list), (0, Some(41)));
+    let paths = report::write(&facts, &case, &dir.path().join("out/report")).unwrap();
+    let page = fs::read_to_string(paths.html).unwrap();
+    assert!(page.contains("Taxes (41 messages)"));
+}
+
+#[test]
 fn what_was_handed_over_is_told_from_what_waits() {
     let dir = tempfile::tempdir().unwrap();
     let facts = Facts::gather(&incident(dir.path())).unwrap();

@@ -26,6 +26,7 @@ mod crc;
 mod group;
 mod id;
 mod label;
+mod mapped;
 mod metadata;
 mod model;
 mod raid_meta;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, Fields, Loss, ReadAt, ReadAtExt};
 
+use super::Group;
 use super::model::{AreaOf, LogicalVolume, RaidImage, Segment, SegmentKind};
 use super::raid_meta::{RaidMeta, left_out};
-use super::{Group, Store, ThinDevice};
 use crate::document::{self, Area, DeviceName, Member, SegmentMap, Volume};
 use crate::raid::{
     FarSets, Geometry, Level, ParityDelay, Raid0Layout, Raid5Layout, Raid6Layout, Raid10Layout,
@@ -54,17 +54,17 @@ impl Group {
             .collect()
     }
 
-    fn device(&self, lv: &str) -> DeviceName {
+    pub(super) fn device(&self, lv: &str) -> DeviceName {
         DeviceName::volume(&format!("{}/{lv}", self.name))
     }
 
     /// The store of the snapshot `lv`.
-    fn store(&self, lv: &str) -> DeviceName {
+    pub(super) fn store(&self, lv: &str) -> DeviceName {
         DeviceName::volume(&format!("{}/{lv}#cow", self.name))
     }
 
     /// `extents` in bytes. Numbers that overflow are stopped at the top, where nothing lies.
-    fn bytes(&self, extents: u64) -> u64 {
+    pub(super) fn bytes(&self, extents: u64) -> u64 {
         extents.saturating_mul(self.text.extent_bytes)
     }
 
@@ -85,11 +85,11 @@ impl Group {
 }
 
 /// Makes the statements of one group.
-struct Maker<'a> {
-    group: &'a Group,
+pub(super) struct Maker<'a> {
+    pub(super) group: &'a Group,
     open: &'a Open<'a>,
     stores: BTreeSet<&'a str>,
-    made: Volumes,
+    pub(super) made: Volumes,
 }
 
 impl Maker<'_> {
@@ -137,7 +137,7 @@ impl Maker<'_> {
         self.made.volumes.push(volume);
     }
 
-    fn empty(&self, lv: &LogicalVolume) -> Volume {
+    pub(super) fn empty(&self, lv: &LogicalVolume) -> Volume {
         let text = &self.group.text;
         Volume {
             device: self.name_of(lv),
@@ -283,7 +283,7 @@ impl Maker<'_> {
     }
 
     /// Opens a volume of the group whose segments lie on physical volumes.
-    fn open_linear(&self, name: &str) -> Option<Arc<dyn ReadAt>> {
+    pub(super) fn open_linear(&self, name: &str) -> Option<Arc<dyn ReadAt>> {
         let lv = self.group.text.logical_volume(name)?;
         let mut volume = self.empty(lv);
         for segment in &lv.segments {
@@ -471,91 +471,13 @@ impl Maker<'_> {
         })
     }
 
-    /// A snapshot as a volume: saved chunks over the origin.
-    fn snapshot(&mut self, lv: &LogicalVolume, origin: &str, store: &str, merging: bool) {
-        let extents = lv.segments.iter().map(|segment| segment.extent_count);
-        let bytes = self.group.bytes(extents.fold(0, u64::saturating_add));
-        let whole = |device| Area {
-            device: Some(device),
-            offset: 0,
-        };
-        let mut volume = Volume {
-            device: self.group.device(store),
-            bytes,
-            hidden: false,
-            snapshot_of: Some(self.group.device(origin)),
-            segments: vec![document::Segment {
-                start: 0,
-                bytes,
-                map: SegmentMap::Snapshot {
-                    origin: whole(self.group.device(origin)),
-                    store: whole(self.group.store(store)),
-                },
-            }],
-            ..self.empty(lv)
-        };
-        let stores = self.group.text.logical_volume(store);
-        volume.uuid = stores.map(|store| store.id.to_string());
-        let read = self.open_linear(store).map(|device| Store::read(&device));
-        let wrong = match read {
-            Some(None) => Some("its store has no sound header"),
-            Some(Some(read)) => read.incomplete,
-            None => None,
-        };
-        if let Some(why) = wrong {
-            volume.evidence.push(why.to_owned());
-            let what = format!("a part of the snapshot {}", volume.device);
-            self.lose(what, Cause::Corrupt(why.to_owned()));
-        }
-        if merging {
-            let note = "it was being merged into its origin, which by itself is a mixture of both";
-            volume.evidence.push(note.to_owned());
-        }
-        self.made.volumes.push(volume);
-    }
-
-    /// A thin volume: chunks of its pool.
-    fn thin(
+    /// A loss for a kind of segment that cannot be read, and the map that says so.
+    pub(super) fn unsupported(
         &mut self,
         lv: &LogicalVolume,
-        pool: &str,
-        device_id: u64,
-        origin: Option<&str>,
+        kind: &str,
+        advice: &str,
     ) -> SegmentMap {
-        let pools = self.group.text.logical_volume(pool).into_iter();
-        let parts = pools
-            .flat_map(|pool| &pool.segments)
-            .find_map(|segment| match &segment.kind {
-                SegmentKind::ThinPool { metadata, data } => Some((metadata, data)),
-                _ => None,
-            });
-        let Some((metadata, data)) = parts else {
-            return self.unsupported(lv, "thin", "its pool is no thin pool");
-        };
-        let read = self.open_linear(metadata);
-        let wrong = match read.map(|device| ThinDevice::read(&device, device_id)) {
-            Some(Err(why)) => Some(why),
-            Some(Ok(read)) if read.has_losses => Some("blocks of the pool's metadata are broken"),
-            _ => None,
-        };
-        if let Some(why) = wrong {
-            let what = format!("a part of the thin volume {}", self.group.device(&lv.name));
-            self.lose(what, Cause::Corrupt(why.to_owned()));
-        }
-        let whole = |name: &str| Area {
-            device: Some(self.group.device(name)),
-            offset: 0,
-        };
-        SegmentMap::Thin {
-            metadata: whole(metadata),
-            data: whole(data),
-            device_id,
-            origin: origin.map(whole),
-        }
-    }
-
-    /// A loss for a kind of segment that cannot be read, and the map that says so.
-    fn unsupported(&mut self, lv: &LogicalVolume, kind: &str, advice: &str) -> SegmentMap {
         let why = format!("{kind} segments are not read yet: {advice}");
         self.lose(
             self.group.device(&lv.name).to_string(),
@@ -564,7 +486,7 @@ impl Maker<'_> {
         SegmentMap::Missing { why }
     }
 
-    fn lose(&mut self, what: String, cause: Cause) {
+    pub(super) fn lose(&mut self, what: String, cause: Cause) {
         let loss = Loss {
             what,
             origin: self.group.origin.clone(),

@@ -11,5 +11,6 @@ mod common;
 mod evidence;
 mod incidents;
 mod kill;
+mod states;
 mod usage;
 mod user;

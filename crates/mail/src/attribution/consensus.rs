@@ -1,0 +1,230 @@
+//! What the messages of a mailbox say of its account, by what servers wrote on top of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::among;
+use crate::account::Address;
+use crate::delivery::{Field, Trace};
+
+/// So many messages must name an account that is to be believed on their word.
+const LEAST: usize = 3;
+
+/// What the messages of a mailbox say of the account.
+#[derive(Debug, Default)]
+pub(super) struct Consensus {
+    muted: bool,
+    /// How often each address is named, and whether every time in `Delivered-To`.
+    to: BTreeMap<Address, (usize, bool)>,
+    /// How many messages name a recipient.
+    named: usize,
+    /// Senders of mail without a trace.
+    from: BTreeMap<Address, usize>,
+    /// How much mail has no trace.
+    untraced: usize,
+    /// How many messages were read.
+    all: usize,
+}
+
+/// What a consensus comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Agreed {
+    /// It names this account, and how.
+    On(Address, String),
+    /// Messages name several, in words.
+    Split(String),
+    /// Too few say anything.
+    Nothing,
+}
+
+impl Consensus {
+    /// One that reads no headers.
+    pub(super) fn muted() -> Self {
+        Self {
+            muted: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn add(&mut self, content: &[u8]) {
+        let Some(trace) = Some(content).filter(|_| !self.muted).and_then(Trace::of) else {
+            return;
+        };
+        self.all = self.all.saturating_add(1);
+        match trace {
+            Trace::To(address, field) => {
+                let (count, final_) = self.to.entry(address).or_insert((0, true));
+                *count = count.saturating_add(1);
+                *final_ &= field == Field::DeliveredTo;
+                self.named = self.named.saturating_add(1);
+            }
+            Trace::Silent => {}
+            Trace::From(from) => {
+                self.untraced = self.untraced.saturating_add(1);
+                if let Some(from) = from {
+                    let count = self.from.entry(from).or_default();
+                    *count = count.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// The account that the traces name.
+    ///
+    /// Nine of ten messages that name anybody must name it, and so must three, or all if there are
+    /// fewer. An account that nothing else names may be an alias of another one, so it is
+    /// believed only by three and if each has it in `Delivered-To`, which stands behind all
+    /// aliases, and in a domain of which others are known, if any are.
+    pub(super) fn agreed(&self, known: &BTreeSet<Address>) -> Agreed {
+        let mut sums: BTreeMap<Address, (usize, bool, bool)> = BTreeMap::new();
+        for (address, (count, final_)) in &self.to {
+            let known = among(address, known);
+            let account = known.cloned().or_else(|| without_detail(address));
+            let Some(account) = account else { continue };
+            let sum = sums.entry(account).or_insert((0, true, known.is_some()));
+            sum.0 = sum.0.saturating_add(*count);
+            sum.1 &= *final_;
+        }
+        let Some((account, (count, final_, is_known))) = sums
+            .iter()
+            .max_by_key(|(address, (count, ..))| (*count, std::cmp::Reverse(*address)))
+        else {
+            return Agreed::Nothing;
+        };
+        let enough = *count >= LEAST || (*count == self.all && *is_known);
+        if count.saturating_mul(10) < self.named.saturating_mul(9) {
+            return if self.named >= LEAST {
+                Agreed::Split(self.sides(sums.iter().map(|(a, (n, ..))| (a, *n))))
+            } else {
+                Agreed::Nothing
+            };
+        }
+        let domain = known.is_empty() || known.iter().any(|one| one.domain() == account.domain());
+        if enough && (*is_known || (*final_ && domain && *count >= LEAST)) {
+            let how = format!("{count} of its {} messages were delivered to it", self.all);
+            return Agreed::On(account.clone(), how);
+        }
+        Agreed::Nothing
+    }
+
+    /// The two addresses that are named most.
+    fn sides<'s>(&self, sums: impl Iterator<Item = (&'s Address, usize)>) -> String {
+        let mut sums: Vec<(&Address, usize)> = sums.collect();
+        sums.sort_by_key(|(address, count)| (std::cmp::Reverse(*count), *address));
+        let sides = sums.iter().take(2);
+        let sides = sides.map(|(address, count)| format!("{count} to {address}"));
+        let sides: Vec<String> = sides.collect();
+        format!(
+            "of its {} messages were delivered {}",
+            self.all,
+            sides.join(", ")
+        )
+    }
+
+    /// The account that wrote the mail, if none of it was delivered.
+    pub(super) fn sender(&self, known: &BTreeSet<Address>) -> Option<(Address, String)> {
+        let (from, count) = self.from.iter().max_by_key(|(_, count)| **count)?;
+        let account = among(from, known)?;
+        let all_untraced = self.untraced == self.all;
+        let most = count.saturating_mul(10) >= self.all.saturating_mul(9);
+        let enough = *count >= LEAST && all_untraced && most;
+        enough.then(|| {
+            let how = format!(
+                "it is the sender of {count} of its {} messages, none of which was delivered",
+                self.all
+            );
+            (account.clone(), how)
+        })
+    }
+}
+
+/// An address without the detail behind a plus sign.
+fn without_detail(address: &Address) -> Option<Address> {
+    match address.local().split_once('+') {
+        Some((local, _)) => Address::new(local, address.domain()),
+        None => Some(address.clone()),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::attribution) fn known(accounts: &[&str]) -> BTreeSet<Address> {
+        accounts
+            .iter()
+            .map(|text| Address::parse(text).unwrap())
+            .collect()
+    }
+
+    pub(in crate::attribution) fn consensus(to: &[&str]) -> Consensus {
+        let mut consensus = Consensus::default();
+        for address in to {
+            consensus.add(format!("Delivered-To: {address}\nFrom: x@y.example\n\n").as_bytes());
+        }
+        consensus
+    }
+
+    fn on(agreed: Agreed) -> Option<String> {
+        match agreed {
+            Agreed::On(account, _) => Some(account.to_string()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn nine_of_ten_and_three_at_least_must_name_the_account() {
+        let all = known(&["ada@x.example", "bob@x.example"]);
+        let agreed = |to: &[&str]| on(consensus(to).agreed(&all));
+        let ada = "ada@x.example";
+        assert_eq!(agreed(&[ada; 3]).as_deref(), Some(ada));
+        assert_eq!(agreed(&[ada]).as_deref(), Some(ada));
+        let mut mixed = vec![ada; 9];
+        mixed.push("bob@x.example");
+        assert_eq!(agreed(&mixed).as_deref(), Some(ada));
+        mixed.pop();
+        mixed.extend(["bob@x.example"; 2]);
+        assert_eq!(agreed(&mixed), None);
+        assert!(matches!(consensus(&mixed).agreed(&all), Agreed::Split(_)));
+        assert_eq!(
+            agreed(&["ada+lists@x.example", "Ada@x.example", ada]).as_deref(),
+            Some(ada)
+        );
+    }
+
+    #[test]
+    fn an_address_that_may_be_an_alias_is_no_account() {
+        let all = known(&["ada@x.example"]);
+        let sales = "sales@x.example";
+        assert_eq!(on(consensus(&[sales]).agreed(&all)), None);
+        assert_eq!(
+            on(consensus(&[sales; 3]).agreed(&all)).as_deref(),
+            Some(sales)
+        );
+        assert_eq!(on(consensus(&["list@z.example"; 3]).agreed(&all)), None);
+        let mut before_aliases = Consensus::default();
+        for _ in 0..5 {
+            before_aliases.add(b"X-Original-To: sales@x.example\nReceived: from a by b; x\n\n");
+        }
+        assert_eq!(on(before_aliases.agreed(&all)), None);
+        assert_eq!(
+            on(before_aliases.agreed(&known(&[sales]))).as_deref(),
+            Some(sales)
+        );
+    }
+
+    #[test]
+    fn a_sender_counts_only_for_mail_that_nobody_delivered() {
+        let all = known(&["ada@x.example"]);
+        let mut sent = Consensus::default();
+        for _ in 0..3 {
+            sent.add(b"From: Ada <ada@x.example>\nTo: b@y.example\n\n");
+        }
+        assert_eq!(
+            sent.sender(&all).map(|(a, _)| a.to_string()).as_deref(),
+            Some("ada@x.example")
+        );
+        assert_eq!(sent.sender(&known(&["bob@x.example"])), None);
+        sent.add(b"Received: from a by b; x\nFrom: ada@x.example\n\n");
+        assert_eq!(sent.sender(&all), None);
+    }
+}
