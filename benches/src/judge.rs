@@ -67,7 +67,7 @@ pub struct Truth<'a> {
 
 /// Judges what `aggregate` says of one group.
 pub fn judge(aggregate: &Aggregate, disks: &[aggregate::Disk], truth: &Truth<'_>) -> Verdict {
-    if let Some(why) = on_bare_disks(aggregate, truth) {
+    if let Some(why) = on_bare_disks(aggregate, disks, truth) {
         return Verdict::Wrong(why);
     }
     let own: Vec<&Group> = aggregate
@@ -98,8 +98,13 @@ pub fn members(group: &Group) -> impl Iterator<Item = &DeviceName> {
         .filter_map(|member| member.device.as_ref())
 }
 
-/// Volumes that were put on disks which are members: most of what they read is another's.
-fn on_bare_disks(aggregate: &Aggregate, truth: &Truth<'_>) -> Option<String> {
+/// Volumes that were put on disks which are members, and do not read as the content: a linear
+/// group is one after all, whoever says so.
+fn on_bare_disks(
+    aggregate: &Aggregate,
+    disks: &[aggregate::Disk],
+    truth: &Truth<'_>,
+) -> Option<String> {
     if truth.is_mirror {
         return None;
     }
@@ -114,10 +119,18 @@ fn on_bare_disks(aggregate: &Aggregate, truth: &Truth<'_>) -> Option<String> {
         | SegmentMap::Zero
         | SegmentMap::Missing { .. } => false,
     };
-    let volume = aggregate
+    let devices = aggregate::build(aggregate, disks).ok()?;
+    let is_false = |name: &DeviceName| {
+        devices.get(name).is_none_or(|device| {
+            let shift = align(&*device, truth.content);
+            compare(&*device, truth.content, shift).differs.is_some()
+        })
+    };
+    let mut volumes = aggregate
         .volumes
         .iter()
-        .find(|volume| volume.segments.iter().any(|segment| bare(&segment.map)))?;
+        .filter(|volume| volume.segments.iter().any(|segment| bare(&segment.map)));
+    let volume = volumes.find(|volume| is_false(&volume.device))?;
     Some(format!("{} lies on a bare member", volume.device))
 }
 

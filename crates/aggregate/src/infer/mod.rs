@@ -114,7 +114,10 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         .partition(|set| set.tie == Tie::Parity);
     let mut taken = pile.silent.with(devices_of(&whole));
     let tied = taken.with(devices_of(&scattered));
-    taken = taken.with(inferred.take_rings(pile, tied, &stated));
+    let rings = inferred.take_rings(pile, tied, &stated);
+    taken = taken.with(rings);
+    // Devices of a ring that is not decided may lack others, which are among the rest.
+    let doubtful = !inferred.undecided.is_empty();
     taken = taken.with(inferred.take_mirrors(pile, taken.with(tied), &stated));
     for set in &whole {
         inferred.take(pile, &set.devices, pile.decide(set, &stated));
@@ -122,8 +125,10 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     // Where members are missing that parity needs, the rest may be one group: it must make sense
     // in each of its devices.
     let rest = pile.remains(taken);
-    let all = pile.decide(&rest, &stated);
-    if let Ok(group) = all {
+    if rest.devices.len() >= 2
+        && !doubtful
+        && let Ok(group) = pile.decide(&rest, &stated)
+    {
         inferred.groups.push(group);
         return;
     }
@@ -131,7 +136,7 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         inferred.take(pile, &set.devices, pile.decide(set, &stated));
     }
     taken = taken.with(devices_of(&scattered));
-    let named = inferred.take_without_parity(pile, taken, &stated);
+    let named = inferred.take_without_parity(pile, taken, doubtful, &stated);
     taken = taken.with(named);
     for device in pile
         .others(taken)
@@ -184,13 +189,19 @@ impl Inferred {
     ///
     /// Without parity nothing says that a set is whole: there may be no other device that could be
     /// part of it.
-    fn take_without_parity(&mut self, pile: &Pile, taken: Set, stated: &Addresses) -> Set {
+    fn take_without_parity(
+        &mut self,
+        pile: &Pile,
+        taken: Set,
+        doubtful: bool,
+        stated: &Addresses,
+    ) -> Set {
         let (carriers, texts) = pile.without_parity(taken, &stated.anchors);
         let carried = devices_of(&carriers);
         let mut whole = |set: &Members, explained: Set| {
             let own: Set = set.devices.iter().copied().collect();
             let mut others = pile.others(explained.with(own));
-            let strangers = others.any(|device| pile.has_contents(device));
+            let strangers = doubtful || others.any(|device| pile.has_contents(device));
             let decided = match pile.decide(set, stated) {
                 Ok(group) if strangers => Err(format!(
                     "{}, and as {} they would make sense, but other devices hold data too that nothing explains: without parity nothing says that none of them is a member",
