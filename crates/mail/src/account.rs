@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::maildir::is_placeholder;
+
 /// A mail account: `local@domain`. Both parts are safe as names of directories.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -195,7 +197,10 @@ impl PathPattern {
             if matches!(part, Part::Domain | Part::Local | Part::Account) {
                 first.get_or_insert(start.saturating_add(index));
             }
+            let is_lost = is_placeholder(name.as_bytes());
             match part {
+                // A name that is lost is nobody's.
+                Part::Domain | Part::Local | Part::Account if is_lost => return None,
                 Part::Domain => domain = Some(*name),
                 Part::Local => local = Some(*name),
                 Part::Account => account = Some(*name),

@@ -16,7 +16,7 @@ use crate::attribution::owner_of_loose;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
 use crate::maildir::{MailFile, MaildirName, RECOVERED};
-use crate::proof::{Facts, Hole, HoleCause, holes_of, judge, virtual_size};
+use crate::proof::{Facts, Hole, HoleCause, holes_of, judge, virtual_size, wiped};
 use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Record, Summary};
 use crate::structure::Structure;
 
@@ -141,8 +141,12 @@ pub fn examine_among(
     };
     if inode.standing == Standing::Deleted {
         content.holes.extend(claims.holes(&inode, file.pieces()));
-        content.holes.sort_by_key(|hole| hole.start);
     }
+    if content.codec == Codec::Plain && content.holes.is_empty() {
+        let name = MaildirName::parse(mail.path.name().unwrap_or_default());
+        content.holes.extend(wiped(&content.bytes, &name));
+    }
+    content.holes.sort_by_key(|hole| hole.start);
     let lost_holes = content.holes.iter();
     let lost_holes = lost_holes.filter(|hole| hole.why != HoleCause::Suspect);
     let missing: u64 = lost_holes.map(|hole| hole.bytes).sum();

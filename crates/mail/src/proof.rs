@@ -7,6 +7,7 @@ use evidence::{GapCause, Gaps};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Codec;
+use crate::maildir::MaildirName;
 use crate::structure::Structure;
 
 /// How far a message is proven. Only `Proven` and `Complete` are handed over as whole.
@@ -82,6 +83,8 @@ pub enum HoleCause {
     DoesNotDecode,
     /// The message was deleted, and another file that was deleted since had this block.
     WrittenOver,
+    /// It reads as zeros, sectors long, which mail does not hold.
+    Wiped,
 }
 
 impl HoleCause {
@@ -99,6 +102,7 @@ impl HoleCause {
             Self::WrittenOver => {
                 "the message was deleted, and this part of the disk was given to another file since"
             }
+            Self::Wiped => "this part reads as nothing but zeros: the disk was wiped here",
         }
     }
 }
@@ -229,6 +233,43 @@ fn judge_in_use(facts: Facts<'_>) -> Verdict {
     }
 }
 
+/// The sectors of a plain message that hold nothing but zeros, unless its name says that it is as
+/// it was stored: `S=` counts its bytes, `W=` its lines.
+///
+/// What was wiped can be read, and a file system whose disks were wiped still says that it is
+/// there. Mail may hold a NUL, but no sectors of them (RFC 5322, section 4).
+pub(crate) fn wiped(content: &[u8], name: &MaildirName<'_>) -> Vec<Hole> {
+    let stored = name.size == Some(content.len() as u64)
+        && name.virtual_size == Some(virtual_size(content));
+    if stored {
+        return Vec::new();
+    }
+    let mut holes: Vec<Hole> = Vec::new();
+    let mut start = 0_u64;
+    for sector in content.chunks(SECTOR) {
+        let bytes = sector.len() as u64;
+        if sector.iter().all(|byte| *byte == 0) {
+            match holes.last_mut() {
+                Some(last) if last.start.saturating_add(last.bytes) == start => {
+                    last.bytes = last.bytes.saturating_add(bytes);
+                }
+                _ => holes.push(Hole {
+                    start,
+                    bytes,
+                    why: HoleCause::Wiped,
+                }),
+            }
+        }
+        start = start.saturating_add(bytes);
+    }
+    // The end of a sector may be zeros for many reasons, a whole sector for one.
+    holes.retain(|hole| hole.bytes >= SECTOR as u64);
+    holes
+}
+
+/// The least that a disk loses.
+const SECTOR: usize = 512;
+
 /// The length of a message with every line ended by CR LF, as IMAP counts it.
 pub fn virtual_size(content: &[u8]) -> u64 {
     let mut bare = 0_u64;
@@ -335,6 +376,26 @@ mod tests {
         let longer = judge(facts(b"abc", Some(2), Some(2)));
         assert_eq!(longer.grade, Grade::Proven);
         assert_eq!(longer.contradictions.len(), 2);
+    }
+
+    #[test]
+    fn sectors_of_zeros_are_holes_unless_the_name_says_that_they_were_stored() {
+        let mut content = vec![b'x'; 3000];
+        content[1024..2560].fill(0);
+        let hole = |start, bytes| Hole {
+            start,
+            bytes,
+            why: HoleCause::Wiped,
+        };
+        let named = |name: &'static [u8]| MaildirName::parse(name);
+        let plain = named(b"1402992550.M1P2.mx,S=3000:2,S");
+        assert_eq!(wiped(&content, &plain), [hole(1024, 1536)]);
+        let proven = named(b"1402992550.M1P2.mx,S=3000,W=3000:2,S");
+        assert_eq!(wiped(&content, &proven), []);
+        content[1024..2560].fill(b'x');
+        content[2048..2500].fill(0);
+        content[2900..].fill(0);
+        assert_eq!(wiped(&content, &plain), [], "a few zeros are somebody's bytes");
     }
 
     #[test]

@@ -16,5 +16,5 @@ pub use folder::{Contents, MailFile};
 pub use keywords::Keywords;
 pub use list_index::{ListedFolder, parse_list_log};
 pub use name::{Flags, MaildirName};
-pub(crate) use orphans::{RECOVERED, is_message};
+pub(crate) use orphans::{RECOVERED, is_message, is_placeholder};
 pub use uidlist::Uidlist;

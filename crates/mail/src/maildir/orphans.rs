@@ -1,25 +1,30 @@
 //! What a file system that was put together again calls the things that lost their parents.
 //!
-//! They lie in a directory `#orphans` of the root, each under `#` and the number of its inode.
+//! They lie in a directory `#orphans` of the root, or in the parent if only the name is lost, each
+//! under `#` and the number of its inode.
 //! What is below such a directory keeps its own names.
 
 use filesystem::{DirEntry, FsPath};
 
 use super::MaildirName;
 
-/// The directory of what lost its parents.
-const ORPHANS: &[u8] = b"#orphans";
 /// What a folder is called whose name is lost.
 pub(crate) const RECOVERED: &str = "Recovered";
 
-/// Whether the path is broken somewhere above.
+/// Whether the path is broken somewhere above: a directory in it lost its name or its parents.
 pub(crate) fn is_below(path: &FsPath) -> bool {
-    path.names().len() > 1 && path.names().first().is_some_and(|name| name == ORPHANS)
+    path.names().iter().any(|name| is_placeholder(name))
 }
 
-/// Whether it stands in the directory of orphans itself, so that its own name is lost.
+/// Whether its own name is lost.
 pub(super) fn is_nameless(path: &FsPath) -> bool {
-    path.names().len() == 2 && is_below(path)
+    path.name().is_some_and(is_placeholder)
+}
+
+/// Whether this is no name, but stands for one that is lost: `#` and the number of an inode.
+pub(crate) fn is_placeholder(name: &[u8]) -> bool {
+    name.strip_prefix(b"#")
+        .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
 /// Whether a directory that lost its parents is a mailbox and no folder of one: `name` is usual
@@ -79,6 +84,7 @@ mod tests {
             &list(&["1402992550.M1P2.mx", "a", "b"])
         ));
         assert!(!is_bare(&nameless, &[]));
-        assert!(!is_bare(&FsPath::root().join(b"v").join(b"#7"), &mail));
+        assert!(is_bare(&FsPath::root().join(b"v").join(b"#7"), &mail));
+        assert!(!is_bare(&FsPath::root().join(b"v").join(b"7"), &mail));
     }
 }
