@@ -52,11 +52,8 @@ pub(super) fn agreement(volume: &Volume, seen: &Sightings) -> Agreement {
             found
         }
         Version::V4 => {
-            let mut found = Agreement::default();
+            let mut found = by_headers(&volume.sb, seen);
             by_directories(volume, seen, &mut found);
-            if found == Agreement::default() {
-                return by_headers(&volume.sb, seen);
-            }
             found
         }
     }
@@ -97,7 +94,8 @@ fn header_fits(sb: &Superblock, kind: HeaderKind, seqno: u32, place: u64) -> boo
     sb.inside(ByteOffset::new(place)) == Some(at)
 }
 
-/// Version 4 without directories that could say anything: the headers of groups, which say less.
+/// Version 4: the headers of groups, which do not say whose they are. Those of a newer file system
+/// lie elsewhere and contradict nothing.
 fn by_headers(sb: &Superblock, seen: &Sightings) -> Agreement {
     let mut found = Agreement::default();
     for header in seen.headers.iter().filter(|h| h.mark == UNMARKED) {
