@@ -305,9 +305,10 @@ fn mirrors_come_back() {
 
 #[test]
 fn stripes_of_mirrors_come_back() {
-    // The first tenth holds both copies of every other stripe of the metadata.
+    // The first tenth holds both copies of every other stripe of the metadata; inode tables of a
+    // newer file system lie over both as well.
     check(4, &["-m", "raid10", "-d", "raid10"], &|damage| {
-        if damage == "first tenth" {
+        if matches!(damage, "first tenth" | "mkfs.ext4") {
             0
         } else {
             nearly_all(damage)
