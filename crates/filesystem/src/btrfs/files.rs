@@ -168,6 +168,7 @@ pub(super) fn extents(fs: &Btrfs, file: &Inode) -> Extents {
         branch,
         objectid,
         nodatasum: Extra::parse(&file.raw).is_some_and(|extra| extra.nodatasum),
+        nbytes: 0,
         parts: Vec::new(),
         lost: Vec::new(),
         losses: Vec::new(),
@@ -176,7 +177,14 @@ pub(super) fn extents(fs: &Btrfs, file: &Inode) -> Extents {
     branch
         .tree
         .visit(&fs.volume, items, &mut |seen| map.add(seen));
-    let pieces = extent::map(file.size, map.parts, map.lost, Place::Hole);
+    // Where extents are missing that the inode counts, nobody can say what is a hole.
+    let counted = Extra::parse(&file.raw).map_or(0, |extra| extra.nbytes);
+    let between = if map.nbytes < counted {
+        Place::Lost
+    } else {
+        Place::Hole
+    };
+    let pieces = extent::map(file.size, map.parts, map.lost, between);
     let mut losses = map.losses;
     if losses.is_empty() {
         for piece in pieces.iter().filter(|piece| piece.place == Place::Lost) {
@@ -203,6 +211,8 @@ struct Map<'a> {
     branch: &'a Branch,
     objectid: u64,
     nodatasum: bool,
+    /// How many bytes the extents have that were found, without holes.
+    nbytes: u64,
     parts: Vec<(Range<u64>, Place)>,
     lost: Vec<Range<u64>>,
     losses: Vec<Loss>,
@@ -231,6 +241,9 @@ impl Map<'_> {
                         Place::Lost
                     }
                 };
+                if found.place() != Place::Hole {
+                    self.nbytes = self.nbytes.saturating_add(found.num_bytes);
+                }
                 self.parts.push((found.range(), place));
             }
             Seen::NoData(key) => self.lost.push(key.offset..u64::MAX),
