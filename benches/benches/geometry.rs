@@ -25,6 +25,11 @@ use benches::pile::{Pile, Stale};
 use benches::trial;
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
+/// What is aimed at for a group of twelve disks on two cores.
+const AIM_DISKS: usize = 12;
+const AIM_SECONDS: f64 = 60.0;
+const AIM_MIB: u64 = 256;
+
 /// Characters of a loss in a list.
 const MOST_WHY: usize = 160;
 
@@ -177,6 +182,14 @@ fn costs(lines: &[Line], took: Duration) {
     let mean = read.clone().sum::<u64>() as f64 / count as f64 / 1024.0 / 1024.0;
     let most = read.max().unwrap_or(0) >> 20;
     println!("MiB read of a disk: mean {mean:.0}, most {most}");
+    let large = lines.iter().filter(|line| line.case.present() >= AIM_DISKS);
+    let slowest = large.clone().map(|line| line.took.as_secs_f64());
+    println!(
+        "of {} groups of {AIM_DISKS} disks and more: at most {:.0} s (aim: {AIM_SECONDS:.0} on two cores alone), {} MiB of a disk (aim: {AIM_MIB})",
+        large.clone().count(),
+        slowest.fold(0.0, f64::max),
+        large.map(|line| line.read >> 20).max().unwrap_or(0),
+    );
     let bare = lines.iter().filter(|line| line.on_bare_disk).count();
     println!("a file system is stated on a disk of a group that is not found: {bare} cases");
     let wall = took.as_secs_f64() * rayon::current_num_threads() as f64;

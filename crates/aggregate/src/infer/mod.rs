@@ -9,8 +9,8 @@
 //!    of the relations, [`anchored`] solves for blocks that state their own address ([`anchors`]),
 //!    [`order`] for [`contents`] that continue each other.
 //! 4. [`score`]: all kinds of evidence judge every hypothesis, whichever it came from, also by
-//!    whether what it rebuilds makes sense ([`rebuilt`]); [`decide`] asks for one that stands out; [`verify`] rebuilds blocks that are there from the
-//!    others and compares.
+//!    whether what it rebuilds makes sense ([`rebuilt`]); [`decide`] asks for one that stands out;
+//!    [`verify`] rebuilds blocks that are there from the others and compares.
 //! 5. [`base`]: where the group itself begins; [`statement`]: what is said of it.
 //!
 //! What stays undecided is a [`Loss`] that lists what is left to choose from: nothing is
