@@ -82,7 +82,11 @@ impl Claims {
                 let start = other.start.max(range.start);
                 let end = other.end.min(range.end);
                 if start < end && own.may_be_overwritten_by(who) {
-                    holes.push(hole(piece, start.saturating_sub(range.start), end.saturating_sub(start)));
+                    holes.push(hole(
+                        piece,
+                        start.saturating_sub(range.start),
+                        end.saturating_sub(start),
+                    ));
                 }
             }
         }

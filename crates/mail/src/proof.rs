@@ -239,8 +239,8 @@ fn judge_in_use(facts: Facts<'_>) -> Verdict {
 /// What was wiped can be read, and a file system whose disks were wiped still says that it is
 /// there. Mail may hold a NUL, but no sectors of them (RFC 5322, section 4).
 pub(crate) fn wiped(content: &[u8], name: &MaildirName<'_>) -> Vec<Hole> {
-    let stored = name.size == Some(content.len() as u64)
-        && name.virtual_size == Some(virtual_size(content));
+    let stored =
+        name.size == Some(content.len() as u64) && name.virtual_size == Some(virtual_size(content));
     if stored {
         return Vec::new();
     }
@@ -395,7 +395,11 @@ mod tests {
         content[1024..2560].fill(b'x');
         content[2048..2500].fill(0);
         content[2900..].fill(0);
-        assert_eq!(wiped(&content, &plain), [], "a few zeros are somebody's bytes");
+        assert_eq!(
+            wiped(&content, &plain),
+            [],
+            "a few zeros are somebody's bytes"
+        );
     }
 
     #[test]

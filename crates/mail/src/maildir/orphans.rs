@@ -21,9 +21,11 @@ pub(super) fn is_nameless(path: &FsPath) -> bool {
     path.name().is_some_and(is_placeholder)
 }
 
-/// Whether this is no name, but stands for one that is lost: `#` and the number of an inode.
+/// Whether this is no name, but stands for one that is lost: `#` and the number of an inode, or
+/// `#block-` and that of a block of a directory without one.
 pub(crate) fn is_placeholder(name: &[u8]) -> bool {
-    name.strip_prefix(b"#")
+    name.strip_prefix(b"#block-")
+        .or_else(|| name.strip_prefix(b"#"))
         .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 

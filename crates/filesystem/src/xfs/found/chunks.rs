@@ -33,7 +33,7 @@ const MAX_LEVELS: u32 = 8;
 /// Whether an inode is in use, by the trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    InUse,
+    Taken,
     Free,
     /// The tree of its group cannot be read.
     Unknown,
@@ -79,7 +79,7 @@ impl Chunks {
             return Use::Unknown;
         }
         match self.free(ino) {
-            Some(false) => Use::InUse,
+            Some(false) => Use::Taken,
             _ => Use::Free,
         }
     }

@@ -94,8 +94,11 @@ struct Finds<'a> {
     device: &'a Device,
     found: Vec<Found>,
     /// Where each lies, for those that are older.
-    taken: Vec<(String, Vec<(Range<u64>, u64)>)>,
+    taken: Vec<(String, Ranges)>,
 }
+
+/// Ranges of a device, each with the inode that it belongs to.
+type Ranges = Vec<(Range<u64>, u64)>;
 
 impl Finds<'_> {
     /// Puts the file system of `sb` together; gives the directory blocks that it uses.

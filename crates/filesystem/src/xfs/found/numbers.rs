@@ -23,7 +23,7 @@ pub(super) const fn is_made(number: u64) -> bool {
 
 /// The number of the directory that is only the block at `place`.
 pub(super) const fn of_block(place: u64) -> u64 {
-    BLOCK | (place / 512 & LOW)
+    BLOCK | ((place / 512) & LOW)
 }
 
 /// How a number is shown in names.

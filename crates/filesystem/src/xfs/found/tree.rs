@@ -83,10 +83,11 @@ pub(super) fn build(
     };
     let mut candidates = Vec::new();
     for (number, known) in inodes {
-        if known.in_use && known.kind == Some(FileKind::Directory) {
-            if let Some(inode) = read(*number) {
-                build.live(&inode, &mut candidates);
-            }
+        if known.in_use
+            && known.kind == Some(FileKind::Directory)
+            && let Some(inode) = read(*number)
+        {
+            build.live(&inode, &mut candidates);
         }
     }
     build.strays(blocks, &mut candidates);
