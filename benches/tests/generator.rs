@@ -133,7 +133,9 @@ fn members_in_each_others_place_are_called_wrong() {
         group.members[a].data_offset = group.members[b].data_offset;
         group.members[b].data_offset = offset;
         let found = verdict(&case, &content, group);
-        assert!(matches!(found, Verdict::Wrong(_)), "{case}: {found}");
+        // One member behind the other, in the wrong order, is half of the group from a later start.
+        let half = case.array.level == Level::Linear && matches!(found, Verdict::Partial(_));
+        assert!(half || matches!(found, Verdict::Wrong(_)), "{case}: {found}");
         tried += 1;
     }
     assert!(tried > 20);

@@ -186,18 +186,29 @@ impl Below {
     }
 }
 
-/// Reads from a device that may be missing, or too short.
+/// Reads from a device that may be missing, or end before what is asked for does.
 fn read(device: Option<&Arc<dyn ReadAt>>, at: Option<u64>, buf: &mut [u8]) -> Gaps {
     let Some(device) = device else {
         return nothing(buf, GapCause::MemberMissing);
     };
-    let gaps = at.and_then(|at| device.read_at(ByteOffset::new(at), buf).ok());
-    gaps.unwrap_or_else(|| nothing(buf, GapCause::BeyondEnd))
+    let at = at.unwrap_or(u64::MAX);
+    let there = device.len().saturating_sub(at);
+    let there = usize::try_from(there).unwrap_or(usize::MAX).min(buf.len());
+    let (part, behind) = buf.split_at_mut(there);
+    let mut gaps = match device.read_at(ByteOffset::new(at), part) {
+        Ok(gaps) if !part.is_empty() => gaps,
+        _ => nothing(part, GapCause::BeyondEnd),
+    };
+    gaps.add_all_at(there, &nothing(behind, GapCause::BeyondEnd));
+    gaps
 }
 
 /// A gap over the whole of `buf`.
 fn nothing(buf: &mut [u8], cause: GapCause) -> Gaps {
     buf.fill(0);
+    if buf.is_empty() {
+        return Gaps::none();
+    }
     Gaps::one(0..buf.len(), cause)
 }
 
@@ -246,6 +257,14 @@ mod tests {
         let (bytes, gaps) = volume.read_vec(ByteOffset::new(2), 10).unwrap();
         assert_eq!(bytes, [102, 103, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert!(gaps.is_empty());
+    }
+
+    #[test]
+    fn a_run_that_reaches_past_the_store_is_read_up_to_its_end() {
+        let volume = chunks(&[(6, 9), (7, 10)], &[]);
+        let (bytes, gaps) = volume.read_vec(ByteOffset::new(24), 8).unwrap();
+        assert_eq!(bytes, [136, 137, 138, 139, 0, 0, 0, 0]);
+        assert_eq!(gaps, Gaps::one(4..8, GapCause::BeyondEnd));
     }
 
     proptest! {

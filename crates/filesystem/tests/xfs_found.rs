@@ -321,8 +321,9 @@ fn random_blocks_zeroed() {
         let shape = [shape, &["-l", "size=22m"]].concat();
         let (_, bytes, want) = filled(dir.path(), 160, &shape);
         let damage = random_blocks(bytes.len(), 5, 7);
-        // Where the inode of a folder is lost, so are the names in it.
-        assert_share(share(&want, &damage, &find(wiped(&bytes, &damage))), 90);
+        // Where the inode of a folder is lost, so are the names in it: how many files that are
+        // depends on where the kernel put the few inodes of folders.
+        assert_share(share(&want, &damage, &find(wiped(&bytes, &damage))), 60);
     }
 }
 
@@ -356,7 +357,7 @@ fn copy(path: &Path, name: &str) -> PathBuf {
 
 #[test]
 fn an_older_file_system_is_found_below_a_newer_one_and_not_mixed_with_it() {
-    let newer: [&[&str]; 3] = [&[], &["-d", "agcount=9"], &["-b", "size=1024"]];
+    let newer: [&[&str]; 3] = [&[], &["-d", "agcount=6"], &["-b", "size=1024"]];
     for (shape, arguments) in SHAPES.iter().zip(newer) {
         let dir = tempfile::tempdir().unwrap();
         let (path, bytes, want) = filled(dir.path(), 128, shape);
