@@ -135,7 +135,10 @@ fn members_in_each_others_place_are_called_wrong() {
         let found = verdict(&case, &content, group);
         // One member behind the other, in the wrong order, is half of the group from a later start.
         let half = case.array.level == Level::Linear && matches!(found, Verdict::Partial(_));
-        assert!(half || matches!(found, Verdict::Wrong(_)), "{case}: {found}");
+        assert!(
+            half || matches!(found, Verdict::Wrong(_)),
+            "{case}: {found}"
+        );
         tried += 1;
     }
     assert!(tried > 20);
