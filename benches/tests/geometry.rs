@@ -87,9 +87,11 @@ fn nothing_false_is_said_of_a_pile() {
 
 #[test]
 fn a_pile_is_sorted_into_its_groups() {
-    for stale in [Stale::Replaced, Stale::ThrownOut] {
+    // A member that was thrown out, and that nothing took the place of, agrees with the others
+    // wherever nothing was written since: with it a RAID-6 may remain a loss.
+    for (stale, least) in [(Stale::Replaced, 3), (Stale::ThrownOut, 2)] {
         let (pile, sorted) = sort_pile(SEED, stale);
-        assert_eq!(sorted.grouped, 3, "{pile}\n{sorted:#?}");
+        assert!(sorted.grouped >= least, "{pile}\n{sorted:#?}");
         assert!(sorted.strangers_taken.is_empty(), "{pile}\n{sorted:#?}");
     }
 }
