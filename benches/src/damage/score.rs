@@ -44,8 +44,8 @@ pub fn score(original: &Original, broken: &[Vec<u8>], recovered: &[Recovered]) -
             score.intact += 1;
             score.exact += usize::from(exact);
             let below = file.path.splitn(3, '/').nth(2).unwrap_or(&file.path);
-            let hashes = paths.get(below);
-            score.mailbox += usize::from(hashes.is_some_and(|all| all.contains(&file.hash)));
+            let in_mailbox = paths.get(below);
+            score.mailbox += usize::from(in_mailbox.is_some_and(|all| all.contains(&file.hash)));
             score.wrong += usize::from(hashes.is_some() && !exact);
             score.contents += usize::from(contents.contains(&file.hash));
             if !exact {
