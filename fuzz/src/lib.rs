@@ -1,7 +1,7 @@
 //! Hostile disks: what the fuzz targets do with their input, and the tests with the corpus.
 //!
 //! Parsers of single structures would be fuzzed far from what leads to them, so a target takes a
-//! whole small image, changes it as its input says ([`patch`]), and has everything read that can
+//! whole small image, changes it as its input says (`patch.rs`), and has everything read that can
 //! be had of it: what a run finds is what a hostile disk could do. Built for fuzzing, checksums
 //! count as right (`cfg(fuzzing)`), or nearly every change would end at them.
 //!

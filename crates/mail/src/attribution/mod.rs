@@ -7,7 +7,7 @@
 //! 2. the folder's own index: its GUID, or names of messages that servers make unique, which a
 //!    folder has whose account is known (a snapshot, another file system, another state);
 //! 3. what the last server wrote on top of the messages inside ([`Trace`]), by consensus over all
-//!    folders of the mailbox: see [`Consensus`];
+//!    folders of the mailbox: see `Consensus`;
 //! 4. for mail that no server delivered, its sender, if that is an account known from the rest.
 //!
 //! Each that says something must say the same: where two contradict each other the folder is

@@ -166,30 +166,27 @@ fn a_real_dovecot_shows_the_restored_mail_as_it_was() {
     succeed(&mut incident.recover("case", "mail", &[]));
     let truth = fs::read(top().join("fixtures/incidents/drill/truth.json")).unwrap();
     let truth: Value = serde_json::from_slice(&truth).unwrap();
-    let (deleted, wanted): (Vec<(bool, Shown)>, Vec<(bool, Shown)>) = truth["messages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|message| {
-            let folder = match message["folder"].as_str().unwrap() {
-                "INBOX" => "restored_emails".to_owned(),
-                name => format!("restored_emails.{name}"),
-            };
-            let shown = (
-                text(&message["account"]),
-                folder,
-                text(&message["sha256"]),
-                text(&message["flags"]),
-                keywords(&message["keywords"]),
-                message["date"].as_i64().unwrap(),
-            );
-            (message["deleted"] == true, shown)
-        })
-        .partition(|(deleted, _)| *deleted);
-    let of = |all: Vec<(bool, Shown)>| -> BTreeSet<Shown> {
-        all.into_iter().map(|(_, shown)| shown).collect()
-    };
-    let (deleted, wanted) = (of(deleted), of(wanted));
+    let mut wanted: BTreeSet<Shown> = BTreeSet::new();
+    let mut deleted: BTreeSet<Shown> = BTreeSet::new();
+    for message in truth["messages"].as_array().unwrap() {
+        let folder = match message["folder"].as_str().unwrap() {
+            "INBOX" => "restored_emails".to_owned(),
+            name => format!("restored_emails.{name}"),
+        };
+        let shown = (
+            text(&message["account"]),
+            folder,
+            text(&message["sha256"]),
+            text(&message["flags"]),
+            keywords(&message["keywords"]),
+            message["date"].as_i64().unwrap(),
+        );
+        if message["deleted"] == true {
+            deleted.insert(shown);
+        } else {
+            wanted.insert(shown);
+        }
+    }
     let shown = shown_by_dovecot(&incident.path("mail"));
     assert!(
         shown.is_superset(&wanted),
