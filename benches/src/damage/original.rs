@@ -170,19 +170,19 @@ fn lay_down(kind: Kind, folder: &Path, images: &[PathBuf]) -> io::Result<Vec<(St
     Ok(contents)
 }
 
-/// All files below `root` that are not empty, by path.
+/// All files below `root` that are not empty and can be read, by path.
 pub(super) fn read_below(root: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     let mut open = vec![root.to_owned()];
     while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
+        // On what a rival mounted, directories and files may be broken.
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 open.push(path);
             } else if kind.is_file() {
-                let bytes = fs::read(&path)?;
+                let bytes = fs::read(&path).unwrap_or_default();
                 let name = path.strip_prefix(root).unwrap_or(&path);
                 if !bytes.is_empty() {
                     files.push((name.to_string_lossy().into_owned(), bytes));
