@@ -579,27 +579,3 @@ fn random_damage_never_panics_and_maps_stay_whole() {
         }
     }
 }
-
-#[test]
-#[ignore = "prints the table of damage; minutes"]
-fn the_table_of_damage() {
-    for (kind, arguments) in KINDS {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, tree) = mailboxes(dir.path(), arguments);
-        let good = fs::read(&path).unwrap();
-        for (row, damage) in ROWS {
-            let mut bytes = good.clone();
-            damage(&path, &mut bytes);
-            let score = score(&good, &bytes, &tree);
-            eprintln!(
-                "{kind:32} {row:34} intact {:4} exact {:4} elsewhere {:4} wrong {:3} missed {:3} {:?}",
-                score.intact,
-                score.exact,
-                score.elsewhere,
-                score.wrong.len(),
-                score.missed.len(),
-                score.missed.first()
-            );
-        }
-    }
-}
