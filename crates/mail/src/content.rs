@@ -17,7 +17,7 @@ use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
 use crate::maildir::{MailFile, MaildirName, RECOVERED};
 use crate::proof::{Facts, Hole, HoleCause, holes_of, judge, virtual_size, wiped};
-use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Record, Summary};
+use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Record, Repair, Summary};
 use crate::structure::Structure;
 
 /// A message as it is handed over, and the holes in it.
@@ -40,11 +40,17 @@ enum Unreadable {
 }
 
 /// Reads the message in `file`. The length of the file must have been checked.
-fn read(file: &File) -> Result<Content, Unreadable> {
+fn read(file: &File, repairs: &[Repair]) -> Result<Content, Unreadable> {
     let length = usize::try_from(file.len()).map_err(|_| Unreadable::TooLong)?;
-    let (stored, gaps) = file
+    let (mut stored, gaps) = file
         .read_vec(ByteOffset::ZERO, length)
         .map_err(|_| Unreadable::Map)?;
+    for repair in repairs {
+        let byte = usize::try_from(repair.at).ok();
+        if let Some(byte) = byte.and_then(|at| stored.get_mut(at)) {
+            *byte = repair.stored;
+        }
+    }
     let mut holes = holes_of(&gaps);
     holes.extend(file.never_written().map(|range| Hole {
         start: range.start,
@@ -96,7 +102,7 @@ pub fn reread(view: &Arc<dyn ReadAt>, origin: &FileOrigin) -> Option<Content> {
         return None;
     }
     let file = File::from_pieces(Arc::clone(view), origin.stored_bytes, origin.pieces.clone())?;
-    read(&file).ok()
+    read(&file, &origin.repairs).ok()
 }
 
 /// Reads and judges one file of a maildir folder.
@@ -124,13 +130,19 @@ pub fn examine_among(
     let lost = |why: &str| match inode.standing {
         Standing::InUse => Record::Lost(note(Some(inode.modified), why.to_owned())),
         // Nobody misses what was deleted: it is accounted for, and not counted as lost.
-        Standing::Deleted => rejected(&format!("it was deleted, and nothing is left of it: {why}")),
+        Standing::Deleted => Record::Rejected(FileNote {
+            standing: Standing::Deleted,
+            ..note(
+                Some(inode.modified),
+                format!("it was deleted, and nothing is left of it: {why}"),
+            )
+        }),
     };
     if let Some(why) = no_message(&inode) {
         return rejected(why);
     }
     let file = File::open(fs, &inode);
-    let mut content = match read(&file) {
+    let mut content = match read(&file, &[]) {
         Ok(content) => content,
         Err(Unreadable::TooLong) => {
             return rejected("it decompresses to more than any message has");
@@ -253,6 +265,7 @@ fn message(
             stored_bytes: inode.size,
             codec: content.codec,
             pieces: file.pieces().to_vec(),
+            repairs: Vec::new(),
         },
         summary: Summary::of(&content.bytes),
     })

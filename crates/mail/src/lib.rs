@@ -7,6 +7,7 @@
 //! * [`account`] says whose it is, by the path that it lies under.
 //! * [`attribution`] says whose folders are that lost their path, by their indexes and by what
 //!   servers wrote on top of the mail inside ([`delivery`]).
+//! * [`carved`] says it of messages that were found by their content.
 //! * [`record`] is what the case keeps of a message; [`content`] reads the message again.
 //!
 //! ```
@@ -21,6 +22,7 @@
 
 pub mod account;
 pub mod attribution;
+pub mod carved;
 pub mod claims;
 pub mod codec;
 pub mod content;
@@ -31,5 +33,5 @@ pub mod record;
 mod structure;
 
 pub use account::Address;
-pub use proof::Grade;
+pub use proof::{Grade, Proof};
 pub use record::{Layer, Message, MessageId, Record};

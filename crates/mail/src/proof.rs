@@ -53,6 +53,8 @@ pub enum Proof {
     VirtualSize,
     /// The checksum of the compressed file holds.
     Checksum,
+    /// The body hash in one of its signatures verifies (DKIM, RFC 6376; ARC, RFC 8617).
+    BodyHash,
     /// Its header is one, every part of it is ended and decodes, and behind its end the block is
     /// zeros.
     Structure,

@@ -80,6 +80,8 @@ pub enum Layer {
     Further,
     /// A snapshot: what the device held when it was taken. Its name.
     Snapshot(String),
+    /// None: its blocks were recognised by what they hold.
+    Carved,
 }
 
 impl Layer {
@@ -165,6 +167,7 @@ impl Message {
             Layer::Present => "",
             Layer::Further => "in a file system that was replaced or lost its head",
             Layer::Snapshot(name) => &format!("in snapshot {name}"),
+            Layer::Carved => "by its content, among blocks that no file system explains",
         };
         match (self.is_deleted(), layer) {
             (false, layer) => layer.to_owned(),
@@ -189,6 +192,21 @@ pub struct FileOrigin {
     pub codec: Codec,
     /// Where its bytes lie in the view of the file system.
     pub pieces: Vec<Extent>,
+    /// Bytes that are known to be other than what the disk gives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<Repair>,
+}
+
+/// A byte of a stored message that was read wrong, and is known to have been another: by a proof
+/// over all of the message, which it verifies with that one only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// Where in the stored message, in bytes.
+    pub at: u64,
+    /// As it is read.
+    pub read: u8,
+    /// As it was stored.
+    pub stored: u8,
 }
 
 /// What a person recognises a message by, decoded and cut to a sensible length.
@@ -262,6 +280,9 @@ pub struct FileNote {
     /// How long the message was, by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Whether it was in use, or deleted.
+    #[serde(default, skip_serializing_if = "is_in_use")]
+    pub standing: Standing,
     /// Why it is not handed over.
     pub why: String,
 }
@@ -280,6 +301,7 @@ impl FileNote {
                 nanoseconds: 0,
             }),
             bytes: name.size,
+            standing: Standing::InUse,
             why,
         }
     }

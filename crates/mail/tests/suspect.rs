@@ -51,6 +51,7 @@ fn read(stored: Vec<u8>, doubt: std::ops::Range<usize>) -> Content {
             length,
             place: Place::At(ByteOffset::ZERO),
         }],
+        repairs: Vec::new(),
     };
     reread(&view, &origin).unwrap()
 }

@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Assemble(Assemble),
     /// Find messages through the metadata of the file systems
     Rebuild(Rebuild),
+    /// Find messages by their content, in blocks that no file system explains
+    Carve(Carve),
     /// List the accounts, and what says that mail is theirs
     Accounts(CaseOnly),
     /// Hand mail back: add what is missing below restored_emails
@@ -140,6 +142,22 @@ pub(crate) struct Rebuild {
     /// How to find accounts.
     #[command(flatten)]
     pub(crate) accounts: AccountOptions,
+}
+
+/// Carve.
+#[derive(Args, Debug)]
+pub(crate) struct Carve {
+    /// The directory of the case
+    pub(crate) case: PathBuf,
+    /// Look in all blocks, also in those of files that are in use
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Look on this device; may be given again (default: all that nothing else lies on)
+    #[arg(long = "device", value_name = "DEVICE")]
+    pub(crate) devices: Vec<String>,
+    /// Tell how the message with this identity, or the beginning of one, was put together
+    #[arg(long, value_name = "ID")]
+    pub(crate) explain: Option<String>,
 }
 
 /// A command that takes a case and nothing else.

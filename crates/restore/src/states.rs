@@ -2,7 +2,8 @@
 //!
 //! Each state of a file system is one more tree with the same mail in it. A message is restored
 //! once, from the state with the best evidence: in use on the file system that its device holds,
-//! then on another one that was left there, then in a snapshot, then deleted. What is in use twice
+//! then on another one that was left there, then in a snapshot, then deleted, then among blocks that
+//! no file system explains. What is in use twice
 //! stays so, in two folders or with two times of delivery; all other finds of it are duplicates.
 //! The outcome depends on the set of messages alone, not on their order.
 
@@ -22,10 +23,12 @@ const IN_USE: Rank = 0;
 const FURTHER: Rank = 1;
 const SNAPSHOT: Rank = 2;
 const DELETED: Rank = 3;
+const CARVED: Rank = 4;
 
 /// Which state a find is of: the smaller, the better the evidence.
 pub(crate) fn rank(message: &Message) -> Rank {
     match message.layer {
+        Layer::Carved => CARVED,
         _ if message.is_deleted() => DELETED,
         Layer::Present => IN_USE,
         Layer::Further => FURTHER,
@@ -51,7 +54,7 @@ impl Best {
     fn of(message: &Message) -> Self {
         let rank = rank(message);
         let missing = message.holes.iter().map(|hole| hole.bytes);
-        let apart = rank == DELETED || !message.grade.is_whole();
+        let apart = rank >= DELETED || !message.grade.is_whole();
         Self {
             is_damaged: !message.grade.is_whole(),
             rank,

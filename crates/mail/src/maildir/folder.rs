@@ -155,6 +155,7 @@ impl Folder {
             delivered: None,
             bytes: None,
             why: why.to_owned(),
+            standing: filesystem::Standing::InUse,
         };
         if directory == b"tmp" {
             contents

@@ -93,6 +93,7 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
             stored_bytes: bytes,
             codec: Codec::Plain,
             pieces: Vec::new(),
+            repairs: Vec::new(),
         },
         summary: Summary {
             from: "Grete Sommer <grete@quarry.example>".to_owned(),
@@ -131,6 +132,7 @@ pub(crate) fn note(account: &str, folder: &str, n: u64, seconds: i64, why: &str)
         folder: folder.to_owned(),
         delivered: None,
         bytes: None,
+        standing: filesystem::Standing::InUse,
         why: why.to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod assemble;
+mod carve;
 mod drill;
 mod export;
 mod inspect;
@@ -25,6 +26,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Output> {
         Command::Scan(args) => scan::run(&args, common),
         Command::Assemble(args) => assemble::run(&args, common),
         Command::Rebuild(args) => rebuild::run(&args, common),
+        Command::Carve(args) => carve::run(&args, common),
         Command::Accounts(args) => accounts::run(&args),
         Command::Sync(args) => sync::run(&args, common),
         Command::Report(args) => report::run(&args),

@@ -43,6 +43,12 @@ pub(crate) fn views(case: &Case) -> Result<BTreeMap<String, View>> {
     Ok(state.map(|state| state.filesystems).unwrap_or_default())
 }
 
+/// What the message index was made from, if all of it is there.
+pub(super) fn finished(case: &Case) -> Result<Option<String>> {
+    let state: Option<IndexState> = case.read_json(&state_name())?;
+    Ok(state.filter(|state| state.finished).map(|state| state.made_from))
+}
+
 /// Where [`IndexState`] lies in the case.
 fn state_name() -> String {
     format!("{MESSAGES}/index.json")
@@ -124,7 +130,7 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
 }
 
 /// Finds all file systems on the devices of the case, in one pass over each.
-fn find_filesystems(session: &Session, common: &Common) -> Result<(Vec<Found>, Vec<Loss>)> {
+pub(super) fn find_filesystems(session: &Session, common: &Common) -> Result<(Vec<Found>, Vec<Loss>)> {
     let devices = session.devices_with_filesystems()?;
     let total = devices.iter().map(|device| device.bytes.len()).sum();
     let bar = progress::bar(common, "look", total, progress::Unit::Bytes);
@@ -368,8 +374,13 @@ impl Writer<'_> {
     }
 
     fn segment_name(&self) -> String {
-        let device: String = self
-            .device
+        segment_name(self.device, self.next)
+    }
+}
+
+/// The name of a segment of the message index.
+pub(super) fn segment_name(device: &str, number: usize) -> String {
+        let plain: String = device
             .chars()
             .map(|c| {
                 if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') {
@@ -379,11 +390,10 @@ impl Writer<'_> {
                 }
             })
             .collect();
-        // Two devices may look alike once their names fit a file name.
-        let digest = blake3::hash(self.device.as_bytes()).to_hex();
-        let digest = digest.get(..8).unwrap_or_default();
-        format!("{device}-{digest}-{:06}", self.next)
-    }
+    // Two devices may look alike once their names fit a file name.
+    let digest = blake3::hash(device.as_bytes()).to_hex();
+    let digest = digest.get(..8).unwrap_or_default();
+    format!("{plain}-{digest}-{number:06}")
 }
 
 /// What the message index holds.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use case::Case;
 use serde_json::json;
 
-use super::{assemble, rebuild, report, scan, sync};
+use super::{assemble, carve, rebuild, report, scan, sync};
 use crate::args::{Common, Recover};
 use crate::output::Output;
 use crate::usage::Usage;
@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
         )
     };
     let rebuilt = rebuild::rebuild(&case, &args.accounts, common)?;
+    let carved = carve::carve(&case, false, &[], common)?;
     let synced = sync::sync(&case, &target, &BTreeSet::new(), false, common)?;
     let report = report::write(&case, None)?;
     let nothing = rebuilt.json["folders"] == 0;
@@ -42,6 +43,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
         ("evidence", &scanned),
         ("aggregate", &assembled),
         ("messages", &rebuilt),
+        ("carved", &carved),
         ("restored", &synced),
         ("report", &report),
     ]
@@ -59,6 +61,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
             "scan": scanned.json,
             "assemble": assembled.json,
             "rebuild": rebuilt.json,
+            "carve": carved.json,
             "sync": synced.json,
             "report": report.json,
         }),

@@ -44,6 +44,7 @@ pub(crate) mod tests {
                 stored_bytes: content.len() as u64,
                 codec: Codec::Plain,
                 pieces: Vec::new(),
+                repairs: Vec::new(),
             },
             standing: filesystem::Standing::InUse,
             layer: mail::Layer::Present,

@@ -207,7 +207,8 @@ fn check_apart(target: &MaildirTarget, places: &BTreeSet<Place>) -> Result<()> {
 pub(crate) fn views(case: &Case) -> Result<HashMap<String, Arc<dyn ReadAt>>> {
     let session = Session::open(case)?;
     let mut open = HashMap::new();
-    for (name, view) in super::rebuild::views(case)? {
+    let views = super::rebuild::views(case)?;
+    for (name, view) in views.into_iter().chain(super::carve::views(case)?) {
         let device = |device: &str| session.devices.get(&DeviceName(device.to_owned()));
         open.extend(view.open(device)?.map(|view| (name, view)));
     }

@@ -1,0 +1,162 @@
+//! The blocks of a device: which grid the file system that is gone had laid over it, and what each
+//! block holds.
+
+use std::collections::BTreeSet;
+
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
+
+use crate::survey::{SECTOR, Sector, Survey};
+
+/// The largest block that is looked for.
+const MOST_BLOCK: u64 = 64 << 10;
+/// Of the places where messages begin, so many of a hundred must lie on the grid.
+const ON_GRID: usize = 90;
+/// With fewer messages, a larger block than this would be chance.
+const USUAL_BLOCK: u64 = 4096;
+const FEW_HEADS: usize = 12;
+
+/// Where blocks begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Bytes in a block.
+    pub block: u64,
+    /// Where the first block begins, in bytes; less than `block`.
+    pub phase: u64,
+}
+
+impl Grid {
+    /// The largest grid on which nearly all of `heads` lie: a file begins at a block.
+    pub(crate) fn of(heads: &[u64]) -> Self {
+        let mut block = MOST_BLOCK;
+        while block > SECTOR as u64 {
+            let chance = heads.len() < FEW_HEADS && block > USUAL_BLOCK;
+            if let Some(phase) = phase_of(heads, block).filter(|_| !chance) {
+                return Self { block, phase };
+            }
+            block /= 2;
+        }
+        Self {
+            block: if heads.is_empty() { USUAL_BLOCK } else { SECTOR as u64 },
+            phase: 0,
+        }
+    }
+
+    /// Where a block begins.
+    pub(crate) const fn offset(self, number: u64) -> u64 {
+        self.phase.saturating_add(number.saturating_mul(self.block))
+    }
+
+    /// The block that begins at `offset`.
+    pub(crate) fn number_at(self, offset: u64) -> Option<u64> {
+        let past = offset.checked_sub(self.phase)?;
+        (past % self.block == 0).then_some(past / self.block)
+    }
+}
+
+/// The phase at which nearly all of `heads` are multiples of `block`.
+fn phase_of(heads: &[u64], block: u64) -> Option<u64> {
+    let mut phases: Vec<u64> = heads.iter().map(|head| head % block).collect();
+    phases.sort_unstable();
+    let best = phases.chunk_by(|a, b| a == b).max_by_key(|run| run.len())?;
+    let enough = best.len().saturating_mul(100) >= heads.len().saturating_mul(ON_GRID);
+    enough.then(|| best.first().copied())?
+}
+
+/// What a block holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockKind {
+    /// Nothing.
+    Zero,
+    /// Text, up to zeros at its end.
+    Text,
+    /// Text, and behind it something else.
+    Mixed,
+    /// Something else, or somebody else's.
+    Other,
+}
+
+/// The blocks of a device.
+pub(crate) struct Blocks<'a> {
+    device: &'a dyn ReadAt,
+    survey: &'a Survey,
+    /// Where they begin.
+    pub(crate) grid: Grid,
+    /// Those that a message begins in.
+    heads: BTreeSet<u64>,
+}
+
+impl<'a> Blocks<'a> {
+    pub(crate) fn new(device: &'a dyn ReadAt, survey: &'a Survey, grid: Grid) -> Self {
+        let heads = survey.heads.iter().filter_map(|head| grid.number_at(*head));
+        Self {
+            device,
+            survey,
+            grid,
+            heads: heads.collect(),
+        }
+    }
+
+    /// The blocks that a message begins in.
+    pub(crate) const fn heads(&self) -> &BTreeSet<u64> {
+        &self.heads
+    }
+
+    /// How many whole blocks there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.device.len().saturating_sub(self.grid.phase) / self.grid.block
+    }
+
+    /// What a block holds.
+    pub(crate) fn kind(&self, number: u64) -> BlockKind {
+        if number >= self.count() {
+            return BlockKind::Other;
+        }
+        let start = self.grid.offset(number);
+        let sectors = (0..self.grid.block / SECTOR as u64)
+            .map(|sector| self.survey.sector(start.saturating_add(sector.saturating_mul(SECTOR as u64))));
+        let (mut text, mut ended, mut first) = (false, false, true);
+        for sector in sectors {
+            match sector {
+                Sector::Text if !ended => text = true,
+                Sector::Zero if first || ended || text => ended = true,
+                _ if first || !text => return BlockKind::Other,
+                _ => return BlockKind::Mixed,
+            }
+            first = false;
+        }
+        if text { BlockKind::Text } else { BlockKind::Zero }
+    }
+
+    /// The bytes of a block, or nothing if they cannot be read.
+    pub(crate) fn read(&self, number: u64) -> Vec<u8> {
+        let length = usize::try_from(self.grid.block).unwrap_or(0);
+        let at = ByteOffset::new(self.grid.offset(number));
+        self.device.read_whole(at, length).unwrap_or_default()
+    }
+}
+
+/// How much of a block is before the zeros at its end.
+pub(crate) fn filled(block: &[u8]) -> usize {
+    block
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grid_is_the_largest_on_which_messages_begin() {
+        let heads: Vec<u64> = (0..40_u64).map(|n| 512 * 63 + 4096 * (n * 7 % 101)).collect();
+        let grid = Grid::of(&heads);
+        assert_eq!((grid.block, grid.phase), (4096, 512 * 63 % 4096));
+        let small: Vec<u64> = heads.iter().map(|head| head + 1024 * (head / 4096 % 4)).collect();
+        assert_eq!(Grid::of(&small).block, 1024);
+        assert_eq!(Grid::of(&[]).block, 4096);
+        assert_eq!(Grid::of(&[8192, 65536]).block, 4096);
+        assert_eq!(grid.number_at(grid.offset(5)), Some(5));
+        assert_eq!(grid.number_at(grid.offset(5) + 1), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! Where a message begins: a header block, recognised by its syntax (RFC 5322, section 2.2) and by
+//! values that only mail has, with a few wrong bits allowed in the names.
+
+/// So much of a header block is looked at.
+pub(crate) const REACH: usize = 4096;
+/// A header whose lines are longer is not told apart from any other text.
+const MOST_NAME: usize = 76;
+/// Wrong bits in a field name that is still taken for the one that it resembles.
+const WRONG_BITS: u32 = 2;
+
+/// What a field proves if its value is of the right form.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fact {
+    From = 0,
+    Address = 1,
+    Trace = 2,
+    Date = 3,
+    MessageId = 4,
+    Received = 5,
+    Subject = 6,
+    Mime = 7,
+    Signature = 8,
+}
+
+/// Fields that are looked for, and what each proves.
+const FIELDS: [(&[u8], Fact); 20] = [
+    (b"from", Fact::From),
+    (b"sender", Fact::Address),
+    (b"to", Fact::Address),
+    (b"cc", Fact::Address),
+    (b"reply-to", Fact::Address),
+    (b"return-path", Fact::Trace),
+    (b"delivered-to", Fact::Trace),
+    (b"x-original-to", Fact::Trace),
+    (b"envelope-to", Fact::Trace),
+    (b"date", Fact::Date),
+    (b"message-id", Fact::MessageId),
+    (b"received", Fact::Received),
+    (b"subject", Fact::Subject),
+    (b"mime-version", Fact::Mime),
+    (b"content-type", Fact::Mime),
+    (b"dkim-signature", Fact::Signature),
+    (b"arc-seal", Fact::Signature),
+    (b"arc-message-signature", Fact::Signature),
+    (b"authentication-results", Fact::Signature),
+    (b"received-spf", Fact::Signature),
+];
+
+/// The length of the header block of a message, cut at [`REACH`], if `bytes` begin with one.
+///
+/// Three different facts, or two in a block that ends: a sender with an address, a date, a trace
+/// of a server, an identifier. One line may be broken by a wrong bit; the first only if it is
+/// nearly a field that is known, for else it may be the rest of a line. Templates, source code and
+/// texts about mail have the names, but seldom the values, and not from the first byte on.
+pub(crate) fn header_of(bytes: &[u8]) -> Option<usize> {
+    let bytes = bytes.get(..REACH.min(bytes.len())).unwrap_or_default();
+    let mut seen = Seen::default();
+    let mut rest = bytes;
+    let mut first = true;
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let line = rest.get(..end).unwrap_or_default();
+        rest = rest.get(end.saturating_add(1)..).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            let length = bytes.len().saturating_sub(rest.len());
+            return seen.is_message(true).then_some(length);
+        }
+        // What mbox files put above a message, and some deliveries leave.
+        let is_from_line = first && (line.starts_with(b"From ") || line.starts_with(b">From "));
+        if !is_from_line && !seen.line(line, first) {
+            return None;
+        }
+        first = false;
+    }
+    seen.is_message(false).then_some(bytes.len())
+}
+
+/// Whether `bytes` begin with the header block of a message.
+pub(crate) fn begins_message(bytes: &[u8]) -> bool {
+    header_of(bytes).is_some()
+}
+
+/// What was seen in the lines of a header block.
+#[derive(Default)]
+struct Seen {
+    facts: u16,
+    broken: u32,
+    fields: u32,
+}
+
+impl Seen {
+    /// Takes a line; `false` if the block cannot be a header.
+    fn line(&mut self, line: &[u8], first: bool) -> bool {
+        let continues = matches!(line.first(), Some(b' ' | b'\t'));
+        if continues && !first {
+            return true;
+        }
+        let Some((name, value)) = field(line) else {
+            self.broken = self.broken.saturating_add(1);
+            return self.broken <= 1 && !line.contains(&0) && (!first || is_nearly_field(line));
+        };
+        self.fields = self.fields.saturating_add(1);
+        if let Some(fact) = fact_of(name).filter(|fact| holds(*fact, value)) {
+            self.facts |= 1 << fact as u16;
+        }
+        true
+    }
+
+    fn is_message(&self, ended: bool) -> bool {
+        let count = self.facts.count_ones();
+        let has = |fact: Fact| self.facts & (1 << fact as u16) != 0;
+        let mail_only = [Fact::Trace, Fact::Date, Fact::MessageId, Fact::Received];
+        let is_mail = mail_only.into_iter().any(has);
+        let enough = if ended && self.broken == 0 { 2 } else { 3 };
+        is_mail && count >= enough && (has(Fact::From) || has(Fact::Received) || !ended)
+    }
+}
+
+/// The name and the value of a field.
+pub(crate) fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr::memchr(b':', line.get(..MOST_NAME.min(line.len()))?)?;
+    let name = line.get(..colon)?.trim_ascii_end();
+    let value = line.get(colon.saturating_add(1)..)?;
+    let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+    is_name.then_some((name, value))
+}
+
+/// What the field called `name` proves, where a few of its bits may be wrong.
+fn fact_of(name: &[u8]) -> Option<Fact> {
+    let distance = |known: &[u8]| -> u32 {
+        let pairs = name.iter().zip(known);
+        pairs
+            .map(|(a, b)| (a.to_ascii_lowercase() ^ b).count_ones())
+            .sum()
+    };
+    let same_length = FIELDS.iter().filter(|(known, _)| known.len() == name.len());
+    let best = same_length.min_by_key(|(known, _)| distance(known))?;
+    // Of a short name little would be left to recognise.
+    let allowed = WRONG_BITS.min(u32::try_from(name.len() / 3).unwrap_or(0));
+    (distance(best.0) <= allowed).then_some(best.1)
+}
+
+/// Whether a line begins with the name of a known field and its colon, but for a few wrong bits.
+fn is_nearly_field(line: &[u8]) -> bool {
+    FIELDS.iter().any(|(known, _)| {
+        let Some((name, rest)) = line.split_at_checked(known.len()) else {
+            return false;
+        };
+        let pairs = name.iter().zip(*known);
+        let wrong: u32 = pairs.map(|(a, b)| ((a ^ b) & !0x20).count_ones()).sum();
+        let colon = rest.first().map_or(8, |byte| (byte ^ b':').count_ones());
+        wrong.saturating_add(colon) <= WRONG_BITS && known.len() > 3
+    })
+}
+
+/// Whether a value is what the field needs.
+fn holds(fact: Fact, value: &[u8]) -> bool {
+    let has = |byte: u8| memchr::memchr(byte, value).is_some();
+    match fact {
+        Fact::From | Fact::Address => is_address(value),
+        Fact::Trace => is_address(value) || value.trim_ascii() == b"<>",
+        Fact::Date => is_date(value),
+        Fact::MessageId => has(b'<') && has(b'@'),
+        Fact::Received => {
+            let text = value.trim_ascii_start();
+            text.starts_with(b"from ") || text.starts_with(b"by ") || text.starts_with(b"(")
+        }
+        Fact::Subject => true,
+        Fact::Mime => has(b'.') || has(b'/'),
+        Fact::Signature => has(b'=') || has(b'.') || has(b'('),
+    }
+}
+
+/// Whether there is an address in `value`: something on both sides of an at sign.
+fn is_address(value: &[u8]) -> bool {
+    let Some(at) = memchr::memchr(b'@', value) else {
+        return false;
+    };
+    let before = at.checked_sub(1).and_then(|before| value.get(before));
+    let after = value.get(at.saturating_add(1));
+    let word = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80 || b"-_.+\"'=!~[".contains(b));
+    word(before) && word(after)
+}
+
+/// Whether `value` is a date as mail writes it: a day, the name of a month, a time.
+fn is_date(value: &[u8]) -> bool {
+    const MONTHS: [&[u8]; 12] = [
+        b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov",
+        b"dec",
+    ];
+    let lower = value.to_ascii_lowercase();
+    let has_month = lower
+        .windows(3)
+        .any(|three| MONTHS.contains(&three));
+    let digits = lower.iter().filter(|byte| byte.is_ascii_digit()).count();
+    has_month && digits >= 6 && memchr::memchr(b':', value).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_begin_with_fields_whose_values_are_those_of_mail() {
+        for head in [
+            "Return-Path: <a@b.example>\nReceived: from x by y; Mon, 1 Jan 2024 00:00:00 +0000\nSubject: hi\n\nx",
+            "Date: Mon, 1 Jan 2024 00:00:00 +0000\nFrom: Ada <ada@b.example>\n\n",
+            "X-Account-Key: account2\r\nFrom: a@b.example\r\nMessage-ID: <1@b.example>\r\n\r\n",
+            "From ada@b.example Mon Jan  1\nFrom: a@b.example\nDate: 1 Jan 2024 10:00:00 GMT\n\n",
+        ] {
+            assert!(begins_message(head.as_bytes()), "{head}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_bit_in_the_first_line_does_not_hide_a_message() {
+        let head = b"Return-Path: <a@b.example>\nReceived: from x by y;\n\tMon, 1 Jan 2024 00:00:00 +0000\nDate: Mon, 1 Jan 2024 00:00:00 +0000\nFrom: a@b.example\nSubject: hi\n\nx";
+        for bit in 0..8 * 27 {
+            let mut wrong = head.to_vec();
+            wrong[bit / 8] ^= 1 << (bit % 8);
+            assert!(begins_message(&wrong), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn templates_code_and_texts_about_mail_do_not_begin_messages() {
+        for text in [
+            "From: {{sender}}\nTo: {{to}}\nSubject: Welcome\nDate: {{date}}\n\nDear {{name}},\n",
+            "#include <mail.h>\nFrom: a@b.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\n",
+            "> From: a@b.example\n> Date: Mon, 1 Jan 2024 00:00:00 +0000\n\n",
+            "   From: a@b.example\n   Date: Mon, 1 Jan 2024 00:00:00 +0000\n\n",
+            "host: localhost\nport: 25\nfrom: a@b.example\n\n",
+            "Subject: x\nTo: a@b.example\n\n",
+            "\n\n",
+            "",
+        ] {
+            assert!(!begins_message(text.as_bytes()), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..600)) {
+            let _ = begins_message(&bytes);
+        }
+    }
+}

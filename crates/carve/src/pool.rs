@@ -1,0 +1,224 @@
+//! The blocks of text that nobody has claimed, and how to find among them one that goes on where
+//! a message broke off.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+
+use crate::blocks::{BlockKind, Blocks, filled};
+use crate::language::Language;
+use crate::reader::Reader;
+
+/// A line that is so much base64 is base64.
+const LEAST_BASE64_LINE: usize = 40;
+
+/// Places that are tried at one break.
+const PLACES: usize = 200;
+/// As many, where a body hash will tell which is the right one.
+const SIGNED_PLACES: usize = 2000;
+/// What the border to a place must say, in nats.
+const LEAST_LINK: f64 = -1.5;
+
+/// How a block begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Edge {
+    /// Of a block of base64: the length of its lines.
+    base64: Option<u16>,
+    /// Bytes before the first line end.
+    first: u16,
+    /// Bytes behind the last line end.
+    last: u16,
+    /// It is filled to its last byte.
+    full: bool,
+    /// A message begins in it.
+    is_head: bool,
+    /// It begins with a rest of base64 and a boundary.
+    ends_base64: bool,
+    /// Its first bytes.
+    begins: [u8; 8],
+}
+
+impl Edge {
+    fn of(block: &[u8], is_head: bool) -> Self {
+        let content = block.get(..filled(block)).unwrap_or_default();
+        let ends: Vec<usize> = memchr::memchr_iter(b'\n', content).take(4).collect();
+        let first = ends.first().copied().unwrap_or(content.len());
+        let last = memchr::memrchr(b'\n', content).map_or(content.len(), |at| {
+            content.len().saturating_sub(at).saturating_sub(1)
+        });
+        Self {
+            base64: base64_length(content, &ends),
+            first: u16::try_from(first).unwrap_or(u16::MAX),
+            last: u16::try_from(last).unwrap_or(u16::MAX),
+            full: content.len() == block.len(),
+            is_head,
+            ends_base64: ends_base64(content, &ends),
+            begins: block.first_chunk().copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// The length of the lines of a block that begins with base64.
+fn base64_length(content: &[u8], ends: &[usize]) -> Option<u16> {
+    let is_base64 = |line: &[u8]| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        line.iter().all(|byte| crate::reader::is_base64_byte(*byte))
+    };
+    let [first, second, ..] = ends else {
+        return None;
+    };
+    let head = content.get(..*first)?;
+    let line = content.get(first.saturating_add(1)..*second)?;
+    let long = line.len() >= LEAST_BASE64_LINE;
+    (long && is_base64(head) && is_base64(line)).then(|| u16::try_from(line.len()).ok())?
+}
+
+/// Whether a block begins with a last line of base64, and a boundary soon after it.
+fn ends_base64(content: &[u8], ends: &[usize]) -> bool {
+    let Some(first) = ends.first().and_then(|end| content.get(..*end)) else {
+        return false;
+    };
+    let first = first.strip_suffix(b"\r").unwrap_or(first);
+    let is_base64 = first.iter().all(|byte| crate::reader::is_base64_byte(*byte));
+    let boundary = ends.iter().take(3).any(|end| {
+        let next = end.saturating_add(1);
+        content.get(next..).is_some_and(|rest| rest.starts_with(b"--"))
+    });
+    is_base64 && (boundary || first.ends_with(b"="))
+}
+
+/// Blocks that are free.
+pub(crate) struct Pool {
+    edges: BTreeMap<u64, Edge>,
+    /// Blocks that do not go on with the one before them.
+    starts: BTreeSet<u64>,
+    /// Blocks of base64 that do not, by the length of their lines and of the rest that they begin
+    /// with.
+    base64: BTreeMap<(u16, u16), BTreeSet<u64>>,
+}
+
+impl Pool {
+    /// All blocks of text but for those that are `claimed`.
+    pub(crate) fn of(blocks: &Blocks<'_>, claimed: &BTreeSet<u64>) -> Self {
+        let edges: BTreeMap<u64, Edge> = (0..blocks.count())
+            .into_par_iter()
+            .filter(|number| {
+                let kind = blocks.kind(*number);
+                matches!(kind, BlockKind::Text | BlockKind::Mixed) && !claimed.contains(number)
+            })
+            .map(|number| {
+                let is_head = blocks.heads().contains(&number);
+                (number, Edge::of(&blocks.read(number), is_head))
+            })
+            .collect();
+        let mut pool = Self {
+            edges,
+            starts: BTreeSet::new(),
+            base64: BTreeMap::new(),
+        };
+        let starts: Vec<u64> = pool.edges.keys().copied().filter(|number| pool.is_start(*number)).collect();
+        for number in starts {
+            pool.add_start(number);
+        }
+        pool
+    }
+
+    fn add_start(&mut self, number: u64) {
+        let Some(edge) = self.edges.get(&number).filter(|edge| !edge.is_head) else {
+            return;
+        };
+        if let Some(length) = edge.base64 {
+            self.base64.entry((length, edge.first)).or_default().insert(number);
+        }
+        self.starts.insert(number);
+    }
+
+    /// Whether a block does not go on with the one before it, by what its edges show.
+    fn is_start(&self, number: u64) -> bool {
+        let before = number.checked_sub(1).and_then(|before| self.edges.get(&before));
+        let (Some(before), Some(edge)) = (before, self.edges.get(&number)) else {
+            return true;
+        };
+        if !before.full || edge.is_head {
+            return true;
+        }
+        match (before.base64, edge.base64) {
+            (Some(a), Some(b)) => a != b || before.last.saturating_add(edge.first) != b,
+            (None, Some(length)) => before.last.saturating_add(edge.first) != length,
+            _ => false,
+        }
+    }
+
+    /// Whether a block is free.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        self.edges.contains_key(&number)
+    }
+
+    /// How many bytes the blocks have that are free.
+    pub(crate) fn bytes(&self, blocks: &Blocks<'_>) -> u64 {
+        (self.edges.len() as u64).saturating_mul(blocks.grid.block)
+    }
+
+    /// Takes blocks out.
+    pub(crate) fn claim(&mut self, numbers: &[u64]) {
+        for number in numbers {
+            let Some(edge) = self.edges.remove(number) else {
+                continue;
+            };
+            self.starts.remove(number);
+            if let Some(length) = edge.base64
+                && let Some(starts) = self.base64.get_mut(&(length, edge.first))
+            {
+                starts.remove(number);
+            }
+            if let Some(next) = number.checked_add(1).filter(|next| self.has(*next)) {
+                self.add_start(next);
+            }
+        }
+    }
+
+    /// How many blocks there are at which something begins that goes on in base64, or in text.
+    pub(crate) fn starts(&self, in_base64: bool) -> usize {
+        let base64: usize = self.base64.values().map(BTreeSet::len).sum();
+        if in_base64 { base64 } else { self.starts.len() }
+    }
+
+    /// The free blocks at which something begins that may go on behind `reader`, the likeliest
+    /// first; `near` is the last block of the message so far.
+    pub(crate) fn candidates(&self, reader: &Reader, language: &Language, near: u64) -> Vec<u64> {
+        let far = |number: u64| (number.abs_diff(near) as f64 + 1.0).ln();
+        let (line, _) = reader.unfinished();
+        let line = if line.is_empty() { b"\n" } else { line };
+        let least = if reader.is_signed() { f64::MIN } else { LEAST_LINK };
+        let text = |number: &u64| {
+            let edge = self.edges.get(number)?;
+            let nats = language.goes_on(line, &edge.begins);
+            (nats > least).then(|| (*number, nats - far(*number)))
+        };
+        let mut found: Vec<(u64, f64)> = match reader.base64_phase() {
+            Some((length, column)) => {
+                // The length of a line of an edge counts its CR, if it has one.
+                let whole = length.saturating_add(reader.line_end_bytes()).saturating_sub(1);
+                let rest = whole.saturating_sub(column);
+                let key = u16::try_from(whole).ok().zip(u16::try_from(rest).ok());
+                let exact = key.and_then(|key| self.base64.get(&key)).into_iter().flatten();
+                let mut found: Vec<(u64, f64)> = exact.map(|number| (*number, -far(*number))).collect();
+                // The part may end in the next block, whose first lines are then no base64.
+                found.extend(self.last_of_base64(rest).map(|number| (number, -4.0 - far(number))));
+                found
+            }
+            None => self.starts.iter().filter_map(text).collect(),
+        };
+        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        found.truncate(if reader.is_signed() { SIGNED_PLACES } else { PLACES });
+        found.into_iter().map(|(number, _)| number).collect()
+    }
+
+    /// Blocks in which a part in base64 may end: at most `rest` characters, and a boundary.
+    fn last_of_base64(&self, rest: usize) -> impl Iterator<Item = u64> {
+        self.starts.iter().copied().filter(move |number| {
+            let edge = self.edges.get(number);
+            edge.is_some_and(|edge| edge.ends_base64 && usize::from(edge.first) <= rest)
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! Bodies, line by line.
+
+use super::{Flaw, Reader, Stage};
+
+/// Lines of base64 longer than this have no length of their own.
+const MOST_BASE64_LINE: usize = 1000;
+/// Quoted-printable allows 76 (RFC 2045, section 6.7); some senders write a little more.
+const MOST_QUOTED_LINE: usize = 80;
+/// A line of text that is so much base64 is no text.
+const STRANGE_BASE64_LINE: usize = 60;
+
+/// How the body of a part is encoded (RFC 2045, section 6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// `7bit`, or nothing said.
+    #[default]
+    Seven,
+    /// `8bit` or `binary`.
+    Eight,
+    QuotedPrintable,
+    Base64,
+}
+
+impl Encoding {
+    /// The encoding that a `Content-Transfer-Encoding` names.
+    pub(super) fn of(value: &[u8]) -> Self {
+        let value = value.trim_ascii().to_ascii_lowercase();
+        if value.starts_with(b"base64") {
+            Self::Base64
+        } else if value.starts_with(b"quoted-printable") {
+            Self::QuotedPrintable
+        } else if value.starts_with(b"8bit") || value.starts_with(b"binary") {
+            Self::Eight
+        } else {
+            Self::Seven
+        }
+    }
+}
+
+/// The part that is being read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Part {
+    pub(super) encoding: Encoding,
+    /// The boundary of the multipart that it begins.
+    pub(super) boundary: Option<Vec<u8>>,
+    /// It is a message itself.
+    pub(super) is_message: bool,
+    is_utf8: bool,
+    is_epilogue: bool,
+    /// The length of its lines of base64.
+    base64_length: Option<usize>,
+    /// A line of base64 was shorter: it was the last.
+    base64_ended: bool,
+    longest: usize,
+}
+
+impl Part {
+    /// Takes a `Content-Type`.
+    pub(super) fn content_type(&mut self, value: &[u8]) {
+        let lower = value.to_ascii_lowercase();
+        self.is_message = lower.trim_ascii_start().starts_with(b"message/rfc822");
+        self.is_utf8 = memchr::memmem::find(&lower, b"utf-8").is_some();
+        if lower.trim_ascii_start().starts_with(b"multipart/") {
+            self.boundary = parameter(value, &lower, b"boundary");
+        }
+    }
+
+    pub(super) fn is_base64(&self) -> bool {
+        self.encoding == Encoding::Base64 && !self.is_epilogue
+    }
+
+    pub(super) const fn is_ended(&self) -> bool {
+        self.base64_ended
+    }
+
+    pub(super) const fn base64_length(&self) -> Option<usize> {
+        self.base64_length
+    }
+}
+
+/// The value of a parameter of a field (RFC 2045, section 5.1); `lower` is `value` in lower case.
+fn parameter(value: &[u8], lower: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let start = memchr::memmem::find(lower, name)?.checked_add(name.len())?;
+    let rest = value.get(start..)?.trim_ascii_start();
+    let rest = rest.strip_prefix(b"=")?.trim_ascii_start();
+    let text = match rest.strip_prefix(b"\"") {
+        Some(quoted) => quoted.get(..memchr::memchr(b'"', quoted)?)?,
+        None => {
+            let ends = |byte: &u8| byte.is_ascii_whitespace() || *byte == b';';
+            rest.get(..rest.iter().position(ends).unwrap_or(rest.len()))?
+        }
+    };
+    (!text.is_empty() && text.len() <= 200).then(|| text.to_vec())
+}
+
+/// Whether a line is `--boundary`, and whether it closes it.
+fn boundary_of(line: &[u8], boundary: &[u8]) -> Option<bool> {
+    let rest = line.strip_prefix(b"--")?.strip_prefix(boundary)?;
+    match rest.trim_ascii_end() {
+        b"" => Some(false),
+        b"--" => Some(true),
+        _ => None,
+    }
+}
+
+impl Reader {
+    pub(super) fn is_boundary(&self, line: &[u8]) -> bool {
+        self.boundary_at(line).is_some()
+    }
+
+    /// The level whose boundary a line is, from the innermost on, and whether it closes it.
+    fn boundary_at(&self, line: &[u8]) -> Option<(usize, bool)> {
+        if !line.starts_with(b"--") {
+            return None;
+        }
+        let levels = self.levels.iter().enumerate().rev();
+        levels
+            .filter_map(|(depth, level)| Some((depth, boundary_of(line, &level.boundary)?)))
+            .next()
+    }
+
+    pub(super) fn body_line(&mut self, line: &[u8]) {
+        if let Some((depth, closes)) = self.boundary_at(line) {
+            self.boundary(depth, closes);
+            return;
+        }
+        if line.is_empty() {
+            return;
+        }
+        if self.part.is_epilogue {
+            self.flaw(Flaw::Epilogue);
+        }
+        if self.part.is_base64() {
+            self.base64_line(line);
+            return;
+        }
+        self.text_line(line);
+        if self.part.encoding == Encoding::QuotedPrintable && !is_quoted_printable(line) {
+            self.flaw(Flaw::QuotedPrintable);
+        }
+    }
+
+    fn boundary(&mut self, depth: usize, closes: bool) {
+        self.boundaries = self.boundaries.saturating_add(1);
+        if self.levels.len() > depth.saturating_add(1) {
+            self.flaw(Flaw::OpenPart);
+        }
+        self.levels.truncate(depth.saturating_add(1));
+        self.part = Part::default();
+        if !closes {
+            self.stage = Stage::Header;
+            return;
+        }
+        self.levels.pop();
+        self.part.is_epilogue = self.levels.is_empty();
+        if self.levels.is_empty() {
+            self.closed = Some(self.at);
+        }
+    }
+
+    fn base64_line(&mut self, line: &[u8]) {
+        let line = line.trim_ascii_end();
+        let strange = line.iter().filter(|byte| !is_base64_byte(**byte)).count();
+        if strange > 0 {
+            self.flaw(Flaw::Base64Byte);
+            if strange > 2 {
+                self.flaw(Flaw::Base64Length);
+            }
+        }
+        let length = *self.part.base64_length.get_or_insert(line.len());
+        let wrong = line.len() > length || self.part.base64_ended;
+        if wrong && length <= MOST_BASE64_LINE {
+            self.flaw(Flaw::Base64Length);
+            // What follows is measured by itself.
+            self.part.base64_length = Some(line.len());
+            self.part.base64_ended = false;
+            return;
+        }
+        self.part.base64_ended |= line.len() < length || line.ends_with(b"=");
+        self.base64_lines = self.base64_lines.saturating_add(1);
+    }
+
+    fn text_line(&mut self, line: &[u8]) {
+        if line.contains(&0) {
+            self.flaw(Flaw::Nul);
+        }
+        let has_high = !line.is_ascii();
+        let allowed = match self.part.encoding {
+            Encoding::Eight => !self.part.is_utf8 || std::str::from_utf8(line).is_ok(),
+            _ => !has_high,
+        };
+        let has_control = line.iter().any(|byte| matches!(byte, 1..=8 | 14..=26 | 28..=31 | 127));
+        if !allowed || has_control {
+            self.flaw(Flaw::Byte);
+        }
+        if is_strange_boundary(line) {
+            self.flaw(Flaw::StrangeBoundary);
+        }
+        let is_base64 = line.len() >= STRANGE_BASE64_LINE
+            && line.iter().all(|byte| is_base64_byte(*byte))
+            && line.iter().any(u8::is_ascii_uppercase)
+            && line.iter().any(u8::is_ascii_digit);
+        if is_base64 {
+            self.flaw(Flaw::StrangeBase64);
+        }
+        if self.part.longest > 0 && line.len() > 100.max(self.part.longest.saturating_mul(2)) {
+            self.flaw(Flaw::LongLine);
+        }
+        self.part.longest = self.part.longest.max(line.len());
+    }
+}
+
+/// Whether a line looks like a boundary, which none of this message is. A line of dashes, or the
+/// mark of a signature, is text.
+fn is_strange_boundary(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"--") else {
+        return false;
+    };
+    let rest = rest.trim_ascii_end();
+    let plain = rest.iter().filter(|byte| **byte != b'-').count();
+    let digits = rest.iter().filter(|byte| byte.is_ascii_digit()).count();
+    plain >= 12 && digits >= 3 && !rest.contains(&b' ')
+}
+
+pub(crate) const fn is_base64_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
+}
+
+/// Whether every `=` of a line begins an octet in hexadecimal or ends the line, and the line is
+/// no longer than it may be.
+fn is_quoted_printable(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    let mut rest = line;
+    while let Some(at) = memchr::memchr(b'=', rest) {
+        rest = rest.get(at.saturating_add(1)..).unwrap_or_default();
+        let fits = match rest {
+            [] => true,
+            [a, b, ..] => a.is_ascii_hexdigit() && b.is_ascii_hexdigit(),
+            [_] => false,
+        };
+        if !fits {
+            return false;
+        }
+    }
+    line.len() <= MOST_QUOTED_LINE
+}

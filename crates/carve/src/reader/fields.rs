@@ -1,0 +1,78 @@
+//! Header fields, of messages and of their parts.
+
+use super::body::{Encoding, Part};
+use super::{Flaw, Level, MOST_LEVELS, MOST_SIGNATURES, Reader, Stage};
+use crate::dkim::{BodyHash, BodySignature};
+use crate::header::field;
+
+/// Fields are kept up to this length; longer ones say nothing that is needed.
+const MOST_FIELD: usize = 16 << 10;
+
+impl Reader {
+    pub(super) fn header_line(&mut self, line: &[u8]) {
+        if line.is_empty() {
+            self.end_field();
+            self.begin_body();
+            return;
+        }
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            if self.field.len() < MOST_FIELD {
+                self.field.extend_from_slice(line);
+            }
+            return;
+        }
+        self.end_field();
+        let is_top = self.body_start.is_none();
+        if field(line).is_some() {
+            self.field.extend_from_slice(line);
+        } else if !(is_top && self.line_start == 0 && is_from_line(line)) {
+            // A part may have no header at all, and go on without an empty line.
+            if !is_top && self.is_boundary(line) {
+                self.begin_body();
+                self.body_line(line);
+                return;
+            }
+            self.flaw(Flaw::HeaderLine);
+        }
+    }
+
+    /// Takes what a field says, now that it is known to have ended.
+    fn end_field(&mut self) {
+        let text = std::mem::take(&mut self.field);
+        let Some((name, value)) = field(&text) else {
+            return;
+        };
+        let is_top = self.body_start.is_none();
+        match name.to_ascii_lowercase().as_slice() {
+            b"content-type" => self.part.content_type(value),
+            b"content-transfer-encoding" => self.part.encoding = Encoding::of(value),
+            b"dkim-signature" | b"arc-message-signature"
+                if is_top && self.hashes.len() < MOST_SIGNATURES =>
+            {
+                self.hashes
+                    .extend(BodySignature::parse(value).map(BodyHash::new));
+            }
+            _ => {}
+        }
+    }
+
+    /// The header has ended.
+    fn begin_body(&mut self) {
+        self.body_start.get_or_insert(self.at);
+        self.stage = Stage::Body;
+        if let Some(boundary) = self.part.boundary.take() {
+            self.is_multipart |= self.levels.is_empty() && self.closed.is_none();
+            if self.levels.len() < MOST_LEVELS {
+                self.levels.push(Level { boundary });
+            }
+            self.part = Part::default();
+        } else if self.part.is_message {
+            self.part = Part::default();
+            self.stage = Stage::Header;
+        }
+    }
+}
+
+fn is_from_line(line: &[u8]) -> bool {
+    line.starts_with(b"From ") || line.starts_with(b">From ")
+}

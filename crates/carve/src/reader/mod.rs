@@ -1,0 +1,308 @@
+//! A message read block by block: at every border it can be copied, and go on with either of two
+//! blocks.
+//!
+//! The [`Reader`] knows what it is in: a header, a part in base64 with lines of 76 characters of
+//! which 31 are there, a text whose boundary is still to come. What does not fit that is a
+//! [`Flaw`], with a weight in nats: how much less probable it is in the message than behind a
+//! border to something else. A flaw of a kind that the message had before weighs little: then its
+//! sender writes that way.
+
+mod body;
+mod fields;
+
+use crate::dkim::{BodyHash, BodySignature};
+use body::Part;
+pub(crate) use body::is_base64_byte;
+
+/// Longer lines are judged by their beginning.
+const MOST_LINE: usize = 16 << 10;
+/// Multiparts in each other: as many as mail programs make, and more.
+const MOST_LEVELS: usize = 32;
+/// Signatures whose body hash is computed.
+const MOST_SIGNATURES: usize = 8;
+
+/// Something that does not fit a message where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// A line of a header that is no field.
+    HeaderLine = 0,
+    /// The line ends change between LF and CR LF.
+    LineEnd = 1,
+    /// A line of base64 of the wrong length.
+    Base64Length = 2,
+    /// A character that base64 does not have.
+    Base64Byte = 3,
+    /// A line that is no quoted-printable.
+    QuotedPrintable = 4,
+    /// A byte that the encoding of the part does not allow.
+    Byte = 5,
+    /// A zero byte.
+    Nul = 6,
+    /// A boundary line of another message.
+    StrangeBoundary = 7,
+    /// Text behind the end.
+    Epilogue = 8,
+    /// A part ends although parts inside it have not.
+    OpenPart = 9,
+    /// Base64 where text is due.
+    StrangeBase64 = 10,
+    /// A line much longer than those before.
+    LongLine = 11,
+}
+
+/// How many kinds of flaws there are.
+const KINDS: usize = 12;
+
+impl Flaw {
+    /// What the first of its kind weighs, in nats.
+    const fn weight(self) -> f64 {
+        match self {
+            Self::HeaderLine | Self::Base64Byte => 6.0,
+            Self::LineEnd => 5.0,
+            Self::Base64Length => 7.0,
+            Self::QuotedPrintable | Self::Byte | Self::StrangeBoundary => 4.0,
+            Self::Nul | Self::OpenPart => 2.0,
+            Self::Epilogue => 1.5,
+            Self::StrangeBase64 => 5.0,
+            Self::LongLine => 2.5,
+        }
+    }
+}
+
+/// Which line ends a message has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineEnd {
+    Lf,
+    CrLf,
+}
+
+/// Where in a message the reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// In the header of the message, or of a part of it.
+    Header,
+    /// In the body of a part.
+    Body,
+}
+
+/// A multipart that was begun.
+#[derive(Clone, Debug)]
+struct Level {
+    boundary: Vec<u8>,
+}
+
+/// The state of reading a message.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    /// Bytes read.
+    at: u64,
+    /// The line that is not ended yet, and where it begins.
+    line: Vec<u8>,
+    line_start: u64,
+    line_end: Option<LineEnd>,
+    stage: Stage,
+    /// The field that may go on in the next line.
+    field: Vec<u8>,
+    levels: Vec<Level>,
+    part: Part,
+    /// Where the body begins.
+    body_start: Option<u64>,
+    /// Where the line behind the last closing boundary begins.
+    closed: Option<u64>,
+    is_multipart: bool,
+    hashes: Vec<BodyHash>,
+    /// Where a body hash verified at the end of a line.
+    verified: Option<u64>,
+    /// Whether to look for that at each line.
+    watches: bool,
+    /// How often each kind of flaw was seen.
+    flaws: [u32; KINDS],
+    /// The weight of all flaws.
+    cost: f64,
+    /// Boundaries of this message that were met.
+    boundaries: u32,
+    /// Lines of base64 that fitted those before.
+    base64_lines: u32,
+}
+
+impl Reader {
+    /// Before the first byte of a message.
+    pub(crate) fn new() -> Self {
+        Self {
+            at: 0,
+            line: Vec::new(),
+            line_start: 0,
+            line_end: None,
+            stage: Stage::Header,
+            field: Vec::new(),
+            levels: Vec::new(),
+            part: Part::default(),
+            body_start: None,
+            closed: None,
+            is_multipart: false,
+            hashes: Vec::new(),
+            verified: None,
+            watches: false,
+            flaws: [0; KINDS],
+            cost: 0.0,
+            boundaries: 0,
+            base64_lines: 0,
+        }
+    }
+
+    /// As [`new`](Self::new), and looks at each end of a line whether the body hash verifies there.
+    pub(crate) fn watching() -> Self {
+        Self {
+            watches: true,
+            ..Self::new()
+        }
+    }
+
+    /// Stops looking for that.
+    pub(crate) const fn stop_watching(&mut self) {
+        self.watches = false;
+    }
+
+    /// Reads on.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let (line, rest) = bytes.split_at(end);
+            bytes = rest.get(1..).unwrap_or_default();
+            self.at = self.at.saturating_add(end as u64).saturating_add(1);
+            if self.line.is_empty() {
+                self.end_line(line);
+            } else {
+                self.append(line);
+                let line = std::mem::take(&mut self.line);
+                self.end_line(&line);
+                self.line = line;
+                self.line.clear();
+            }
+            self.line_start = self.at;
+        }
+        self.at = self.at.saturating_add(bytes.len() as u64);
+        self.append(bytes);
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.line.extend_from_slice(bytes);
+    }
+
+    fn end_line(&mut self, line: &[u8]) {
+        let (line, ended_by) = match line.strip_suffix(b"\r") {
+            Some(line) => (line, LineEnd::CrLf),
+            None => (line, LineEnd::Lf),
+        };
+        if *self.line_end.get_or_insert(ended_by) != ended_by {
+            self.flaw(Flaw::LineEnd);
+        }
+        if self.body_start.is_some() {
+            for hash in &mut self.hashes {
+                hash.line(line);
+            }
+            let mut whole = self.hashes.iter().filter(|hash| !hash.signature().is_partial());
+            if self.watches && whole.any(|hash| hash.verifies(b"")) {
+                self.verified = Some(self.at);
+            }
+        }
+        let judged = line.get(..MOST_LINE.min(line.len())).unwrap_or_default();
+        match self.stage {
+            Stage::Header => self.header_line(judged),
+            Stage::Body => self.body_line(judged),
+        }
+    }
+
+    fn flaw(&mut self, flaw: Flaw) {
+        let Some(seen) = self.flaws.get_mut(flaw as usize) else {
+            return;
+        };
+        self.cost += flaw.weight() / f64::from(1 + *seen * 4);
+        *seen = seen.saturating_add(1);
+    }
+
+    /// The weight of all flaws so far, in nats.
+    pub(crate) const fn cost(&self) -> f64 {
+        self.cost
+    }
+
+    /// How often the boundaries of this message were met.
+    pub(crate) const fn boundaries(&self) -> u32 {
+        self.boundaries
+    }
+
+    /// How many lines of base64 fitted.
+    pub(crate) const fn base64_lines(&self) -> u32 {
+        self.base64_lines
+    }
+
+    /// Bytes read.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.at
+    }
+
+    /// Where the body begins, if the header has ended.
+    pub(crate) const fn body_start(&self) -> Option<u64> {
+        self.body_start
+    }
+
+    /// Whether the message has a signature over its whole body.
+    pub(crate) fn is_signed(&self) -> bool {
+        self.hashes.iter().any(|hash| !hash.signature().is_partial())
+    }
+
+    /// What its signatures say of the body.
+    pub(crate) fn signatures(&self) -> Vec<BodySignature> {
+        self.hashes.iter().map(|hash| hash.signature().clone()).collect()
+    }
+
+    /// Whether a body hash verifies if the message ends here: one over all of the body, not over a
+    /// first part of it.
+    pub(crate) fn verifies(&self) -> bool {
+        let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        let mut whole = self.hashes.iter().filter(|hash| !hash.signature().is_partial());
+        self.body_start.is_some() && whole.any(|hash| hash.verifies(line))
+    }
+
+    /// The end of the last line at which a body hash verified, for a reader that watches.
+    pub(crate) const fn verified(&self) -> Option<u64> {
+        self.verified
+    }
+
+    /// Behind the line that closes the outermost multipart.
+    pub(crate) const fn closed(&self) -> Option<u64> {
+        self.closed
+    }
+
+    /// Whether a message may end here: in a line's end, with all parts closed.
+    pub(crate) fn may_end(&self) -> bool {
+        let closed = !self.is_multipart || self.closed.is_some();
+        self.body_start.is_some() && self.line.is_empty() && closed
+    }
+
+    /// The unfinished line, and whether it is text that a model of language can judge.
+    pub(crate) fn unfinished(&self) -> (&[u8], bool) {
+        (&self.line, self.stage == Stage::Header || !self.part.is_base64())
+    }
+
+    /// Whether it is in the middle of a part in base64.
+    pub(crate) fn is_in_base64(&self) -> bool {
+        self.stage == Stage::Body && self.part.is_base64() && !self.part.is_ended()
+    }
+
+    /// How long the lines of the base64 are that it is in, and how much of the last one is there.
+    pub(crate) fn base64_phase(&self) -> Option<(usize, usize)> {
+        self.is_in_base64()
+            .then(|| Some((self.part.base64_length()?, self.line.len())))?
+    }
+
+    /// How many bytes the end of a line has, as the message writes it.
+    pub(crate) const fn line_end_bytes(&self) -> usize {
+        match self.line_end {
+            Some(LineEnd::CrLf) => 2,
+            _ => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use super::*;
+
+fn read(text: &[u8]) -> Reader {
+    let mut reader = Reader::new();
+    reader.feed(text);
+    reader
+}
+
+fn mixed() -> Vec<u8> {
+    let lines = format!("{}\n", "QUJD".repeat(19)).repeat(40);
+    format!(
+        "From: a@b.example\nContent-Type: multipart/mixed;\n boundary=\"x1y2z3\"\n\n--x1y2z3\n\
+         Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nh\u{e9}llo\n\
+         --x1y2z3\nContent-Type: application/pdf\nContent-Transfer-Encoding: base64\n\n{lines}QUI=\n\
+         --x1y2z3--\n"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_sound_message_has_no_flaws_and_may_end_when_it_is_closed() {
+    let text = mixed();
+    let reader = read(&text);
+    assert_eq!(reader.cost(), 0.0);
+    assert!(reader.may_end());
+    assert_eq!(reader.closed(), Some(text.len() as u64));
+    assert_eq!(reader.boundaries(), 3);
+    assert!(!read(&text[..text.len() - 20]).may_end());
+}
+
+#[test]
+fn the_state_does_not_depend_on_how_the_bytes_come() {
+    let text = mixed();
+    let whole = read(&text);
+    for size in [1, 7, 512, 1000] {
+        let mut reader = Reader::new();
+        text.chunks(size).for_each(|chunk| reader.feed(chunk));
+        assert_eq!(reader.cost(), whole.cost());
+        assert_eq!(reader.base64_lines(), whole.base64_lines());
+        assert_eq!(reader.closed(), whole.closed());
+    }
+}
+
+#[test]
+fn the_phase_of_base64_says_what_must_follow() {
+    let text = mixed();
+    let start = text.windows(4).position(|four| four == b"QUJD").unwrap();
+    let cut = start + 77 * 3 + 31;
+    let reader = read(&text[..cut]);
+    assert_eq!(reader.base64_phase(), Some((76, 31)));
+    let mut good = reader.clone();
+    good.feed(&text[cut..cut + 500]);
+    assert_eq!(good.cost(), 0.0);
+    let mut bad = reader;
+    bad.feed(&text[cut + 5..cut + 505]);
+    assert!(bad.cost() > 6.0, "{}", bad.cost());
+}
+
+#[test]
+fn what_is_of_another_message_costs() {
+    let head = b"From: a@b.example\nContent-Type: text/plain\n\nwords and words\n";
+    for (what, more) in [
+        ("its boundary", &b"------=_Part_1234_5678\nContent-Type: text/html\n"[..]),
+        ("its base64", b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU2Nzg5QUJDREVGR0hJSktM\n"),
+        ("its line ends", b"more\r\n"),
+        ("bytes that are no text", b"\x01\x02\x03\n"),
+    ] {
+        let mut reader = read(head);
+        reader.feed(more);
+        assert!(reader.cost() >= 4.0, "{what}: {}", reader.cost());
+    }
+}
+
+#[test]
+fn a_body_hash_verifies_at_the_end_and_is_seen_on_the_way() {
+    // The hash of RFC 6376, appendix A.2.
+    let text = b"DKIM-Signature: a=rsa-sha256; c=simple/simple;\n bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=; b=x\n\
+        From: joe@football.example.com\n\nHi.\n\nWe lost the game. Are you hungry yet?\n\nJoe.\n";
+    let reader = read(text);
+    assert!(reader.is_signed() && reader.verifies());
+    let mut watching = Reader::watching();
+    watching.feed(text);
+    watching.feed(b"what somebody added\n");
+    assert!(!watching.verifies());
+    assert_eq!(watching.verified(), Some(text.len() as u64));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..3000)) {
+        let mut reader = Reader::watching();
+        reader.feed(&bytes);
+        let mut text = mixed();
+        text.splice(60..60, bytes);
+        reader = Reader::watching();
+        reader.feed(&text);
+    }
+}

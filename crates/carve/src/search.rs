@@ -1,0 +1,297 @@
+//! Messages in several pieces: what may go on where a message breaks off, tried in the order of
+//! how much speaks for it.
+//!
+//! A search keeps the most promising beginnings of one message. Each is followed to where its
+//! piece ends; there every free block that could go on opens a new beginning. What speaks for a
+//! jump is the border itself, the boundaries of the message that are met behind it, and how near
+//! it lies. A body hash that verifies ends the search. Without one, the best must stand out from
+//! the next, and the jumps must say more than the number of places that were tried.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use crate::chain::{Chain, End, Judge};
+use crate::device::WEAK;
+use crate::pool::Pool;
+
+/// One border in some hundreds is a break; and where a file breaks, it goes on nearby more often
+/// than far away.
+const JUMP: f64 = 6.0;
+/// Steps that are kept at a time.
+const WIDTH: usize = 1024;
+/// Pieces of a message.
+const MOST_PIECES: u32 = 64;
+/// Bytes that are read for one message.
+const BUDGET: u64 = 24 << 20;
+const SIGNED_BUDGET: u64 = 64 << 20;
+/// What the boundaries that are met in a piece add, at most.
+const MET: f64 = 16.0;
+/// How much better than all others a message without a signature must be.
+const MARGIN: f64 = 5.0;
+/// How much more than chance must speak for each of its pieces.
+const LEAST: f64 = 5.0;
+/// A border that looks worse than this is a break, unless a body hash says otherwise.
+const LEAST_BORDER: f64 = -4.5;
+
+/// What the border of a jump must say, in nats.
+const LEAST_LINK: f64 = -2.0;
+/// As much, where it is no jump or a body hash will tell.
+const LEAST_HASHED: f64 = -12.0;
+
+/// The next thing to try.
+struct Step {
+    chain: Arc<Chain>,
+    score: f64,
+    jumps: u32,
+    /// The least that speaks for a piece beyond what chance would, but for the last.
+    least: f64,
+    /// What speaks for the last piece.
+    last: f64,
+    /// Jump behind so many of its blocks; go on behind all of them if `None`.
+    jump: Option<usize>,
+    order: u64,
+}
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Step {}
+impl PartialOrd for Step {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Step {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_score = self.score.total_cmp(&other.score);
+        by_score.then_with(|| other.order.cmp(&self.order))
+    }
+}
+
+/// What a search found.
+pub(crate) struct Found {
+    pub(crate) chain: Chain,
+    /// A body hash verified.
+    pub(crate) verified: bool,
+}
+
+/// A search for one message.
+pub(crate) struct Search<'a> {
+    judge: &'a Judge<'a>,
+    pool: &'a Pool,
+    queue: BinaryHeap<Step>,
+    made: u64,
+    spent: u64,
+    /// Whole messages that were found, without a proof.
+    whole: Vec<Step>,
+}
+
+impl<'a> Search<'a> {
+    /// Looks for the rest of the message that begins as `chain` does.
+    pub(crate) fn run(judge: &'a Judge<'a>, pool: &'a Pool, chain: &Chain) -> Option<Found> {
+        let mut search = Self {
+            judge,
+            pool,
+            queue: BinaryHeap::new(),
+            made: 0,
+            spent: 0,
+            whole: Vec::new(),
+        };
+        let budget = if chain.reader.is_signed() { SIGNED_BUDGET } else { BUDGET };
+        let mut chain = chain.clone();
+        chain.reader.stop_watching();
+        let start = Step {
+            chain: Arc::new(chain),
+            score: 0.0,
+            jumps: 0,
+            least: f64::MAX,
+            last: f64::MAX,
+            jump: None,
+            order: 0,
+        };
+        search.branch(&start, 1);
+        // It may lie in one piece, all the same.
+        if is_whole(&start.chain) {
+            let links = start.chain.links.iter().map(|link| link.min(0.0));
+            search.whole.push(Step {
+                score: links.sum(),
+                ..start
+            });
+        }
+        while let Some(step) = search.queue.pop() {
+            if search.spent > budget || search.is_settled(step.score) {
+                search.queue.push(step);
+                break;
+            }
+            if let Some(border) = step.jump {
+                search.jump(&step, border);
+            } else if let Some(found) = search.go_on(step) {
+                return Some(found);
+            }
+        }
+        search.best()
+    }
+
+    /// Whether nothing that is worth `score` can become as good as what was found.
+    fn is_settled(&self, score: f64) -> bool {
+        let best = self.whole.iter().map(|step| step.score).max_by(f64::total_cmp);
+        best.is_some_and(|best| score + MET < best - MARGIN)
+    }
+
+    /// The best of the whole messages, if it stands out.
+    fn best(mut self) -> Option<Found> {
+        self.whole.sort_by(|a, b| b.cmp(a));
+        let waiting = self.queue.peek().map_or(f64::MIN, |step| step.score);
+        let mut whole = self.whole.into_iter();
+        let best = whole.next()?;
+        let differs = |other: &Step| other.chain.blocks != best.chain.blocks;
+        let stands_out = whole
+            .find(differs)
+            .is_none_or(|next| best.score - next.score >= MARGIN);
+        let is_sure = stands_out
+            && (best.jumps == 0 || best.score - waiting >= MARGIN)
+            && best.least.min(best.last) >= LEAST
+            && best.chain.links.iter().all(|link| *link > LEAST_BORDER)
+            && !best.chain.reader.is_signed();
+        is_sure.then(|| Found {
+            chain: Arc::unwrap_or_clone(best.chain),
+            verified: false,
+        })
+    }
+
+    fn push(&mut self, step: Step) {
+        self.made = self.made.saturating_add(1);
+        self.queue.push(Step {
+            order: self.made,
+            ..step
+        });
+        if self.queue.len() > WIDTH {
+            let mut kept = std::mem::take(&mut self.queue).into_sorted_vec();
+            self.queue = kept.split_off(WIDTH / 2).into();
+        }
+    }
+
+    /// Plans jumps from the end of the chain of `step`, and from its weak borders behind the first
+    /// `from` blocks.
+    fn branch(&mut self, step: &Step, from: usize) {
+        if step.jumps >= MOST_PIECES {
+            return;
+        }
+        let plan = |border: usize, cost: f64| Step {
+            chain: Arc::clone(&step.chain),
+            score: step.score - JUMP - cost,
+            jump: Some(border),
+            ..*step
+        };
+        let chain = &step.chain;
+        if chain.end.is_none() {
+            self.push(plan(chain.blocks.len(), 0.0));
+        }
+        for border in from..chain.blocks.len() {
+            let link = chain.links.get(border.saturating_sub(1)).copied();
+            // A border that looks bad may be a break; one that looks good hardly.
+            if let Some(link) = link.filter(|link| *link < WEAK) {
+                self.push(plan(border, 2.0 + link.max(-4.0)));
+            }
+        }
+    }
+
+    /// Tries what may go on behind the first `border` blocks of the chain of `step`.
+    fn jump(&mut self, step: &Step, border: usize) {
+        let chain = if border < step.chain.blocks.len() {
+            self.spent = self.spent.saturating_add((border as u64).saturating_mul(self.judge.blocks.grid.block));
+            Arc::new(self.judge.first(&step.chain, border))
+        } else {
+            Arc::clone(&step.chain)
+        };
+        let Some(near) = chain.blocks.last().copied() else {
+            return;
+        };
+        let next = near.checked_add(1).filter(|next| self.pool.has(*next));
+        let mut places = self.pool.candidates(&chain.reader, self.judge.language, near);
+        let chance = (self.pool.starts(chain.reader.is_in_base64()).max(1) as f64).ln();
+        places.retain(|place| Some(*place) != next);
+        places.extend(next);
+        for place in places {
+            if chain.blocks.contains(&place) {
+                continue;
+            }
+            let block = self.judge.blocks.read(place);
+            self.spent = self.spent.saturating_add(block.len() as u64);
+            let (reader, link) = self.judge.link(&chain.reader, place, &block);
+            let is_next = Some(place) == next;
+            let hashed = is_next || reader.is_signed();
+            if link < if hashed { LEAST_HASHED } else { LEAST_LINK } {
+                continue;
+            }
+            let far = (place.abs_diff(near) as f64).ln();
+            // Where nothing was jumped, the cost of a jump is given back.
+            let near_by = if is_next { JUMP } else { 0.0 };
+            let backward = if place < near { 1.0 } else { 0.0 };
+            let mut longer = Chain {
+                blocks: chain.blocks.clone(),
+                links: chain.links.clone(),
+                reader,
+                end: None,
+            };
+            longer.blocks.push(place);
+            longer.links.push(link);
+            // How a piece goes on says as much of it as how it begins.
+            let before = if step.jumps > 0 { step.last + link } else { f64::MAX };
+            let (jumps, least, last) = if is_next {
+                (step.jumps, step.least, step.last)
+            } else {
+                (step.jumps.saturating_add(1), step.least.min(before), link - chance)
+            };
+            self.push(Step {
+                chain: Arc::new(longer),
+                score: step.score + link + near_by - far - backward,
+                jumps,
+                least,
+                last,
+                jump: None,
+                order: 0,
+            });
+        }
+    }
+
+    /// Follows a chain to the end of its last piece.
+    fn go_on(&mut self, mut step: Step) -> Option<Found> {
+        let mut chain = Arc::unwrap_or_clone(step.chain);
+        let from = chain.blocks.len();
+        let before = chain.reader.boundaries();
+        let last = self.judge.blocks.read(*chain.blocks.last()?);
+        self.judge.extend_within(&mut chain, &last, self.pool);
+        let read = chain.blocks.len().saturating_sub(from) as u64;
+        self.spent = self.spent.saturating_add(read.saturating_mul(self.judge.blocks.grid.block));
+        if chain.reader.is_signed() && chain.end.is_some() && chain.reader.verifies() {
+            return Some(Found {
+                chain,
+                verified: true,
+            });
+        }
+        let met = f64::from(chain.reader.boundaries().saturating_sub(before).min(2)) * MET / 2.0;
+        let links = chain.links.get(from..).unwrap_or_default();
+        step.score += met + links.iter().map(|link| link.min(0.0)).sum::<f64>();
+        step.last += met;
+        let whole = is_whole(&chain);
+        step.chain = Arc::new(chain);
+        self.branch(&step, from);
+        if whole {
+            self.whole.push(step);
+        }
+        None
+    }
+}
+
+/// Whether a chain ends as a message does.
+fn is_whole(chain: &Chain) -> bool {
+    match chain.end {
+        Some((_, End::Zeros | End::Edge)) => chain.reader.may_end(),
+        Some((_, End::Hash | End::Closed)) => true,
+        None => false,
+    }
+}

@@ -1,0 +1,253 @@
+//! The one pass over a device: what each sector holds, and where messages may begin.
+
+use std::ops::Range;
+
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
+use rayon::prelude::*;
+
+use crate::header::{REACH, begins_message, header_of};
+use crate::language::{Language, SAMPLE_BYTES};
+
+/// The smallest unit that a disk reads and a file system gives.
+pub(crate) const SECTOR: usize = 512;
+/// Read at a time.
+const WINDOW: u64 = 4 << 20;
+/// A sector of text has no more control characters than this; of anything else one byte in ten
+/// is one.
+const MOST_CONTROL: usize = 6;
+
+/// What a sector holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sector {
+    /// Nothing but zeros.
+    Zero = 0,
+    /// Text, of whatever kind, up to zeros at its end.
+    Text = 1,
+    /// Anything else, or what could not be read.
+    Other = 2,
+    /// What somebody else has explained.
+    Taken = 3,
+}
+
+impl Sector {
+    const fn of_bits(bits: u8) -> Self {
+        match bits & 3 {
+            0 => Self::Zero,
+            1 => Self::Text,
+            2 => Self::Other,
+            _ => Self::Taken,
+        }
+    }
+
+    /// The class of the bytes of a sector.
+    fn of(bytes: &[u8]) -> Self {
+        let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else {
+            return Self::Zero;
+        };
+        let body = bytes.get(..=last).unwrap_or_default();
+        let control: usize = body
+            .chunks(128)
+            .map(|chunk| usize::from(chunk.iter().map(|byte| u8::from(is_control(*byte))).sum::<u8>()))
+            .sum();
+        if control.saturating_mul(SECTOR) <= MOST_CONTROL.saturating_mul(body.len().max(64)) {
+            Self::Text
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// Whether a byte is none that text has: text of any alphabet, tabs and line ends, form feeds and
+/// the escapes of Japanese mail are.
+const fn is_control(byte: u8) -> bool {
+    (byte < 0x20) & !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1B) | (byte == 0x7F)
+}
+
+/// What the pass over a device found.
+pub(crate) struct Survey {
+    /// Four sectors in a byte.
+    sectors: Vec<u8>,
+    /// Where headers of messages begin, at the start of a sector.
+    pub(crate) heads: Vec<u64>,
+    /// Where text begins inside a sector, behind something that is no text, with the header of a
+    /// message; and headers below the `From ` line of an mbox.
+    pub(crate) embedded: Vec<u64>,
+    /// How the text of the device goes.
+    pub(crate) language: Language,
+}
+
+impl Survey {
+    /// Reads `device` once, but for the ranges that are `taken` (sorted).
+    pub(crate) fn of(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) + Sync)) -> Self {
+        let windows = device.len().div_ceil(WINDOW);
+        // The sample is spread over the device, and the same however many threads there are.
+        let learned = (SAMPLE_BYTES / WINDOW).max(1);
+        let every = windows.div_ceil(learned).max(1);
+        let parts: Vec<Part> = (0..windows)
+            .into_par_iter()
+            .map(|window| {
+                let part = Part::of(device, window.saturating_mul(WINDOW), taken, window % every == 0);
+                progress(WINDOW.min(device.len().saturating_sub(window.saturating_mul(WINDOW))));
+                part
+            })
+            .collect();
+        let mut survey = Self {
+            sectors: Vec::with_capacity(parts.iter().map(|part| part.sectors.len()).sum()),
+            heads: Vec::new(),
+            embedded: Vec::new(),
+            language: Language::default(),
+        };
+        let mut covered = 0;
+        for part in parts {
+            survey.sectors.extend(part.sectors);
+            for head in part.heads {
+                // A line of a header may begin at a sector by chance.
+                if head.start >= covered {
+                    survey.heads.push(head.start);
+                    covered = head.end;
+                }
+            }
+            survey.embedded.extend(part.embedded);
+            survey.language.learn(&part.sample);
+        }
+        survey
+    }
+
+    /// What the sector at a multiple of [`SECTOR`] holds.
+    pub(crate) fn sector(&self, offset: u64) -> Sector {
+        let number = offset / SECTOR as u64;
+        let byte = usize::try_from(number / 4).ok().and_then(|at| self.sectors.get(at));
+        byte.map_or(Sector::Other, |byte| Sector::of_bits(byte >> (number % 4 * 2)))
+    }
+}
+
+/// What a window gave.
+struct Part {
+    sectors: Vec<u8>,
+    /// Where headers lie.
+    heads: Vec<Range<u64>>,
+    embedded: Vec<u64>,
+    sample: Vec<u8>,
+}
+
+/// So much of each sampled block is learned from.
+const SAMPLE_STRETCH: usize = 1024;
+
+impl Part {
+    fn of(device: &dyn ReadAt, start: u64, taken: &[Range<u64>], sampled: bool) -> Self {
+        let mut part = Self {
+            sectors: Vec::new(),
+            heads: Vec::new(),
+            embedded: Vec::new(),
+            sample: Vec::new(),
+        };
+        let own = WINDOW.min(device.len().saturating_sub(start));
+        let length = own.saturating_add(REACH as u64).min(device.len().saturating_sub(start));
+        let Ok(length) = usize::try_from(length) else {
+            return part;
+        };
+        let Ok((bytes, gaps)) = device.read_vec(ByteOffset::new(start), length) else {
+            return part;
+        };
+        let own = usize::try_from(own).unwrap_or(length).min(length);
+        let mut packed = 0_u8;
+        let count = own.div_ceil(SECTOR);
+        let mut before = Sector::Other;
+        for number in 0..count {
+            let at = number.saturating_mul(SECTOR);
+            let end = at.saturating_add(SECTOR).min(own);
+            let offset = start.saturating_add(at as u64);
+            let sector = if is_taken(taken, offset) {
+                Sector::Taken
+            } else if gaps.touch(at..end) {
+                Sector::Other
+            } else {
+                Sector::of(bytes.get(at..end).unwrap_or_default())
+            };
+            let rest = bytes.get(at..).unwrap_or_default();
+            if let Some(length) = (sector == Sector::Text).then(|| header_of(rest)).flatten() {
+                part.heads.push(offset..offset.saturating_add(length as u64));
+            }
+            if matches!(sector, Sector::Text | Sector::Other) {
+                part.embedded(&bytes, at, end, offset);
+            }
+            if sampled && sector == Sector::Text && before == Sector::Text && number % 8 == 4 {
+                let stretch = rest.get(..SAMPLE_STRETCH.min(rest.len())).unwrap_or_default();
+                if is_written(stretch) {
+                    part.sample.extend_from_slice(stretch);
+                }
+            }
+            before = sector;
+            packed |= (sector as u8) << (number % 4 * 2);
+            if number % 4 == 3 || number + 1 == count {
+                part.sectors.push(std::mem::take(&mut packed));
+            }
+        }
+        part
+    }
+
+    /// Looks for messages that begin inside a sector: behind a byte that no text has, or behind
+    /// the first line of an mbox entry.
+    fn embedded(&mut self, bytes: &[u8], at: usize, end: usize, offset: u64) {
+        let mut previous = at.checked_sub(1).and_then(|before| bytes.get(before)).copied();
+        let sector = bytes.get(at..end).unwrap_or_default();
+        for (index, byte) in sector.iter().enumerate() {
+            let after_other = previous.is_some_and(|before| before == 0 || is_control(before));
+            let is_start = index > 0 && after_other && byte.is_ascii_alphabetic();
+            let from_line = *byte == b'F' && previous.is_none_or(|before| before == b'\n' || before == 0);
+            previous = Some(*byte);
+            if !is_start && !from_line {
+                continue;
+            }
+            let rest = bytes.get(at.saturating_add(index)..).unwrap_or_default();
+            let skip = if rest.starts_with(b"From ") {
+                memchr::memchr(b'\n', rest.get(..200.min(rest.len())).unwrap_or_default())
+                    .map_or(0, |end| end.saturating_add(1))
+            } else {
+                0
+            };
+            let is_mbox = skip > 0;
+            if (is_start || is_mbox) && begins_message(rest.get(skip..).unwrap_or_default()) {
+                self.embedded
+                    .push(offset.saturating_add(index as u64).saturating_add(skip as u64));
+            }
+        }
+    }
+}
+
+/// Whether the sector at `offset` lies in one of the sorted ranges.
+fn is_taken(taken: &[Range<u64>], offset: u64) -> bool {
+    let next = taken.partition_point(|range| range.end <= offset);
+    taken.get(next).is_some_and(|range| range.start <= offset)
+}
+
+/// Whether a stretch is text that a person or a program wrote, and no base64.
+fn is_written(stretch: &[u8]) -> bool {
+    let spaces = stretch.iter().filter(|byte| matches!(byte, b' ' | b'\n')).count();
+    spaces.saturating_mul(30) > stretch.len() && stretch.iter().all(|byte| *byte != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evidence::view::Memory;
+
+    const MAIL: &[u8] = b"Return-Path: <a@b.example>\nFrom: a@b.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\nhello\n";
+
+    #[test]
+    fn sectors_are_told_apart_and_heads_found() {
+        let mut disk = vec![0_u8; 16 << 10];
+        disk[1024..1024 + MAIL.len()].copy_from_slice(MAIL);
+        disk[4096..8192].copy_from_slice(&[7; 4096]);
+        disk[5000..5000 + MAIL.len()].copy_from_slice(MAIL);
+        let taken = 12288..16384;
+        let survey = Survey::of(&Memory::new(disk), &[taken], &|_| ());
+        assert_eq!(survey.heads, [1024]);
+        assert_eq!(survey.embedded, [5000]);
+        assert_eq!(survey.sector(0), Sector::Zero);
+        assert_eq!(survey.sector(1024), Sector::Text);
+        assert_eq!(survey.sector(4096), Sector::Other);
+        assert_eq!(survey.sector(12288), Sector::Taken);
+        assert_eq!(survey.sector(1 << 20), Sector::Other);
+    }
+}

@@ -1,0 +1,297 @@
+//! Messages that were found by their content: what is known of them, and whose they are.
+//!
+//! Their blocks say nothing of an account. A name that a directory still lists may: `S=` and `W=`
+//! of a message are those of one name in twenty thousand. Else the message's own header must name
+//! an account, and it must be the server of these mailboxes that wrote it there: mail that was
+//! kept or forwarded bears what other servers wrote.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use evidence::{ByteOffset, ReadAt};
+use filesystem::{Extent, Place, Standing, Timestamp};
+use mail_parser::{Host, MessageParser};
+
+use crate::account::{Address, Owner};
+use crate::attribution::owner_of_loose;
+use crate::codec::Codec;
+use crate::content::{Content, reread};
+use crate::delivery::{Field, Trace};
+use crate::maildir::{Flags, MaildirName, RECOVERED};
+use crate::proof::{Grade, Proof, virtual_size};
+use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Repair, Summary};
+
+/// Headers are looked for in so many bytes.
+const HEAD: usize = 64 << 10;
+/// A server is that of the mailboxes if it delivered more than this share of the mail that says
+/// who delivered it, in percent, and so many messages.
+const MOST_OF_IT: usize = 50;
+const LEAST_DELIVERED: usize = 3;
+
+/// What a carver says of a message.
+#[derive(Clone, Debug)]
+pub struct Carved {
+    /// Where its bytes lie in the view: offset and length in bytes, in their order.
+    pub pieces: Vec<(u64, u64)>,
+    /// What shows that it is whole; `None` if it is not.
+    pub proof: Option<Proof>,
+    /// Bytes that are known to have been others.
+    pub repairs: Vec<Repair>,
+    /// What speaks against it, in words.
+    pub contradictions: Vec<String>,
+}
+
+/// A carved message, before it is known whose it is.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    message: Message,
+    trace: Option<Trace>,
+    /// The server that wrote the topmost `Received`.
+    server: Option<String>,
+    /// The content, as far as headers go.
+    head: Vec<u8>,
+}
+
+impl Candidate {
+    /// Reads a carved message from `view`, which is called `device`; `None` if it cannot be read.
+    pub fn read(view: &Arc<dyn ReadAt>, device: &str, carved: Carved) -> Option<Self> {
+        let origin = origin(device, &carved.pieces, carved.repairs)?;
+        let Content {
+            bytes,
+            codec,
+            holes,
+        } = reread(view, &origin)?;
+        let whole = carved.proof.filter(|_| holes.is_empty());
+        let id = MessageId::of(&bytes);
+        let normalised = Some(MessageId::normalised(&bytes)).filter(|other| *other != id);
+        let head = bytes.get(..HEAD.min(bytes.len())).unwrap_or_default();
+        let message = Message {
+            id,
+            normalised,
+            bytes: bytes.len() as u64,
+            virtual_bytes: virtual_size(&bytes),
+            grade: whole.map_or(Grade::Damaged, |_| Grade::Complete),
+            proofs: whole.into_iter().collect(),
+            contradictions: carved.contradictions,
+            holes,
+            owner: None,
+            folder: RECOVERED.to_owned(),
+            flags: Flags::default(),
+            keywords: Vec::new(),
+            delivered: delivered(head),
+            standing: Standing::InUse,
+            layer: Layer::Carved,
+            origin: FileOrigin { codec, ..origin },
+            summary: Summary::of(&bytes),
+        };
+        Some(Self {
+            trace: Trace::of(head),
+            server: server(head),
+            head: head.to_vec(),
+            message,
+        })
+    }
+
+    /// The identity of its bytes.
+    pub const fn id(&self) -> &MessageId {
+        &self.message.id
+    }
+
+    /// Whether it is whole as the carver says.
+    pub const fn is_whole(&self) -> bool {
+        self.message.grade.is_whole()
+    }
+}
+
+/// Where a carved message lies.
+fn origin(device: &str, pieces: &[(u64, u64)], repairs: Vec<Repair>) -> Option<FileOrigin> {
+    let mut at = 0_u64;
+    let mut extents = Vec::with_capacity(pieces.len());
+    for (offset, length) in pieces {
+        extents.push(Extent {
+            file_offset: at,
+            length: *length,
+            place: Place::At(ByteOffset::new(*offset)),
+        });
+        at = at.checked_add(*length)?;
+    }
+    let (first, _) = pieces.first()?;
+    Some(FileOrigin {
+        device: device.to_owned(),
+        path: format!("block at {first}"),
+        inode: 0,
+        stored_bytes: at,
+        codec: Codec::Plain,
+        pieces: extents,
+        repairs,
+    })
+}
+
+/// When a message was delivered, as far as its header says: by the server that took it in, or
+/// else by its sender.
+fn delivered(head: &[u8]) -> Timestamp {
+    let message = MessageParser::default().parse_headers(head);
+    let seconds = message.and_then(|message| {
+        let top = message.received_all().next();
+        let received = top.and_then(|received| received.date());
+        let date = received.or_else(|| message.date().copied())?;
+        Some(date.to_timestamp())
+    });
+    Timestamp {
+        seconds: seconds.unwrap_or(0),
+        nanoseconds: 0,
+    }
+}
+
+/// The server that wrote the topmost `Received`.
+fn server(head: &[u8]) -> Option<String> {
+    let message = MessageParser::default().parse_headers(head)?;
+    match message.received_all().next()?.by()? {
+        Host::Name(name) => Some(name.to_ascii_lowercase()),
+        Host::IpAddr(address) => Some(address.to_string()),
+    }
+}
+
+/// Names of messages that were listed somewhere and of which no file was found, by the two lengths
+/// in them.
+#[derive(Debug, Default)]
+pub struct Names {
+    by_lengths: HashMap<(u64, u64), Vec<FileNote>>,
+}
+
+impl Names {
+    /// Adds a name, if it has an owner and both lengths.
+    pub fn add(&mut self, note: FileNote) {
+        let name = note.path.rsplit('/').next().unwrap_or_default();
+        let name = MaildirName::parse(name.as_bytes());
+        let lengths = name.size.zip(name.virtual_size);
+        if let Some(lengths) = lengths.filter(|_| note.owner.is_some()) {
+            let notes = self.by_lengths.entry(lengths).or_default();
+            // One message in two folders has one name in each; the same path may be noted twice.
+            if notes.iter().all(|other| other.path != note.path) {
+                notes.push(note);
+            }
+        }
+    }
+
+    /// The only name with the lengths of a message, if it is of an account that the message does
+    /// not contradict.
+    fn of(&self, candidate: &Candidate) -> Option<&FileNote> {
+        let message = &candidate.message;
+        let lengths = (message.bytes, message.virtual_bytes);
+        let [note] = self.by_lengths.get(&lengths)?.as_slice() else {
+            return None;
+        };
+        let owner = note.owner.as_ref()?;
+        match &candidate.trace {
+            Some(Trace::To(to, Field::DeliveredTo)) if !is_same(to, &owner.account) => None,
+            _ => Some(note),
+        }
+    }
+}
+
+fn is_same(address: &Address, account: &Address) -> bool {
+    let local = address.local().split('+').next().unwrap_or_default();
+    address.domain() == account.domain() && local.eq_ignore_ascii_case(account.local())
+}
+
+/// Says whose the carved messages are; `known` are the accounts that something else names.
+pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &BTreeSet<Address>) -> Vec<Message> {
+    let mut claims: BTreeMap<&str, usize> = BTreeMap::new();
+    let named: Vec<Option<FileNote>> = candidates
+        .iter()
+        .map(|candidate| names.of(candidate).cloned())
+        .collect();
+    for note in named.iter().flatten() {
+        *claims.entry(&note.path).or_default() += 1;
+    }
+    let server = server_of(&candidates);
+    let local = |candidate: &&Candidate| server.is_some() && candidate.server.as_deref() == server.as_deref();
+    let delivered = candidates.iter().filter(local).filter_map(|candidate| {
+        let Some(Trace::To(account, Field::DeliveredTo)) = &candidate.trace else {
+            return None;
+        };
+        Some(account.clone())
+    });
+    let accounts: BTreeSet<Address> = known.iter().cloned().chain(delivered).collect();
+    // Two messages of the lengths of one name: either may be it.
+    let only = |note: &&FileNote| claims.get(note.path.as_str()) == Some(&1);
+    let named: Vec<Option<FileNote>> = named.iter().map(|note| note.as_ref().filter(only).cloned()).collect();
+    let pairs = candidates.into_iter().zip(named);
+    pairs
+        .map(|(candidate, note)| match note {
+            Some(note) => with_name(candidate, note),
+            None => with_trace(candidate, server.as_deref(), known, &accounts),
+        })
+        .collect()
+}
+
+/// The server that delivered the most of the mail, if it is clear.
+fn server_of(candidates: &[Candidate]) -> Option<String> {
+    let mut servers: BTreeMap<&str, usize> = BTreeMap::new();
+    let traced = candidates.iter().filter(|candidate| {
+        matches!(candidate.trace, Some(Trace::To(_, Field::DeliveredTo)))
+    });
+    for server in traced.filter_map(|candidate| candidate.server.as_deref()) {
+        *servers.entry(server).or_default() += 1;
+    }
+    let all: usize = servers.values().sum();
+    let (server, count) = servers.into_iter().max_by_key(|(_, count)| *count)?;
+    let enough = count >= LEAST_DELIVERED && count.saturating_mul(100) > all.saturating_mul(MOST_OF_IT);
+    enough.then(|| server.to_owned())
+}
+
+/// A message that a name is known for.
+fn with_name(candidate: Candidate, note: FileNote) -> Message {
+    let mut message = candidate.message;
+    let name = note.path.rsplit('/').next().unwrap_or_default().as_bytes();
+    let name = MaildirName::parse(name);
+    message.flags = name.flags;
+    message.owner = note.owner.map(|owner| Owner {
+        evidence: format!(
+            "{}; its lengths are those of a name that is listed there, and of no other",
+            owner.evidence
+        ),
+        ..owner
+    });
+    message.folder = note.folder;
+    message.delivered = note.delivered.unwrap_or(message.delivered);
+    message.standing = note.standing;
+    message.origin.path.clone_from(&note.path);
+    if message.holes.is_empty() {
+        message.grade = Grade::Complete;
+        message.contradictions.clear();
+        message.proofs.splice(..0, [Proof::Size, Proof::VirtualSize]);
+    }
+    message
+}
+
+/// A message that only its header says something of.
+fn with_trace(
+    candidate: Candidate,
+    server: Option<&str>,
+    known: &BTreeSet<Address>,
+    accounts: &BTreeSet<Address>,
+) -> Message {
+    let mut message = candidate.message;
+    let is_local = server.is_some() && candidate.server.as_deref() == server;
+    message.owner = match (&candidate.trace, server) {
+        (Some(Trace::To(_, field)), Some(server)) if is_local => {
+            owner_of_loose(&candidate.head, accounts).map(|owner| Owner {
+                evidence: format!(
+                    "its own header names {} in {}, written by {server}, which delivered most of \
+                     the mail that lies here",
+                    owner.account,
+                    field.name()
+                ),
+                ..owner
+            })
+        }
+        (Some(Trace::From(Some(from))), _) => accounts.get(from).map(|account| Owner {
+            account: account.clone(),
+            evidence: format!("no server delivered it, and {account}, an account here, wrote it"),
+        }),
+        _ => owner_of_loose(&candidate.head, known),
+    };
+    message
+}

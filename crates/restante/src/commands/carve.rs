@@ -1,0 +1,295 @@
+//! `carve`: phase 2, messages from blocks, without metadata.
+
+mod explain;
+mod explained;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::Result;
+use case::{Case, MESSAGES};
+use evidence::ReadAt;
+use filesystem::View;
+use mail::carved::{Candidate, Carved, Names, attribute};
+use mail::record::Repair;
+use mail::{Address, Layer, MessageId, Proof, Record};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::args::{Carve, Common};
+use crate::output::{Output, bytes, table};
+use crate::progress;
+use crate::session::Session;
+use crate::usage::Usage;
+use explain::Story;
+
+/// What was carved, kept beside the message index.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct CarveState {
+    /// BLAKE3 of all that decides the outcome.
+    made_from: String,
+    /// The devices that messages were found on, by the name that their origins have.
+    views: BTreeMap<String, View>,
+    /// What was found, by device.
+    devices: BTreeMap<String, Counts>,
+}
+
+/// What was found on a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Counts {
+    /// Bytes in a block of the file system that was there, and where the first begins.
+    block_bytes: u64,
+    first_block: u64,
+    whole: u64,
+    /// Of the whole ones: those that a body hash proves.
+    by_body_hash: u64,
+    damaged: u64,
+    /// Messages that the file systems gave already.
+    known: u64,
+    unattributed: u64,
+    /// Bytes of text that no message was made of.
+    unclaimed: u64,
+}
+
+/// Where [`CarveState`] lies in the case.
+fn state_name() -> String {
+    format!("{MESSAGES}/carved.json")
+}
+
+/// How the blocks are read again that carved messages lie in.
+pub(crate) fn views(case: &Case) -> Result<BTreeMap<String, View>> {
+    let state: Option<CarveState> = case.read_json(&state_name())?;
+    Ok(state.map(|state| state.views).unwrap_or_default())
+}
+
+/// The name that the blocks of a device have in origins: what a file system on it is called means
+/// the addresses of that.
+fn origin_name(device: &str) -> String {
+    format!("{device}#blocks")
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Carve, common: &Common) -> Result<Output> {
+    if let Some(id) = &args.explain {
+        return explain::run(&Case::open_to_read(&args.case)?, id);
+    }
+    let case = Case::open(&args.case)?;
+    carve(&case, args.all, &args.devices, common)
+}
+
+/// Carves what the file systems of `case` do not explain, or all of it.
+pub(crate) fn carve(case: &Case, all: bool, devices: &[String], common: &Common) -> Result<Output> {
+    let Some(index) = super::rebuild::finished(case)? else {
+        return Err(Usage::error(
+            "the case has no message index yet; run `restante rebuild` on it: what the file \
+             systems explain need not be searched",
+        ));
+    };
+    let session = Session::open(case)?;
+    let made_from = blake3::hash(&serde_json::to_vec(&json!([index, all, devices]))?);
+    let made_from = made_from.to_hex().to_string();
+    let state: Option<CarveState> = case.read_json(&state_name())?;
+    let state = match state.filter(|state| state.made_from == made_from) {
+        Some(state) => state,
+        None => {
+            let state = make(case, &session, all, devices, made_from, common)?;
+            case.log(
+                "carve",
+                json!({ "all": all, "devices": devices }),
+                json!({ "made_from": state.made_from }),
+                json!(state.devices),
+            )?;
+            state
+        }
+    };
+    Ok(Output::new(json!(state.devices), text(&state)))
+}
+
+/// Carves all devices anew.
+fn make(
+    case: &Case,
+    session: &Session,
+    all: bool,
+    devices: &[String],
+    made_from: String,
+    common: &Common,
+) -> Result<CarveState> {
+    case.remove_segments(MESSAGES, PREFIX)?;
+    let known = Known::of(case)?;
+    let taken = if all {
+        BTreeMap::new()
+    } else {
+        explained::ranges(session, common)?
+    };
+    let mut state = CarveState {
+        made_from,
+        ..CarveState::default()
+    };
+    let mut found = Vec::new();
+    for (name, device) in wanted(session, devices)? {
+        let bar = progress::bar(common, "carve", device.len(), progress::Unit::Bytes);
+        let none = Vec::new();
+        let ranges = taken.get(&name).unwrap_or(&none);
+        let carved = carve::carve(device.as_ref(), ranges, &|bytes| bar.inc(bytes));
+        bar.finish_and_clear();
+        let counts = Counts {
+            block_bytes: carved.grid.block,
+            first_block: carved.grid.phase,
+            unclaimed: carved.unclaimed,
+            ..Counts::default()
+        };
+        state.devices.insert(name.clone(), counts);
+        state.views.insert(origin_name(&name), View::Device(name.clone()));
+        found.extend(candidates(&name, &device, carved.messages));
+    }
+    let (candidates, stories): (Vec<Candidate>, Vec<Story>) = found.into_iter().unzip();
+    let messages = attribute(candidates, &known.names, &known.accounts);
+    write(case, &known, &mut state, messages, &stories)?;
+    case.write_json(&state_name(), &state)?;
+    Ok(state)
+}
+
+/// The beginning of the names of segments with carved messages.
+const PREFIX: &str = "carved-";
+/// So many messages make a segment.
+const BATCH: usize = 4096;
+
+/// The devices to look on: those that were asked for, or all that nothing else lies on.
+fn wanted(session: &Session, devices: &[String]) -> Result<Vec<(String, Arc<dyn ReadAt>)>> {
+    if !devices.is_empty() {
+        let named = devices.iter().map(|device| session.device(device));
+        return named
+            .map(|device| device.map(|(name, bytes)| (name.0, bytes)))
+            .collect();
+    }
+    let snapshots = session.aggregate.volumes.iter();
+    let snapshots: BTreeSet<&str> = snapshots
+        .filter(|volume| volume.snapshot_of.is_some())
+        .map(|volume| volume.device.0.as_str())
+        .collect();
+    // A snapshot holds the blocks of its origin once more.
+    let devices = session.devices_with_filesystems()?.into_iter();
+    Ok(devices
+        .filter(|device| !snapshots.contains(device.name.as_str()))
+        .map(|device| (device.name, device.bytes))
+        .collect())
+}
+
+/// Reads the messages that were carved out of a device.
+fn candidates(
+    name: &str,
+    device: &Arc<dyn ReadAt>,
+    messages: Vec<carve::Message>,
+) -> Vec<(Candidate, Story)> {
+    let origin = origin_name(name);
+    let read = |message: &carve::Message| {
+        let carved = Carved {
+            pieces: message.pieces.clone(),
+            proof: message.proof.map(|proof| match proof {
+                carve::Proof::BodyHash => Proof::BodyHash,
+                carve::Proof::Structure => Proof::Structure,
+            }),
+            repairs: message.repairs.iter().map(|repair| Repair {
+                at: repair.at,
+                read: repair.read,
+                stored: repair.stored,
+            }).collect(),
+            contradictions: message.contradictions.clone(),
+        };
+        let candidate = Candidate::read(device, &origin, carved)?;
+        let story = Story::of(candidate.id(), name, message);
+        Some((candidate, story))
+    };
+    let read: Vec<Option<(Candidate, Story)>> = messages.par_iter().map(read).collect();
+    read.into_iter().flatten().collect()
+}
+
+/// What the file systems gave.
+struct Known {
+    whole: BTreeSet<MessageId>,
+    accounts: BTreeSet<Address>,
+    names: Names,
+}
+
+impl Known {
+    fn of(case: &Case) -> Result<Self> {
+        let mut known = Self {
+            whole: BTreeSet::new(),
+            accounts: BTreeSet::new(),
+            names: Names::default(),
+        };
+        for record in case.read_segments::<Record>(MESSAGES)? {
+            let owner = match record? {
+                Record::Message(message) if message.layer != Layer::Carved => {
+                    if message.grade.is_whole() {
+                        known.whole.insert(message.id);
+                    }
+                    message.owner
+                }
+                Record::Folder(folder) => folder.owner,
+                Record::Lost(note) | Record::Rejected(note) => {
+                    let owner = note.owner.clone();
+                    known.names.add(note);
+                    owner
+                }
+                Record::Message(_) | Record::Loss(_) => None,
+            };
+            known.accounts.extend(owner.map(|owner| owner.account));
+        }
+        Ok(known)
+    }
+}
+
+/// Writes what is new into the message index, and counts all.
+fn write(
+    case: &Case,
+    known: &Known,
+    state: &mut CarveState,
+    messages: Vec<mail::Message>,
+    stories: &[Story],
+) -> Result<()> {
+    let mut records = Vec::new();
+    for message in messages {
+        let device = message.origin.device.trim_end_matches("#blocks");
+        let Some(counts) = state.devices.get_mut(device) else {
+            continue;
+        };
+        if known.whole.contains(&message.id) {
+            counts.known += 1;
+            continue;
+        }
+        let is_whole = message.grade.is_whole();
+        counts.whole += u64::from(is_whole);
+        counts.damaged += u64::from(!is_whole);
+        counts.by_body_hash += u64::from(is_whole && message.proofs.contains(&Proof::BodyHash));
+        counts.unattributed += u64::from(message.owner.is_none());
+        records.push(Record::Message(Box::new(message)));
+    }
+    for (number, batch) in records.chunks(BATCH).enumerate() {
+        case.write_segment(MESSAGES, &format!("{PREFIX}{number:06}"), batch)?;
+    }
+    explain::write(case, stories)
+}
+
+/// What a person reads.
+fn text(state: &CarveState) -> String {
+    let mut rows = vec![
+        ["device", "block", "whole", "by body hash", "damaged", "known already", "without account", "text left"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for (name, counts) in &state.devices {
+        rows.push(vec![
+            name.clone(),
+            bytes(counts.block_bytes),
+            counts.whole.to_string(),
+            counts.by_body_hash.to_string(),
+            counts.damaged.to_string(),
+            counts.known.to_string(),
+            counts.unattributed.to_string(),
+            bytes(counts.unclaimed),
+        ]);
+    }
+    table(&rows)
+}

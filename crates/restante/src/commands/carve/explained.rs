@@ -1,0 +1,62 @@
+//! What the file systems of a case explain: the blocks of files that are in use, which need not be
+//! searched for mail.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use anyhow::Result;
+use filesystem::{FileKind, Found, Place, Standing, View, walk};
+
+use crate::args::Common;
+use crate::commands::rebuild::find_filesystems;
+use crate::session::Session;
+
+/// The ranges of each device that belong to files in use whose maps are whole, sorted and in bytes.
+pub(super) fn ranges(session: &Session, common: &Common) -> Result<BTreeMap<String, Vec<Range<u64>>>> {
+    let (found, _) = find_filesystems(session, common)?;
+    let mut ranges: BTreeMap<String, Vec<Range<u64>>> = BTreeMap::new();
+    for found in found {
+        // The addresses of btrfs are its own; what is carved twice is known by its content.
+        if let View::Opened(device) | View::Device(device) = &found.view {
+            ranges.entry(device.clone()).or_default().extend(of(&found));
+        }
+    }
+    for ranges in ranges.values_mut() {
+        *ranges = merged(std::mem::take(ranges));
+    }
+    Ok(ranges)
+}
+
+/// The ranges that the files of one file system have.
+fn of(found: &Found) -> Vec<Range<u64>> {
+    let fs = found.fs.as_ref();
+    let block = u64::from(fs.info().block_bytes).max(1);
+    let files = walk(fs).filter_map(Result::ok).filter(|entry| {
+        entry.inode.kind == FileKind::Regular && entry.inode.standing == Standing::InUse
+    });
+    files
+        .map(|entry| fs.extents(&entry.inode))
+        .filter(|extents| extents.losses.is_empty())
+        .flat_map(|extents| extents.pieces)
+        .filter_map(|piece| {
+            let Place::At(at) = piece.place else {
+                return None;
+            };
+            let end = at.checked_add(piece.length)?.get();
+            Some(at.get()..end.checked_next_multiple_of(block)?)
+        })
+        .collect()
+}
+
+/// Sorts ranges, and makes one of those that touch.
+fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
