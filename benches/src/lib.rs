@@ -16,6 +16,7 @@ pub mod cases;
 pub mod contents;
 pub mod damage;
 pub mod disk;
+pub mod encoding;
 pub mod judge;
 pub mod pile;
 pub mod random;
