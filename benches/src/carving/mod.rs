@@ -5,6 +5,9 @@
 //! is. [`grid`] makes scenes of messages in pieces, [`awkward`] one of mail in awkward places and
 //! of files that only look like mail.
 //!
+//! [`restante`] runs the program on such an image, [`tree`] reads what it handed over, and
+//! [`score`] compares that with the truth.
+//!
 //! Nothing here knows the code that is judged.
 
 pub mod awkward;
@@ -18,7 +21,10 @@ pub mod grid;
 mod head;
 pub mod message;
 mod prose;
+pub mod restante;
 pub mod scene;
+pub mod score;
+pub mod tree;
 
 /// The blocks of the volumes of the grid, in bytes.
 pub const BLOCKS: [usize; 2] = [1024, 4096];
