@@ -20,11 +20,13 @@ pub mod dkim;
 pub mod grid;
 mod head;
 pub mod message;
+pub mod peers;
 mod prose;
 pub mod restante;
 pub mod scene;
 pub mod score;
 pub mod tree;
+pub mod volume;
 
 /// The blocks of the volumes of the grid, in bytes.
 pub const BLOCKS: [usize; 2] = [1024, 4096];

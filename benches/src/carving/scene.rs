@@ -96,12 +96,6 @@ impl Scene {
         }
     }
 
-    /// How many messages can be had as they were.
-    pub fn surviving(&self) -> usize {
-        let messages = self.messages.iter();
-        messages.filter(|one| one.fate.survives()).count()
-    }
-
     /// Enters a message that was put down.
     pub fn enter(&mut self, cell: &str, message: Message, extents: Vec<Extent>, fate: Fate) {
         self.messages.push(TrueMessage {

@@ -199,10 +199,10 @@ fn long_lines(bytes: &[u8]) -> impl Iterator<Item = u64> {
 /// What came back of the messages of a cell, and of the files of a kind of decoy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Messages that can be had as they were; for decoys, the decoys.
+    /// Messages that can be had as they were.
     pub surviving: usize,
-    /// Messages of which a part is lost.
-    pub broken: usize,
+    /// Messages of which a part is lost, and decoys.
+    pub others: usize,
     /// Surviving messages handed over byte for byte.
     pub exact: usize,
     /// Messages with a turned bit that was not turned back.
@@ -223,7 +223,7 @@ impl Tally {
     /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Self) {
         self.surviving += other.surviving;
-        self.broken += other.broken;
+        self.others += other.others;
         self.exact += other.exact;
         self.unrepaired += other.unrepaired;
         self.damaged += other.damaged;
@@ -241,7 +241,8 @@ pub struct Score {
     pub exact: Vec<bool>,
     /// By cell, by kind of decoy, and [`ELSEWHERE`].
     pub cells: BTreeMap<String, Tally>,
-    /// A line for each false claim, and for each surviving message that is not exact.
+    /// A line for each false claim, for each message that is called damaged and is exact, and for
+    /// each surviving one that was not handed over exactly.
     pub remarks: Vec<String>,
 }
 
@@ -257,11 +258,11 @@ pub fn score(scene: &Scene, handed: &[Handed]) -> Score {
         if message.fate.survives() {
             tally.surviving += 1;
         } else {
-            tally.broken += 1;
+            tally.others += 1;
         }
     }
     for decoy in &scene.decoys {
-        score.cells.entry(decoy.cell.clone()).or_default().surviving += 1;
+        score.cells.entry(decoy.cell.clone()).or_default().others += 1;
     }
     for file in handed {
         enter(scene, &judge, file, &mut score);
@@ -293,6 +294,10 @@ fn enter(scene: &Scene, judge: &Judge<'_>, file: &Handed, score: &mut Score) {
     let tally = score.cells.entry(cell.to_owned()).or_default();
     if file.damaged {
         tally.damaged += 1;
+        if verdict.is_exact() {
+            let remark = format!("called damaged though exact: {cell}: {}", file.path);
+            score.remarks.push(remark);
+        }
         return;
     }
     match verdict {

@@ -1,36 +1,56 @@
 //! How much mail comes back from volumes without a file system.
 //!
 //!     cargo bench -p benches --bench carving -- [--grid] [--awkward] [--cell NAME] [--seed S]
-//!         [--count N] [--phase BYTES] [--list] [--keep DIR] [--restante PROGRAM]
-//!     cargo bench -p benches --bench carving -- --write DIR [--grid] [--awkward] ...
+//!         [--count N] [--phase BYTES] [--photorec] [--list] [--keep DIR] [--restante PROGRAM]
+//!     cargo bench -p benches --bench carving -- --peers [--mib N] [--seed S] [--restante PROGRAM]
+//!     cargo bench -p benches --bench carving -- --write DIR [--grid] [--awkward] [--mib N] ...
 //!
 //! Without `--grid` or `--awkward` both are made. `--cell` takes those whose names contain NAME.
 //! `restante` is built and run as a person would: scan, assemble, rebuild, carve, sync. `--list`
 //! names every message that is not exact and every false claim; `--keep` leaves images, cases and
-//! mail in DIR. `--write` only writes the images and `truth.json`, to try things by hand.
+//! mail in DIR. `--photorec` lets PhotoRec try as well, with brute force. `--write` only writes the
+//! images and `truth.json`, to try things by hand.
 //!
-//! `exact`: the share of the messages that are still there whole and were handed over byte for
-//! byte. `damaged`: files that were handed over as damaged. `as is`: messages with a turned bit
-//! that was not turned back. `false`: files handed over as whole that are no message of the volume.
-//! `filed`, `misfiled`: exact ones in the account that they belong to, and in another.
-//! `twice`: messages that were handed over again.
+//! `files`: messages of the cell, or decoys. `exact`: of the messages whose bytes are all there, the
+//! share that was handed over byte for byte. `damaged`: files handed over as damaged. `as is`:
+//! messages with a turned bit that was not turned back. `false`: files handed over as whole that
+//! are no message of the volume. `filed`, `misfiled`: exact ones in the account that they belong
+//! to, and in another. `twice`: messages that were handed over again.
+//!
+//! `--peers` makes one volume of 256 MiB, or of `--mib`, and runs all tools on it that are there
+//! (scripts/carvers.sh installs them) with bounds on time, output and memory. `starts`: files that
+//! are a message without its end; `longer`: a message and more. scripts/carving_tables.py makes
+//! the tables of docs/benchmarks.md of what is printed.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
+mod peers;
+
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use benches::carving::dkim::Signature;
+use benches::carving::peers::{Found, Limits, Peer};
 use benches::carving::restante::Restante;
 use benches::carving::scene::{self, BETWEEN, Scene};
-use benches::carving::score::{Score, Tally, score};
-use benches::carving::{awkward, grid, tree};
+use benches::carving::score::{Judge, Score, Tally, score};
+use benches::carving::{awkward, grid, tree, volume};
 
 /// Messages of a cell of the grid, and of an awkward case.
 const GRID_COUNT: usize = 20;
 const AWKWARD_COUNT: usize = 40;
 /// The block of the awkward volume.
 const AWKWARD_BLOCK: usize = 4096;
+/// The volume for all tools in MiB.
+const PEERS_MIB: usize = 256;
+/// What other tools may use. They are known to run away.
+const LIMITS: Limits = Limits {
+    // Brute force takes hours; what it has by then counts.
+    seconds: 300,
+    output: 2 << 30,
+    memory: 8 << 30,
+};
 
 /// What is asked for.
 #[derive(Default)]
@@ -42,6 +62,9 @@ struct Options {
     count: Option<usize>,
     phase: usize,
     list: bool,
+    peers: bool,
+    photorec: bool,
+    mib: Option<usize>,
     write: Option<PathBuf>,
     keep: Option<PathBuf>,
     restante: Option<PathBuf>,
@@ -67,6 +90,9 @@ impl Options {
                 "--count" => options.count = Some(number(&value()?)?),
                 "--phase" => options.phase = number(&value()?)?,
                 "--list" => options.list = true,
+                "--peers" => options.peers = true,
+                "--photorec" => options.photorec = true,
+                "--mib" => options.mib = Some(number(&value()?)?),
                 "--write" => options.write = Some(value()?.into()),
                 "--keep" => options.keep = Some(value()?.into()),
                 "--restante" => options.restante = Some(value()?.into()),
@@ -75,7 +101,7 @@ impl Options {
                 other => return Err(io::Error::other(format!("no option {other}"))),
             }
         }
-        if !options.grid && !options.awkward {
+        if !options.grid && !options.awkward && options.mib.is_none() && !options.peers {
             (options.grid, options.awkward) = (true, true);
         }
         Ok(options)
@@ -97,6 +123,9 @@ impl Options {
             let count = self.count.unwrap_or(AWKWARD_COUNT);
             let scene = awkward::scene(self.seed, AWKWARD_BLOCK, count, self.phase, &wanted);
             scenes.push(scene);
+        }
+        if self.peers || self.mib.is_some() {
+            scenes.push(volume::scene(self.seed, self.mib.unwrap_or(PEERS_MIB)));
         }
         scenes.retain(|scene| !scene.messages.is_empty() || !scene.decoys.is_empty());
         scenes
@@ -122,11 +151,29 @@ fn main() -> io::Result<()> {
     };
     let mut pieces = BTreeMap::new();
     for scene in &scenes {
+        if options.peers && scene.name == "volume" {
+            compare(scene, &restante)?;
+            continue;
+        }
         let score = judged(scene, &restante, &options)?;
         group_by_pieces(scene, &score, &mut pieces);
     }
     print_pieces(&pieces);
     Ok(())
+}
+
+/// Lets all tools try.
+fn compare(scene: &Scene, restante: &Restante) -> io::Result<()> {
+    let folder = tempfile::tempdir()?;
+    print_scene(scene);
+    let contest = peers::Contest {
+        scene,
+        judge: Judge::new(scene),
+        image: scene.write_image(folder.path())?,
+        folder: folder.path(),
+        limits: LIMITS,
+    };
+    contest.run(restante)
 }
 
 /// Lets the program take the mail from one volume, and prints the table.
@@ -137,7 +184,7 @@ fn judged(scene: &Scene, restante: &Restante, options: &Options) -> io::Result<S
         Some(folder) => folder.join(&scene.name),
         None => temporary.path().join(&scene.name),
     };
-    std::fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder)?;
     let image = scene.write_image(&folder)?;
     for step in restante.recover(&image, &folder)? {
         println!("  {:<9} {:6.1} s", step.name, step.seconds);
@@ -145,30 +192,57 @@ fn judged(scene: &Scene, restante: &Restante, options: &Options) -> io::Result<S
             step.output.lines().for_each(|line| println!("    {line}"));
         }
     }
-    let score = scored(scene, &folder, options)?;
-    Ok(score)
-}
-
-fn scored(scene: &Scene, folder: &Path, options: &Options) -> io::Result<Score> {
-    let handed = tree::read(&Restante::tree(folder))?;
-    let score = score(scene, &handed);
-    println!(
-        "{:<28} {:>5} {:>7} {:>8} {:>6} {:>6} {:>6} {:>9} {:>6}",
-        "cell", "there", "exact", "damaged", "as is", "false", "filed", "misfiled", "twice"
-    );
-    let mut all = Tally::default();
-    for (cell, tally) in &score.cells {
-        print_tally(cell, tally);
-        all.add(tally);
-    }
-    // Decoys are no messages that could be there.
-    all.surviving = scene.surviving();
-    print_tally("all", &all);
+    let score = score(scene, &tree::read(&Restante::tree(&folder))?);
+    let photorec = if options.photorec {
+        Some(photorec(scene, &image, &folder)?)
+    } else {
+        None
+    };
+    print_score(scene, &score, photorec.as_ref());
     if options.list {
         score.remarks.iter().for_each(|line| println!("  {line}"));
     }
-    println!();
     Ok(score)
+}
+
+/// What PhotoRec finds with brute force.
+fn photorec(scene: &Scene, image: &Path, folder: &Path) -> io::Result<Found> {
+    let folder = folder.join("photorec");
+    fs::create_dir_all(&folder)?;
+    let peer = Peer::PhotoRecForce;
+    let measured = peer.run(image, scene.canvas.block, &folder, &LIMITS)?;
+    println!(
+        "  {:<9} {:6.1} s {}",
+        "photorec",
+        measured.wall,
+        measured.trouble.unwrap_or_default()
+    );
+    peer.found(&Judge::new(scene), &folder)
+}
+
+fn print_score(scene: &Scene, score: &Score, photorec: Option<&Found>) {
+    println!(
+        "{:<28} {:>5} {:>7} {:>8} {:>6} {:>6} {:>6} {:>9} {:>6}{}",
+        "cell",
+        "files",
+        "exact",
+        "damaged",
+        "as is",
+        "false",
+        "filed",
+        "misfiled",
+        "twice",
+        photorec.map_or("", |_| " photorec")
+    );
+    let mut all = Tally::default();
+    for (cell, tally) in &score.cells {
+        let own = |number: &&usize| scene.messages[**number].cell == *cell;
+        let theirs = photorec.map(|found| found.exact.iter().filter(own).count());
+        print_tally(cell, tally, theirs);
+        all.add(tally);
+    }
+    print_tally("all", &all, photorec.map(|found| found.exact.len()));
+    println!();
 }
 
 fn print_scene(scene: &Scene) {
@@ -183,17 +257,22 @@ fn print_scene(scene: &Scene) {
     );
 }
 
-fn print_tally(cell: &str, tally: &Tally) {
+fn print_tally(cell: &str, tally: &Tally, theirs: Option<usize>) {
+    let share = |exact| match tally.surviving {
+        0 => "–".to_owned(),
+        all => format!("{:.1}%", percent(exact, all)),
+    };
     println!(
-        "{cell:<28} {:>5} {:>6.1}% {:>8} {:>6} {:>6} {:>6} {:>9} {:>6}",
-        tally.surviving,
-        percent(tally.exact, tally.surviving),
+        "{cell:<28} {:>5} {:>7} {:>8} {:>6} {:>6} {:>6} {:>9} {:>6}{}",
+        tally.surviving + tally.others,
+        share(tally.exact),
         tally.damaged,
         tally.unrepaired,
         tally.false_claims,
         tally.filed,
         tally.misfiled,
         tally.twice,
+        theirs.map_or(String::new(), |exact| format!(" {:>8}", share(exact)))
     );
 }
 
