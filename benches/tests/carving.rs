@@ -9,31 +9,30 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
 
 use benches::carving::restante::Restante;
-use benches::carving::scene::{Fate, Scene};
+use benches::carving::scene::{self, Fate, Scene};
 use benches::carving::score::{Verdict, score};
 use benches::carving::tree::{self, Handed};
-use benches::carving::{awkward, grid};
+use benches::carving::{awkward, grid, volume};
 use mail_parser::MessageParser;
 
-fn grid() -> Vec<Scene> {
-    grid::scenes(1, 2, 0, &|_| true)
-}
-
-fn awkward() -> Scene {
-    awkward::scene(1, 4096, 4, 512, &|_| true)
-}
-
-fn scenes() -> Vec<Scene> {
-    let mut scenes = grid();
-    scenes.push(awkward());
+/// The grid, and the awkward volume as the last; made once for all tests.
+static SCENES: LazyLock<Vec<Scene>> = LazyLock::new(|| {
+    let mut scenes = grid::scenes(1, 2, 0, &|_| true);
+    scenes.push(awkward::scene(1, 4096, 4, 512, &|_| true));
     scenes
+});
+
+fn awkward() -> &'static Scene {
+    SCENES.last().unwrap()
 }
 
 #[test]
 fn every_message_lies_where_the_truth_says() {
-    for scene in scenes() {
+    for scene in SCENES.iter() {
         for message in &scene.messages {
             let mut stored = scene.stored(message);
             match message.fate {
@@ -51,7 +50,7 @@ fn every_message_lies_where_the_truth_says() {
 
 #[test]
 fn no_two_files_share_a_byte() {
-    for scene in scenes() {
+    for scene in SCENES.iter() {
         let intact = scene
             .messages
             .iter()
@@ -67,8 +66,9 @@ fn no_two_files_share_a_byte() {
 
 #[test]
 fn every_cell_has_as_many_messages_as_asked_for_in_as_many_pieces() {
-    let scenes = grid();
-    for scene in &scenes {
+    let (_, grid) = SCENES.split_last().unwrap();
+    assert_eq!(grid.len(), 2);
+    for scene in grid {
         let block = scene.canvas.block;
         for cell in grid::Cell::all(block) {
             let name = cell.name();
@@ -88,7 +88,7 @@ fn every_cell_has_as_many_messages_as_asked_for_in_as_many_pieces() {
 #[test]
 fn a_mail_parser_finds_the_parts_and_no_message_twice() {
     let mut seen = BTreeSet::new();
-    for scene in scenes() {
+    for scene in SCENES.iter() {
         for message in &scene.messages {
             let bytes = &message.message.bytes;
             assert!(seen.insert(blake3::hash(bytes).to_hex()));
@@ -104,6 +104,20 @@ fn a_mail_parser_finds_the_parts_and_no_message_twice() {
                 _ => assert_eq!(parts, 1),
             }
         }
+    }
+}
+
+#[test]
+fn pieces_lie_far_apart_too() {
+    let scene = volume::scene(1, 24);
+    let far = |ending: &str| {
+        let all = scene.messages.iter();
+        all.filter(|one| one.cell.ends_with(ending)).count()
+    };
+    assert!(far("-far") > 0 && far("-shuffled") > 0);
+    for message in &scene.messages {
+        let bytes = scene.stored(message);
+        assert!(bytes == message.message.bytes, "{}", message.cell);
     }
 }
 
@@ -132,6 +146,26 @@ fn the_blocks_of_a_volume_begin_at_its_phase() {
     }
 }
 
+#[test]
+fn what_is_written_holds_what_the_truth_says_by_code_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    scene::write(1, &SCENES, folder.path()).unwrap();
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../scripts/check_carving_truth.py"
+    );
+    let mut python = Command::new("python3");
+    let checked = python.arg(script).arg(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{said}");
+    let counts = String::from_utf8_lossy(&checked.stdout);
+    assert!(
+        ["broken", "none", "start", "whole"]
+            .iter()
+            .all(|name| counts.contains(name))
+    );
+}
+
 fn handed(bytes: &[u8]) -> Handed {
     Handed {
         account: None,
@@ -144,7 +178,7 @@ fn handed(bytes: &[u8]) -> Handed {
 #[test]
 fn what_is_not_a_message_is_false() {
     let scene = awkward();
-    let judge = benches::carving::score::Judge::new(&scene);
+    let judge = benches::carving::score::Judge::new(scene);
     let number = scene
         .messages
         .iter()
@@ -188,7 +222,7 @@ fn a_turned_bit_may_stay_in_a_head_and_not_in_a_signed_body() {
     for (cell, exact, as_is) in [("header-bit", 4, 0), ("body-bit", 0, 4)] {
         let messages = scene.messages.iter().filter(|one| one.cell == cell);
         let files: Vec<Handed> = messages.map(|one| handed(&scene.stored(one))).collect();
-        let tally = score(&scene, &files).cells[cell];
+        let tally = score(scene, &files).cells[cell];
         assert_eq!(
             (tally.exact, tally.unrepaired, tally.false_claims),
             (exact, as_is, 0)
@@ -208,7 +242,7 @@ fn mail_counts_once_and_in_its_own_account() {
     files[1].account = Some(message.message.account.clone());
     files[2].account = Some("nobody@elsewhere.example".to_owned());
     files[3].damaged = true;
-    let tally = score(&scene, &files).cells["plain"];
+    let tally = score(scene, &files).cells["plain"];
     assert_eq!((tally.surviving, tally.exact, tally.twice), (4, 1, 2));
     assert_eq!((tally.filed, tally.misfiled, tally.damaged), (1, 1, 1));
 }
@@ -272,7 +306,7 @@ fn the_program_is_run_as_a_person_would_and_its_tree_is_read() {
         .recover(&image, folder.path())
         .unwrap();
     assert_eq!(steps.len(), 5);
-    let tally = score(&scene, &tree::read(&Restante::tree(folder.path())).unwrap()).cells["nul"];
+    let tally = score(scene, &tree::read(&Restante::tree(folder.path())).unwrap()).cells["nul"];
     assert_eq!((tally.exact, tally.filed), (1, 1));
     assert_eq!((tally.damaged, tally.false_claims), (2, 1));
 }

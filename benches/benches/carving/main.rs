@@ -3,13 +3,15 @@
 //!     cargo bench -p benches --bench carving -- [--grid] [--awkward] [--cell NAME] [--seed S]
 //!         [--count N] [--phase BYTES] [--photorec] [--list] [--keep DIR] [--restante PROGRAM]
 //!     cargo bench -p benches --bench carving -- --peers [--mib N] [--seed S] [--restante PROGRAM]
+//!     cargo bench -p benches --bench carving -- --tree DIR --awkward [--list] ...
 //!     cargo bench -p benches --bench carving -- --write DIR [--grid] [--awkward] [--mib N] ...
 //!
 //! Without `--grid` or `--awkward` both are made. `--cell` takes those whose names contain NAME.
 //! `restante` is built and run as a person would: scan, assemble, rebuild, carve, sync. `--list`
 //! names every message that is not exact and every false claim; `--keep` leaves images, cases and
 //! mail in DIR. `--photorec` lets PhotoRec try as well, with brute force. `--write` only writes the
-//! images and `truth.json`, to try things by hand.
+//! images and `truth.json`, to try things by hand; `--tree` scores a tree that somebody made of one
+//! of these. `--mib N` makes a volume as of `--peers` for both.
 //!
 //! `files`: messages of the cell, or decoys. `exact`: of the messages whose bytes are all there, the
 //! share that was handed over byte for byte. `damaged`: files handed over as damaged. `as is`:
@@ -67,6 +69,7 @@ struct Options {
     mib: Option<usize>,
     write: Option<PathBuf>,
     keep: Option<PathBuf>,
+    tree: Option<PathBuf>,
     restante: Option<PathBuf>,
 }
 
@@ -94,6 +97,7 @@ impl Options {
                 "--photorec" => options.photorec = true,
                 "--mib" => options.mib = Some(number(&value()?)?),
                 "--write" => options.write = Some(value()?.into()),
+                "--tree" => options.tree = Some(value()?.into()),
                 "--keep" => options.keep = Some(value()?.into()),
                 "--restante" => options.restante = Some(value()?.into()),
                 // cargo passes this to every bench.
@@ -143,6 +147,16 @@ fn main() -> io::Result<()> {
     if let Some(folder) = &options.write {
         scene::write(options.seed, &scenes, folder)?;
         scenes.iter().for_each(print_scene);
+        return Ok(());
+    }
+    if let Some(tree) = &options.tree {
+        let [scene] = &scenes[..] else {
+            return Err(io::Error::other(
+                "--tree takes --awkward, --mib, or one --cell",
+            ));
+        };
+        let score = score(scene, &tree::read(tree)?);
+        print_scored(scene, &score, None, options.list);
         return Ok(());
     }
     let restante = match &options.restante {
@@ -198,10 +212,7 @@ fn judged(scene: &Scene, restante: &Restante, options: &Options) -> io::Result<S
     } else {
         None
     };
-    print_score(scene, &score, photorec.as_ref());
-    if options.list {
-        score.remarks.iter().for_each(|line| println!("  {line}"));
-    }
+    print_scored(scene, &score, photorec.as_ref(), options.list);
     Ok(score)
 }
 
@@ -220,7 +231,7 @@ fn photorec(scene: &Scene, image: &Path, folder: &Path) -> io::Result<Found> {
     peer.found(&Judge::new(scene), &folder)
 }
 
-fn print_score(scene: &Scene, score: &Score, photorec: Option<&Found>) {
+fn print_scored(scene: &Scene, score: &Score, photorec: Option<&Found>, list: bool) {
     println!(
         "{:<28} {:>5} {:>7} {:>8} {:>6} {:>6} {:>6} {:>9} {:>6}{}",
         "cell",
@@ -242,6 +253,9 @@ fn print_score(scene: &Scene, score: &Score, photorec: Option<&Found>) {
         all.add(tally);
     }
     print_tally("all", &all, photorec.map(|found| found.exact.len()));
+    if list {
+        score.remarks.iter().for_each(|line| println!("  {line}"));
+    }
     println!();
 }
 

@@ -222,7 +222,7 @@ pub(super) fn of_servers(random: &mut Random, envelope: &Envelope) -> String {
         ..
     } = envelope;
     let mut text = String::new();
-    let style = random.below(9);
+    let style = random.below(10);
     match style {
         0 | 1 => text.push_str(&format!("Return-Path: <{sender}>\nDelivered-To: {recipient}\n")),
         2 => text.push_str(&format!(
@@ -244,7 +244,8 @@ pub(super) fn of_servers(random: &mut Random, envelope: &Envelope) -> String {
             random.below(9) + 1
         )),
         6 => text.push_str(&format!("Delivered-To: {recipient}\n")),
-        7 => text.push_str(&format!(
+        7 => text.push_str(&odd_field(random)),
+        8 => text.push_str(&format!(
             "X-Sieve: paperboy 2.{}\nX-Virus-Scanned: by gatehouse at {}\n",
             random.below(9),
             random.pick(&DOMAINS)
@@ -264,6 +265,20 @@ pub(super) fn of_servers(random: &mut Random, envelope: &Envelope) -> String {
         ));
     }
     text
+}
+
+/// A field that no list of names has: every site has filters and archives of its own.
+fn odd_field(random: &mut Random) -> String {
+    const WORDS: [&str; 12] = [
+        "Tide", "lamp", "BERTH", "Quay", "Ledger", "rope", "Gate", "Bell", "CRANE", "Pilot",
+        "mole", "Watch",
+    ];
+    let prefix = *random.pick(&["X-", "", ""]);
+    let (first, second) = (*random.pick(&WORDS), *random.pick(&WORDS));
+    // The space after the colon may be left out.
+    let space = if random.percent(25) { "" } else { " " };
+    let value = title(random, Language::English);
+    format!("{prefix}{first}-{second}:{space}{value}\n")
 }
 
 fn received(random: &mut Random, envelope: &Envelope, hop: usize) -> String {
