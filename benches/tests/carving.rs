@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
+use benches::carving::canvas::Extent;
 use benches::carving::restante::Restante;
 use benches::carving::scene::{self, Fate, Scene};
 use benches::carving::score::{Verdict, score};
@@ -118,6 +119,9 @@ fn pieces_lie_far_apart_too() {
     for message in &scene.messages {
         let bytes = scene.stored(message);
         assert!(bytes == message.message.bytes, "{}", message.cell);
+        let pieces = message.extents.windows(2);
+        let joined = |pair: &&[Extent]| pair[0].at + pair[0].length == pair[1].at;
+        assert_eq!(pieces.filter(joined).count(), 0, "{}", message.cell);
     }
 }
 

@@ -98,6 +98,7 @@ fn lay_mail(scene: &mut Scene, random: &mut Random, begun: &mut Vec<Begun>) {
             left: order.into_iter().rev().collect(),
         });
         lay_piece(scene, begun, begun.len() - 1);
+        scene.canvas.background(random);
         return;
     }
     let gap = *random.pick(&[Gap::Zero, Gap::Binary, Gap::Mail, Gap::Mail]);

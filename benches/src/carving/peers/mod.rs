@@ -35,15 +35,15 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// All of them.
+    /// All of them, the slowest last.
     pub const ALL: [Self; 7] = [
         Self::PhotoRec,
-        Self::PhotoRecForce,
         Self::Forsmost,
         Self::Foremost,
         Self::Scalpel,
         Self::Magicrescue,
         Self::BulkExtractor,
+        Self::PhotoRecForce,
     ];
 
     /// A short name.
