@@ -11,7 +11,8 @@
 //! names every message that is not exact and every false claim; `--keep` leaves images, cases and
 //! mail in DIR. `--photorec` lets PhotoRec try as well, with brute force. `--write` only writes the
 //! images and `truth.json`, to try things by hand; `--tree` scores a tree that somebody made of one
-//! of these. `--mib N` makes a volume as of `--peers` for both.
+//! of these. `--mib N` makes a volume as of `--peers` for both. cargo runs benches in their own
+//! directory, so paths are best given whole.
 //!
 //! `files`: messages of the cell, or decoys. `exact`: of the messages whose bytes are all there, the
 //! share that was handed over byte for byte. `damaged`: files handed over as damaged. `as is`:
