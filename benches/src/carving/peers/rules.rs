@@ -8,11 +8,8 @@ use std::io;
 use std::path::Path;
 
 /// Names that many messages begin with.
-///
-/// magicrescue minds case, so one is there in both spellings.
-const FIRST_FIELDS: [&str; 22] = [
+const FIRST_FIELDS: [&str; 21] = [
     "Return-Path",
-    "Return-path",
     "X-Original-To",
     "Delivered-To",
     "Envelope-to",
@@ -35,6 +32,9 @@ const FIRST_FIELDS: [&str; 22] = [
     "User-Agent",
 ];
 
+/// The other spelling of one, for a tool that minds case.
+const OTHER_SPELLING: &str = "Return-path";
+
 /// The longest message that is looked for.
 const MOST_BYTES: usize = 1 << 20;
 
@@ -55,7 +55,7 @@ pub(super) fn write_table(path: &Path, end: &str) -> io::Result<()> {
 /// A recipe of magicrescue for each name.
 pub(super) fn write_recipes(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    for name in FIRST_FIELDS {
+    for name in FIRST_FIELDS.into_iter().chain([OTHER_SPELLING]) {
         let recipe =
             format!("0 string {name}:\nextension eml\nmin_output_file 100\ncommand {CUT_AT_NUL}\n");
         fs::write(folder.join(name), recipe)?;
