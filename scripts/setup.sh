@@ -14,6 +14,7 @@ tools=(
     sgdisk:gdisk
     sfdisk:fdisk partx:util-linux
     zstd:zstd
+    /usr/bin/time:time prlimit:util-linux
     python3:python3
     strace:strace
     doveadm:dovecot-core

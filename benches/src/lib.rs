@@ -9,13 +9,17 @@
 //! Nothing below [`arrays`] knows the code that is judged: the layouts are written down a second
 //! time, from mdadm's formulas.
 //!
+//! [`carving`] makes volumes on which mail lies without a file system, whole and in pieces.
+//!
 //! [`damage`] breaks file systems and counts what of them comes back, here and with other tools.
 
 pub mod arrays;
+pub mod carving;
 pub mod cases;
 pub mod contents;
 pub mod damage;
 pub mod disk;
+pub mod encoding;
 pub mod judge;
 pub mod pile;
 pub mod random;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::encoding::{base64_lines, quoted_printable};
 use crate::random::Random;
 
 /// Paragraphs of prose; the other languages give 8-bit text.
@@ -12,11 +13,8 @@ const OTHERS: [&str; 3] = [
     include_str!("../../../scripts/lab/text/ru.txt"),
 ];
 
-/// Characters of a line of text, and of a line of base64.
+/// Characters of a line of text.
 const TEXT_LINE: usize = 72;
-const BASE64_LINE: usize = 76;
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Who writes to whom.
 pub(super) struct Envelope<'a> {
@@ -47,7 +45,7 @@ pub(super) fn message(random: &mut Random, envelope: &Envelope<'_>) -> Vec<u8> {
             text.push_str(
                 "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n",
             );
-            text.push_str(&quoted_printable(&prose(random, source, 1..=6)));
+            text.push_str(&quoted_printable(prose(random, source, 1..=6).as_bytes()));
         }
         _ => mixed(random, &mut text),
     }
@@ -97,7 +95,7 @@ fn mixed(random: &mut Random, text: &mut String) {
             text,
             "--{boundary}\nContent-Type: image/jpeg\nContent-Transfer-Encoding: base64\n\
              Content-Disposition: attachment; filename=\"plan-{number}.jpg\"\n\n{}",
-            base64(&random.bytes(length))
+            base64_lines(&random.bytes(length))
         );
     }
     let _ = writeln!(text, "--{boundary}--");
@@ -130,73 +128,9 @@ fn prose(random: &mut Random, source: &str, count: std::ops::RangeInclusive<usiz
     text
 }
 
-fn quoted_printable(text: &str) -> String {
-    let mut out = String::new();
-    let mut column = 0;
-    for byte in text.bytes() {
-        let piece = match byte {
-            b'\n' => "\n".to_owned(),
-            b' '..=b'<' | b'>'..=b'~' => char::from(byte).to_string(),
-            _ => format!("={byte:02X}"),
-        };
-        if byte != b'\n' && column + piece.len() > 75 {
-            out.push_str("=\n");
-            column = 0;
-        }
-        column = if byte == b'\n' {
-            0
-        } else {
-            column + piece.len()
-        };
-        out.push_str(&piece);
-    }
-    out
-}
-
-fn base64(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    let mut column = 0;
-    for group in bytes.chunks(3) {
-        let mut word = [0; 3];
-        word[..group.len()].copy_from_slice(group);
-        let bits = u32::from(word[0]) << 16 | u32::from(word[1]) << 8 | u32::from(word[2]);
-        for place in 0..4 {
-            let index = (bits >> (18 - 6 * place) & 63) as usize;
-            out.push(if place <= group.len() {
-                char::from(ALPHABET[index])
-            } else {
-                '='
-            });
-        }
-        column += 4;
-        if column == BASE64_LINE {
-            out.push('\n');
-            column = 0;
-        }
-    }
-    if column > 0 {
-        out.push('\n');
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_vectors_of_rfc_4648_come_out() {
-        for (plain, encoded) in [
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()).trim_end(), encoded);
-        }
-        let lines = base64(&[7; 500]);
-        assert!(lines.lines().rev().skip(1).all(|line| line.len() == 76));
-    }
 
     #[test]
     fn messages_depend_on_the_seed_alone() {
