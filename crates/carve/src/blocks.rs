@@ -36,7 +36,11 @@ impl Grid {
             block /= 2;
         }
         Self {
-            block: if heads.is_empty() { USUAL_BLOCK } else { SECTOR as u64 },
+            block: if heads.is_empty() {
+                USUAL_BLOCK
+            } else {
+                SECTOR as u64
+            },
             phase: 0,
         }
     }
@@ -112,8 +116,10 @@ impl<'a> Blocks<'a> {
             return BlockKind::Other;
         }
         let start = self.grid.offset(number);
-        let sectors = (0..self.grid.block / SECTOR as u64)
-            .map(|sector| self.survey.sector(start.saturating_add(sector.saturating_mul(SECTOR as u64))));
+        let sectors = (0..self.grid.block / SECTOR as u64).map(|sector| {
+            self.survey
+                .sector(start.saturating_add(sector.saturating_mul(SECTOR as u64)))
+        });
         let (mut text, mut ended, mut first) = (false, false, true);
         for sector in sectors {
             match sector {
@@ -124,7 +130,11 @@ impl<'a> Blocks<'a> {
             }
             first = false;
         }
-        if text { BlockKind::Text } else { BlockKind::Zero }
+        if text {
+            BlockKind::Text
+        } else {
+            BlockKind::Zero
+        }
     }
 
     /// The bytes of a block, or nothing if they cannot be read.
@@ -149,10 +159,15 @@ mod tests {
 
     #[test]
     fn the_grid_is_the_largest_on_which_messages_begin() {
-        let heads: Vec<u64> = (0..40_u64).map(|n| 512 * 63 + 4096 * (n * 7 % 101)).collect();
+        let heads: Vec<u64> = (0..40_u64)
+            .map(|n| 512 * 63 + 4096 * (n * 7 % 101))
+            .collect();
         let grid = Grid::of(&heads);
         assert_eq!((grid.block, grid.phase), (4096, 512 * 63 % 4096));
-        let small: Vec<u64> = heads.iter().map(|head| head + 1024 * (head / 4096 % 4)).collect();
+        let small: Vec<u64> = heads
+            .iter()
+            .map(|head| head + 1024 * (head / 4096 % 4))
+            .collect();
         assert_eq!(Grid::of(&small).block, 1024);
         assert_eq!(Grid::of(&[]).block, 4096);
         assert_eq!(Grid::of(&[8192, 65536]).block, 4096);

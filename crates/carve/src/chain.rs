@@ -94,7 +94,9 @@ impl Judge<'_> {
             end: None,
         };
         let first = self.blocks.read(head);
-        chain.reader.feed(first.get(..filled(&first)).unwrap_or_default());
+        chain
+            .reader
+            .feed(first.get(..filled(&first)).unwrap_or_default());
         self.extend(&mut chain, &first);
         chain
     }
@@ -109,7 +111,11 @@ impl Judge<'_> {
         }
         Chain {
             blocks,
-            links: chain.links.get(..count.saturating_sub(1)).unwrap_or_default().to_vec(),
+            links: chain
+                .links
+                .get(..count.saturating_sub(1))
+                .unwrap_or_default()
+                .to_vec(),
             reader,
             end: None,
         }
@@ -139,7 +145,11 @@ impl Judge<'_> {
             let follows = matches!(kind, BlockKind::Text | BlockKind::Mixed)
                 && is_free(next)
                 && chain.reader.bytes() < MOST_BYTES;
-            let block = if follows { self.blocks.read(next) } else { Vec::new() };
+            let block = if follows {
+                self.blocks.read(next)
+            } else {
+                Vec::new()
+            };
             let (after, nats) = self.link(&chain.reader, next, &block);
             if !follows || nats < BREAK || self.ends_before(&chain.reader, &block) {
                 if chain.reader.may_end() {
@@ -167,7 +177,8 @@ impl Judge<'_> {
         let block = self.blocks.grid.block;
         let end = chain.reader.bytes();
         let ends_here = |at: u64| {
-            let in_last = at.saturating_add(block) > end && at / block == (end.saturating_sub(1)) / block;
+            let in_last =
+                at.saturating_add(block) > end && at / block == (end.saturating_sub(1)) / block;
             // Zeros behind the last byte show that it is the last: lists add below what was signed.
             !(in_last && matches!(chain.end, Some((_, End::Zeros)))) && at < end
         };

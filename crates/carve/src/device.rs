@@ -40,7 +40,11 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
             continue;
         }
         claimed.extend(chain.blocks.iter().copied());
-        let proof = if chain.reader.verifies() { Proof::BodyHash } else { Proof::Structure };
+        let proof = if chain.reader.verifies() {
+            Proof::BodyHash
+        } else {
+            Proof::Structure
+        };
         messages.push(message(&grid, &chain, Some(proof)));
     }
     let pool = Pool::of(&blocks, &claimed);
@@ -87,8 +91,9 @@ impl Rest<'_> {
     /// that want the same block, the better has it, and the other is searched for again.
     fn solve(&mut self, wanted: impl Fn(&Chain) -> bool) {
         loop {
-            let (now, later): (Vec<Chain>, Vec<Chain>) =
-                std::mem::take(&mut self.open).into_iter().partition(&wanted);
+            let (now, later): (Vec<Chain>, Vec<Chain>) = std::mem::take(&mut self.open)
+                .into_iter()
+                .partition(&wanted);
             let found: Vec<Option<Found>> = now
                 .par_iter()
                 .map(|chain| Search::run(self.judge, &self.pool, chain))
@@ -102,8 +107,13 @@ impl Rest<'_> {
                 };
                 if found.chain.blocks.iter().all(|block| self.pool.has(*block)) {
                     self.pool.claim(&found.chain.blocks);
-                    let proof = if found.verified { Proof::BodyHash } else { Proof::Structure };
-                    self.messages.push(message(&self.judge.blocks.grid, &found.chain, Some(proof)));
+                    let proof = if found.verified {
+                        Proof::BodyHash
+                    } else {
+                        Proof::Structure
+                    };
+                    self.messages
+                        .push(message(&self.judge.blocks.grid, &found.chain, Some(proof)));
                 } else {
                     disputed = true;
                     self.open.push(chain);
@@ -152,7 +162,11 @@ impl Rest<'_> {
     fn give_up(&mut self) {
         for mut chain in std::mem::take(&mut self.open) {
             let grid = self.judge.blocks.grid;
-            let free = chain.blocks.iter().take_while(|block| self.pool.has(**block)).count();
+            let free = chain
+                .blocks
+                .iter()
+                .take_while(|block| self.pool.has(**block))
+                .count();
             let weak = chain.links.iter().position(|link| *link < WEAK);
             let sound = weak.map_or(chain.blocks.len(), |weak| weak.saturating_add(1));
             let kept = sound.min(free);
@@ -191,7 +205,9 @@ fn why_open(chain: &Chain) -> String {
 
 /// The message that a chain of blocks is.
 fn message(grid: &Grid, chain: &Chain, proof: Option<Proof>) -> Message {
-    let bytes = chain.end.map_or_else(|| chain.reader.bytes(), |(bytes, _)| bytes);
+    let bytes = chain
+        .end
+        .map_or_else(|| chain.reader.bytes(), |(bytes, _)| bytes);
     let mut pieces: Vec<(u64, u64)> = Vec::new();
     let mut left = bytes;
     for number in &chain.blocks {
@@ -204,7 +220,9 @@ fn message(grid: &Grid, chain: &Chain, proof: Option<Proof>) -> Message {
             _ => pieces.push((at, length)),
         }
     }
-    let borders = (1_u64..).map(|block| block.saturating_mul(grid.block)).zip(chain.links.iter().copied());
+    let borders = (1_u64..)
+        .map(|block| block.saturating_mul(grid.block))
+        .zip(chain.links.iter().copied());
     Message {
         pieces,
         proof,

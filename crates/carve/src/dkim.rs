@@ -40,7 +40,12 @@ impl BodySignature {
                 continue;
             };
             let (name, text) = tag.split_at(equals);
-            let text: Vec<u8> = text.iter().skip(1).copied().filter(|b| !b.is_ascii_whitespace()).collect();
+            let text: Vec<u8> = text
+                .iter()
+                .skip(1)
+                .copied()
+                .filter(|b| !b.is_ascii_whitespace())
+                .collect();
             match name.trim_ascii() {
                 b"c" => {
                     let body = text.splitn(2, |byte| *byte == b'/').nth(1);
@@ -164,7 +169,10 @@ impl BodyHash {
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        let room = self.signature.limit.map(|limit| limit.saturating_sub(self.hashed));
+        let room = self
+            .signature
+            .limit
+            .map(|limit| limit.saturating_sub(self.hashed));
         let taken = room.map_or(bytes.len(), |room| {
             usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len())
         });
@@ -184,7 +192,10 @@ impl BodyHash {
         if this.hashed == 0 && this.signature.canonical == Canonical::Simple {
             this.update(b"\r\n");
         }
-        let complete = this.signature.limit.is_none_or(|limit| this.hashed >= limit);
+        let complete = this
+            .signature
+            .limit
+            .is_none_or(|limit| this.hashed >= limit);
         complete && this.hasher.finish() == this.signature.wanted
     }
 }
@@ -245,10 +256,22 @@ mod tests {
     #[test]
     fn empty_bodies_have_the_hashes_of_the_specification() {
         for (value, lines) in [
-            ("a=rsa-sha256; bh=frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY=", &[][..]),
-            ("a=rsa-sha1; c=simple/simple; bh=uoq1oCgLlTqpdDX/iUbLy7J1Wic=", &["", ""]),
-            ("a=rsa-sha256; c=relaxed/relaxed; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", &[" ", ""]),
-            ("a=rsa-sha1; c=simple/relaxed; bh=2jmj7l5rSw0yVb/vlWAYkK/YBwk=", &[]),
+            (
+                "a=rsa-sha256; bh=frcCV1k9oG9oKj3dpUqdJg1PxRT2RSN/XKdLCPjaYaY=",
+                &[][..],
+            ),
+            (
+                "a=rsa-sha1; c=simple/simple; bh=uoq1oCgLlTqpdDX/iUbLy7J1Wic=",
+                &["", ""],
+            ),
+            (
+                "a=rsa-sha256; c=relaxed/relaxed; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+                &[" ", ""],
+            ),
+            (
+                "a=rsa-sha1; c=simple/relaxed; bh=2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
+                &[],
+            ),
         ] {
             assert!(hash(value, lines, ""), "{value}");
         }
@@ -259,19 +282,39 @@ mod tests {
     fn the_example_of_the_specification_verifies() {
         let value = "v=1; a=rsa-sha256; s=brisbane; d=example.com;\r\n c=simple/simple; q=dns/txt;\
                      bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=; b=AuUoFEf";
-        let body = ["Hi.", "", "We lost the game. Are you hungry yet?", "", "Joe."];
+        let body = [
+            "Hi.",
+            "",
+            "We lost the game. Are you hungry yet?",
+            "",
+            "Joe.",
+        ];
         assert!(hash(value, &body, ""));
         assert!(hash(value, &body[..4], "Joe."));
         assert!(!hash(value, &body[..4], ""));
         let relaxed = value.replace("c=simple/simple", "c=simple/relaxed");
-        let spaced = ["Hi. ", "", "We lost  the game. Are you hungry yet?", "", "Joe.", "", " "];
+        let spaced = [
+            "Hi. ",
+            "",
+            "We lost  the game. Are you hungry yet?",
+            "",
+            "Joe.",
+            "",
+            " ",
+        ];
         assert!(!hash(value, &spaced, ""));
         assert!(!hash(&relaxed, &["Hi."], ""));
     }
 
     #[test]
     fn what_has_no_body_hash_is_no_signature() {
-        for value in ["", "bh=!!!!", "bh=AAAA", "a=rsa-sha256; c=relaxed/relaxed; b=xx", "=;=;bh"] {
+        for value in [
+            "",
+            "bh=!!!!",
+            "bh=AAAA",
+            "a=rsa-sha256; c=relaxed/relaxed; b=xx",
+            "=;=;bh",
+        ] {
             assert_eq!(BodySignature::parse(value.as_bytes()), None, "{value}");
         }
     }

@@ -178,7 +178,9 @@ fn is_address(value: &[u8]) -> bool {
     };
     let before = at.checked_sub(1).and_then(|before| value.get(before));
     let after = value.get(at.saturating_add(1));
-    let word = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80 || b"-_.+\"'=!~[".contains(b));
+    let word = |byte: Option<&u8>| {
+        byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80 || b"-_.+\"'=!~[".contains(b))
+    };
     word(before) && word(after)
 }
 
@@ -189,9 +191,7 @@ fn is_date(value: &[u8]) -> bool {
         b"dec",
     ];
     let lower = value.to_ascii_lowercase();
-    let has_month = lower
-        .windows(3)
-        .any(|three| MONTHS.contains(&three));
+    let has_month = lower.windows(3).any(|three| MONTHS.contains(&three));
     let digits = lower.iter().filter(|byte| byte.is_ascii_digit()).count();
     has_month && digits >= 6 && memchr::memchr(b':', value).is_some()
 }

@@ -57,7 +57,9 @@ const fn symbol(byte: u8) -> usize {
 
 /// The symbols of a text; CR is no character of its own.
 fn symbols(text: &[u8]) -> impl DoubleEndedIterator<Item = usize> {
-    text.iter().filter(|byte| **byte != b'\r').map(|byte| symbol(*byte))
+    text.iter()
+        .filter(|byte| **byte != b'\r')
+        .map(|byte| symbol(*byte))
 }
 
 impl Language {
@@ -66,15 +68,21 @@ impl Language {
         let mut context = 0_usize;
         for (index, symbol) in symbols(text).enumerate() {
             context = (context << 6 | symbol) & 0xFF_FFFF;
-            let tables = self.counts.iter_mut().zip(&mut self.kinds).zip(&mut self.totals);
+            let tables = self
+                .counts
+                .iter_mut()
+                .zip(&mut self.kinds)
+                .zip(&mut self.totals);
             let mut mask = SYMBOLS - 1;
             for ((counts, kinds), totals) in tables.take(index.saturating_add(1)) {
                 let at = context & mask;
                 mask = mask << 6 | (SYMBOLS - 1);
                 let before = at >> 6;
-                if let (Some(count), Some(kind), Some(total)) =
-                    (counts.get_mut(at), kinds.get_mut(before), totals.get_mut(before))
-                {
+                if let (Some(count), Some(kind), Some(total)) = (
+                    counts.get_mut(at),
+                    kinds.get_mut(before),
+                    totals.get_mut(before),
+                ) {
                     *kind = kind.saturating_add(u8::from(*count == 0));
                     *count = count.saturating_add(1);
                     *total = total.saturating_add(1);

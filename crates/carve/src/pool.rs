@@ -79,10 +79,14 @@ fn ends_base64(content: &[u8], ends: &[usize]) -> bool {
         return false;
     };
     let first = first.strip_suffix(b"\r").unwrap_or(first);
-    let is_base64 = first.iter().all(|byte| crate::reader::is_base64_byte(*byte));
+    let is_base64 = first
+        .iter()
+        .all(|byte| crate::reader::is_base64_byte(*byte));
     let boundary = ends.iter().take(3).any(|end| {
         let next = end.saturating_add(1);
-        content.get(next..).is_some_and(|rest| rest.starts_with(b"--"))
+        content
+            .get(next..)
+            .is_some_and(|rest| rest.starts_with(b"--"))
     });
     is_base64 && (boundary || first.ends_with(b"="))
 }
@@ -116,7 +120,12 @@ impl Pool {
             starts: BTreeSet::new(),
             base64: BTreeMap::new(),
         };
-        let starts: Vec<u64> = pool.edges.keys().copied().filter(|number| pool.is_start(*number)).collect();
+        let starts: Vec<u64> = pool
+            .edges
+            .keys()
+            .copied()
+            .filter(|number| pool.is_start(*number))
+            .collect();
         for number in starts {
             pool.add_start(number);
         }
@@ -128,14 +137,19 @@ impl Pool {
             return;
         };
         if let Some(length) = edge.base64 {
-            self.base64.entry((length, edge.first)).or_default().insert(number);
+            self.base64
+                .entry((length, edge.first))
+                .or_default()
+                .insert(number);
         }
         self.starts.insert(number);
     }
 
     /// Whether a block does not go on with the one before it, by what its edges show.
     fn is_start(&self, number: u64) -> bool {
-        let before = number.checked_sub(1).and_then(|before| self.edges.get(&before));
+        let before = number
+            .checked_sub(1)
+            .and_then(|before| self.edges.get(&before));
         let (Some(before), Some(edge)) = (before, self.edges.get(&number)) else {
             return true;
         };
@@ -189,7 +203,11 @@ impl Pool {
         let far = |number: u64| (number.abs_diff(near) as f64 + 1.0).ln();
         let (line, _) = reader.unfinished();
         let line = if line.is_empty() { b"\n" } else { line };
-        let least = if reader.is_signed() { f64::MIN } else { LEAST_LINK };
+        let least = if reader.is_signed() {
+            f64::MIN
+        } else {
+            LEAST_LINK
+        };
         let text = |number: &u64| {
             let edge = self.edges.get(number)?;
             let nats = language.goes_on(line, &edge.begins);
@@ -198,19 +216,32 @@ impl Pool {
         let mut found: Vec<(u64, f64)> = match reader.base64_phase() {
             Some((length, column)) => {
                 // The length of a line of an edge counts its CR, if it has one.
-                let whole = length.saturating_add(reader.line_end_bytes()).saturating_sub(1);
+                let whole = length
+                    .saturating_add(reader.line_end_bytes())
+                    .saturating_sub(1);
                 let rest = whole.saturating_sub(column);
                 let key = u16::try_from(whole).ok().zip(u16::try_from(rest).ok());
-                let exact = key.and_then(|key| self.base64.get(&key)).into_iter().flatten();
-                let mut found: Vec<(u64, f64)> = exact.map(|number| (*number, -far(*number))).collect();
+                let exact = key
+                    .and_then(|key| self.base64.get(&key))
+                    .into_iter()
+                    .flatten();
+                let mut found: Vec<(u64, f64)> =
+                    exact.map(|number| (*number, -far(*number))).collect();
                 // The part may end in the next block, whose first lines are then no base64.
-                found.extend(self.last_of_base64(rest).map(|number| (number, -4.0 - far(number))));
+                found.extend(
+                    self.last_of_base64(rest)
+                        .map(|number| (number, -4.0 - far(number))),
+                );
                 found
             }
             None => self.starts.iter().filter_map(text).collect(),
         };
         found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        found.truncate(if reader.is_signed() { SIGNED_PLACES } else { PLACES });
+        found.truncate(if reader.is_signed() {
+            SIGNED_PLACES
+        } else {
+            PLACES
+        });
         found.into_iter().map(|(number, _)| number).collect()
     }
 

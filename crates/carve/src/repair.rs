@@ -83,19 +83,26 @@ impl<'a, H: Digest + Clone + Send + Sync> Trial<'a, H> {
         if length.saturating_mul(length).saturating_mul(3) > BUDGET {
             return self.among(&|byte| !is_plain(byte));
         }
-        self.among(&|byte| !is_plain(byte)).or_else(|| self.among(&is_plain))
+        self.among(&|byte| !is_plain(byte))
+            .or_else(|| self.among(&is_plain))
     }
 
     /// Tries the bytes that are `tried`.
     fn among(&self, tried: &(dyn Fn(u8) -> bool + Sync)) -> Option<(usize, u8)> {
-        (0..self.canonical.len()).into_par_iter().find_map_first(|position| {
-            let byte = self.canonical.get(position).copied().filter(|byte| tried(*byte))?;
-            let at = self.from.get(position).copied().flatten()?;
-            let bits = (0..8).map(|bit| 1_u8 << bit);
-            bits.filter(|bit| is_plain(byte ^ bit) || byte ^ bit == b'\n')
-                .find(|bit| self.verifies(position, at, byte ^ bit))
-                .map(|bit| (at, bit))
-        })
+        (0..self.canonical.len())
+            .into_par_iter()
+            .find_map_first(|position| {
+                let byte = self
+                    .canonical
+                    .get(position)
+                    .copied()
+                    .filter(|byte| tried(*byte))?;
+                let at = self.from.get(position).copied().flatten()?;
+                let bits = (0..8).map(|bit| 1_u8 << bit);
+                bits.filter(|bit| is_plain(byte ^ bit) || byte ^ bit == b'\n')
+                    .find(|bit| self.verifies(position, at, byte ^ bit))
+                    .map(|bit| (at, bit))
+            })
     }
 
     /// Whether the hash verifies with another byte at `position`, which is `at` in the text.
@@ -145,7 +152,10 @@ const fn is_space(byte: u8) -> bool {
 
 /// The canonical form of a body, and where each of its bytes is from.
 fn canonical(text: &[u8], form: Canonical) -> (Vec<u8>, Vec<Option<usize>>) {
-    let (mut bytes, mut from) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len()));
+    let (mut bytes, mut from) = (
+        Vec::with_capacity(text.len()),
+        Vec::with_capacity(text.len()),
+    );
     // What is behind the last line that is not empty is dropped.
     let mut kept = 0_usize;
     let mut start = 0_usize;
@@ -157,7 +167,9 @@ fn canonical(text: &[u8], form: Canonical) -> (Vec<u8>, Vec<Option<usize>>) {
         for (index, byte) in line.iter().enumerate() {
             let is_space = matches!(byte, b' ' | b'\t');
             let (byte, skip) = match form {
-                Canonical::Relaxed if is_space => (b' ', bytes.len() > before && bytes.last() == Some(&b' ')),
+                Canonical::Relaxed if is_space => {
+                    (b' ', bytes.len() > before && bytes.last() == Some(&b' '))
+                }
                 _ => (*byte, false),
             };
             if !skip {
@@ -196,11 +208,16 @@ mod tests {
     const BODY: &[u8] = b"Hi.\n\nWe lost the game.  Are you hungry yet? \n\nJoe.\n\n";
 
     fn signature(form: &str, body: &[u8]) -> BodySignature {
-        let canonical_form = if form == "relaxed" { Canonical::Relaxed } else { Canonical::Simple };
+        let canonical_form = if form == "relaxed" {
+            Canonical::Relaxed
+        } else {
+            Canonical::Simple
+        };
         let (bytes, _) = canonical(body, canonical_form);
         let hash = Sha256::digest(&bytes);
         let base64 = base64(&hash);
-        BodySignature::parse(format!("a=rsa-sha256; c=simple/{form}; bh={base64}").as_bytes()).unwrap()
+        BodySignature::parse(format!("a=rsa-sha256; c=simple/{form}; bh={base64}").as_bytes())
+            .unwrap()
     }
 
     fn base64(bytes: &[u8]) -> String {
@@ -208,8 +225,13 @@ mod tests {
         bytes
             .chunks(3)
             .map(|three| {
-                let value = three.iter().fold(0_u32, |value, byte| value << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-                (0..=three.len()).map(|n| DIGITS[(value >> (18 - 6 * n) & 63) as usize] as char).collect::<String>()
+                let value = three
+                    .iter()
+                    .fold(0_u32, |value, byte| value << 8 | u32::from(*byte))
+                    << (8 * (3 - three.len()));
+                (0..=three.len())
+                    .map(|n| DIGITS[(value >> (18 - 6 * n) & 63) as usize] as char)
+                    .collect::<String>()
             })
             .collect()
     }
@@ -221,7 +243,10 @@ mod tests {
             let mut hash = BodyHash::new(signature.clone());
             let lines = BODY.split(|byte| *byte == b'\n');
             lines.for_each(|line| hash.line(line));
-            assert!(hash.verifies(b""), "{form}: both ways to a hash are the same");
+            assert!(
+                hash.verifies(b""),
+                "{form}: both ways to a hash are the same"
+            );
             for at in [0, 1, 8, 20, 44] {
                 for bit in 0..7 {
                     let mut wrong = b"From: x\n\n".to_vec();
@@ -231,7 +256,11 @@ mod tests {
                     let mut mended = wrong.clone();
                     mended[usize::try_from(found.at).unwrap()] = found.stored;
                     let mended = canonical(&mended[9..], signature.canonical());
-                    assert_eq!(mended, canonical(BODY, signature.canonical()), "{form} {at} {bit}");
+                    assert_eq!(
+                        mended,
+                        canonical(BODY, signature.canonical()),
+                        "{form} {at} {bit}"
+                    );
                 }
             }
         }

@@ -100,7 +100,11 @@ impl<'a> Search<'a> {
             spent: 0,
             whole: Vec::new(),
         };
-        let budget = if chain.reader.is_signed() { SIGNED_BUDGET } else { BUDGET };
+        let budget = if chain.reader.is_signed() {
+            SIGNED_BUDGET
+        } else {
+            BUDGET
+        };
         let mut chain = chain.clone();
         chain.reader.stop_watching();
         let start = Step {
@@ -137,7 +141,11 @@ impl<'a> Search<'a> {
 
     /// Whether nothing that is worth `score` can become as good as what was found.
     fn is_settled(&self, score: f64) -> bool {
-        let best = self.whole.iter().map(|step| step.score).max_by(f64::total_cmp);
+        let best = self
+            .whole
+            .iter()
+            .map(|step| step.score)
+            .max_by(f64::total_cmp);
         best.is_some_and(|best| score + MET < best - MARGIN)
     }
 
@@ -202,7 +210,9 @@ impl<'a> Search<'a> {
     /// Tries what may go on behind the first `border` blocks of the chain of `step`.
     fn jump(&mut self, step: &Step, border: usize) {
         let chain = if border < step.chain.blocks.len() {
-            self.spent = self.spent.saturating_add((border as u64).saturating_mul(self.judge.blocks.grid.block));
+            self.spent = self
+                .spent
+                .saturating_add((border as u64).saturating_mul(self.judge.blocks.grid.block));
             Arc::new(self.judge.first(&step.chain, border))
         } else {
             Arc::clone(&step.chain)
@@ -211,7 +221,9 @@ impl<'a> Search<'a> {
             return;
         };
         let next = near.checked_add(1).filter(|next| self.pool.has(*next));
-        let mut places = self.pool.candidates(&chain.reader, self.judge.language, near);
+        let mut places = self
+            .pool
+            .candidates(&chain.reader, self.judge.language, near);
         let chance = (self.pool.starts(chain.reader.is_in_base64()).max(1) as f64).ln();
         places.retain(|place| Some(*place) != next);
         places.extend(next);
@@ -240,11 +252,19 @@ impl<'a> Search<'a> {
             longer.blocks.push(place);
             longer.links.push(link);
             // How a piece goes on says as much of it as how it begins.
-            let before = if step.jumps > 0 { step.last + link } else { f64::MAX };
+            let before = if step.jumps > 0 {
+                step.last + link
+            } else {
+                f64::MAX
+            };
             let (jumps, least, last) = if is_next {
                 (step.jumps, step.least, step.last)
             } else {
-                (step.jumps.saturating_add(1), step.least.min(before), link - chance)
+                (
+                    step.jumps.saturating_add(1),
+                    step.least.min(before),
+                    link - chance,
+                )
             };
             self.push(Step {
                 chain: Arc::new(longer),
@@ -266,7 +286,9 @@ impl<'a> Search<'a> {
         let last = self.judge.blocks.read(*chain.blocks.last()?);
         self.judge.extend_within(&mut chain, &last, self.pool);
         let read = chain.blocks.len().saturating_sub(from) as u64;
-        self.spent = self.spent.saturating_add(read.saturating_mul(self.judge.blocks.grid.block));
+        self.spent = self
+            .spent
+            .saturating_add(read.saturating_mul(self.judge.blocks.grid.block));
         if chain.reader.is_signed() && chain.end.is_some() && chain.reader.verifies() {
             return Some(Found {
                 chain,

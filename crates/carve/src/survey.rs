@@ -47,7 +47,14 @@ impl Sector {
         let body = bytes.get(..=last).unwrap_or_default();
         let control: usize = body
             .chunks(128)
-            .map(|chunk| usize::from(chunk.iter().map(|byte| u8::from(is_control(*byte))).sum::<u8>()))
+            .map(|chunk| {
+                usize::from(
+                    chunk
+                        .iter()
+                        .map(|byte| u8::from(is_control(*byte)))
+                        .sum::<u8>(),
+                )
+            })
             .sum();
         if control.saturating_mul(SECTOR) <= MOST_CONTROL.saturating_mul(body.len().max(64)) {
             Self::Text
@@ -78,7 +85,11 @@ pub(crate) struct Survey {
 
 impl Survey {
     /// Reads `device` once, but for the ranges that are `taken` (sorted).
-    pub(crate) fn of(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) + Sync)) -> Self {
+    pub(crate) fn of(
+        device: &dyn ReadAt,
+        taken: &[Range<u64>],
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Self {
         let windows = device.len().div_ceil(WINDOW);
         // The sample is spread over the device, and the same however many threads there are.
         let learned = (SAMPLE_BYTES / WINDOW).max(1);
@@ -86,7 +97,12 @@ impl Survey {
         let parts: Vec<Part> = (0..windows)
             .into_par_iter()
             .map(|window| {
-                let part = Part::of(device, window.saturating_mul(WINDOW), taken, window % every == 0);
+                let part = Part::of(
+                    device,
+                    window.saturating_mul(WINDOW),
+                    taken,
+                    window % every == 0,
+                );
                 progress(WINDOW.min(device.len().saturating_sub(window.saturating_mul(WINDOW))));
                 part
             })
@@ -116,8 +132,12 @@ impl Survey {
     /// What the sector at a multiple of [`SECTOR`] holds.
     pub(crate) fn sector(&self, offset: u64) -> Sector {
         let number = offset / SECTOR as u64;
-        let byte = usize::try_from(number / 4).ok().and_then(|at| self.sectors.get(at));
-        byte.map_or(Sector::Other, |byte| Sector::of_bits(byte >> (number % 4 * 2)))
+        let byte = usize::try_from(number / 4)
+            .ok()
+            .and_then(|at| self.sectors.get(at));
+        byte.map_or(Sector::Other, |byte| {
+            Sector::of_bits(byte >> (number % 4 * 2))
+        })
     }
 }
 
@@ -142,7 +162,9 @@ impl Part {
             sample: Vec::new(),
         };
         let own = WINDOW.min(device.len().saturating_sub(start));
-        let length = own.saturating_add(REACH as u64).min(device.len().saturating_sub(start));
+        let length = own
+            .saturating_add(REACH as u64)
+            .min(device.len().saturating_sub(start));
         let Ok(length) = usize::try_from(length) else {
             return part;
         };
@@ -166,13 +188,16 @@ impl Part {
             };
             let rest = bytes.get(at..).unwrap_or_default();
             if let Some(length) = (sector == Sector::Text).then(|| header_of(rest)).flatten() {
-                part.heads.push(offset..offset.saturating_add(length as u64));
+                part.heads
+                    .push(offset..offset.saturating_add(length as u64));
             }
             if matches!(sector, Sector::Text | Sector::Other) {
                 part.embedded(&bytes, at, end, offset);
             }
             if sampled && sector == Sector::Text && before == Sector::Text && number % 8 == 4 {
-                let stretch = rest.get(..SAMPLE_STRETCH.min(rest.len())).unwrap_or_default();
+                let stretch = rest
+                    .get(..SAMPLE_STRETCH.min(rest.len()))
+                    .unwrap_or_default();
                 if is_written(stretch) {
                     part.sample.extend_from_slice(stretch);
                 }
@@ -189,12 +214,16 @@ impl Part {
     /// Looks for messages that begin inside a sector: behind a byte that no text has, or behind
     /// the first line of an mbox entry.
     fn embedded(&mut self, bytes: &[u8], at: usize, end: usize, offset: u64) {
-        let mut previous = at.checked_sub(1).and_then(|before| bytes.get(before)).copied();
+        let mut previous = at
+            .checked_sub(1)
+            .and_then(|before| bytes.get(before))
+            .copied();
         let sector = bytes.get(at..end).unwrap_or_default();
         for (index, byte) in sector.iter().enumerate() {
             let after_other = previous.is_some_and(|before| before == 0 || is_control(before));
             let is_start = index > 0 && after_other && byte.is_ascii_alphabetic();
-            let from_line = *byte == b'F' && previous.is_none_or(|before| before == b'\n' || before == 0);
+            let from_line =
+                *byte == b'F' && previous.is_none_or(|before| before == b'\n' || before == 0);
             previous = Some(*byte);
             if !is_start && !from_line {
                 continue;
@@ -208,8 +237,11 @@ impl Part {
             };
             let is_mbox = skip > 0;
             if (is_start || is_mbox) && begins_message(rest.get(skip..).unwrap_or_default()) {
-                self.embedded
-                    .push(offset.saturating_add(index as u64).saturating_add(skip as u64));
+                self.embedded.push(
+                    offset
+                        .saturating_add(index as u64)
+                        .saturating_add(skip as u64),
+                );
             }
         }
     }
@@ -223,7 +255,10 @@ fn is_taken(taken: &[Range<u64>], offset: u64) -> bool {
 
 /// Whether a stretch is text that a person or a program wrote, and no base64.
 fn is_written(stretch: &[u8]) -> bool {
-    let spaces = stretch.iter().filter(|byte| matches!(byte, b' ' | b'\n')).count();
+    let spaces = stretch
+        .iter()
+        .filter(|byte| matches!(byte, b' ' | b'\n'))
+        .count();
     spaces.saturating_mul(30) > stretch.len() && stretch.iter().all(|byte| *byte != 0)
 }
 

@@ -196,7 +196,11 @@ fn is_same(address: &Address, account: &Address) -> bool {
 }
 
 /// Says whose the carved messages are; `known` are the accounts that something else names.
-pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &BTreeSet<Address>) -> Vec<Message> {
+pub fn attribute(
+    candidates: Vec<Candidate>,
+    names: &Names,
+    known: &BTreeSet<Address>,
+) -> Vec<Message> {
     let mut claims: BTreeMap<&str, usize> = BTreeMap::new();
     let named: Vec<Option<FileNote>> = candidates
         .iter()
@@ -206,7 +210,9 @@ pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &BTreeSet<Add
         *claims.entry(&note.path).or_default() += 1;
     }
     let server = server_of(&candidates);
-    let local = |candidate: &&Candidate| server.is_some() && candidate.server.as_deref() == server.as_deref();
+    let local = |candidate: &&Candidate| {
+        server.is_some() && candidate.server.as_deref() == server.as_deref()
+    };
     let delivered = candidates.iter().filter(local).filter_map(|candidate| {
         let Some(Trace::To(account, Field::DeliveredTo)) = &candidate.trace else {
             return None;
@@ -216,7 +222,10 @@ pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &BTreeSet<Add
     let accounts: BTreeSet<Address> = known.iter().cloned().chain(delivered).collect();
     // Two messages of the lengths of one name: either may be it.
     let only = |note: &&FileNote| claims.get(note.path.as_str()) == Some(&1);
-    let named: Vec<Option<FileNote>> = named.iter().map(|note| note.as_ref().filter(only).cloned()).collect();
+    let named: Vec<Option<FileNote>> = named
+        .iter()
+        .map(|note| note.as_ref().filter(only).cloned())
+        .collect();
     let pairs = candidates.into_iter().zip(named);
     pairs
         .map(|(candidate, note)| match note {
@@ -229,15 +238,16 @@ pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &BTreeSet<Add
 /// The server that delivered the most of the mail, if it is clear.
 fn server_of(candidates: &[Candidate]) -> Option<String> {
     let mut servers: BTreeMap<&str, usize> = BTreeMap::new();
-    let traced = candidates.iter().filter(|candidate| {
-        matches!(candidate.trace, Some(Trace::To(_, Field::DeliveredTo)))
-    });
+    let traced = candidates
+        .iter()
+        .filter(|candidate| matches!(candidate.trace, Some(Trace::To(_, Field::DeliveredTo))));
     for server in traced.filter_map(|candidate| candidate.server.as_deref()) {
         *servers.entry(server).or_default() += 1;
     }
     let all: usize = servers.values().sum();
     let (server, count) = servers.into_iter().max_by_key(|(_, count)| *count)?;
-    let enough = count >= LEAST_DELIVERED && count.saturating_mul(100) > all.saturating_mul(MOST_OF_IT);
+    let enough =
+        count >= LEAST_DELIVERED && count.saturating_mul(100) > all.saturating_mul(MOST_OF_IT);
     enough.then(|| server.to_owned())
 }
 
@@ -261,7 +271,9 @@ fn with_name(candidate: Candidate, note: FileNote) -> Message {
     if message.holes.is_empty() {
         message.grade = Grade::Complete;
         message.contradictions.clear();
-        message.proofs.splice(..0, [Proof::Size, Proof::VirtualSize]);
+        message
+            .proofs
+            .splice(..0, [Proof::Size, Proof::VirtualSize]);
     }
     message
 }

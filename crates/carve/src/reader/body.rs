@@ -189,7 +189,9 @@ impl Reader {
             Encoding::Eight => !self.part.is_utf8 || std::str::from_utf8(line).is_ok(),
             _ => !has_high,
         };
-        let has_control = line.iter().any(|byte| matches!(byte, 1..=8 | 14..=26 | 28..=31 | 127));
+        let has_control = line
+            .iter()
+            .any(|byte| matches!(byte, 1..=8 | 14..=26 | 28..=31 | 127));
         if !allowed || has_control {
             self.flaw(Flaw::Byte);
         }

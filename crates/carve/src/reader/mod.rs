@@ -200,7 +200,10 @@ impl Reader {
             for hash in &mut self.hashes {
                 hash.line(line);
             }
-            let mut whole = self.hashes.iter().filter(|hash| !hash.signature().is_partial());
+            let mut whole = self
+                .hashes
+                .iter()
+                .filter(|hash| !hash.signature().is_partial());
             if self.watches && whole.any(|hash| hash.verifies(b"")) {
                 self.verified = Some(self.at);
             }
@@ -247,19 +250,27 @@ impl Reader {
 
     /// Whether the message has a signature over its whole body.
     pub(crate) fn is_signed(&self) -> bool {
-        self.hashes.iter().any(|hash| !hash.signature().is_partial())
+        self.hashes
+            .iter()
+            .any(|hash| !hash.signature().is_partial())
     }
 
     /// What its signatures say of the body.
     pub(crate) fn signatures(&self) -> Vec<BodySignature> {
-        self.hashes.iter().map(|hash| hash.signature().clone()).collect()
+        self.hashes
+            .iter()
+            .map(|hash| hash.signature().clone())
+            .collect()
     }
 
     /// Whether a body hash verifies if the message ends here: one over all of the body, not over a
     /// first part of it.
     pub(crate) fn verifies(&self) -> bool {
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
-        let mut whole = self.hashes.iter().filter(|hash| !hash.signature().is_partial());
+        let mut whole = self
+            .hashes
+            .iter()
+            .filter(|hash| !hash.signature().is_partial());
         self.body_start.is_some() && whole.any(|hash| hash.verifies(line))
     }
 
@@ -281,7 +292,10 @@ impl Reader {
 
     /// The unfinished line, and whether it is text that a model of language can judge.
     pub(crate) fn unfinished(&self) -> (&[u8], bool) {
-        (&self.line, self.stage == Stage::Header || !self.part.is_base64())
+        (
+            &self.line,
+            self.stage == Stage::Header || !self.part.is_base64(),
+        )
     }
 
     /// Whether it is in the middle of a part in base64.

@@ -60,8 +60,14 @@ fn the_phase_of_base64_says_what_must_follow() {
 fn what_is_of_another_message_costs() {
     let head = b"From: a@b.example\nContent-Type: text/plain\n\nwords and words\n";
     for (what, more) in [
-        ("its boundary", &b"------=_Part_1234_5678\nContent-Type: text/html\n"[..]),
-        ("its base64", b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU2Nzg5QUJDREVGR0hJSktM\n"),
+        (
+            "its boundary",
+            &b"------=_Part_1234_5678\nContent-Type: text/html\n"[..],
+        ),
+        (
+            "its base64",
+            b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU2Nzg5QUJDREVGR0hJSktM\n",
+        ),
         ("its line ends", b"more\r\n"),
         ("bytes that are no text", b"\x01\x02\x03\n"),
     ] {

@@ -140,7 +140,9 @@ fn make(
             ..Counts::default()
         };
         state.devices.insert(name.clone(), counts);
-        state.views.insert(origin_name(&name), View::Device(name.clone()));
+        state
+            .views
+            .insert(origin_name(&name), View::Device(name.clone()));
         found.extend(candidates(&name, &device, carved.messages));
     }
     let (candidates, stories): (Vec<Candidate>, Vec<Story>) = found.into_iter().unzip();
@@ -190,11 +192,15 @@ fn candidates(
                 carve::Proof::BodyHash => Proof::BodyHash,
                 carve::Proof::Structure => Proof::Structure,
             }),
-            repairs: message.repairs.iter().map(|repair| Repair {
-                at: repair.at,
-                read: repair.read,
-                stored: repair.stored,
-            }).collect(),
+            repairs: message
+                .repairs
+                .iter()
+                .map(|repair| Repair {
+                    at: repair.at,
+                    read: repair.read,
+                    stored: repair.stored,
+                })
+                .collect(),
             contradictions: message.contradictions.clone(),
         };
         let candidate = Candidate::read(device, &origin, carved)?;
@@ -275,9 +281,18 @@ fn write(
 /// What a person reads.
 fn text(state: &CarveState) -> String {
     let mut rows = vec![
-        ["device", "block", "whole", "by body hash", "damaged", "known already", "without account", "text left"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "device",
+            "block",
+            "whole",
+            "by body hash",
+            "damaged",
+            "known already",
+            "without account",
+            "text left",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for (name, counts) in &state.devices {
         rows.push(vec![

@@ -46,7 +46,9 @@ pub(crate) fn views(case: &Case) -> Result<BTreeMap<String, View>> {
 /// What the message index was made from, if all of it is there.
 pub(super) fn finished(case: &Case) -> Result<Option<String>> {
     let state: Option<IndexState> = case.read_json(&state_name())?;
-    Ok(state.filter(|state| state.finished).map(|state| state.made_from))
+    Ok(state
+        .filter(|state| state.finished)
+        .map(|state| state.made_from))
 }
 
 /// Where [`IndexState`] lies in the case.
@@ -130,7 +132,10 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
 }
 
 /// Finds all file systems on the devices of the case, in one pass over each.
-pub(super) fn find_filesystems(session: &Session, common: &Common) -> Result<(Vec<Found>, Vec<Loss>)> {
+pub(super) fn find_filesystems(
+    session: &Session,
+    common: &Common,
+) -> Result<(Vec<Found>, Vec<Loss>)> {
     let devices = session.devices_with_filesystems()?;
     let total = devices.iter().map(|device| device.bytes.len()).sum();
     let bar = progress::bar(common, "look", total, progress::Unit::Bytes);
@@ -380,16 +385,16 @@ impl Writer<'_> {
 
 /// The name of a segment of the message index.
 pub(super) fn segment_name(device: &str, number: usize) -> String {
-        let plain: String = device
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect();
+    let plain: String = device
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     // Two devices may look alike once their names fit a file name.
     let digest = blake3::hash(device.as_bytes()).to_hex();
     let digest = digest.get(..8).unwrap_or_default();

@@ -52,7 +52,11 @@ impl Story {
             proof: message.proof.map(|proof| proof.describe().to_owned()),
             end: message.end.map(|end| end.describe().to_owned()),
             borders: shown.copied().collect(),
-            repairs: message.repairs.iter().map(|r| (r.at, r.read, r.stored)).collect(),
+            repairs: message
+                .repairs
+                .iter()
+                .map(|r| (r.at, r.read, r.stored))
+                .collect(),
             contradictions: message.contradictions.clone(),
         }
     }
@@ -66,12 +70,18 @@ impl Story {
             let what = if number == 0 { "pieces" } else { "" };
             rows.push(vec![what.to_owned(), format!("{length} bytes at {at}")]);
         }
-        let proof = self.proof.as_deref().unwrap_or("nothing shows that it is whole");
+        let proof = self
+            .proof
+            .as_deref()
+            .unwrap_or("nothing shows that it is whole");
         rows.push(vec!["proof".to_owned(), proof.to_owned()]);
         let end = self.end.as_deref().unwrap_or("it breaks off");
         rows.push(vec!["end".to_owned(), end.to_owned()]);
         for (at, nats) in &self.borders {
-            rows.push(vec!["border".to_owned(), format!("at {at}: {nats:+.1} nats for going on")]);
+            rows.push(vec![
+                "border".to_owned(),
+                format!("at {at}: {nats:+.1} nats for going on"),
+            ]);
         }
         for (at, read, stored) in &self.repairs {
             let text = format!("at {at}: {read:#04x} was read, {stored:#04x} is what verifies");

@@ -12,7 +12,10 @@ use crate::commands::rebuild::find_filesystems;
 use crate::session::Session;
 
 /// The ranges of each device that belong to files in use whose maps are whole, sorted and in bytes.
-pub(super) fn ranges(session: &Session, common: &Common) -> Result<BTreeMap<String, Vec<Range<u64>>>> {
+pub(super) fn ranges(
+    session: &Session,
+    common: &Common,
+) -> Result<BTreeMap<String, Vec<Range<u64>>>> {
     let (found, _) = find_filesystems(session, common)?;
     let mut ranges: BTreeMap<String, Vec<Range<u64>>> = BTreeMap::new();
     for found in found {
