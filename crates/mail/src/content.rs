@@ -1,6 +1,7 @@
 //! The bytes of a message, from the file that holds it.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,9 +16,10 @@ use crate::Address;
 use crate::attribution::owner_of_loose;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
-use crate::maildir::{MailFile, MaildirName, RECOVERED};
+use crate::maildir::{MaildirName, RECOVERED};
 use crate::proof::{Facts, Hole, HoleCause, holes_of, judge, virtual_size, wiped};
 use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Record, Summary};
+use crate::store::{Known, MailFile, Part, wiped_sectors};
 use crate::structure::Structure;
 
 /// A message as it is handed over, and the holes in it.
@@ -39,8 +41,39 @@ enum Unreadable {
     Map,
 }
 
-/// Reads the message in `file`. The length of the file must have been checked.
-fn read(file: &File) -> Result<Content, Unreadable> {
+/// Reads the message in `file`: all of it, or the ranges `cuts` of what it decodes to. The length
+/// of the file must have been checked.
+fn read(file: &File, cuts: &[Range<u64>]) -> Result<Content, Unreadable> {
+    let whole = read_whole(file)?;
+    if cuts.is_empty() {
+        return Ok(whole);
+    }
+    let mut bytes = Vec::new();
+    let mut short = 0_u64;
+    for cut in cuts {
+        let there = cut.start..cut.end.min(whole.bytes.len() as u64);
+        let start = usize::try_from(there.start).unwrap_or(usize::MAX);
+        let end = usize::try_from(there.end).unwrap_or(usize::MAX);
+        let part = whole.bytes.get(start..end).unwrap_or_default();
+        bytes.extend_from_slice(part);
+        let wanted = cut.end.saturating_sub(cut.start);
+        short = short.saturating_add(wanted.saturating_sub(part.len() as u64));
+    }
+    // What was decoded before the damage is what was stored.
+    let holes = (short > 0).then_some(Hole {
+        start: bytes.len() as u64,
+        bytes: short,
+        why: HoleCause::DoesNotDecode,
+    });
+    Ok(Content {
+        bytes: Bytes::from(bytes),
+        codec: whole.codec,
+        holes: holes.into_iter().collect(),
+    })
+}
+
+/// Reads all that a file holds, decompressed.
+fn read_whole(file: &File) -> Result<Content, Unreadable> {
     let length = usize::try_from(file.len()).map_err(|_| Unreadable::TooLong)?;
     let (stored, gaps) = file
         .read_vec(ByteOffset::ZERO, length)
@@ -73,6 +106,14 @@ fn read(file: &File) -> Result<Content, Unreadable> {
     if decoded.error.is_none() && codec.verifies() && first_lost.is_none() {
         holes.clear();
     }
+    if !codec.verifies() && holes.is_empty() {
+        // Nothing else would say that a part of it was wiped: no compression leaves such zeros.
+        holes.extend(wiped_sectors(&stored, 0).map(|range| Hole {
+            start: range.start,
+            bytes: range.end.saturating_sub(range.start),
+            why: HoleCause::Wiped,
+        }));
+    }
     if decoded.error.is_some() && holes.is_empty() {
         // How far the decoder got in the stored file it does not say; what came out is kept.
         let kept = u64::from(!decoded.bytes.is_empty());
@@ -96,10 +137,48 @@ pub fn reread(view: &Arc<dyn ReadAt>, origin: &FileOrigin) -> Option<Content> {
         return None;
     }
     let file = File::from_pieces(Arc::clone(view), origin.stored_bytes, origin.pieces.clone())?;
-    read(&file).ok()
+    read(&file, &origin.cuts).ok()
 }
 
-/// Reads and judges one file of a maildir folder.
+/// The file that holds a message, or is it: the part of it that is stored as one.
+fn open(fs: &dyn Filesystem, inode: &Inode, mail: &MailFile) -> Option<File> {
+    let file = File::open(fs, inode);
+    match mail.part.as_ref().filter(|part| !part.is_decoded) {
+        Some(part) => part.open(&file, Arc::clone(fs.view())),
+        None => Some(file),
+    }
+}
+
+/// The ranges of what the file decodes to that are the message; none for all of it.
+fn cuts(mail: &MailFile) -> &[Range<u64>] {
+    let part = mail.part.as_ref().filter(|part| part.is_decoded);
+    part.map_or(&[], |part| part.ranges.as_slice())
+}
+
+/// The beginning of a message, decompressed, at most `most` bytes before that; `None` if it cannot
+/// be read.
+pub(crate) fn head(fs: &dyn Filesystem, mail: &MailFile, most: u64) -> Option<Vec<u8>> {
+    let inode = fs.inode(mail.inode).ok()?;
+    if no_message(&inode, mail).is_some() {
+        return None;
+    }
+    // The blocks of a deleted file may hold anybody's mail; but of an account that was removed
+    // there are no others, and one message decides nothing.
+    let file = open(fs, &inode, mail)?;
+    if !cuts(mail).is_empty() {
+        return read(&file, cuts(mail))
+            .ok()
+            .map(|content| content.bytes.to_vec());
+    }
+    let length = usize::try_from(file.len().min(most)).ok()?;
+    let stored = file.read_whole(ByteOffset::ZERO, length)?;
+    match Codec::of(&stored) {
+        Codec::Plain => Some(stored),
+        codec => Some(codec::decode(codec, &stored).bytes),
+    }
+}
+
+/// Reads and judges one message of a store.
 pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
     examine_among(fs, device, mail, &Claims::default())
 }
@@ -112,25 +191,27 @@ pub fn examine_among(
     mail: &MailFile,
     claims: &Claims,
 ) -> Record {
-    let note = |delivered: Option<Timestamp>, why: String| FileNote {
-        delivered,
-        ..FileNote::of_name(mail, device, why)
+    let note = |delivered: Timestamp, why: String| FileNote {
+        delivered: mail.known.received.or(Some(delivered)),
+        ..FileNote::of_file(mail, device, why)
     };
     let inode = match fs.inode(mail.inode) {
         Ok(inode) => inode,
-        Err(loss) => return Record::Lost(FileNote::of_name(mail, device, loss.to_string())),
+        Err(loss) => return Record::Lost(FileNote::of_file(mail, device, loss.to_string())),
     };
-    let rejected = |why: &str| Record::Rejected(note(Some(inode.modified), why.to_owned()));
+    let rejected = |why: &str| Record::Rejected(note(inode.modified, why.to_owned()));
     let lost = |why: &str| match inode.standing {
-        Standing::InUse => Record::Lost(note(Some(inode.modified), why.to_owned())),
+        Standing::InUse => Record::Lost(note(inode.modified, why.to_owned())),
         // Nobody misses what was deleted: it is accounted for, and not counted as lost.
         Standing::Deleted => rejected(&format!("it was deleted, and nothing is left of it: {why}")),
     };
-    if let Some(why) = no_message(&inode) {
+    if let Some(why) = no_message(&inode, mail) {
         return rejected(why);
     }
-    let file = File::open(fs, &inode);
-    let mut content = match read(&file) {
+    let Some(file) = open(fs, &inode, mail) else {
+        return lost("the file is shorter than its store says");
+    };
+    let mut content = match read(&file, cuts(mail)) {
         Ok(content) => content,
         Err(Unreadable::TooLong) => {
             return rejected("it decompresses to more than any message has");
@@ -142,15 +223,14 @@ pub fn examine_among(
     if inode.standing == Standing::Deleted {
         content.holes.extend(claims.holes(&inode, file.pieces()));
     }
-    if content.codec == Codec::Plain && content.holes.is_empty() {
-        let name = MaildirName::parse(mail.path.name().unwrap_or_default());
-        content.holes.extend(wiped(&content.bytes, &name));
+    if content.holes.is_empty() {
+        content.holes.extend(zeros(mail, &content));
     }
     content.holes.sort_by_key(|hole| hole.start);
     let lost_holes = content.holes.iter();
     let lost_holes = lost_holes.filter(|hole| hole.why != HoleCause::Suspect);
     let missing: u64 = lost_holes.map(|hole| hole.bytes).sum();
-    if missing >= inode.size || content.bytes.is_empty() {
+    if missing >= file.len() || content.bytes.is_empty() {
         let why = content.holes.first().map(|hole| hole.why.describe());
         return lost(why.unwrap_or("nothing of the file decodes"));
     }
@@ -178,6 +258,8 @@ pub fn examine_loose(
         owner: None,
         folder: RECOVERED.to_owned(),
         keywords: Vec::new(),
+        part: None,
+        known: name_of(path),
     };
     let Record::Message(mut message) = examine_among(fs, device, &mail, claims) else {
         return None;
@@ -190,13 +272,30 @@ pub fn examine_loose(
     Some(Record::Message(message))
 }
 
-/// Why a file is none that could hold a message.
-fn no_message(inode: &Inode) -> Option<&'static str> {
+/// What the name of a file says that lost its directory.
+fn name_of(path: &FsPath) -> Known {
+    Known::of_name(&MaildirName::parse(path.name().unwrap_or_default()))
+}
+
+/// The parts of a message that were wiped, which read as zeros.
+fn zeros(mail: &MailFile, content: &Content) -> Vec<Hole> {
+    match (&mail.part, content.codec) {
+        (Some(part), _) if part.is_decoded || content.codec.verifies() => Vec::new(),
+        (Some(part), _) => part.holes(),
+        (None, Codec::Plain) if !mail.is_as_stored(&content.bytes) => wiped(&content.bytes),
+        (None, _) => Vec::new(),
+    }
+}
+
+/// Why a file, or a part of one, is none that could hold a message.
+fn no_message(inode: &Inode, mail: &MailFile) -> Option<&'static str> {
+    let part = mail.part.as_ref().filter(|part| !part.is_decoded);
+    let size = part.map_or(inode.size, |part| part.bytes());
     match inode.kind {
-        FileKind::Regular if inode.size == 0 => {
+        FileKind::Regular if size == 0 => {
             Some("an empty file: the server stopped before the mail was written")
         }
-        FileKind::Regular if inode.size > MAX_MESSAGE_BYTES => Some("longer than any message"),
+        FileKind::Regular if size > MAX_MESSAGE_BYTES => Some("longer than any message"),
         FileKind::Regular => None,
         _ => Some("not a regular file"),
     }
@@ -212,7 +311,6 @@ fn message(
     file: &File,
     content: Content,
 ) -> Result<Message, String> {
-    let name = MaildirName::parse(mail.path.name().unwrap_or_default());
     let deleted = (inode.standing == Standing::Deleted)
         .then(|| structure_of_deleted(fs, mail, file, &content))
         .transpose()?;
@@ -221,13 +319,13 @@ fn message(
         holes: content.holes,
         codec: content.codec,
         content: &content.bytes,
-        size: name.size,
-        virtual_size: name.virtual_size,
+        known: &mail.known,
         deleted,
     });
     if is_deleted && !verdict.contradictions.is_empty() && verdict.holes.is_empty() {
         return Err(verdict.contradictions.join("; "));
     }
+    let summary = Summary::of(&content.bytes);
     let id = MessageId::of(&content.bytes);
     let normalised = Some(MessageId::normalised(&content.bytes)).filter(|other| *other != id);
     Ok(Message {
@@ -241,21 +339,42 @@ fn message(
         holes: verdict.holes,
         owner: mail.owner.clone(),
         folder: mail.folder.clone(),
-        flags: name.flags,
+        uid: mail.known.uid,
+        flags: mail.known.flags.clone(),
         keywords: mail.keywords.clone(),
-        delivered: inode.modified,
-        standing: inode.standing,
+        delivered: delivered(mail, inode, &summary),
+        standing: if mail.known.is_expunged {
+            Standing::Deleted
+        } else {
+            inode.standing
+        },
         layer: Layer::Present,
         origin: FileOrigin {
             device: device.to_owned(),
             path: mail.path.to_string(),
             inode: inode.number.0,
-            stored_bytes: inode.size,
+            offset: mail.part.as_ref().map_or(0, Part::start),
+            stored_bytes: file.len(),
             codec: content.codec,
             pieces: file.pieces().to_vec(),
+            cuts: cuts(mail).to_vec(),
         },
-        summary: Summary::of(&content.bytes),
+        summary,
     })
+}
+
+/// When a message was delivered. The time of a file that holds many is not that of one: then the
+/// date of its header is the best there is.
+fn delivered(mail: &MailFile, inode: &Inode, summary: &Summary) -> Timestamp {
+    let by_header = || {
+        mail.part.as_ref()?;
+        Some(Timestamp {
+            seconds: summary.date?,
+            nanoseconds: 0,
+        })
+    };
+    let said = mail.known.received.or_else(by_header);
+    said.unwrap_or(inode.modified)
 }
 
 /// What the bytes of a deleted file say of themselves; an error if they are no message's.
@@ -266,7 +385,11 @@ fn structure_of_deleted(
     content: &Content,
 ) -> Result<Structure, String> {
     let block = u64::from(fs.info().block_bytes);
-    let ends = ends_in_zeros(fs.view().as_ref(), file.pieces(), block);
+    // Behind a part of a file the file goes on.
+    let ends = match mail.part {
+        Some(_) => None,
+        None => ends_in_zeros(fs.view().as_ref(), file.pieces(), block),
+    };
     let whole = content.holes.is_empty();
     let mut structure = if whole {
         Structure::of(&content.bytes)

@@ -5,9 +5,10 @@
 
 use evidence::{GapCause, Gaps};
 use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
 
 use crate::codec::Codec;
-use crate::maildir::MaildirName;
+use crate::store::Known;
 use crate::structure::Structure;
 
 /// How far a message is proven. Only `Proven` and `Complete` are handed over as whole.
@@ -47,10 +48,12 @@ impl Grade {
 pub enum Proof {
     /// The file system maps every byte, all blocks could be read, and the length is the inode's.
     Extents,
-    /// The length is the one in the file's name, `S=`.
+    /// The length is the one that the store says: in the file's name, `S=`, or in its record.
     Size,
-    /// The length with CR LF line ends is the one in the file's name, `W=`.
+    /// The length with CR LF line ends is the one that the store says, `W=` in a file's name.
     VirtualSize,
+    /// The SHA-1 of its bytes is the one that the store says.
+    Sha1,
     /// The checksum of the compressed file holds.
     Checksum,
     /// Its header is one, every part of it is ended and decodes, and behind its end the block is
@@ -115,10 +118,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) codec: Codec,
     /// The message.
     pub(crate) content: &'a [u8],
-    /// `S=` of its name.
-    pub(crate) size: Option<u64>,
-    /// `W=` of its name.
-    pub(crate) virtual_size: Option<u64>,
+    /// What its store says of it.
+    pub(crate) known: &'a Known,
     /// The structure of a message that was deleted; `None` for one in use.
     pub(crate) deleted: Option<Structure>,
 }
@@ -199,30 +200,59 @@ fn judge_in_use(facts: Facts<'_>) -> Verdict {
             proofs.push(Proof::Checksum);
         }
     }
-    match facts.size {
+    let known = facts.known;
+    let said = if known.is_recorded {
+        "its store"
+    } else {
+        "its name"
+    };
+    match known.size {
         Some(size) if size == length => proofs.push(Proof::Size),
         Some(size) => {
-            damaged |= length < size;
-            contradictions.push(format!("its name says {size} bytes, it has {length}"));
+            damaged |= length < size || known.is_recorded;
+            contradictions.push(format!("{said} says {size} bytes, it has {length}"));
         }
         None => {}
     }
-    match facts.virtual_size {
+    match known.virtual_size {
         Some(size) if size == virtual_size(facts.content) => proofs.push(Proof::VirtualSize),
         // The zeros that stand for a hole have no line ends: a difference would mean nothing.
         Some(_) if damaged => {}
-        Some(size) => contradictions.push(format!(
-            "its name says {size} bytes with CR LF line ends, it has {}",
-            virtual_size(facts.content)
-        )),
+        Some(size) => {
+            damaged |= known.is_recorded;
+            contradictions.push(format!(
+                "{said} says {size} bytes with CR LF line ends, it has {}",
+                virtual_size(facts.content)
+            ));
+        }
         None => {}
     }
+    match known.sha1 {
+        Some(sha1) if <[u8; 20]>::from(Sha1::digest(facts.content)) == sha1 => {
+            // It speaks for every byte, whatever else is in doubt.
+            return Verdict {
+                grade: Grade::Proven,
+                proofs: proofs.into_iter().chain([Proof::Sha1]).collect(),
+                contradictions,
+                holes: Vec::new(),
+            };
+        }
+        Some(_) => {
+            damaged = true;
+            contradictions.push("its bytes are not those of the SHA-1 in the index".to_owned());
+        }
+        None => {}
+    }
+    damaged |= !known.damage.is_empty() || known.is_fragment;
+    contradictions.extend(known.damage.iter().cloned());
     if damaged {
         // Sizes of a message with holes prove nothing.
         proofs.clear();
     }
     Verdict {
-        grade: if damaged {
+        grade: if known.is_fragment {
+            Grade::Fragment
+        } else if damaged {
             Grade::Damaged
         } else {
             Grade::Proven
@@ -233,17 +263,11 @@ fn judge_in_use(facts: Facts<'_>) -> Verdict {
     }
 }
 
-/// The sectors of a plain message that hold nothing but zeros, unless its name says that it is as
-/// it was stored: `S=` counts its bytes, `W=` its lines.
+/// The sectors of a plain message that hold nothing but zeros.
 ///
 /// What was wiped can be read, and a file system whose disks were wiped still says that it is
 /// there. Mail may hold a NUL, but no sectors of them (RFC 5322, section 4).
-pub(crate) fn wiped(content: &[u8], name: &MaildirName<'_>) -> Vec<Hole> {
-    let stored =
-        name.size == Some(content.len() as u64) && name.virtual_size == Some(virtual_size(content));
-    if stored {
-        return Vec::new();
-    }
+pub(crate) fn wiped(content: &[u8]) -> Vec<Hole> {
     let mut holes: Vec<Hole> = Vec::new();
     let mut start = 0_u64;
     for sector in content.chunks(SECTOR) {
@@ -300,21 +324,32 @@ pub(crate) fn holes_of(gaps: &Gaps) -> Vec<Hole> {
 mod tests {
     use super::*;
 
-    fn facts(content: &[u8], size: Option<u64>, virtual_size: Option<u64>) -> Facts<'_> {
+    fn known(size: Option<u64>, virtual_size: Option<u64>) -> Known {
+        Known {
+            size,
+            virtual_size,
+            ..Known::default()
+        }
+    }
+
+    fn facts<'a>(content: &'a [u8], known: &'a Known) -> Facts<'a> {
         Facts {
             holes: Vec::new(),
             codec: Codec::Plain,
             content,
-            size,
-            virtual_size,
+            known,
             deleted: None,
         }
+    }
+
+    fn in_use(content: &[u8], size: Option<u64>, virtual_size: Option<u64>) -> Verdict {
+        judge(facts(content, &known(size, virtual_size)))
     }
 
     fn deleted(content: &[u8], size: Option<u64>, virtual_size: Option<u64>) -> Verdict {
         judge(Facts {
             deleted: Some(Structure::of(content)),
-            ..facts(content, size, virtual_size)
+            ..facts(content, &known(size, virtual_size))
         })
     }
 
@@ -351,7 +386,7 @@ mod tests {
         let verdict = judge(Facts {
             codec: Codec::Gzip,
             deleted: Some(Structure::of(text)),
-            ..facts(text, None, None)
+            ..facts(text, &Known::default())
         });
         assert_eq!(
             (verdict.grade, verdict.proofs),
@@ -361,25 +396,25 @@ mod tests {
 
     #[test]
     fn a_file_that_was_read_whole_is_proven() {
-        let verdict = judge(facts(b"a\nb\r\n\n", Some(6), Some(8)));
+        let verdict = in_use(b"a\nb\r\n\n", Some(6), Some(8));
         assert_eq!(verdict.grade, Grade::Proven);
         assert_eq!(
             verdict.proofs,
             [Proof::Extents, Proof::Size, Proof::VirtualSize]
         );
-        assert_eq!(judge(facts(b"a", None, None)).proofs, [Proof::Extents]);
+        assert_eq!(in_use(b"a", None, None).proofs, [Proof::Extents]);
     }
 
     #[test]
     fn shorter_than_its_name_says_is_damaged_and_longer_is_noted() {
-        assert_eq!(judge(facts(b"abc", Some(9), None)).grade, Grade::Damaged);
-        let longer = judge(facts(b"abc", Some(2), Some(2)));
+        assert_eq!(in_use(b"abc", Some(9), None).grade, Grade::Damaged);
+        let longer = in_use(b"abc", Some(2), Some(2));
         assert_eq!(longer.grade, Grade::Proven);
         assert_eq!(longer.contradictions.len(), 2);
     }
 
     #[test]
-    fn sectors_of_zeros_are_holes_unless_the_name_says_that_they_were_stored() {
+    fn sectors_of_zeros_are_holes() {
         let mut content = vec![b'x'; 3000];
         content[1024..2560].fill(0);
         let hole = |start, bytes| Hole {
@@ -387,24 +422,37 @@ mod tests {
             bytes,
             why: HoleCause::Wiped,
         };
-        let named = |name: &'static [u8]| MaildirName::parse(name);
-        let plain = named(b"1402992550.M1P2.mx,S=3000:2,S");
-        assert_eq!(wiped(&content, &plain), [hole(1024, 1536)]);
-        let proven = named(b"1402992550.M1P2.mx,S=3000,W=3000:2,S");
-        assert_eq!(wiped(&content, &proven), []);
+        assert_eq!(wiped(&content), [hole(1024, 1536)]);
         content[1024..2560].fill(b'x');
         content[2048..2500].fill(0);
         content[2900..].fill(0);
+        assert_eq!(wiped(&content), [], "a few zeros are somebody's bytes");
+    }
+
+    #[test]
+    fn what_a_store_recorded_is_believed_and_a_digest_of_the_bytes_above_all() {
+        let text = b"abc";
+        let recorded = Known {
+            is_recorded: true,
+            ..known(Some(2), Some(3))
+        };
+        assert_eq!(judge(facts(text, &recorded)).grade, Grade::Damaged);
+        let digest = Known {
+            sha1: Some(Sha1::digest(text).into()),
+            ..Known::default()
+        };
+        let verdict = judge(facts(text, &digest));
         assert_eq!(
-            wiped(&content, &plain),
-            [],
-            "a few zeros are somebody's bytes"
+            (verdict.grade, verdict.proofs),
+            (Grade::Proven, vec![Proof::Extents, Proof::Sha1])
         );
+        assert_eq!(judge(facts(b"abd", &digest)).grade, Grade::Damaged);
     }
 
     #[test]
     fn a_hole_is_damage_whatever_the_size_says() {
-        let mut holed = facts(b"abc", Some(3), Some(3));
+        let known = known(Some(3), Some(3));
+        let mut holed = facts(b"abc", &known);
         holed.holes.push(Hole {
             start: 0,
             bytes: 1,

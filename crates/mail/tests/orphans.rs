@@ -19,7 +19,7 @@ use mail::account::AccountRules;
 use mail::attribution::{Place, attribute};
 use mail::claims::Claims;
 use mail::content::{examine, examine_among, examine_loose};
-use mail::maildir::find;
+use mail::store::find;
 use mail::{Grade, Record};
 
 const BLOCK: usize = 4096;
@@ -486,7 +486,10 @@ fn a_name_whose_inode_is_gone_is_known_and_lost_with_what_the_name_states() {
     let whole = tree.done();
     let stores = find(&whole, &AccountRules::default());
     let contents = stores.folders[0].list(&whole, "volume:v");
-    assert_eq!(contents.record.listed_but_gone, ["1400000009.M2P1.mx,S=88"]);
+    assert_eq!(
+        contents.folders[0].listed_but_gone,
+        ["1400000009.M2P1.mx,S=88"]
+    );
     let Record::Lost(note) = examine(&whole, "volume:v", &contents.files[0]) else {
         unreachable!()
     };
@@ -497,7 +500,7 @@ fn a_name_whose_inode_is_gone_is_known_and_lost_with_what_the_name_states() {
     broken.inodes.remove(&cur);
     let stores = find(&broken, &AccountRules::default());
     let contents = stores.folders[0].list(&broken, "volume:v");
-    assert!(contents.record.listed_but_gone.is_empty());
+    assert!(contents.folders[0].listed_but_gone.is_empty());
     let times: Vec<_> = contents
         .lost
         .iter()
