@@ -19,10 +19,11 @@ use mail::store::find;
 use mail::{Grade, Message, Record};
 use sha2::{Digest, Sha256};
 
-/// The store `name` of `fixtures/maildir`, as an account's home in an ext4 image.
-fn image(dir: &Path, name: &str) -> PathBuf {
+/// The store `name` of the fixtures `set`, as an account's home in an ext4 image.
+fn image(dir: &Path, set: &str, name: &str) -> PathBuf {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let packed = fs::File::open(top.join("fixtures/maildir/stores.tar.zst")).unwrap();
+    let packed = top.join("fixtures").join(set).join("stores.tar.zst");
+    let packed = fs::File::open(packed).unwrap();
     let all = dir.join("stores");
     tar::Archive::new(zstd::Decoder::new(packed).unwrap())
         .unpack(&all)
@@ -42,9 +43,9 @@ fn image(dir: &Path, name: &str) -> PathBuf {
 }
 
 /// Everything that phase 1 finds in the store `name`, and the SHA-256 of each message.
-fn records(name: &str) -> (Vec<Record>, Vec<String>) {
+fn records(set: &str, name: &str) -> (Vec<Record>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
-    let image = image(dir.path(), name);
+    let image = image(dir.path(), set, name);
     let volume = Arc::new(evidence::image::open(&image).unwrap());
     let fs = filesystem::open(volume, "volume:mail").unwrap().unwrap();
     let stores = find(fs.as_ref(), &AccountRules::default());
@@ -89,7 +90,12 @@ fn compare(name: &str) {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let manifest = fs::read(top.join("fixtures/maildir/manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-    let want: BTreeSet<Row> = manifest["stores"][name]
+    compare_with("maildir", name, &manifest["stores"][name]);
+}
+
+/// Compares what is in use in a store with what Dovecot said; gives how much was expunged.
+fn compare_with(set: &str, name: &str, said: &serde_json::Value) -> usize {
+    let want: BTreeSet<Row> = said
         .as_array()
         .unwrap()
         .iter()
@@ -108,12 +114,16 @@ fn compare(name: &str) {
             )
         })
         .collect();
-    let (records, digests) = records(name);
+    let (records, digests) = records(set, name);
     let found = messages(&records);
     assert_eq!(found.len(), digests.len());
-    let got: BTreeSet<Row> = found
+    let there: Vec<_> = found
         .iter()
         .zip(digests)
+        .filter(|(message, _)| !message.is_deleted())
+        .collect();
+    let got: BTreeSet<Row> = there
+        .iter()
         .map(|(message, digest)| {
             (
                 message.folder.clone(),
@@ -122,17 +132,39 @@ fn compare(name: &str) {
                 message.flags.letters().to_owned(),
                 message.keywords.clone(),
                 message.delivered.seconds,
-                digest,
+                digest.clone(),
             )
         })
         .collect();
     assert_eq!(got, want, "{name}");
-    assert_eq!(found.len(), want.len());
-    for message in found {
+    assert_eq!(there.len(), want.len());
+    for message in &found {
         assert_eq!(message.grade, Grade::Proven);
         assert!(message.contradictions.is_empty(), "{message:?}");
         let owner = message.owner.as_ref().unwrap();
         assert_eq!(owner.account.to_string(), "ada@tidewater.example");
+    }
+    found.len().saturating_sub(there.len())
+}
+
+#[test]
+fn dboxes_that_were_in_use_are_what_dovecot_says() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let manifest = fs::read(top.join("fixtures/dbox/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    // Of what was expunged an sdbox keeps nothing, nor does an mdbox once it was purged or moved.
+    for (name, expunged) in [
+        ("sdbox", 0),
+        ("mdbox", 2),
+        ("mdbox-purged", 0),
+        ("mdbox-alt", 0),
+        ("sdbox-alt", 0),
+    ] {
+        assert_eq!(
+            compare_with("dbox", name, &manifest[name]),
+            expunged,
+            "{name}"
+        );
     }
 }
 
@@ -168,7 +200,7 @@ fn dboxes_are_what_dovecot_says() {
 #[test]
 fn the_list_of_folders_is_what_dovecot_has() {
     let dir = tempfile::tempdir().unwrap();
-    image(dir.path(), "maildir");
+    image(dir.path(), "maildir", "maildir");
     let maildir = dir.path().join("root/vmail/tidewater.example/ada/Maildir");
     let log = fs::read(maildir.join("dovecot.list.index.log")).unwrap();
     let listed = mail::maildir::parse_list_log(&log).unwrap();

@@ -114,7 +114,8 @@ fn part_of(record: &Record, wiped: &Wiped) -> Part {
 /// Joins what lies in alternative storage with the store that it belongs to.
 ///
 /// Alternative storage has no indexes. An mdbox knows it by the number of a file, an sdbox by the
-/// folder; which directory it is says a link in the root, or else the account that both are of.
+/// folder; which directory it is says a link in the root, or else the account that both are of, or
+/// the home that both lie in.
 pub(crate) fn join_alternatives(fs: &dyn Filesystem, folders: &mut Vec<Folder>) {
     let has_index = |folder: &Folder| match folder.kind {
         Kind::Mdbox => !folder.is_bare && find_entry(&folder.entries, MAILBOXES).is_some(),
@@ -160,7 +161,16 @@ fn belongs(fs: &dyn Filesystem, alone: &Folder, store: &Folder) -> bool {
         && alone.path != store.path;
     let account = |folder: &Folder| folder.owner.as_ref().map(|owner| owner.account.clone());
     let linked = link_of(fs, &store.mailbox).is_some_and(|target| target == alone.mailbox);
-    same && (linked || (account(alone).is_some() && account(alone) == account(store)))
+    let home = store
+        .mailbox
+        .parent()
+        .filter(|home| *home != FsPath::root());
+    let in_home = home.is_some_and(|home| alone.mailbox.names().starts_with(home.names()));
+    let by_account = match account(alone) {
+        None => in_home,
+        of_alone => of_alone == account(store),
+    };
+    same && (linked || by_account)
 }
 
 /// Where the link in the root of a store leads, as a path of this file system: it was written for

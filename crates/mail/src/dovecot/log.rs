@@ -15,6 +15,7 @@ const EXT_HDR_UPDATE: u32 = 0x100;
 const EXT_REC_UPDATE: u32 = 0x200;
 const KEYWORD_UPDATE: u32 = 0x400;
 const KEYWORD_RESET: u32 = 0x800;
+const EXT_ATOMIC_INC: u32 = 0x1000;
 const EXT_HDR_UPDATE32: u32 = 0x1_0000;
 /// `MAIL_TRANSACTION_EXPUNGE`, with `MAIL_TRANSACTION_EXPUNGE_PROT`: bits that stand in each.
 const EXPUNGE: u32 = 0xCD91;
@@ -163,6 +164,7 @@ impl Changes<'_> {
             EXT_HDR_UPDATE => self.header(data, false),
             EXT_HDR_UPDATE32 => self.header(data, true),
             EXT_REC_UPDATE => self.records(data),
+            EXT_ATOMIC_INC => self.increase(data),
             EXPUNGE if kind & EXTERNAL != 0 => {
                 for at in steps(data, 8) {
                     self.expunge(range(data, at)?);
@@ -320,6 +322,20 @@ impl Changes<'_> {
         Some(())
     }
 
+    /// `struct mail_transaction_ext_atomic_inc`: a number and what is added to its record.
+    fn increase(&mut self, data: Fields<'_>) -> Option<()> {
+        let number = self.current?;
+        let size = self.index.extensions.get(number)?.record_size;
+        for at in steps(data, 8) {
+            let diff = i32::from_le_bytes(data.array(at.checked_add(4)?)?);
+            if let Some(record) = self.index.records.get_mut(&data.le_u32(at)?) {
+                let none = || vec![0; size];
+                add(record.extensions.entry(number).or_insert_with(none), diff);
+            }
+        }
+        Some(())
+    }
+
     /// `struct mail_transaction_ext_rec_update`: a number and a record of the extension.
     fn records(&mut self, data: Fields<'_>) -> Option<()> {
         let number = self.current?;
@@ -332,6 +348,16 @@ impl Changes<'_> {
             }
         }
         Some(())
+    }
+}
+
+/// Adds to a little-endian number of any length.
+fn add(number: &mut [u8], diff: i32) {
+    let before = number.iter().rev();
+    let before = before.fold(0_i64, |sum, byte| sum.wrapping_shl(8) | i64::from(*byte));
+    let after = before.wrapping_add(i64::from(diff)).to_le_bytes();
+    for (byte, new) in number.iter_mut().zip(after) {
+        *byte = new;
     }
 }
 
@@ -356,13 +382,13 @@ mod tests {
         #[test]
         fn no_log_makes_it_panic(
             records in proptest::collection::vec(
-                (0_usize..13, proptest::collection::vec(proptest::num::u8::ANY, 0..60)),
+                (0_usize..14, proptest::collection::vec(proptest::num::u8::ANY, 0..60)),
                 0..40,
             ),
         ) {
             let kinds = [EXPUNGE | EXTERNAL, APPEND, FLAG_UPDATE, EXT_INTRO, EXT_HDR_UPDATE,
                 EXT_REC_UPDATE, EXPUNGE_GUID | EXTERNAL, KEYWORD_UPDATE, KEYWORD_RESET, EXT_RESET,
-                EXT_HDR_UPDATE32, EXPUNGE, 9];
+                EXT_HDR_UPDATE32, EXPUNGE, EXT_ATOMIC_INC, 9];
             let mut log = vec![1, 3, 40, 0];
             log.resize(40, 0);
             for (kind, mut data) in records {

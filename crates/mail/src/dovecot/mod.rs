@@ -61,7 +61,10 @@ pub(crate) fn read_index(
             None
         })
     };
-    let index = read("");
+    // The copy that Dovecot keeps of an index before it writes a new one is older, but the log goes
+    // on behind it as well.
+    let is_index = |index: &Vec<u8>| MailIndex::read(Some(index), &[]).is_some();
+    let index = read("").filter(is_index).or_else(|| read(".backup"));
     let older = read(".log.2");
     let log = read(".log");
     let logs: Vec<&[u8]> = older.iter().chain(&log).map(Vec::as_slice).collect();
