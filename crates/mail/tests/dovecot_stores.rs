@@ -198,6 +198,14 @@ fn dboxes_are_what_dovecot_says() {
 }
 
 #[test]
+fn a_maildir_of_courier_is_what_courier_says() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let manifest = fs::read(top.join("fixtures/courier/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    compare_with("courier", "courier", &manifest["courier"]);
+}
+
+#[test]
 fn the_list_of_folders_is_what_dovecot_has() {
     let dir = tempfile::tempdir().unwrap();
     image(dir.path(), "maildir", "maildir");

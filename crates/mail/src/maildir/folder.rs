@@ -2,7 +2,7 @@
 
 use filesystem::{DirEntry, FileKind, Filesystem, InodeNumber};
 
-use super::{Keywords, MaildirName, Uidlist};
+use super::{Keywords, MaildirName, Uidlist, courier};
 use crate::record::{FileNote, FolderRecord};
 use crate::store::{Contents, Folder, Known, MailFile};
 
@@ -20,6 +20,7 @@ pub(crate) fn list(folder: &Folder, fs: &dyn Filesystem, device: &str) -> Conten
     let mut reading = Reading {
         folder,
         device,
+        of_courier: courier::keywords(folder, fs, device, &mut contents.losses),
         keywords: keywords.unwrap_or_default(),
         list: list.and_then(|text| Uidlist::parse(&text)),
         record: folder.record(device),
@@ -48,6 +49,7 @@ struct Reading<'a> {
     folder: &'a Folder,
     device: &'a str,
     keywords: Keywords,
+    of_courier: courier::Keywords,
     list: Option<Uidlist>,
     record: FolderRecord,
     contents: Contents,
@@ -90,13 +92,21 @@ impl Reading<'_> {
         } else {
             self.record.present = self.record.present.saturating_add(1);
             let name = MaildirName::parse(&entry.name);
+            let mut keywords = self.keywords.named(&name.keywords);
+            keywords.extend(
+                self.of_courier
+                    .get(name.base)
+                    .into_iter()
+                    .flatten()
+                    .cloned(),
+            );
             let uid = self.list.as_ref().and_then(|list| list.uid(name.base));
             self.contents.files.push(MailFile {
                 path,
                 inode: entry.inode,
                 owner: self.folder.owner.clone(),
                 folder: self.folder.name.clone(),
-                keywords: self.keywords.named(&name.keywords),
+                keywords,
                 part: None,
                 known: Known {
                     uid,

@@ -1,5 +1,6 @@
 //! Maildir++ as Dovecot and Courier keep it, and nested maildirs (Dovecot's `LAYOUT=fs`).
 
+mod courier;
 mod folder;
 mod keywords;
 mod list_index;
