@@ -212,6 +212,13 @@ fn judge_in_use(facts: Facts<'_>) -> Verdict {
             damaged |= length < size || known.is_recorded;
             contradictions.push(format!("{said} says {size} bytes, it has {length}"));
         }
+        // Where in its file such a message ends, its store says by its length.
+        None if known.is_recorded
+            && known.virtual_size.is_some()
+            && facts.codec == Codec::Plain =>
+        {
+            proofs.push(Proof::Size);
+        }
         None => {}
     }
     match known.virtual_size {

@@ -251,6 +251,59 @@ fn folders_without_a_path_go_to_whom_their_mail_was_delivered() {
 }
 
 #[test]
+fn stores_whose_paths_name_nobody_go_to_whom_their_mail_was_delivered() {
+    let mbox = |to: &[&str]| {
+        let messages = to.iter().enumerate().map(|(number, to)| {
+            let postmark = "From x@y.example Mon Jan  1 00:00:00 2024";
+            format!("{postmark}\n{}\n", delivered(to, number))
+        });
+        messages.collect::<String>().into_bytes()
+    };
+    let mut tree = Maker::new();
+    tree.folder("/v/lindenhof.example/ada/Maildir", &[ADA]);
+    tree.folder("/v/lindenhof.example/bob/Maildir", &[BOB]);
+    for number in 0..4 {
+        let path = format!("/opt/zimbra/store/0/12/msg/0/25{number}-3.msg");
+        tree.file(&path, delivered(ADA, number).as_bytes());
+    }
+    // Files side by side are each somebody's.
+    tree.file("/var/mail/ada", &mbox(&[ADA; 3]));
+    tree.file("/var/mail/robert", &mbox(&[BOB; 3]));
+    tree.file("/#orphans/#500", &mbox(&[BOB; 4]));
+    tree.file("/#orphans/#501", &mbox(&[ADA, BOB, ADA, BOB]));
+    // A folder of MH, and what looks like one and is a spool of news.
+    tree.file(
+        "/v/lindenhof.example/ada/Mail/lists/1",
+        delivered(ADA, 1).as_bytes(),
+    );
+    tree.file(
+        "/v/lindenhof.example/ada/Mail/lists/.mh_sequences",
+        b"unseen: 2\n",
+    );
+    tree.file(
+        "/news/comp/misc/1",
+        b"Path: a!b\nFrom: x@y.example\nNewsgroups: comp.misc\n\nx\n",
+    );
+    let placed = placed(&tree.done());
+    let find = |path: &str| {
+        let mut all = placed.iter();
+        let found = all.find(|(at, ..)| at == path);
+        found.map(|(_, owner, name)| (owner.as_str(), name.as_str()))
+    };
+    assert_eq!(find("/opt/zimbra/store/0/12"), Some((ADA, "Recovered")));
+    assert_eq!(find("/var/mail/ada"), Some((ADA, "INBOX")));
+    assert_eq!(find("/var/mail/robert"), Some((BOB, "INBOX")));
+    assert_eq!(find("/#orphans/#500"), Some((BOB, "Recovered")));
+    let (doubt, _) = find("/#orphans/#501").unwrap();
+    assert!(doubt.starts_with('?'), "{doubt}");
+    assert_eq!(
+        find("/v/lindenhof.example/ada/Mail/lists"),
+        Some((ADA, "lists"))
+    );
+    assert_eq!(find("/news/comp/misc"), None);
+}
+
+#[test]
 fn an_index_and_the_names_of_messages_tell_a_folder_that_was_copied() {
     let guid = "0123456789abcdef0123456789abcdef";
     let name = "1400000001.M1P1.mx,S=5";

@@ -55,7 +55,7 @@ pub(super) fn split(file: &dyn ReadAt, seen: &Scan) -> Vec<Item> {
     };
     let mut items = splitter.items();
     let (right, wrong) = (count(&items, true), count(&items, false));
-    if items.iter().any(|item| splitter.swallows(item)) && right <= wrong {
+    if items.iter().any(|item| splitter.swallows(item)) && right < wrong {
         // Lengths are the habit of who writes the whole file: alone, one that reaches over what
         // looks like other messages is not believed.
         splitter.believes = false;

@@ -48,10 +48,18 @@ pub(crate) fn place_in_tree(path: &FsPath, rules: &AccountRules) -> Placed {
         .rposition(|name| DIRECTORIES.contains(&name.as_str()));
     let last = names.len().saturating_sub(1);
     let root = root.filter(|at| *at < last).unwrap_or(last);
+    // Where each file is somebody's inbox.
+    let is_spool = matches!(lower.as_slice(), [.., above, mail, _]
+        if mail == "mail" && (above == "var" || above == "spool"));
     Placed {
         owner: None,
-        name: name_of(path, names.get(root..).unwrap_or_default()),
-        mailbox: path.parent().unwrap_or_default(),
+        name: if is_spool {
+            INBOX.to_owned()
+        } else {
+            name_of(path, names.get(root..).unwrap_or_default())
+        },
+        // What lies beside it may be somebody else's, as in `/var/mail`: it speaks for itself.
+        mailbox: path.clone(),
     }
 }
 
@@ -118,6 +126,8 @@ mod tests {
             ("var/mail/ada@a.example", Some("ada@a.example"), "INBOX"),
             ("home/ada/mail/lists/rust", None, "lists.rust"),
             ("home/ada/mbox", None, "INBOX"),
+            ("var/mail/ada", None, "INBOX"),
+            ("var/spool/mail/ada", None, "INBOX"),
             ("#orphans/#12", None, "Recovered"),
             (
                 "#orphans/#12/a.example/ada/mail/Old.sbd/Older",
