@@ -1,5 +1,6 @@
 //! The bytes of a message, from the file that holds it.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -44,10 +45,11 @@ enum Unreadable {
 /// Reads the message in `file`: all of it, or the ranges `cuts` of what it decodes to. The length
 /// of the file must have been checked.
 fn read(file: &File, cuts: &[Range<u64>]) -> Result<Content, Unreadable> {
-    let whole = read_whole(file)?;
     if cuts.is_empty() {
-        return Ok(whole);
+        let (stored, holes) = stored_of(file)?;
+        return content_of(file, stored, holes);
     }
+    let whole = read_shared(file)?;
     let mut bytes = Vec::new();
     let mut short = 0_u64;
     for cut in cuts {
@@ -59,21 +61,49 @@ fn read(file: &File, cuts: &[Range<u64>]) -> Result<Content, Unreadable> {
         let wanted = cut.end.saturating_sub(cut.start);
         short = short.saturating_add(wanted.saturating_sub(part.len() as u64));
     }
-    // What was decoded before the damage is what was stored.
-    let holes = (short > 0).then_some(Hole {
+    // What was decoded before a part that could not be read is what was stored. If the file
+    // contradicts itself, nothing says from where on.
+    let is_sound = whole
+        .holes
+        .first()
+        .is_none_or(|hole| matches!(hole.why, HoleCause::Gap(_) | HoleCause::NeverWritten));
+    let mut holes = if is_sound { Vec::new() } else { whole.holes };
+    holes.extend((short > 0).then_some(Hole {
         start: bytes.len() as u64,
         bytes: short,
         why: HoleCause::DoesNotDecode,
-    });
+    }));
     Ok(Content {
         bytes: Bytes::from(bytes),
         codec: whole.codec,
-        holes: holes.into_iter().collect(),
+        holes,
     })
 }
 
-/// Reads all that a file holds, decompressed.
-fn read_whole(file: &File) -> Result<Content, Unreadable> {
+thread_local! {
+    /// The last file of several messages that was decoded, by the BLAKE3 of what is stored: each
+    /// of its messages asks for it.
+    static LAST: RefCell<Option<(blake3::Hash, Content)>> = const { RefCell::new(None) };
+}
+
+/// As [`content_of`], of a file that is read again and again.
+fn read_shared(file: &File) -> Result<Content, Unreadable> {
+    let (stored, holes) = stored_of(file)?;
+    if !holes.is_empty() {
+        return content_of(file, stored, holes);
+    }
+    let hash = blake3::hash(&stored);
+    let last = LAST.with_borrow(|last| last.clone().filter(|(of, _)| *of == hash));
+    if let Some((_, content)) = last {
+        return Ok(content);
+    }
+    let content = content_of(file, stored, holes)?;
+    LAST.set(Some((hash, content.clone())));
+    Ok(content)
+}
+
+/// What is stored in a file, and what of it is missing.
+fn stored_of(file: &File) -> Result<(Vec<u8>, Vec<Hole>), Unreadable> {
     let length = usize::try_from(file.len()).map_err(|_| Unreadable::TooLong)?;
     let (stored, gaps) = file
         .read_vec(ByteOffset::ZERO, length)
@@ -85,6 +115,12 @@ fn read_whole(file: &File) -> Result<Content, Unreadable> {
         why: HoleCause::NeverWritten,
     }));
     holes.sort_by_key(|hole| hole.start);
+    Ok((stored, holes))
+}
+
+/// The message, decompressed, in what is stored in a file.
+fn content_of(file: &File, stored: Vec<u8>, mut holes: Vec<Hole>) -> Result<Content, Unreadable> {
+    let length = stored.len();
     let codec = Codec::of(&stored);
     if codec == Codec::Plain {
         return Ok(Content {

@@ -172,6 +172,26 @@ fn messages_around_damage_are_whole_and_what_it_touched_is_not() {
 }
 
 #[test]
+fn nothing_of_a_compressed_mbox_is_whole_whose_checksum_does_not_hold() {
+    let records = records(|home| {
+        let path = home.join("mail/packed.gz");
+        let mut bytes = fs::read(&path).unwrap();
+        let checksum = bytes.len() - 8;
+        bytes[checksum] ^= 1;
+        fs::write(path, bytes).unwrap();
+    });
+    let packed = |record: &Record| message(record).folder == "packed.gz";
+    let all: Vec<&Message> = records
+        .iter()
+        .map(|(record, _)| record)
+        .filter(|record| packed(record))
+        .map(message)
+        .collect();
+    assert_eq!(all.len(), 8);
+    assert!(all.iter().all(|message| message.grade == Grade::Damaged));
+}
+
+#[test]
 fn mail_without_any_form_is_handed_over_as_it_is() {
     let stamp = b"From a@tidewater.example Sun Jan 01 00:00:00 2012\n".to_vec();
     let mut nested = Vec::new();
