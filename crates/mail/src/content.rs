@@ -263,17 +263,25 @@ pub fn examine_among(
         content.holes.extend(zeros(mail, &content));
     }
     content.holes.sort_by_key(|hole| hole.start);
-    let lost_holes = content.holes.iter();
-    let lost_holes = lost_holes.filter(|hole| hole.why != HoleCause::Suspect);
-    let missing: u64 = lost_holes.map(|hole| hole.bytes).sum();
-    if missing >= file.len() || content.bytes.is_empty() {
-        let why = content.holes.first().map(|hole| hole.why.describe());
-        return lost(why.unwrap_or("nothing of the file decodes"));
+    if let Some(why) = nothing_left(&content, &file) {
+        return lost(why);
     }
     match message(fs, device, mail, &inode, &file, content) {
         Ok(message) => Record::Message(Box::new(message)),
         Err(why) => lost(&why),
     }
+}
+
+/// Why nothing is left of a message, if that is so.
+fn nothing_left(content: &Content, file: &File) -> Option<&'static str> {
+    let holes = content.holes.iter();
+    let lost = holes.filter(|hole| hole.why != HoleCause::Suspect);
+    let missing: u64 = lost.map(|hole| hole.bytes).sum();
+    if missing < file.len() && !content.bytes.is_empty() {
+        return None;
+    }
+    let why = content.holes.first().map(|hole| hole.why.describe());
+    why.or(Some("nothing of the file decodes"))
 }
 
 /// Reads a file that lost its directory and its name; `None` if it is no message.
@@ -385,18 +393,23 @@ fn message(
             inode.standing
         },
         layer: Layer::Present,
-        origin: FileOrigin {
-            device: device.to_owned(),
-            path: mail.path.to_string(),
-            inode: inode.number.0,
-            offset: mail.part.as_ref().map_or(0, Part::start),
-            stored_bytes: file.len(),
-            codec: content.codec,
-            pieces: file.pieces().to_vec(),
-            cuts: cuts(mail).to_vec(),
-        },
+        origin: origin(device, mail, inode, file, content.codec),
         summary,
     })
+}
+
+/// Where a message lies.
+fn origin(device: &str, mail: &MailFile, inode: &Inode, file: &File, codec: Codec) -> FileOrigin {
+    FileOrigin {
+        device: device.to_owned(),
+        path: mail.path.to_string(),
+        inode: inode.number.0,
+        offset: mail.part.as_ref().map_or(0, Part::start),
+        stored_bytes: file.len(),
+        codec,
+        pieces: file.pieces().to_vec(),
+        cuts: cuts(mail).to_vec(),
+    }
 }
 
 /// When a message was delivered. The time of a file that holds many is not that of one: then the

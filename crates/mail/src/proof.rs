@@ -166,7 +166,7 @@ fn judge_deleted(mut verdict: Verdict, structure: Structure, verifies: bool) -> 
     verdict.contradictions.extend(structure.contradictions);
     let has = |proof| verdict.proofs.contains(&proof);
     let sizes = has(Proof::Size) && has(Proof::VirtualSize);
-    let checked = verifies && has(Proof::Checksum);
+    let checked = (verifies && has(Proof::Checksum)) || has(Proof::Sha1);
     if verdict.holes.is_empty() && !(checked || sizes || structure.closes) {
         verdict.contradictions.push(
             "it was deleted, and nothing proves that all of its blocks still hold it".to_owned(),
@@ -190,83 +190,95 @@ fn judge_deleted(mut verdict: Verdict, structure: Structure, verifies: bool) -> 
 
 /// Judges a message whose file is in use.
 fn judge_in_use(facts: Facts<'_>) -> Verdict {
-    let length = facts.content.len() as u64;
-    let mut proofs = Vec::new();
-    let mut contradictions = Vec::new();
-    let mut damaged = !facts.holes.is_empty();
-    if !damaged {
-        proofs.push(Proof::Extents);
-        if facts.codec.verifies() {
-            proofs.push(Proof::Checksum);
-        }
-    }
     let known = facts.known;
-    let said = if known.is_recorded {
-        "its store"
-    } else {
-        "its name"
+    let mut findings = Findings {
+        damaged: !facts.holes.is_empty(),
+        ..Findings::default()
     };
-    match known.size {
-        Some(size) if size == length => proofs.push(Proof::Size),
-        Some(size) => {
-            damaged |= length < size || known.is_recorded;
-            contradictions.push(format!("{said} says {size} bytes, it has {length}"));
+    if !findings.damaged {
+        findings.proofs.push(Proof::Extents);
+        if facts.codec.verifies() {
+            findings.proofs.push(Proof::Checksum);
         }
-        // Where in its file such a message ends, its store says by its length.
-        None if known.is_recorded
-            && known.virtual_size.is_some()
-            && facts.codec == Codec::Plain =>
-        {
-            proofs.push(Proof::Size);
-        }
-        None => {}
     }
-    match known.virtual_size {
-        Some(size) if size == virtual_size(facts.content) => proofs.push(Proof::VirtualSize),
-        // The zeros that stand for a hole have no line ends: a difference would mean nothing.
-        Some(_) if damaged => {}
-        Some(size) => {
-            damaged |= known.is_recorded;
-            contradictions.push(format!(
-                "{said} says {size} bytes with CR LF line ends, it has {}",
-                virtual_size(facts.content)
-            ));
-        }
-        None => {}
-    }
+    findings.sizes(&facts);
     match known.sha1 {
         Some(sha1) if <[u8; 20]>::from(Sha1::digest(facts.content)) == sha1 => {
             // It speaks for every byte, whatever else is in doubt.
+            findings.proofs.push(Proof::Sha1);
             return Verdict {
                 grade: Grade::Proven,
-                proofs: proofs.into_iter().chain([Proof::Sha1]).collect(),
-                contradictions,
+                proofs: findings.proofs,
+                contradictions: findings.contradictions,
                 holes: Vec::new(),
             };
         }
         Some(_) => {
-            damaged = true;
-            contradictions.push("its bytes are not those of the SHA-1 in the index".to_owned());
+            findings.contradict(true, "its bytes are not those of the SHA-1 in the index");
         }
         None => {}
     }
-    damaged |= !known.damage.is_empty() || known.is_fragment;
-    contradictions.extend(known.damage.iter().cloned());
-    if damaged {
+    findings.damaged |= !known.damage.is_empty() || known.is_fragment;
+    findings.contradictions.extend(known.damage.iter().cloned());
+    if findings.damaged {
         // Sizes of a message with holes prove nothing.
-        proofs.clear();
+        findings.proofs.clear();
     }
     Verdict {
-        grade: if known.is_fragment {
-            Grade::Fragment
-        } else if damaged {
-            Grade::Damaged
-        } else {
-            Grade::Proven
+        grade: match (known.is_fragment, findings.damaged) {
+            (true, _) => Grade::Fragment,
+            (false, true) => Grade::Damaged,
+            (false, false) => Grade::Proven,
         },
-        proofs,
-        contradictions,
+        proofs: findings.proofs,
+        contradictions: findings.contradictions,
         holes: facts.holes,
+    }
+}
+
+/// What was found of a message while it is judged.
+#[derive(Default)]
+struct Findings {
+    proofs: Vec<Proof>,
+    contradictions: Vec<String>,
+    damaged: bool,
+}
+
+impl Findings {
+    /// Notes what speaks against the message, and whether it is damage.
+    fn contradict(&mut self, is_damage: bool, what: impl Into<String>) {
+        self.damaged |= is_damage;
+        self.contradictions.push(what.into());
+    }
+
+    /// Compares the lengths that the store says with those of the message.
+    fn sizes(&mut self, facts: &Facts<'_>) {
+        let known = facts.known;
+        let (length, lines) = (facts.content.len() as u64, virtual_size(facts.content));
+        let recorded = known.is_recorded;
+        let said = if recorded { "its store" } else { "its name" };
+        match known.size {
+            Some(size) if size == length => self.proofs.push(Proof::Size),
+            Some(size) => {
+                let what = format!("{said} says {size} bytes, it has {length}");
+                self.contradict(length < size || recorded, what);
+            }
+            // Where in its file such a message ends, its store says by its length.
+            None if recorded && known.virtual_size.is_some() && facts.codec == Codec::Plain => {
+                self.proofs.push(Proof::Size);
+            }
+            None => {}
+        }
+        match known.virtual_size {
+            Some(size) if size == lines => self.proofs.push(Proof::VirtualSize),
+            // The zeros that stand for a hole have no line ends: a difference would mean nothing.
+            Some(_) if self.damaged => {}
+            Some(size) => {
+                let what = format!("{said} says {size} bytes with CR LF line ends, it has {lines}");
+                self.contradict(recorded, what);
+            }
+            None => {}
+        }
     }
 }
 
