@@ -32,6 +32,8 @@ use crate::store::{Contents, Folder, Known, MailFile, Part, Wiped, lookup};
 
 /// What of a file is looked at to tell whether it is an mbox.
 const HEAD: usize = 2048;
+/// The least that a disk loses.
+const SECTOR: usize = 512;
 /// What of a compressed one is decoded for that.
 const COMPRESSED_HEAD: usize = 64 << 10;
 /// A file whose beginning was wiped is looked through up to here.
@@ -57,7 +59,8 @@ pub(crate) fn is_store(fs: &dyn Filesystem, entry: &Entry) -> bool {
         let head = file.read_vec(ByteOffset::ZERO, length.min(COMPRESSED_HEAD));
         return head.is_ok_and(|(head, _)| begins(&codec::decode(codec, &head).bytes));
     }
-    let is_wiped = !gaps.is_empty() || head.iter().all(|byte| *byte == 0);
+    let first = head.get(..SECTOR.min(head.len())).unwrap_or_default();
+    let is_wiped = !gaps.is_empty() || first.iter().all(|byte| *byte == 0);
     if !is_wiped || inode.standing == Standing::Deleted || inode.size > MOST_WIPED {
         return false;
     }

@@ -12,6 +12,7 @@ use std::ops::Range;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
 use super::header::Header;
+use super::postmark::MOST_LINE;
 use super::scan::{Postmark, Scan};
 
 /// Headers are looked for in so many bytes.
@@ -165,10 +166,10 @@ impl Splitter<'_> {
         let (end, next) = self.end_by_looks(&item.header, postmark.end, body);
         item.range = postmark.end..end;
         if self.trusts
-            && let Some(end) = self.believed(&item.header, body, next)
+            && let Some((end, lost)) = self.believed(&item.header, body, next)
         {
             item.range.end = end;
-            return (item, self.seen.wiped.end_at(end).max(end.saturating_add(1)));
+            return (item, lost);
         }
         (item, next)
     }
@@ -228,12 +229,19 @@ impl Splitter<'_> {
         inside.is_some_and(|mark| mark.at < item.range.end)
     }
 
-    /// The end of a body by the length in its header, which leads into or up to damage before
-    /// `next`.
-    fn believed(&self, header: &Header, body: u64, next: u64) -> Option<u64> {
+    /// The end of a body by the length in its header, which leads into damage before `next`, or to
+    /// a postmark that damage cut off; and the end of the damage.
+    fn believed(&self, header: &Header, body: u64, next: u64) -> Option<(u64, u64)> {
         let end = body.checked_add(header.content_length?)?;
-        let near = end..end.checked_add(2)?;
-        (header.is_ended && end < next && self.seen.wiped.touches(&near)).then_some(end)
+        let line = end..end.checked_add(MOST_LINE as u64)?.min(next);
+        let lost = self.seen.wiped.inside(&line).next()?;
+        let length = usize::try_from(lost.start.checked_sub(end)?).ok()?;
+        let between = self.file.read_whole(ByteOffset::new(end), length)?;
+        let between = between.strip_prefix(b"\r").unwrap_or(&between);
+        let line = between.strip_prefix(b"\n").unwrap_or(between);
+        let is_postmark = line.starts_with(b"From ") || b"From ".starts_with(line);
+        let is_cut_off = is_postmark && !line.contains(&b'\n');
+        (header.is_ended && is_cut_off).then(|| (end, self.seen.wiped.end_at(lost.start)))
     }
 
     /// The end of a message and where the next one begins, by how the file looks.
