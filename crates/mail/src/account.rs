@@ -127,7 +127,9 @@ pub struct Owner {
 /// How the path of a mail store names its account.
 ///
 /// A pattern is the end of a path, such as `{domain}/{local}/Maildir`. `{domain}`, `{local}`
-/// and `{account}` (both, with `@`) each stand for a whole name, `*` for any name.
+/// and `{account}` (both, with `@`) each stand for a whole name, `*` for any name, and `{store}`
+/// for those that servers give to the directory of a mailbox (`Maildir`, `mdbox`, `mail`, …).
+/// `{local}-{time}` is a local part with the time behind it at which iRedMail made the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern {
     text: String,
@@ -138,10 +140,39 @@ pub struct PathPattern {
 enum Part {
     Domain,
     Local,
+    /// `{local}-{time}`: the local part, a dash, and year to second with dots.
+    LocalAndTime,
     Account,
     Any,
+    Store,
     Name(String),
 }
+
+impl Part {
+    const fn names_account(&self) -> bool {
+        matches!(
+            self,
+            Self::Domain | Self::Local | Self::LocalAndTime | Self::Account
+        )
+    }
+}
+
+/// What stands before `-2014.06.01.10.11.12`.
+fn without_time(name: &str) -> Option<&str> {
+    let (local, time) = name.rsplit_once('-')?;
+    let numbers: Vec<&str> = time.split('.').collect();
+    let is_number = |(number, length): (&&str, usize)| {
+        number.len() == length && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_time = numbers.len() == 6 && numbers.iter().zip([4, 2, 2, 2, 2, 2]).all(is_number);
+    is_time.then_some(local)
+}
+
+/// What servers call the directory of a mailbox.
+const STORE_DIRECTORIES: [&str; 11] = [
+    "Maildir", "maildir", ".maildir", ".Maildir", "mdbox", "sdbox", "dbox", "mail", "Mail",
+    ".mail", "mbox",
+];
 
 /// Why a text is no pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,7 +194,9 @@ impl PathPattern {
             parts.push(match name {
                 "{domain}" => Part::Domain,
                 "{local}" => Part::Local,
+                "{local}-{time}" => Part::LocalAndTime,
                 "{account}" => Part::Account,
+                "{store}" => Part::Store,
                 "*" => Part::Any,
                 other if other.contains(['{', '}', '*']) => {
                     return Err(error("a placeholder must be a whole name"));
@@ -171,7 +204,13 @@ impl PathPattern {
                 other => Part::Name(other.to_owned()),
             });
         }
-        let count = |part: &Part| parts.iter().filter(|p| *p == part).count();
+        let count = |part: &Part| {
+            let same = |other: &&Part| match (part, other) {
+                (Part::Local, Part::LocalAndTime) => true,
+                (part, other) => part == *other,
+            };
+            parts.iter().filter(same).count()
+        };
         match (
             count(&Part::Account),
             count(&Part::Local),
@@ -194,17 +233,19 @@ impl PathPattern {
         let (mut domain, mut local, mut account) = (default_domain, None, None);
         let mut first = None;
         for (index, (part, name)) in self.parts.iter().zip(path.get(start..)?).enumerate() {
-            if matches!(part, Part::Domain | Part::Local | Part::Account) {
+            if part.names_account() {
                 first.get_or_insert(start.saturating_add(index));
             }
             let is_lost = is_placeholder(name.as_bytes());
             match part {
                 // A name that is lost is nobody's.
-                Part::Domain | Part::Local | Part::Account if is_lost => return None,
+                part if part.names_account() && is_lost => return None,
                 Part::Domain => domain = Some(*name),
                 Part::Local => local = Some(*name),
+                Part::LocalAndTime => local = Some(without_time(name)?),
                 Part::Account => account = Some(*name),
                 Part::Any => {}
+                Part::Store => STORE_DIRECTORIES.contains(name).then_some(())?,
                 Part::Name(wanted) => (wanted == name).then_some(())?,
             }
         }
@@ -237,13 +278,27 @@ impl Default for AccountRules {
 
 impl AccountRules {
     /// The patterns that are tried when none are given, in this order.
-    pub const PATTERNS: [&'static str; 6] = [
-        "{domain}/{local}/Maildir",
-        "{account}/Maildir",
-        "{domain}/{local}/mail",
+    ///
+    /// With the first ones go Dovecot's and Courier's usual places (`/var/vmail`, `/var/mail/vhosts`
+    /// of Postfix's virtual(8)), Plesk's `/var/qmail/mailnames/DOMAIN/LOCAL/Maildir` and cPanel's
+    /// `/home/USER/mail/DOMAIN/LOCAL`. iRedMail hashes: `DOMAIN/a/d/a/ada-2014.06.01.10.11.12`.
+    /// Those that name no domain serve with a default one: users of the system, whose mail lies in
+    /// `/home` or `/var/mail`, on a Synology in `/volume1/homes`.
+    pub const PATTERNS: [&'static str; 14] = [
+        "{domain}/*/*/*/{local}-{time}/{store}",
+        "{domain}/*/*/{local}-{time}/{store}",
+        "{domain}/*/{local}-{time}/{store}",
+        "{domain}/{local}-{time}/{store}",
+        "{domain}/{local}/{store}",
+        "{account}/{store}",
         "{domain}/{local}",
         "{account}",
-        "home/{local}/Maildir",
+        "home/{local}/{store}",
+        "homes/{local}/{store}",
+        "home/{local}",
+        "homes/{local}",
+        "var/mail/{local}",
+        "spool/mail/{local}",
     ];
 
     /// Rules with `patterns` ([`Self::PATTERNS`] if there are none); paths that name only a
@@ -277,6 +332,12 @@ impl AccountRules {
     /// Patterns that name an account with its domain go before those that take the default one.
     pub fn owner_of(&self, path: &[Vec<u8>]) -> Option<Owner> {
         self.find(path).map(|(owner, _)| owner)
+    }
+
+    /// The account that a store itself names: `local` in `domain`, or in the default one.
+    pub(crate) fn named(&self, local: &str, domain: Option<&str>) -> Option<Address> {
+        Address::parse(local)
+            .or_else(|| Address::new(local, domain.or(self.default_domain.as_deref())?))
     }
 
     /// The owner of a mail store that lies inside a mailbox whose owner is not known, `depth`
@@ -342,7 +403,32 @@ mod tests {
                 "mail/lindenhof.example/ada/mail",
                 Some("ada@lindenhof.example"),
             ),
+            (
+                "var/vmail/vmail1/lindenhof.example/m/a/r/mary-ann-2014.06.01.10.11.12/Maildir",
+                Some("mary-ann@lindenhof.example"),
+            ),
+            (
+                "vmail1/lindenhof.example/ada-2014.06.01.10.11.12/Maildir",
+                Some("ada@lindenhof.example"),
+            ),
+            (
+                "var/qmail/mailnames/lindenhof.example/ada/Maildir",
+                Some("ada@lindenhof.example"),
+            ),
+            (
+                "home/lindenho/mail/lindenhof.example/ada",
+                Some("ada@lindenhof.example"),
+            ),
+            (
+                "var/mail/vhosts/lindenhof.example/ada",
+                Some("ada@lindenhof.example"),
+            ),
+            (
+                "srv/lindenhof.example/ada/mdbox",
+                Some("ada@lindenhof.example"),
+            ),
             ("home/john.smith/Maildir", None),
+            ("volume1/homes/ada/.Maildir", None),
             ("backup/2014.01/ada", None),
             ("lindenhof.example/ada/Maildir/cur", None),
             ("lindenhof.example/.hidden/Maildir", None),
@@ -362,6 +448,15 @@ mod tests {
             owner(&rules, "home/ada/Maildir").as_deref(),
             Some("ada@saltmarsh.example")
         );
+        for path in [
+            "volume1/homes/ada/.Maildir",
+            "home/ada",
+            "var/mail/ada",
+            "var/spool/mail/ada",
+        ] {
+            let want = Some("ada@saltmarsh.example");
+            assert_eq!(owner(&rules, path).as_deref(), want, "{path}");
+        }
         assert_eq!(
             owner(&rules, "x/quarry.example/ada/Maildir").as_deref(),
             Some("ada@quarry.example")

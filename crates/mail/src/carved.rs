@@ -76,6 +76,7 @@ impl Candidate {
             holes,
             owner: None,
             folder: RECOVERED.to_owned(),
+            uid: None,
             flags: Flags::default(),
             keywords: Vec::new(),
             delivered: delivered(head),
@@ -120,9 +121,11 @@ fn origin(device: &str, pieces: &[(u64, u64)], repairs: Vec<Repair>) -> Option<F
         device: device.to_owned(),
         path: format!("block at {first}"),
         inode: 0,
+        offset: 0,
         stored_bytes: at,
         codec: Codec::Plain,
         pieces: extents,
+        cuts: Vec::new(),
         repairs,
     })
 }

@@ -1,6 +1,8 @@
 //! The bytes of a message, from the file that holds it.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,9 +17,10 @@ use crate::Address;
 use crate::attribution::owner_of_loose;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
-use crate::maildir::{MailFile, MaildirName, RECOVERED};
+use crate::maildir::{MaildirName, RECOVERED};
 use crate::proof::{Facts, Hole, HoleCause, holes_of, judge, virtual_size, wiped};
 use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Record, Repair, Summary};
+use crate::store::{Known, MailFile, Part, wiped_sectors};
 use crate::structure::Structure;
 
 /// A message as it is handed over, and the holes in it.
@@ -39,18 +42,72 @@ enum Unreadable {
     Map,
 }
 
-/// Reads the message in `file`. The length of the file must have been checked.
-fn read(file: &File, repairs: &[Repair]) -> Result<Content, Unreadable> {
+/// Reads the message in `file`: all of it, or the ranges `cuts` of what it decodes to. The length
+/// of the file must have been checked.
+fn read(file: &File, cuts: &[Range<u64>]) -> Result<Content, Unreadable> {
+    if cuts.is_empty() {
+        let (stored, holes) = stored_of(file)?;
+        return content_of(file, stored, holes);
+    }
+    let whole = read_shared(file)?;
+    let mut bytes = Vec::new();
+    let mut short = 0_u64;
+    for cut in cuts {
+        let there = cut.start..cut.end.min(whole.bytes.len() as u64);
+        let start = usize::try_from(there.start).unwrap_or(usize::MAX);
+        let end = usize::try_from(there.end).unwrap_or(usize::MAX);
+        let part = whole.bytes.get(start..end).unwrap_or_default();
+        bytes.extend_from_slice(part);
+        let wanted = cut.end.saturating_sub(cut.start);
+        short = short.saturating_add(wanted.saturating_sub(part.len() as u64));
+    }
+    // What was decoded before a part that could not be read is what was stored. If the file
+    // contradicts itself, nothing says from where on.
+    let is_sound = whole
+        .holes
+        .first()
+        .is_none_or(|hole| matches!(hole.why, HoleCause::Gap(_) | HoleCause::NeverWritten));
+    let mut holes = if is_sound { Vec::new() } else { whole.holes };
+    holes.extend((short > 0).then_some(Hole {
+        start: bytes.len() as u64,
+        bytes: short,
+        why: HoleCause::DoesNotDecode,
+    }));
+    Ok(Content {
+        bytes: Bytes::from(bytes),
+        codec: whole.codec,
+        holes,
+    })
+}
+
+thread_local! {
+    /// The last file of several messages that was decoded, by the BLAKE3 of what is stored: each
+    /// of its messages asks for it.
+    static LAST: RefCell<Option<(blake3::Hash, Content)>> = const { RefCell::new(None) };
+}
+
+/// As [`content_of`], of a file that is read again and again.
+fn read_shared(file: &File) -> Result<Content, Unreadable> {
+    let (stored, holes) = stored_of(file)?;
+    if !holes.is_empty() {
+        return content_of(file, stored, holes);
+    }
+    let hash = blake3::hash(&stored);
+    let last = LAST.with_borrow(|last| last.clone().filter(|(of, _)| *of == hash));
+    if let Some((_, content)) = last {
+        return Ok(content);
+    }
+    let content = content_of(file, stored, holes)?;
+    LAST.set(Some((hash, content.clone())));
+    Ok(content)
+}
+
+/// What is stored in a file, and what of it is missing.
+fn stored_of(file: &File) -> Result<(Vec<u8>, Vec<Hole>), Unreadable> {
     let length = usize::try_from(file.len()).map_err(|_| Unreadable::TooLong)?;
-    let (mut stored, gaps) = file
+    let (stored, gaps) = file
         .read_vec(ByteOffset::ZERO, length)
         .map_err(|_| Unreadable::Map)?;
-    for repair in repairs {
-        let byte = usize::try_from(repair.at).ok();
-        if let Some(byte) = byte.and_then(|at| stored.get_mut(at)) {
-            *byte = repair.stored;
-        }
-    }
     let mut holes = holes_of(&gaps);
     holes.extend(file.never_written().map(|range| Hole {
         start: range.start,
@@ -58,6 +115,12 @@ fn read(file: &File, repairs: &[Repair]) -> Result<Content, Unreadable> {
         why: HoleCause::NeverWritten,
     }));
     holes.sort_by_key(|hole| hole.start);
+    Ok((stored, holes))
+}
+
+/// The message, decompressed, in what is stored in a file.
+fn content_of(file: &File, stored: Vec<u8>, mut holes: Vec<Hole>) -> Result<Content, Unreadable> {
+    let length = stored.len();
     let codec = Codec::of(&stored);
     if codec == Codec::Plain {
         return Ok(Content {
@@ -78,6 +141,14 @@ fn read(file: &File, repairs: &[Repair]) -> Result<Content, Unreadable> {
     }
     if decoded.error.is_none() && codec.verifies() && first_lost.is_none() {
         holes.clear();
+    }
+    if !codec.verifies() && holes.is_empty() {
+        // Nothing else would say that a part of it was wiped: no compression leaves such zeros.
+        holes.extend(wiped_sectors(&stored, 0).map(|range| Hole {
+            start: range.start,
+            bytes: range.end.saturating_sub(range.start),
+            why: HoleCause::Wiped,
+        }));
     }
     if decoded.error.is_some() && holes.is_empty() {
         // How far the decoder got in the stored file it does not say; what came out is kept.
@@ -102,10 +173,67 @@ pub fn reread(view: &Arc<dyn ReadAt>, origin: &FileOrigin) -> Option<Content> {
         return None;
     }
     let file = File::from_pieces(Arc::clone(view), origin.stored_bytes, origin.pieces.clone())?;
-    read(&file, &origin.repairs).ok()
+    let content = read(&file, &origin.cuts).ok()?;
+    Some(repaired(content, &origin.repairs))
 }
 
-/// Reads and judges one file of a maildir folder.
+/// Puts bytes that were read wrong right; only of what is stored as it is, such are known.
+fn repaired(content: Content, repairs: &[Repair]) -> Content {
+    if repairs.is_empty() || content.codec != Codec::Plain {
+        return content;
+    }
+    let mut bytes = content.bytes.to_vec();
+    for repair in repairs {
+        let byte = usize::try_from(repair.at).ok();
+        if let Some(byte) = byte.and_then(|at| bytes.get_mut(at)) {
+            *byte = repair.stored;
+        }
+    }
+    Content {
+        bytes: Bytes::from(bytes),
+        ..content
+    }
+}
+
+/// The file that holds a message, or is it: the part of it that is stored as one.
+fn open(fs: &dyn Filesystem, inode: &Inode, mail: &MailFile) -> Option<File> {
+    let file = File::open(fs, inode);
+    match mail.part.as_ref().filter(|part| !part.is_decoded) {
+        Some(part) => part.open(&file, Arc::clone(fs.view())),
+        None => Some(file),
+    }
+}
+
+/// The ranges of what the file decodes to that are the message; none for all of it.
+fn cuts(mail: &MailFile) -> &[Range<u64>] {
+    let part = mail.part.as_ref().filter(|part| part.is_decoded);
+    part.map_or(&[], |part| part.ranges.as_slice())
+}
+
+/// The beginning of a message, decompressed, at most `most` bytes before that; `None` if it cannot
+/// be read.
+pub(crate) fn head(fs: &dyn Filesystem, mail: &MailFile, most: u64) -> Option<Vec<u8>> {
+    let inode = fs.inode(mail.inode).ok()?;
+    if no_message(&inode, mail).is_some() {
+        return None;
+    }
+    // The blocks of a deleted file may hold anybody's mail; but of an account that was removed
+    // there are no others, and one message decides nothing.
+    let file = open(fs, &inode, mail)?;
+    if !cuts(mail).is_empty() {
+        return read(&file, cuts(mail))
+            .ok()
+            .map(|content| content.bytes.to_vec());
+    }
+    let length = usize::try_from(file.len().min(most)).ok()?;
+    let stored = file.read_whole(ByteOffset::ZERO, length)?;
+    match Codec::of(&stored) {
+        Codec::Plain => Some(stored),
+        codec => Some(codec::decode(codec, &stored).bytes),
+    }
+}
+
+/// Reads and judges one message of a store.
 pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
     examine_among(fs, device, mail, &Claims::default())
 }
@@ -118,31 +246,33 @@ pub fn examine_among(
     mail: &MailFile,
     claims: &Claims,
 ) -> Record {
-    let note = |delivered: Option<Timestamp>, why: String| FileNote {
-        delivered,
-        ..FileNote::of_name(mail, device, why)
+    let note = |delivered: Timestamp, why: String| FileNote {
+        delivered: mail.known.received.or(Some(delivered)),
+        ..FileNote::of_file(mail, device, why)
     };
     let inode = match fs.inode(mail.inode) {
         Ok(inode) => inode,
-        Err(loss) => return Record::Lost(FileNote::of_name(mail, device, loss.to_string())),
+        Err(loss) => return Record::Lost(FileNote::of_file(mail, device, loss.to_string())),
     };
-    let rejected = |why: &str| Record::Rejected(note(Some(inode.modified), why.to_owned()));
+    let rejected = |why: &str| Record::Rejected(note(inode.modified, why.to_owned()));
     let lost = |why: &str| match inode.standing {
-        Standing::InUse => Record::Lost(note(Some(inode.modified), why.to_owned())),
+        Standing::InUse => Record::Lost(note(inode.modified, why.to_owned())),
         // Nobody misses what was deleted: it is accounted for, and not counted as lost.
         Standing::Deleted => Record::Rejected(FileNote {
             standing: Standing::Deleted,
             ..note(
-                Some(inode.modified),
+                inode.modified,
                 format!("it was deleted, and nothing is left of it: {why}"),
             )
         }),
     };
-    if let Some(why) = no_message(&inode) {
+    if let Some(why) = no_message(&inode, mail) {
         return rejected(why);
     }
-    let file = File::open(fs, &inode);
-    let mut content = match read(&file, &[]) {
+    let Some(file) = open(fs, &inode, mail) else {
+        return lost("the file is shorter than its store says");
+    };
+    let mut content = match read(&file, cuts(mail)) {
         Ok(content) => content,
         Err(Unreadable::TooLong) => {
             return rejected("it decompresses to more than any message has");
@@ -154,22 +284,29 @@ pub fn examine_among(
     if inode.standing == Standing::Deleted {
         content.holes.extend(claims.holes(&inode, file.pieces()));
     }
-    if content.codec == Codec::Plain && content.holes.is_empty() {
-        let name = MaildirName::parse(mail.path.name().unwrap_or_default());
-        content.holes.extend(wiped(&content.bytes, &name));
+    if content.holes.is_empty() {
+        content.holes.extend(zeros(mail, &content));
     }
     content.holes.sort_by_key(|hole| hole.start);
-    let lost_holes = content.holes.iter();
-    let lost_holes = lost_holes.filter(|hole| hole.why != HoleCause::Suspect);
-    let missing: u64 = lost_holes.map(|hole| hole.bytes).sum();
-    if missing >= inode.size || content.bytes.is_empty() {
-        let why = content.holes.first().map(|hole| hole.why.describe());
-        return lost(why.unwrap_or("nothing of the file decodes"));
+    if let Some(why) = nothing_left(&content, &file) {
+        return lost(why);
     }
     match message(fs, device, mail, &inode, &file, content) {
         Ok(message) => Record::Message(Box::new(message)),
         Err(why) => lost(&why),
     }
+}
+
+/// Why nothing is left of a message, if that is so.
+fn nothing_left(content: &Content, file: &File) -> Option<&'static str> {
+    let holes = content.holes.iter();
+    let lost = holes.filter(|hole| hole.why != HoleCause::Suspect);
+    let missing: u64 = lost.map(|hole| hole.bytes).sum();
+    if missing < file.len() && !content.bytes.is_empty() {
+        return None;
+    }
+    let why = content.holes.first().map(|hole| hole.why.describe());
+    why.or(Some("nothing of the file decodes"))
 }
 
 /// Reads a file that lost its directory and its name; `None` if it is no message.
@@ -190,6 +327,8 @@ pub fn examine_loose(
         owner: None,
         folder: RECOVERED.to_owned(),
         keywords: Vec::new(),
+        part: None,
+        known: name_of(path),
     };
     let Record::Message(mut message) = examine_among(fs, device, &mail, claims) else {
         return None;
@@ -202,13 +341,30 @@ pub fn examine_loose(
     Some(Record::Message(message))
 }
 
-/// Why a file is none that could hold a message.
-fn no_message(inode: &Inode) -> Option<&'static str> {
+/// What the name of a file says that lost its directory.
+fn name_of(path: &FsPath) -> Known {
+    Known::of_name(&MaildirName::parse(path.name().unwrap_or_default()))
+}
+
+/// The parts of a message that were wiped, which read as zeros.
+fn zeros(mail: &MailFile, content: &Content) -> Vec<Hole> {
+    match (&mail.part, content.codec) {
+        (Some(part), _) if part.is_decoded || content.codec.verifies() => Vec::new(),
+        (Some(part), _) => part.holes(),
+        (None, Codec::Plain) if !mail.is_as_stored(&content.bytes) => wiped(&content.bytes),
+        (None, _) => Vec::new(),
+    }
+}
+
+/// Why a file, or a part of one, is none that could hold a message.
+fn no_message(inode: &Inode, mail: &MailFile) -> Option<&'static str> {
+    let part = mail.part.as_ref().filter(|part| !part.is_decoded);
+    let size = part.map_or(inode.size, |part| part.bytes());
     match inode.kind {
-        FileKind::Regular if inode.size == 0 => {
+        FileKind::Regular if size == 0 => {
             Some("an empty file: the server stopped before the mail was written")
         }
-        FileKind::Regular if inode.size > MAX_MESSAGE_BYTES => Some("longer than any message"),
+        FileKind::Regular if size > MAX_MESSAGE_BYTES => Some("longer than any message"),
         FileKind::Regular => None,
         _ => Some("not a regular file"),
     }
@@ -224,7 +380,6 @@ fn message(
     file: &File,
     content: Content,
 ) -> Result<Message, String> {
-    let name = MaildirName::parse(mail.path.name().unwrap_or_default());
     let deleted = (inode.standing == Standing::Deleted)
         .then(|| structure_of_deleted(fs, mail, file, &content))
         .transpose()?;
@@ -233,13 +388,13 @@ fn message(
         holes: content.holes,
         codec: content.codec,
         content: &content.bytes,
-        size: name.size,
-        virtual_size: name.virtual_size,
+        known: &mail.known,
         deleted,
     });
     if is_deleted && !verdict.contradictions.is_empty() && verdict.holes.is_empty() {
         return Err(verdict.contradictions.join("; "));
     }
+    let summary = Summary::of(&content.bytes);
     let id = MessageId::of(&content.bytes);
     let normalised = Some(MessageId::normalised(&content.bytes)).filter(|other| *other != id);
     Ok(Message {
@@ -253,22 +408,48 @@ fn message(
         holes: verdict.holes,
         owner: mail.owner.clone(),
         folder: mail.folder.clone(),
-        flags: name.flags,
+        uid: mail.known.uid,
+        flags: mail.known.flags.clone(),
         keywords: mail.keywords.clone(),
-        delivered: inode.modified,
-        standing: inode.standing,
-        layer: Layer::Present,
-        origin: FileOrigin {
-            device: device.to_owned(),
-            path: mail.path.to_string(),
-            inode: inode.number.0,
-            stored_bytes: inode.size,
-            codec: content.codec,
-            pieces: file.pieces().to_vec(),
-            repairs: Vec::new(),
+        delivered: delivered(mail, inode, &summary),
+        standing: if mail.known.is_expunged {
+            Standing::Deleted
+        } else {
+            inode.standing
         },
-        summary: Summary::of(&content.bytes),
+        layer: Layer::Present,
+        origin: origin(device, mail, inode, file, content.codec),
+        summary,
     })
+}
+
+/// Where a message lies.
+fn origin(device: &str, mail: &MailFile, inode: &Inode, file: &File, codec: Codec) -> FileOrigin {
+    FileOrigin {
+        device: device.to_owned(),
+        path: mail.path.to_string(),
+        inode: inode.number.0,
+        offset: mail.part.as_ref().map_or(0, Part::start),
+        stored_bytes: file.len(),
+        codec,
+        pieces: file.pieces().to_vec(),
+        cuts: cuts(mail).to_vec(),
+        repairs: Vec::new(),
+    }
+}
+
+/// When a message was delivered. The time of a file that holds many is not that of one: then the
+/// date of its header is the best there is.
+fn delivered(mail: &MailFile, inode: &Inode, summary: &Summary) -> Timestamp {
+    let by_header = || {
+        mail.part.as_ref()?;
+        Some(Timestamp {
+            seconds: summary.date?,
+            nanoseconds: 0,
+        })
+    };
+    let said = mail.known.received.or_else(by_header);
+    said.unwrap_or(inode.modified)
 }
 
 /// What the bytes of a deleted file say of themselves; an error if they are no message's.
@@ -279,7 +460,11 @@ fn structure_of_deleted(
     content: &Content,
 ) -> Result<Structure, String> {
     let block = u64::from(fs.info().block_bytes);
-    let ends = ends_in_zeros(fs.view().as_ref(), file.pieces(), block);
+    // Behind a part of a file the file goes on.
+    let ends = match mail.part {
+        Some(_) => None,
+        None => ends_in_zeros(fs.view().as_ref(), file.pieces(), block),
+    };
     let whole = content.holes.is_empty();
     let mut structure = if whole {
         Structure::of(&content.bytes)

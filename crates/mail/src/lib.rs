@@ -1,6 +1,8 @@
 //! Mail: messages and mail stores, what proves them, and whose they are.
 //!
-//! * [`maildir`] finds Maildir++ folders in a file system and reads what is in them.
+//! * [`store`] finds mail stores in a file system and lists what is in them, each format by a module
+//!   of its own: [`maildir`], [`mbox`], [`dbox`], [`cyrus`], [`mh`], [`zimbra`]; [`dovecot`] reads
+//!   the indexes that Dovecot's share.
 //! * [`codec`] undoes the compression that Dovecot stores messages with.
 //! * [`proof`] judges a message: its [`Grade`], the proofs for it, the holes in it.
 //! * [`claims`] tells whose the blocks are that several deleted files had.
@@ -26,11 +28,18 @@ pub mod carved;
 pub mod claims;
 pub mod codec;
 pub mod content;
+pub mod cyrus;
+pub mod dbox;
 pub mod delivery;
+pub mod dovecot;
 pub mod maildir;
+pub mod mbox;
+pub mod mh;
 pub mod proof;
 pub mod record;
+pub mod store;
 mod structure;
+pub mod zimbra;
 
 pub use account::Address;
 pub use proof::{Grade, Proof};

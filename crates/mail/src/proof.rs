@@ -5,9 +5,10 @@
 
 use evidence::{GapCause, Gaps};
 use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
 
 use crate::codec::Codec;
-use crate::maildir::MaildirName;
+use crate::store::Known;
 use crate::structure::Structure;
 
 /// How far a message is proven. Only `Proven` and `Complete` are handed over as whole.
@@ -47,10 +48,12 @@ impl Grade {
 pub enum Proof {
     /// The file system maps every byte, all blocks could be read, and the length is the inode's.
     Extents,
-    /// The length is the one in the file's name, `S=`.
+    /// The length is the one that the store says: in the file's name, `S=`, or in its record.
     Size,
-    /// The length with CR LF line ends is the one in the file's name, `W=`.
+    /// The length with CR LF line ends is the one that the store says, `W=` in a file's name.
     VirtualSize,
+    /// The SHA-1 of its bytes is the one that the store says.
+    Sha1,
     /// The checksum of the compressed file holds.
     Checksum,
     /// The body hash in one of its signatures verifies (DKIM, RFC 6376; ARC, RFC 8617).
@@ -117,10 +120,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) codec: Codec,
     /// The message.
     pub(crate) content: &'a [u8],
-    /// `S=` of its name.
-    pub(crate) size: Option<u64>,
-    /// `W=` of its name.
-    pub(crate) virtual_size: Option<u64>,
+    /// What its store says of it.
+    pub(crate) known: &'a Known,
     /// The structure of a message that was deleted; `None` for one in use.
     pub(crate) deleted: Option<Structure>,
 }
@@ -167,7 +168,7 @@ fn judge_deleted(mut verdict: Verdict, structure: Structure, verifies: bool) -> 
     verdict.contradictions.extend(structure.contradictions);
     let has = |proof| verdict.proofs.contains(&proof);
     let sizes = has(Proof::Size) && has(Proof::VirtualSize);
-    let checked = verifies && has(Proof::Checksum);
+    let checked = (verifies && has(Proof::Checksum)) || has(Proof::Sha1);
     if verdict.holes.is_empty() && !(checked || sizes || structure.closes) {
         verdict.contradictions.push(
             "it was deleted, and nothing proves that all of its blocks still hold it".to_owned(),
@@ -191,61 +192,103 @@ fn judge_deleted(mut verdict: Verdict, structure: Structure, verifies: bool) -> 
 
 /// Judges a message whose file is in use.
 fn judge_in_use(facts: Facts<'_>) -> Verdict {
-    let length = facts.content.len() as u64;
-    let mut proofs = Vec::new();
-    let mut contradictions = Vec::new();
-    let mut damaged = !facts.holes.is_empty();
-    if !damaged {
-        proofs.push(Proof::Extents);
+    let known = facts.known;
+    let mut findings = Findings {
+        damaged: !facts.holes.is_empty(),
+        ..Findings::default()
+    };
+    if !findings.damaged {
+        findings.proofs.push(Proof::Extents);
         if facts.codec.verifies() {
-            proofs.push(Proof::Checksum);
+            findings.proofs.push(Proof::Checksum);
         }
     }
-    match facts.size {
-        Some(size) if size == length => proofs.push(Proof::Size),
-        Some(size) => {
-            damaged |= length < size;
-            contradictions.push(format!("its name says {size} bytes, it has {length}"));
+    findings.sizes(&facts);
+    match known.sha1 {
+        Some(sha1) if <[u8; 20]>::from(Sha1::digest(facts.content)) == sha1 => {
+            // It speaks for every byte, whatever else is in doubt.
+            findings.proofs.push(Proof::Sha1);
+            return Verdict {
+                grade: Grade::Proven,
+                proofs: findings.proofs,
+                contradictions: findings.contradictions,
+                holes: Vec::new(),
+            };
+        }
+        Some(_) => {
+            findings.contradict(true, "its bytes are not those of the SHA-1 in the index");
         }
         None => {}
     }
-    match facts.virtual_size {
-        Some(size) if size == virtual_size(facts.content) => proofs.push(Proof::VirtualSize),
-        // The zeros that stand for a hole have no line ends: a difference would mean nothing.
-        Some(_) if damaged => {}
-        Some(size) => contradictions.push(format!(
-            "its name says {size} bytes with CR LF line ends, it has {}",
-            virtual_size(facts.content)
-        )),
-        None => {}
-    }
-    if damaged {
+    findings.damaged |= !known.damage.is_empty() || known.is_fragment;
+    findings.contradictions.extend(known.damage.iter().cloned());
+    if findings.damaged {
         // Sizes of a message with holes prove nothing.
-        proofs.clear();
+        findings.proofs.clear();
     }
     Verdict {
-        grade: if damaged {
-            Grade::Damaged
-        } else {
-            Grade::Proven
+        grade: match (known.is_fragment, findings.damaged) {
+            (true, _) => Grade::Fragment,
+            (false, true) => Grade::Damaged,
+            (false, false) => Grade::Proven,
         },
-        proofs,
-        contradictions,
+        proofs: findings.proofs,
+        contradictions: findings.contradictions,
         holes: facts.holes,
     }
 }
 
-/// The sectors of a plain message that hold nothing but zeros, unless its name says that it is as
-/// it was stored: `S=` counts its bytes, `W=` its lines.
+/// What was found of a message while it is judged.
+#[derive(Default)]
+struct Findings {
+    proofs: Vec<Proof>,
+    contradictions: Vec<String>,
+    damaged: bool,
+}
+
+impl Findings {
+    /// Notes what speaks against the message, and whether it is damage.
+    fn contradict(&mut self, is_damage: bool, what: impl Into<String>) {
+        self.damaged |= is_damage;
+        self.contradictions.push(what.into());
+    }
+
+    /// Compares the lengths that the store says with those of the message.
+    fn sizes(&mut self, facts: &Facts<'_>) {
+        let known = facts.known;
+        let (length, lines) = (facts.content.len() as u64, virtual_size(facts.content));
+        let recorded = known.is_recorded;
+        let said = if recorded { "its store" } else { "its name" };
+        match known.size {
+            Some(size) if size == length => self.proofs.push(Proof::Size),
+            Some(size) => {
+                let what = format!("{said} says {size} bytes, it has {length}");
+                self.contradict(length < size || recorded, what);
+            }
+            // Where in its file such a message ends, its store says by its length.
+            None if recorded && known.virtual_size.is_some() && facts.codec == Codec::Plain => {
+                self.proofs.push(Proof::Size);
+            }
+            None => {}
+        }
+        match known.virtual_size {
+            Some(size) if size == lines => self.proofs.push(Proof::VirtualSize),
+            // The zeros that stand for a hole have no line ends: a difference would mean nothing.
+            Some(_) if self.damaged => {}
+            Some(size) => {
+                let what = format!("{said} says {size} bytes with CR LF line ends, it has {lines}");
+                self.contradict(recorded, what);
+            }
+            None => {}
+        }
+    }
+}
+
+/// The sectors of a plain message that hold nothing but zeros.
 ///
 /// What was wiped can be read, and a file system whose disks were wiped still says that it is
 /// there. Mail may hold a NUL, but no sectors of them (RFC 5322, section 4).
-pub(crate) fn wiped(content: &[u8], name: &MaildirName<'_>) -> Vec<Hole> {
-    let stored =
-        name.size == Some(content.len() as u64) && name.virtual_size == Some(virtual_size(content));
-    if stored {
-        return Vec::new();
-    }
+pub(crate) fn wiped(content: &[u8]) -> Vec<Hole> {
     let mut holes: Vec<Hole> = Vec::new();
     let mut start = 0_u64;
     for sector in content.chunks(SECTOR) {
@@ -302,21 +345,32 @@ pub(crate) fn holes_of(gaps: &Gaps) -> Vec<Hole> {
 mod tests {
     use super::*;
 
-    fn facts(content: &[u8], size: Option<u64>, virtual_size: Option<u64>) -> Facts<'_> {
+    fn known(size: Option<u64>, virtual_size: Option<u64>) -> Known {
+        Known {
+            size,
+            virtual_size,
+            ..Known::default()
+        }
+    }
+
+    fn facts<'a>(content: &'a [u8], known: &'a Known) -> Facts<'a> {
         Facts {
             holes: Vec::new(),
             codec: Codec::Plain,
             content,
-            size,
-            virtual_size,
+            known,
             deleted: None,
         }
+    }
+
+    fn in_use(content: &[u8], size: Option<u64>, virtual_size: Option<u64>) -> Verdict {
+        judge(facts(content, &known(size, virtual_size)))
     }
 
     fn deleted(content: &[u8], size: Option<u64>, virtual_size: Option<u64>) -> Verdict {
         judge(Facts {
             deleted: Some(Structure::of(content)),
-            ..facts(content, size, virtual_size)
+            ..facts(content, &known(size, virtual_size))
         })
     }
 
@@ -353,7 +407,7 @@ mod tests {
         let verdict = judge(Facts {
             codec: Codec::Gzip,
             deleted: Some(Structure::of(text)),
-            ..facts(text, None, None)
+            ..facts(text, &Known::default())
         });
         assert_eq!(
             (verdict.grade, verdict.proofs),
@@ -363,25 +417,25 @@ mod tests {
 
     #[test]
     fn a_file_that_was_read_whole_is_proven() {
-        let verdict = judge(facts(b"a\nb\r\n\n", Some(6), Some(8)));
+        let verdict = in_use(b"a\nb\r\n\n", Some(6), Some(8));
         assert_eq!(verdict.grade, Grade::Proven);
         assert_eq!(
             verdict.proofs,
             [Proof::Extents, Proof::Size, Proof::VirtualSize]
         );
-        assert_eq!(judge(facts(b"a", None, None)).proofs, [Proof::Extents]);
+        assert_eq!(in_use(b"a", None, None).proofs, [Proof::Extents]);
     }
 
     #[test]
     fn shorter_than_its_name_says_is_damaged_and_longer_is_noted() {
-        assert_eq!(judge(facts(b"abc", Some(9), None)).grade, Grade::Damaged);
-        let longer = judge(facts(b"abc", Some(2), Some(2)));
+        assert_eq!(in_use(b"abc", Some(9), None).grade, Grade::Damaged);
+        let longer = in_use(b"abc", Some(2), Some(2));
         assert_eq!(longer.grade, Grade::Proven);
         assert_eq!(longer.contradictions.len(), 2);
     }
 
     #[test]
-    fn sectors_of_zeros_are_holes_unless_the_name_says_that_they_were_stored() {
+    fn sectors_of_zeros_are_holes() {
         let mut content = vec![b'x'; 3000];
         content[1024..2560].fill(0);
         let hole = |start, bytes| Hole {
@@ -389,24 +443,37 @@ mod tests {
             bytes,
             why: HoleCause::Wiped,
         };
-        let named = |name: &'static [u8]| MaildirName::parse(name);
-        let plain = named(b"1402992550.M1P2.mx,S=3000:2,S");
-        assert_eq!(wiped(&content, &plain), [hole(1024, 1536)]);
-        let proven = named(b"1402992550.M1P2.mx,S=3000,W=3000:2,S");
-        assert_eq!(wiped(&content, &proven), []);
+        assert_eq!(wiped(&content), [hole(1024, 1536)]);
         content[1024..2560].fill(b'x');
         content[2048..2500].fill(0);
         content[2900..].fill(0);
+        assert_eq!(wiped(&content), [], "a few zeros are somebody's bytes");
+    }
+
+    #[test]
+    fn what_a_store_recorded_is_believed_and_a_digest_of_the_bytes_above_all() {
+        let text = b"abc";
+        let recorded = Known {
+            is_recorded: true,
+            ..known(Some(2), Some(3))
+        };
+        assert_eq!(judge(facts(text, &recorded)).grade, Grade::Damaged);
+        let digest = Known {
+            sha1: Some(Sha1::digest(text).into()),
+            ..Known::default()
+        };
+        let verdict = judge(facts(text, &digest));
         assert_eq!(
-            wiped(&content, &plain),
-            [],
-            "a few zeros are somebody's bytes"
+            (verdict.grade, verdict.proofs),
+            (Grade::Proven, vec![Proof::Extents, Proof::Sha1])
         );
+        assert_eq!(judge(facts(b"abd", &digest)).grade, Grade::Damaged);
     }
 
     #[test]
     fn a_hole_is_damage_whatever_the_size_says() {
-        let mut holed = facts(b"abc", Some(3), Some(3));
+        let known = known(Some(3), Some(3));
+        let mut holed = facts(b"abc", &known);
         holed.holes.push(Hole {
             start: 0,
             bytes: 1,

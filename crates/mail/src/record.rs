@@ -1,6 +1,7 @@
 //! What the case keeps of each message, and of everything else that was met on the way.
 
 use std::fmt;
+use std::ops::Range;
 
 use evidence::Loss;
 use filesystem::{Extent, Standing, Timestamp};
@@ -8,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Owner;
 use crate::codec::Codec;
-use crate::maildir::{Flags, MailFile, MaildirName};
+use crate::maildir::Flags;
 use crate::proof::{Grade, Hole, Proof};
+use crate::store::MailFile;
 
 /// The identity of a message: the BLAKE3 of its bytes, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -122,12 +124,15 @@ pub struct Message {
     pub owner: Option<Owner>,
     /// The folder it was in, with `.` between levels; `INBOX` for the mailbox itself.
     pub folder: String,
+    /// Its number in the folder, where the store says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// Its flags.
     pub flags: Flags,
     /// Its keywords, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keywords: Vec<String>,
-    /// When it was delivered, by its file's time of modification, as Dovecot counts it.
+    /// When it was delivered: as the store says, or by its file's time of modification.
     pub delivered: Timestamp,
     /// Whether its file was in use, or deleted and recovered.
     #[serde(default, skip_serializing_if = "is_in_use")]
@@ -186,12 +191,19 @@ pub struct FileOrigin {
     pub path: String,
     /// The inode.
     pub inode: u64,
-    /// The length of the file in bytes.
+    /// Where in the file it begins, in bytes: stores keep several in one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset: u64,
+    /// The length of the file in bytes, or of the part of it that is the message.
     pub stored_bytes: u64,
     /// How the message is compressed.
     pub codec: Codec,
     /// Where its bytes lie in the view of the file system.
     pub pieces: Vec<Extent>,
+    /// Where a file of several messages is compressed as a whole: which ranges of what it decodes
+    /// to are the message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cuts: Vec<Range<u64>>,
     /// Bytes that are known to be other than what the disk gives.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repairs: Vec<Repair>,
@@ -207,6 +219,12 @@ pub struct Repair {
     pub read: u8,
     /// As it was stored.
     pub stored: u8,
+}
+
+/// Whether a message begins where its file does, which most do.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+fn is_zero(offset: &u64) -> bool {
+    *offset == 0
 }
 
 /// What a person recognises a message by, decoded and cut to a sensible length.
@@ -288,19 +306,15 @@ pub struct FileNote {
 }
 
 impl FileNote {
-    /// What the name of `mail` says of it, which is on `device`.
-    pub fn of_name(mail: &MailFile, device: &str, why: String) -> Self {
-        let name = MaildirName::parse(mail.path.name().unwrap_or_default());
+    /// What the store says of `mail`, which is on `device`.
+    pub fn of_file(mail: &MailFile, device: &str, why: String) -> Self {
         Self {
             device: device.to_owned(),
             path: mail.path.to_string(),
             owner: mail.owner.clone(),
             folder: mail.folder.clone(),
-            delivered: name.delivered.map(|seconds| Timestamp {
-                seconds,
-                nanoseconds: 0,
-            }),
-            bytes: name.size,
+            delivered: mail.said_received(),
+            bytes: mail.known.size,
             standing: Standing::InUse,
             why,
         }

@@ -1,4 +1,5 @@
-//! Maildirs that a real Dovecot wrote, in every codec, read back against what it says is in them.
+//! Stores that a real Dovecot wrote, in every format and codec, read back against what it says is in
+//! them.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,14 +15,15 @@ use std::sync::Arc;
 
 use mail::account::AccountRules;
 use mail::content::{examine, reread};
-use mail::maildir::find;
+use mail::store::find;
 use mail::{Grade, Message, Record};
 use sha2::{Digest, Sha256};
 
-/// The store `name` of `fixtures/maildir`, as an account's home in an ext4 image.
-fn image(dir: &Path, name: &str) -> PathBuf {
+/// The store `name` of the fixtures `set`, as an account's home in an ext4 image.
+fn image(dir: &Path, set: &str, name: &str) -> PathBuf {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let packed = fs::File::open(top.join("fixtures/maildir/stores.tar.zst")).unwrap();
+    let packed = top.join("fixtures").join(set).join("stores.tar.zst");
+    let packed = fs::File::open(packed).unwrap();
     let all = dir.join("stores");
     tar::Archive::new(zstd::Decoder::new(packed).unwrap())
         .unpack(&all)
@@ -40,28 +42,35 @@ fn image(dir: &Path, name: &str) -> PathBuf {
     image
 }
 
-/// Everything that phase 1 finds in the store `name`.
-fn records(name: &str) -> Vec<Record> {
+/// Everything that phase 1 finds in the store `name`, and the SHA-256 of each message.
+fn records(set: &str, name: &str) -> (Vec<Record>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
-    let image = image(dir.path(), name);
+    let image = image(dir.path(), set, name);
     let volume = Arc::new(evidence::image::open(&image).unwrap());
     let fs = filesystem::open(volume, "volume:mail").unwrap().unwrap();
     let stores = find(fs.as_ref(), &AccountRules::default());
     assert!(stores.losses.is_empty());
     let mut records = Vec::new();
+    let mut digests = Vec::new();
     for folder in &stores.folders {
         let contents = folder.list(fs.as_ref(), "volume:mail");
-        records.push(Record::Folder(contents.record));
+        records.extend(contents.folders.into_iter().map(Record::Folder));
         for file in &contents.files {
             let record = examine(fs.as_ref(), "volume:mail", file);
             if let Record::Message(message) = &record {
                 let again = reread(fs.view(), &message.origin).unwrap();
                 assert_eq!(mail::MessageId::of(&again.bytes), message.id);
+                digests.push(sha256(&again.bytes));
             }
             records.push(record);
         }
     }
-    records
+    (records, digests)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn messages(records: &[Record]) -> Vec<&Message> {
@@ -74,14 +83,19 @@ fn messages(records: &[Record]) -> Vec<&Message> {
         .collect()
 }
 
-/// What identifies a message for the comparison: folder, size, flags, keywords, date.
-type Row = (String, u64, String, Vec<String>, i64);
+/// What is compared of a message: folder, UID, size, flags, keywords, date, SHA-256.
+type Row = (String, u64, u64, String, Vec<String>, i64, String);
 
 fn compare(name: &str) {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let manifest = fs::read(top.join("fixtures/maildir/manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-    let want: BTreeSet<Row> = manifest["stores"][name]
+    compare_with("maildir", name, &manifest["stores"][name]);
+}
+
+/// Compares what is in use in a store with what Dovecot said; gives how much was expunged.
+fn compare_with(set: &str, name: &str, said: &serde_json::Value) -> usize {
+    let want: BTreeSet<Row> = said
         .as_array()
         .unwrap()
         .iter()
@@ -91,34 +105,66 @@ fn compare(name: &str) {
             keywords.sort();
             (
                 message["folder"].as_str().unwrap().replace('/', "."),
+                message["uid"].as_u64().unwrap(),
                 message["size"].as_u64().unwrap(),
                 message["flags"].as_str().unwrap().to_owned(),
                 keywords,
                 message["date"].as_i64().unwrap(),
+                message["sha256"].as_str().unwrap().to_owned(),
             )
         })
         .collect();
-    let records = records(name);
+    let (records, digests) = records(set, name);
     let found = messages(&records);
-    let got: BTreeSet<Row> = found
+    assert_eq!(found.len(), digests.len());
+    let there: Vec<_> = found
         .iter()
-        .map(|message| {
+        .zip(digests)
+        .filter(|(message, _)| !message.is_deleted())
+        .collect();
+    let got: BTreeSet<Row> = there
+        .iter()
+        .map(|(message, digest)| {
             (
                 message.folder.clone(),
+                u64::from(message.uid.unwrap_or_default()),
                 message.bytes,
                 message.flags.letters().to_owned(),
                 message.keywords.clone(),
                 message.delivered.seconds,
+                digest.clone(),
             )
         })
         .collect();
     assert_eq!(got, want, "{name}");
-    assert_eq!(found.len(), want.len());
-    for message in found {
+    assert_eq!(there.len(), want.len());
+    for message in &found {
         assert_eq!(message.grade, Grade::Proven);
         assert!(message.contradictions.is_empty(), "{message:?}");
         let owner = message.owner.as_ref().unwrap();
         assert_eq!(owner.account.to_string(), "ada@tidewater.example");
+    }
+    found.len().saturating_sub(there.len())
+}
+
+#[test]
+fn dboxes_that_were_in_use_are_what_dovecot_says() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let manifest = fs::read(top.join("fixtures/dbox/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    // Of what was expunged an sdbox keeps nothing, nor does an mdbox once it was purged or moved.
+    for (name, expunged) in [
+        ("sdbox", 0),
+        ("mdbox", 2),
+        ("mdbox-purged", 0),
+        ("mdbox-alt", 0),
+        ("sdbox-alt", 0),
+    ] {
+        assert_eq!(
+            compare_with("dbox", name, &manifest[name]),
+            expunged,
+            "{name}"
+        );
     }
 }
 
@@ -140,49 +186,29 @@ fn every_codec_is_what_dovecot_says() {
 }
 
 #[test]
-fn contents_are_those_that_were_delivered() {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let manifest = fs::read(top.join("fixtures/maildir/manifest.json")).unwrap();
-    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-    for store in [
-        "maildir",
-        "maildir-gz",
-        "maildir-bz2",
-        "maildir-xz",
-        "maildir-lz4",
-        "maildir-zstd",
-    ] {
-        let dir = tempfile::tempdir().unwrap();
-        let packed = fs::File::open(top.join("fixtures/maildir/stores.tar.zst")).unwrap();
-        tar::Archive::new(zstd::Decoder::new(packed).unwrap())
-            .unpack(dir.path())
-            .unwrap();
-        for message in manifest["stores"][store].as_array().unwrap() {
-            let file = dir
-                .path()
-                .join(store)
-                .join(message["file"].as_str().unwrap());
-            let stored = fs::read(&file).unwrap();
-            let decoded = mail::codec::decode(mail::codec::Codec::of(&stored), &stored);
-            assert_eq!(decoded.error, None, "{}", file.display());
-            let digest: String = Sha256::digest(&decoded.bytes)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            assert_eq!(
-                digest,
-                message["sha256"].as_str().unwrap(),
-                "{}",
-                file.display()
-            );
-        }
+fn an_mbox_is_what_dovecot_says() {
+    compare("mbox");
+}
+
+#[test]
+fn dboxes_are_what_dovecot_says() {
+    for store in ["sdbox", "mdbox", "mdbox-gz"] {
+        compare(store);
     }
+}
+
+#[test]
+fn a_maildir_of_courier_is_what_courier_says() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let manifest = fs::read(top.join("fixtures/courier/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    compare_with("courier", "courier", &manifest["courier"]);
 }
 
 #[test]
 fn the_list_of_folders_is_what_dovecot_has() {
     let dir = tempfile::tempdir().unwrap();
-    image(dir.path(), "maildir");
+    image(dir.path(), "maildir", "maildir");
     let maildir = dir.path().join("root/vmail/tidewater.example/ada/Maildir");
     let log = fs::read(maildir.join("dovecot.list.index.log")).unwrap();
     let listed = mail::maildir::parse_list_log(&log).unwrap();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use mail::account::AccountRules;
 use mail::content::examine;
-use mail::maildir::find;
+use mail::store::find;
 use mail::{Grade, Record};
 
 /// The records of an ext4 image that holds `root`.
@@ -35,7 +35,7 @@ fn records(root: &Path) -> Vec<Record> {
     let mut records = Vec::new();
     for folder in &stores.folders {
         let contents = folder.list(fs.as_ref(), "volume:mail");
-        records.push(Record::Folder(contents.record));
+        records.extend(contents.folders.into_iter().map(Record::Folder));
         records.extend(contents.rejected.into_iter().map(Record::Rejected));
         let files = contents.files.iter();
         records.extend(files.map(|file| examine(fs.as_ref(), "volume:mail", file)));

@@ -19,7 +19,7 @@ use mail::account::AccountRules;
 use mail::attribution::{Place, attribute};
 use mail::claims::Claims;
 use mail::content::{examine, examine_among, examine_loose};
-use mail::maildir::find;
+use mail::store::find;
 use mail::{Grade, Record};
 
 const BLOCK: usize = 4096;
@@ -248,6 +248,59 @@ fn folders_without_a_path_go_to_whom_their_mail_was_delivered() {
     );
     assert_eq!(name, "Recovered");
     assert_eq!(find("/#orphans/#400"), ("", "Recovered"));
+}
+
+#[test]
+fn stores_whose_paths_name_nobody_go_to_whom_their_mail_was_delivered() {
+    let mbox = |to: &[&str]| {
+        let messages = to.iter().enumerate().map(|(number, to)| {
+            let postmark = "From x@y.example Mon Jan  1 00:00:00 2024";
+            format!("{postmark}\n{}\n", delivered(to, number))
+        });
+        messages.collect::<String>().into_bytes()
+    };
+    let mut tree = Maker::new();
+    tree.folder("/v/lindenhof.example/ada/Maildir", &[ADA]);
+    tree.folder("/v/lindenhof.example/bob/Maildir", &[BOB]);
+    for number in 0..4 {
+        let path = format!("/opt/zimbra/store/0/12/msg/0/25{number}-3.msg");
+        tree.file(&path, delivered(ADA, number).as_bytes());
+    }
+    // Files side by side are each somebody's.
+    tree.file("/var/mail/ada", &mbox(&[ADA; 3]));
+    tree.file("/var/mail/robert", &mbox(&[BOB; 3]));
+    tree.file("/#orphans/#500", &mbox(&[BOB; 4]));
+    tree.file("/#orphans/#501", &mbox(&[ADA, BOB, ADA, BOB]));
+    // A folder of MH, and what looks like one and is a spool of news.
+    tree.file(
+        "/v/lindenhof.example/ada/Mail/lists/1",
+        delivered(ADA, 1).as_bytes(),
+    );
+    tree.file(
+        "/v/lindenhof.example/ada/Mail/lists/.mh_sequences",
+        b"unseen: 2\n",
+    );
+    tree.file(
+        "/news/comp/misc/1",
+        b"Path: a!b\nFrom: x@y.example\nNewsgroups: comp.misc\n\nx\n",
+    );
+    let placed = placed(&tree.done());
+    let find = |path: &str| {
+        let mut all = placed.iter();
+        let found = all.find(|(at, ..)| at == path);
+        found.map(|(_, owner, name)| (owner.as_str(), name.as_str()))
+    };
+    assert_eq!(find("/opt/zimbra/store/0/12"), Some((ADA, "Recovered")));
+    assert_eq!(find("/var/mail/ada"), Some((ADA, "INBOX")));
+    assert_eq!(find("/var/mail/robert"), Some((BOB, "INBOX")));
+    assert_eq!(find("/#orphans/#500"), Some((BOB, "Recovered")));
+    let (doubt, _) = find("/#orphans/#501").unwrap();
+    assert!(doubt.starts_with('?'), "{doubt}");
+    assert_eq!(
+        find("/v/lindenhof.example/ada/Mail/lists"),
+        Some((ADA, "lists"))
+    );
+    assert_eq!(find("/news/comp/misc"), None);
 }
 
 #[test]
@@ -486,7 +539,10 @@ fn a_name_whose_inode_is_gone_is_known_and_lost_with_what_the_name_states() {
     let whole = tree.done();
     let stores = find(&whole, &AccountRules::default());
     let contents = stores.folders[0].list(&whole, "volume:v");
-    assert_eq!(contents.record.listed_but_gone, ["1400000009.M2P1.mx,S=88"]);
+    assert_eq!(
+        contents.folders[0].listed_but_gone,
+        ["1400000009.M2P1.mx,S=88"]
+    );
     let Record::Lost(note) = examine(&whole, "volume:v", &contents.files[0]) else {
         unreachable!()
     };
@@ -497,7 +553,7 @@ fn a_name_whose_inode_is_gone_is_known_and_lost_with_what_the_name_states() {
     broken.inodes.remove(&cur);
     let stores = find(&broken, &AccountRules::default());
     let contents = stores.folders[0].list(&broken, "volume:v");
-    assert!(contents.record.listed_but_gone.is_empty());
+    assert!(contents.folders[0].listed_but_gone.is_empty());
     let times: Vec<_> = contents
         .lost
         .iter()

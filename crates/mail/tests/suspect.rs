@@ -41,6 +41,8 @@ fn read(stored: Vec<u8>, doubt: std::ops::Range<usize>) -> Content {
     let length = stored.len() as u64;
     let view: Arc<dyn ReadAt> = Arc::new(Doubted(Memory::new(stored), doubt));
     let origin = FileOrigin {
+        offset: 0,
+        cuts: Vec::new(),
         device: "volume:v".to_owned(),
         path: "/m".to_owned(),
         inode: 1,

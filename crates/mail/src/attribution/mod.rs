@@ -18,15 +18,15 @@ mod consensus;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use evidence::ReadAtExt;
-use filesystem::{File, FileKind, Filesystem, FsPath};
+use filesystem::{Filesystem, FsPath};
 
 use consensus::{Agreed, Consensus};
 
 use crate::account::{Address, Owner};
-use crate::codec::{Codec, decode};
+use crate::content::head;
 use crate::delivery::Trace;
-use crate::maildir::{Folder, MailFile, MaildirName, Stores, Uidlist};
+use crate::maildir::{MaildirName, Uidlist};
+use crate::store::{Folder, Stores};
 
 /// Messages of a folder whose headers are read; more say nothing new.
 const SAMPLE: usize = 400;
@@ -124,7 +124,7 @@ fn mailboxes(places: &[Place<'_>]) -> Vec<Mailbox> {
     for (number, place) in places.iter().enumerate() {
         let mut by_path: BTreeMap<&FsPath, Vec<usize>> = BTreeMap::new();
         for (index, folder) in place.stores.folders.iter().enumerate() {
-            if folder.is_orphan() {
+            if folder.wants_evidence() {
                 by_path.entry(&folder.mailbox).or_default().push(index);
             }
         }
@@ -169,32 +169,15 @@ fn read(
     let list = folder.read_index(place.fs, place.device, b"dovecot-uidlist");
     let list = list.ok().flatten().and_then(|text| Uidlist::parse(&text));
     let guid = list.as_ref().and_then(|list| list.guid.clone());
-    names.extend(list.into_iter().flat_map(|list| list.names));
+    names.extend(list.into_iter().flat_map(|list| list.names.into_keys()));
     // Evenly over the folder, so that no year of it speaks for all.
     let step = contents.files.len().div_ceil(SAMPLE).max(1);
     for file in contents.files.iter().step_by(step) {
-        if let Some(head) = head(place.fs, file) {
+        if let Some(head) = head(place.fs, file, HEAD) {
             consensus.add(&head);
         }
     }
     (guid, names)
-}
-
-/// The beginning of a message, decompressed; `None` if it cannot be read.
-fn head(fs: &dyn Filesystem, mail: &MailFile) -> Option<Vec<u8>> {
-    let inode = fs.inode(mail.inode).ok()?;
-    if inode.kind != FileKind::Regular {
-        return None;
-    }
-    // The blocks of a deleted file may hold anybody's mail; but of an account that was removed
-    // there are no others, and one message decides nothing.
-    let file = File::open(fs, &inode);
-    let length = usize::try_from(inode.size.min(HEAD)).ok()?;
-    let stored = file.read_whole(evidence::ByteOffset::ZERO, length)?;
-    match Codec::of(&stored) {
-        Codec::Plain => Some(stored),
-        codec => Some(decode(codec, &stored).bytes),
-    }
 }
 
 /// What folders whose accounts are known have, as far as the orphaned ones have it too.
@@ -217,7 +200,7 @@ impl KnownNames {
         }
         for place in places {
             let folders = place.stores.folders.iter();
-            for folder in folders.filter(|folder| !folder.is_orphan()) {
+            for folder in folders.filter(|folder| !folder.wants_evidence()) {
                 if let Some(owner) = &folder.owner {
                     this.add(place, folder, &owner.account, &guids, &names);
                 }

@@ -38,7 +38,7 @@ impl Keywords {
 }
 
 /// Whether `name` is an atom that IMAP takes for a keyword (RFC 3501, section 9).
-fn is_keyword(name: &str) -> bool {
+pub(crate) fn is_keyword(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 200
         && name.chars().all(|c| {

@@ -1,20 +1,21 @@
-//! Maildir++ as Dovecot and Courier keep it.
-//!
-//! [`find`] looks for folders in a file system; [`Folder::list`] lists the messages of one with
-//! what the store knows of them (flags, keywords, the index's own list).
+//! Maildir++ as Dovecot and Courier keep it, and nested maildirs (Dovecot's `LAYOUT=fs`).
 
-mod find;
+mod courier;
 mod folder;
 mod keywords;
 mod list_index;
 mod name;
 mod orphans;
+mod place;
 mod uidlist;
 
-pub use find::{Folder, Stores, find};
-pub use folder::{Contents, MailFile};
+pub(crate) use folder::list;
 pub use keywords::Keywords;
-pub use list_index::{ListedFolder, parse_list_log};
+pub(crate) use keywords::is_keyword;
+pub use list_index::{ListedFolder, parse_list, parse_list_log};
 pub use name::{Flags, MaildirName};
-pub(crate) use orphans::{RECOVERED, is_message, is_placeholder};
+pub(crate) use orphans::{
+    RECOVERED, is_bare, is_below as is_below_orphans, is_message, is_nameless, is_placeholder,
+};
+pub(crate) use place::{is_folder, is_message_directory, place};
 pub use uidlist::Uidlist;

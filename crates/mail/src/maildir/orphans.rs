@@ -17,7 +17,7 @@ pub(crate) fn is_below(path: &FsPath) -> bool {
 }
 
 /// Whether its own name is lost.
-pub(super) fn is_nameless(path: &FsPath) -> bool {
+pub(crate) fn is_nameless(path: &FsPath) -> bool {
     path.name().is_some_and(is_placeholder)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn is_mailbox(name: &[u8], children: &[DirEntry]) -> bool {
 
 /// Whether the directory at `path` is a `cur` or `new` that lost its parent: what it lists are
 /// the names of messages.
-pub(super) fn is_bare(path: &FsPath, children: &[DirEntry]) -> bool {
+pub(crate) fn is_bare(path: &FsPath, children: &[DirEntry]) -> bool {
     let messages = children.iter().filter(|entry| is_message(&entry.name));
     let count = messages.count();
     is_nameless(path) && count > 0 && count.saturating_mul(2) > children.len()

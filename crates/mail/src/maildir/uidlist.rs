@@ -1,15 +1,16 @@
 //! `dovecot-uidlist`: the folder's own list of its messages, the denominator of "N of M".
 //!
 //! Version 3: a header line `3 V… N… G…`, then lines `UID [fields] :NAME` (Dovecot,
-//! "Maildir UID list"); version 1: `1 UIDVALIDITY NEXTUID`, then `UID NAME`.
+//! "Maildir UID list"); version 1, also of Courier's `courierimapuiddb`: `1 UIDVALIDITY NEXTUID`,
+//! then `UID NAME`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// The messages that a folder's list names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uidlist {
-    /// The base names (without flags), which identify messages.
-    pub names: BTreeSet<Vec<u8>>,
+    /// The base names (without flags), which identify messages, with their UIDs.
+    pub names: BTreeMap<Vec<u8>, u32>,
     /// `G`: what the server knows the folder by, wherever it lies.
     pub guid: Option<String>,
     /// Lines that could not be read.
@@ -32,13 +33,18 @@ impl Uidlist {
         };
         for line in lines.filter(|line| !line.is_empty()) {
             match name_of(line, version) {
-                Some(name) => {
-                    list.names.insert(name.to_vec());
+                Some((uid, name)) => {
+                    list.names.insert(name.to_vec(), uid);
                 }
                 None => list.unreadable_lines = list.unreadable_lines.saturating_add(1),
             }
         }
         Some(list)
+    }
+
+    /// The UID of the message with this base name.
+    pub fn uid(&self, base: &[u8]) -> Option<u32> {
+        self.names.get(base).copied()
     }
 }
 
@@ -51,12 +57,11 @@ fn guid_of(header: &[u8]) -> Option<String> {
     is_guid.then(|| guid.to_ascii_lowercase())
 }
 
-fn name_of(line: &[u8], version: u8) -> Option<&[u8]> {
+/// The UID and the base name in a line.
+fn name_of(line: &[u8], version: u8) -> Option<(u32, &[u8])> {
     let space = line.iter().position(|byte| *byte == b' ')?;
     let (uid, rest) = line.split_at_checked(space)?;
-    if uid.is_empty() || !uid.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
+    let uid = std::str::from_utf8(uid).ok()?.parse().ok()?;
     let name = if version == 3 {
         let colon = rest.windows(2).position(|window| window == b" :")?;
         rest.get(colon.checked_add(2)?..)?
@@ -64,7 +69,7 @@ fn name_of(line: &[u8], version: u8) -> Option<&[u8]> {
         rest.get(1..)?
     };
     let base = super::MaildirName::parse(name).base;
-    (!base.is_empty()).then_some(base)
+    (!base.is_empty()).then_some((uid, base))
 }
 
 #[cfg(test)]
@@ -75,7 +80,7 @@ mod tests {
     fn names_are_read_from_both_versions() {
         let three = b"3 V1325376000 N4 G0123\n1 :a.b,S=1\n2 W12 S3 :c.d:2,S\nx\n";
         let list = Uidlist::parse(three).unwrap();
-        let want: BTreeSet<Vec<u8>> = [b"a.b,S=1".to_vec(), b"c.d".to_vec()].into();
+        let want: BTreeMap<Vec<u8>, u32> = [(b"a.b,S=1".to_vec(), 1), (b"c.d".to_vec(), 2)].into();
         assert_eq!(list.guid, None);
         let guid = "0123456789abcdef0123456789abcdef";
         let with = Uidlist::parse(format!("3 V1 N4 G{guid}\n").as_bytes()).unwrap();

@@ -74,6 +74,7 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
         holes: Vec::new(),
         owner: owner(account),
         folder: folder.to_owned(),
+        uid: None,
         flags: Flags::new("S"),
         keywords: Vec::new(),
         delivered: Timestamp {
@@ -90,9 +91,11 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
                 bytes + 40
             ),
             inode: 100 + n,
+            offset: 0,
             stored_bytes: bytes,
             codec: Codec::Plain,
             pieces: Vec::new(),
+            cuts: Vec::new(),
             repairs: Vec::new(),
         },
         summary: Summary {

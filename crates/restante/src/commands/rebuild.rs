@@ -11,7 +11,7 @@ use mail::account::AccountRules;
 use mail::attribution::{Place, attribute};
 use mail::claims::Claims;
 use mail::content::{examine, examine_among, examine_loose};
-use mail::maildir::{MailFile, find};
+use mail::store::{MailFile, find};
 use mail::{Address, Grade, Layer, Record};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -260,9 +260,9 @@ fn rebuild_filesystem(
     let bar = progress::bar(common, "rebuild", steps, progress::Unit::Items);
     for folder in &stores.folders {
         let contents = folder.list(fs, device);
-        writer.records.push(Record::Folder(contents.record));
         let lost = folder.lost_folders(fs, device, &stores.folders);
-        writer.records.extend(lost.into_iter().map(Record::Folder));
+        let folders = contents.folders.into_iter().chain(lost);
+        writer.records.extend(folders.map(Record::Folder));
         let rejected = contents.rejected.into_iter().map(Record::Rejected);
         writer.records.extend(rejected);
         let lost = contents.lost.into_iter().map(Record::Lost);
@@ -320,8 +320,10 @@ impl Writer<'_> {
     /// What all deleted files claim: those that may be messages, and `others`.
     fn claims(&self, others: &[InodeNumber]) -> Claims {
         let mut claims = Claims::default();
+        // Several messages may lie in one file.
         let files = self.deleted.iter().map(|file| file.inode);
-        for number in files.chain(others.iter().copied()) {
+        let files: BTreeSet<InodeNumber> = files.chain(others.iter().copied()).collect();
+        for number in files {
             if let Ok(inode) = self.fs.inode(number) {
                 claims.add(&inode, &self.fs.extents(&inode).pieces);
             }

@@ -1,136 +1,17 @@
-//! Maildirs in a file system.
+//! Which directories are maildir folders, and whose.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use evidence::Loss;
-use filesystem::{DirEntry, FileKind, Filesystem, FsPath, InodeNumber, Standing, walk};
+use filesystem::{DirEntry, FileKind, Filesystem, FsPath};
 
 use super::orphans;
 use crate::account::{AccountRules, Owner};
-
-/// One folder of a mailbox: a directory with `cur` or `new` in it.
-#[derive(Clone, Debug)]
-pub struct Folder {
-    /// The directory.
-    pub path: FsPath,
-    /// Whose mailbox it belongs to; `None` if no rule names anybody.
-    pub owner: Option<Owner>,
-    /// The folder's name with `.` between levels; `INBOX` for the mailbox itself.
-    pub name: String,
-    /// Why nobody is the owner though something names somebody: what contradicts what.
-    pub doubt: Option<String>,
-    /// The mailbox that it is a folder of.
-    pub(crate) mailbox: FsPath,
-    /// Whether the directory is itself a `cur` or `new` that lost its parent and its name.
-    pub(crate) is_bare: bool,
-    /// What the directory lists.
-    pub(super) entries: Vec<DirEntry>,
-}
-
-impl Folder {
-    /// The inode of `name` in this folder.
-    pub(super) fn entry(&self, name: &[u8]) -> Option<InodeNumber> {
-        self.entries
-            .iter()
-            .find(|entry| entry.name == name)
-            .map(|entry| entry.inode)
-    }
-
-    /// Whether the path that leads to it is broken: nothing above it names an account for sure.
-    pub(crate) fn is_orphan(&self) -> bool {
-        orphans::is_below(&self.path)
-    }
-}
-
-/// The mail stores of a file system.
-#[derive(Clone, Debug, Default)]
-pub struct Stores {
-    /// The folders, each once, in the order of their paths.
-    pub folders: Vec<Folder>,
-    /// Files that lost their directory and their name, any of which may be a message.
-    pub loose: Vec<(FsPath, InodeNumber)>,
-    /// Deleted files that are in none of the folders: their blocks may have been messages'.
-    pub deleted: Vec<InodeNumber>,
-    /// What of the tree could not be read.
-    pub losses: Vec<Loss>,
-}
-
-/// Finds all maildir folders of `fs`.
-pub fn find(fs: &dyn Filesystem, rules: &AccountRules) -> Stores {
-    let mut stores = Stores::default();
-    let mut found: HashSet<FsPath> = HashSet::new();
-    // The mailboxes (not their subfolders) by path, with their owners.
-    let mut roots: HashMap<FsPath, Option<Owner>> = HashMap::new();
-    let mut tree = walk(fs);
-    while let Some(step) = tree.next() {
-        let entry = match step {
-            Ok(entry) => entry,
-            Err(loss) => {
-                stores.losses.push(loss);
-                continue;
-            }
-        };
-        if entry.inode.kind != FileKind::Directory {
-            stores.add_file(entry);
-            continue;
-        }
-        let inside_folder = entry.path.name().is_some_and(is_message_directory)
-            && entry
-                .path
-                .parent()
-                .is_some_and(|above| found.contains(&above));
-        if inside_folder {
-            tree.prune();
-            continue;
-        }
-        let Some(children) = tree.children() else {
-            continue;
-        };
-        let inside = inside_of(&entry.path, &roots).is_some();
-        let is_bare = !is_folder(fs, children, inside);
-        if is_bare && !orphans::is_bare(&entry.path, children) {
-            continue;
-        }
-        let place = place(&entry.path, children, &roots, rules);
-        if place.mailbox == entry.path {
-            roots.insert(entry.path.clone(), place.owner.clone());
-        }
-        found.insert(entry.path.clone());
-        stores.folders.push(Folder {
-            path: entry.path,
-            owner: place.owner,
-            name: place.name,
-            doubt: None,
-            mailbox: place.mailbox,
-            is_bare,
-            entries: children.to_vec(),
-        });
-        if is_bare {
-            tree.prune();
-        }
-    }
-    stores
-}
-
-impl Stores {
-    /// Notes a file that is in none of the message directories.
-    fn add_file(&mut self, entry: filesystem::Entry) {
-        if entry.inode.kind != FileKind::Regular {
-            return;
-        }
-        if entry.inode.standing == Standing::Deleted {
-            self.deleted.push(entry.inode.number);
-        }
-        if orphans::is_nameless(&entry.path) {
-            self.loose.push((entry.path, entry.inode.number));
-        }
-    }
-}
+use crate::store::{INBOX, Placed, folder_name, inside_of};
 
 /// Whether a directory that lists `children` is a maildir folder: it has a directory `cur`, or a
 /// `new` beside a `tmp`, since `new` alone is a common name. Inside a mailbox one is enough.
 /// Copies of maildirs often lack the directories that were empty.
-fn is_folder(fs: &dyn Filesystem, children: &[DirEntry], inside: bool) -> bool {
+pub(crate) fn is_folder(fs: &dyn Filesystem, children: &[DirEntry], inside: bool) -> bool {
     // What cannot be read may well be a directory.
     let is_directory = |entry: &DirEntry| {
         fs.inode(entry.inode)
@@ -145,30 +26,9 @@ fn is_folder(fs: &dyn Filesystem, children: &[DirEntry], inside: bool) -> bool {
     cur || (new && (inside || has(b"tmp")))
 }
 
-/// The mailbox that a directory lies in, and its owner.
-fn inside_of<'a>(
-    path: &FsPath,
-    roots: &'a HashMap<FsPath, Option<Owner>>,
-) -> Option<(FsPath, &'a Option<Owner>)> {
-    let mut above = path.parent();
-    while let Some(ancestor) = above {
-        if let Some(owner) = roots.get(&ancestor) {
-            return Some((ancestor, owner));
-        }
-        above = ancestor.parent();
-    }
-    None
-}
-
-fn is_message_directory(name: &[u8]) -> bool {
+/// Whether a directory of this name in a folder holds its messages.
+pub(crate) fn is_message_directory(name: &[u8]) -> bool {
     matches!(name, b"cur" | b"new" | b"tmp")
-}
-
-/// Whose folder a directory is, what the folder is called, and which mailbox it is in.
-struct Placed {
-    owner: Option<Owner>,
-    name: String,
-    mailbox: FsPath,
 }
 
 /// Places the folder at `path`, which lists `children`.
@@ -176,7 +36,7 @@ struct Placed {
 /// Inside a mailbox that has an owner every folder is the owner's. Inside one that has none, a
 /// directory that a rule gives to somebody is a mailbox of its own: `vmail/example.org` may
 /// hold stray mail beside its accounts.
-fn place(
+pub(crate) fn place(
     path: &FsPath,
     children: &[DirEntry],
     roots: &HashMap<FsPath, Option<Owner>>,
@@ -231,36 +91,10 @@ fn place(
     }
 }
 
-/// What the mailbox itself is called as a folder.
-const INBOX: &str = "INBOX";
-
-/// The name of the folder at `below`, relative to its mailbox: `.Archive.2014` in Maildir++,
-/// `Archive/2014` where directories are nested (Dovecot's LAYOUT=fs).
-fn folder_name(below: &[Vec<u8>]) -> String {
-    let levels: Vec<String> = below
-        .iter()
-        .map(|name| {
-            let text: String = String::from_utf8_lossy(name)
-                .chars()
-                .map(|c| {
-                    if c.is_control() || c == char::REPLACEMENT_CHARACTER {
-                        '_'
-                    } else {
-                        c
-                    }
-                })
-                .collect();
-            // A dot in the name of a nested directory stays: in Maildir++ it reads as one more
-            // level, but the name can still be recognised.
-            text.strip_prefix('.').unwrap_or(&text).to_owned()
-        })
-        .collect();
-    levels.join(".")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use filesystem::InodeNumber;
 
     fn path(text: &str) -> FsPath {
         text.split('/')
