@@ -19,6 +19,11 @@ const MIXED_BACKREF_REV: u64 = 1 << 56;
 /// `BTRFS_HEADER_FLAG_WRITTEN` and `BTRFS_HEADER_FLAG_RELOC`.
 const FLAGS: u64 = 3;
 
+/// Addresses, generations and numbers of trees are smaller than this.
+const MOST_NUMBER: u64 = 1 << 56;
+/// Trees with a number above this are the special ones, counted down from 2^64.
+const LAST_SPECIAL: u64 = u64::MAX - 256;
+
 /// The detector of nodes.
 pub fn detectors() -> Vec<Box<dyn Detector>> {
     vec![Box::new(Node)]
@@ -45,9 +50,14 @@ impl Detector for Node {
         }
         let (bytenr, generation) = (fields.le_u64(48)?, fields.le_u64(80)?);
         let (owner, items, level) = (fields.le_u64(88)?, fields.le_u32(96)?, fields.u8(100)?);
+        let (fsid, chunk_tree) = (fields.slice(32, 16)?, fields.slice(64, 16)?);
         let plausible = bytenr.is_multiple_of(4096)
             && bytenr > 0
             && generation > 0
+            && generation.max(bytenr) < MOST_NUMBER
+            && (owner < MOST_NUMBER || owner > LAST_SPECIAL)
+            && looks_random(fsid)
+            && looks_random(chunk_tree)
             && level < 8
             && items > 0
             // An item takes 25 bytes in a leaf, a pointer 33 in a node.
@@ -61,6 +71,12 @@ impl Detector for Node {
             ..Found::new("btrfs-node")
         })
     }
+}
+
+/// Whether 16 bytes may be a UUID: hardly any of its bytes occur twice.
+fn looks_random(uuid: &[u8]) -> bool {
+    let distinct: std::collections::BTreeSet<&u8> = uuid.iter().collect();
+    distinct.len() >= 10
 }
 
 /// The size for which the node's CRC-32C holds; `None` if it holds for none, or another checksum

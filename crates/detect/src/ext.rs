@@ -11,6 +11,9 @@ const MOST_BLOCK: usize = 4096;
 /// The smallest, in bytes.
 const LEAST_BLOCK: usize = 1024;
 
+/// Entries that a block of a directory has at least.
+const LEAST_ENTRIES: u32 = 2;
+
 /// The detectors of directories and of the trees of extents.
 pub fn detectors() -> Vec<Box<dyn Detector>> {
     vec![
@@ -41,17 +44,17 @@ impl Detector for Directory {
 
     fn examine(&self, place: &Place<'_>) -> Option<Found> {
         let first = Entry::at(place.bytes, 0)?;
-        let block = block_bytes(place.bytes)?;
+        let block = block_of(place.bytes)?;
         let names_itself = first.name == b"." && first.rec_len == 12;
         let parent = names_itself
             .then(|| Entry::at(place.bytes, 12))
             .flatten()
             .filter(|second| second.name == b"..");
         Some(Found {
-            bytes: Some(block as u64),
+            bytes: Some(block.bytes as u64),
             number: parent.as_ref().map(|_| u64::from(first.inode)),
             owner: parent.as_ref().map(|second| u64::from(second.inode)),
-            part_of: directory_seed(place.bytes.get(..block)?),
+            part_of: directory_seed(place.bytes, &block),
             family: Some(Family::Ext),
             ..Found::new("ext-directory")
         })
@@ -63,6 +66,7 @@ impl Detector for Directory {
 struct Entry<'a> {
     inode: u32,
     rec_len: usize,
+    file_type: u8,
     name: &'a [u8],
 }
 
@@ -87,6 +91,7 @@ impl<'a> Entry<'a> {
         (named || inode == 0).then_some(Self {
             inode,
             rec_len,
+            file_type,
             name,
         })
     }
@@ -95,37 +100,61 @@ impl<'a> Entry<'a> {
 /// `EXT4_FT_DIR_CSUM`.
 const CHECKSUM_TYPE: u8 = 0xDE;
 
-/// How long the block is whose entries begin here: up to where a chain of entries ends at a size
-/// that blocks have, the largest where that is true of several. At least one must be in use.
-fn block_bytes(bytes: &[u8]) -> Option<usize> {
-    let (mut at, mut block, mut in_use) = (0_usize, None, false);
+/// A block of a directory.
+struct Block {
+    bytes: usize,
+    /// Whether its last entry is `struct ext4_dir_entry_tail`.
+    has_checksum: bool,
+}
+
+/// The block whose entries begin here: up to where a chain of entries ends at a size
+/// that blocks have. Some must be in use: a single one may be anything.
+///
+/// Several sizes may fit where blocks follow each other. The last entry of a block takes all that
+/// is left of it, so the first size at which an entry ends that is longer than it need be is the
+/// right one; if there is none, the largest.
+fn block_of(bytes: &[u8]) -> Option<Block> {
+    let (mut at, mut block, mut seen) = (0_usize, None, 0_u32);
+    // Where the feature `filetype` is missing, no entry has a type.
+    let has_types = Entry::at(bytes, 0)?.file_type != 0;
     while at < MOST_BLOCK {
         let Some(entry) = Entry::at(bytes, at) else {
             break;
         };
-        in_use |= entry.inode != 0;
-        at = at.checked_add(entry.rec_len)?;
-        if in_use && at >= LEAST_BLOCK && at.is_power_of_two() && at <= bytes.len() {
-            block = Some(at);
-        }
-        // The entry with the checksum is a block's last.
-        let is_last = entry.inode == 0 && entry.rec_len == 12 && entry.name.is_empty();
-        if is_last && block == Some(at) {
+        if entry.inode != 0 && (entry.file_type != 0) != has_types {
             break;
         }
+        // The entry with the checksum counts as well.
+        let says = entry.inode != 0 || entry.file_type == CHECKSUM_TYPE;
+        seen = seen.saturating_add(u32::from(says));
+        at = at.checked_add(entry.rec_len)?;
+        if at >= LEAST_BLOCK && at.is_power_of_two() && at <= bytes.len() {
+            if seen >= LEAST_ENTRIES {
+                block = Some(Block {
+                    bytes: at,
+                    has_checksum: entry.file_type == CHECKSUM_TYPE,
+                });
+            }
+            let needed = entry.name.len().checked_add(8)?.next_multiple_of(4);
+            // The entry with the checksum has no name, and no more room than others.
+            if entry.rec_len > needed {
+                break;
+            }
+        }
     }
-    block.filter(|block| *block <= MOST_BLOCK)
+    block
 }
 
 /// The seed of a directory block's checksum, if it has one: it is made from the file system's
 /// UUID, the inode and its generation, so all blocks of one directory have the same.
-fn directory_seed(block: &[u8]) -> Option<String> {
-    let covered = block.len().checked_sub(12)?;
-    let tail = Fields::new(block).from(covered)?;
-    let is_tail = tail.le_u32(0)? == 0 && tail.le_u32(4)? == 12 | u32::from(CHECKSUM_TYPE) << 24;
-    is_tail
-        .then(|| seed(tail.le_u32(8)?, block.get(..covered)?))
-        .flatten()
+fn directory_seed(bytes: &[u8], block: &Block) -> Option<String> {
+    // What looks like one behind the entries is a remnant.
+    if !block.has_checksum {
+        return None;
+    }
+    let covered = block.bytes.checked_sub(12)?;
+    let sum = Fields::new(bytes).le_u32(covered.checked_add(8)?)?;
+    seed(sum, bytes.get(..covered)?)
 }
 
 /// A block of an extent tree: `struct ext4_extent_header` and what it counts.

@@ -74,10 +74,8 @@ fn line(bytes: &[u8]) -> Option<Option<(&[u8], usize)>> {
     let most = bytes.get(..bytes.len().min(MOST_LINE)).unwrap_or_default();
     let end = memchr::memchr(b'\n', most);
     let whole = most.get(..end.unwrap_or(most.len())).unwrap_or_default();
-    if whole
-        .iter()
-        .any(|byte| *byte < b' ' && !matches!(byte, b'\t' | b'\r'))
-    {
+    // RFC 5322, section 4.1, has had to put up with every other control character.
+    if memchr::memchr(0, whole).is_some() {
         return None;
     }
     match end {
@@ -286,7 +284,7 @@ mod tests {
             "From: ada@example.org\nDate: Tue, 03 Jun 2014 09:05:11 +0200\nand so on\n\n",
             "Date: Tue, 03 Jun 2014 09:05:11 +0200\nTo: ada@example.org\n\n",
             " folded\nDate: Tue, 03 Jun 2014 09:05:11 +0200\nTo: ada@example.org\nX: y\n\n",
-            "Date: Tue, 03 Jun 2014 09:05:11 +0200\nTo: ada@example.org\nX: \x01\n\n",
+            "Date: Tue, 03 Jun 2014 09:05:11 +0200\nTo: ada@example.org\nX: \0\n\n",
             "",
         ];
         for decoy in decoys {
