@@ -164,9 +164,9 @@ fn extents(place: &Place<'_>) -> Option<Found> {
     let most = usize::from(fields.le_u16(4)?);
     let depth = fields.le_u16(6)?;
     // `eh_max` is what has room in the block: so it says how large the block is.
-    let block = [1024, 2048, 4096]
+    let block = [1024_usize, 2048, 4096]
         .into_iter()
-        .find(|block| (block - 12) / 12 == most)?;
+        .find(|block| block.saturating_sub(12) / 12 == most)?;
     if entries == 0 || entries > most || depth > 5 || !are_ordered(fields, entries, depth == 0) {
         return None;
     }

@@ -12,6 +12,16 @@
 //! | [`compressed`] | gzip, zstd, xz, bzip2, LZ4: with a message inside, or without |
 //! | [`ext`], [`xfs`], [`btrfs`] | blocks of metadata |
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )
+)]
+
 pub mod btrfs;
 pub mod compressed;
 pub mod dovecot;

@@ -2,8 +2,8 @@
 //!
 //! Bytes that may stand anywhere are looked for by one vectorised searcher (Teddy of the
 //! `aho-corasick` crate, where the processor has it). Structures are aligned: of each sector the
-//! two bytes at each distance that any magic has are looked up in a bitmap of 65,536 bits, so the
-//! cost does not depend on how many there are.
+//! first twelve bits at each distance that any magic has are looked up in a bitmap of 512 bytes,
+//! which stays in the innermost cache, so the cost does not depend on how many there are.
 
 use std::num::NonZeroU64;
 
@@ -42,8 +42,8 @@ struct Needles {
 /// The magics that stand at one distance from the beginning of their structures.
 struct MagicsAt {
     at: usize,
-    /// Which pairs of first bytes occur.
-    pairs: Box<[u64; 1024]>,
+    /// Which first twelve bits occur.
+    begins: Box<[u64; 64]>,
     list: Vec<Magic>,
 }
 
@@ -135,16 +135,16 @@ impl Detectors {
             None => {
                 self.magics.push(MagicsAt {
                     at,
-                    pairs: Box::new([0; 1024]),
+                    begins: Box::new([0; 64]),
                     list: Vec::new(),
                 });
                 self.magics.len().saturating_sub(1)
             }
         };
         if let (Some(group), [first, second, ..]) = (self.magics.get_mut(index), magic.bytes) {
-            let pair = u16::from_le_bytes([*first, *second]);
-            if let Some(word) = group.pairs.get_mut(usize::from(pair >> 6)) {
-                *word |= 1 << (pair & 63);
+            let bits = u16::from_le_bytes([*first, *second]) & 0xFFF;
+            if let Some(word) = group.begins.get_mut(usize::from(bits >> 6)) {
+                *word |= 1 << (bits & 63);
             }
             group.list.push(magic);
         }
@@ -271,12 +271,12 @@ impl MagicsAt {
         let rest = bytes
             .get(begin.saturating_add(self.at)..)
             .unwrap_or_default();
-        let pair = match rest {
-            [first, second, ..] => u16::from_le_bytes([*first, *second]),
+        let bits = match rest {
+            [first, second, ..] => u16::from_le_bytes([*first, *second]) & 0xFFF,
             _ => 0,
         };
-        let word = self.pairs.get(usize::from(pair >> 6)).copied();
-        let list: &[Magic] = if word.unwrap_or(0) >> (pair & 63) & 1 == 1 {
+        let word = self.begins.get(usize::from(bits >> 6)).copied();
+        let list: &[Magic] = if word.unwrap_or(0) >> (bits & 63) & 1 == 1 {
             &self.list
         } else {
             &[]
