@@ -55,7 +55,7 @@ impl Detector for Node {
             && bytenr > 0
             && generation > 0
             && generation.max(bytenr) < MOST_NUMBER
-            && (owner < MOST_NUMBER || owner > LAST_SPECIAL)
+            && !(MOST_NUMBER..=LAST_SPECIAL).contains(&owner)
             && looks_random(fsid)
             && looks_random(chunk_tree)
             && level < 8

@@ -208,6 +208,10 @@ impl Detectors {
         names_after_other(window.before(part.start), bytes, part.len(), &mut places);
         for place in places {
             let begin = part.start.saturating_add(place);
+            // What a gap ends in is no byte of the disk.
+            if window.before(begin).is_none() {
+                continue;
+            }
             for detector in &self.names {
                 self.ask(*detector, window, begin, findings);
             }

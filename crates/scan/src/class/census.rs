@@ -77,7 +77,6 @@ pub(crate) fn names_after_other(
     own: usize,
     places: &mut Vec<usize>,
 ) {
-    let mut at = 0_usize;
     if let (Some(before), Some(name)) = (before, bytes.get(..NAME))
         && !is_text(before)
         && name.iter().all(|byte| is_name(*byte))
@@ -85,12 +84,35 @@ pub(crate) fn names_after_other(
         places.push(0);
     }
     // A place is found by the byte before it, so the last one looked at is that before the last.
-    let candidates = own.saturating_sub(1);
-    while at < candidates {
-        let end = at.saturating_add(STRETCH).min(candidates);
-        let stretch = bytes.get(at..end.saturating_add(NAME)).unwrap_or_default();
-        let looked = end.saturating_sub(at);
-        if stretch.len() < looked.saturating_add(NAME) || any_name(stretch) {
+    let looked = own.saturating_sub(1);
+    let end = looked.saturating_add(NAME).min(bytes.len());
+    name_stretches(bytes.get(..end).unwrap_or_default(), looked, places);
+}
+
+/// The same for bytes whose first `looked` may stand before a place.
+fn name_stretches(bytes: &[u8], looked: usize, places: &mut Vec<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        #[expect(unsafe_code, reason = "the processor has AVX2, as just checked")]
+        return unsafe { name_stretches_avx2(bytes, looked, places) };
+    }
+    name_stretches_plain(bytes, looked, places);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn name_stretches_avx2(bytes: &[u8], looked: usize, places: &mut Vec<usize>) {
+    name_stretches_plain(bytes, looked, places);
+}
+
+#[inline(always)]
+fn name_stretches_plain(bytes: &[u8], looked: usize, places: &mut Vec<usize>) {
+    let mut at = 0_usize;
+    while at < looked {
+        let end = at.saturating_add(STRETCH).min(looked);
+        let stretch = bytes.get(at..).and_then(|rest| rest.first_chunk());
+        // The last stretch is not whole: there each byte is looked at.
+        if stretch.is_none_or(any_name) {
             exact_names(bytes, at..end, places);
         }
         at = end;
@@ -102,6 +124,7 @@ const NAME: usize = 4;
 /// Bytes in which the vector loop says whether there is any place.
 const STRETCH: usize = 64;
 
+#[inline(never)]
 fn exact_names(bytes: &[u8], range: std::ops::Range<usize>, places: &mut Vec<usize>) {
     for at in range {
         let Some([before, name @ ..]) = bytes.get(at..at.saturating_add(NAME).saturating_add(1))
@@ -115,25 +138,19 @@ fn exact_names(bytes: &[u8], range: std::ops::Range<usize>, places: &mut Vec<usi
 }
 
 /// Whether any such place begins in `stretch`, whose last bytes complete the others.
-fn any_name(stretch: &[u8]) -> bool {
-    widest!(any_name_plain, any_name_avx2, stretch)
-}
-
 #[inline(always)]
-fn any_name_plain(stretch: &[u8]) -> bool {
-    let (Some(b), Some(c), Some(d), Some(e)) = (
-        stretch.get(1..),
-        stretch.get(2..),
-        stretch.get(3..),
-        stretch.get(4..),
-    ) else {
-        return false;
-    };
-    let mut any = 0_u8;
-    for ((((a, b), c), d), e) in stretch.iter().zip(b).zip(c).zip(d).zip(e) {
-        any |= u8::from(!is_text(*a) & is_name(*b) & is_name(*c) & is_name(*d) & is_name(*e));
+fn any_name(stretch: &[u8; STRETCH + NAME]) -> bool {
+    let mut any = [0_u8; STRETCH];
+    for (index, any) in any.iter_mut().enumerate() {
+        // Of constant lengths, so that the compiler sees that all of it is there.
+        let is_place = !is_text(stretch[index])
+            & is_name(stretch[index + 1])
+            & is_name(stretch[index + 2])
+            & is_name(stretch[index + 3])
+            & is_name(stretch[index + 4]);
+        *any = u8::from(is_place);
     }
-    any != 0
+    any.iter().fold(0, |all, one| all | one) != 0
 }
 
 #[inline(always)]
@@ -202,12 +219,6 @@ fn census_avx2(block: &[u8]) -> Census {
 #[target_feature(enable = "avx2")]
 fn text_census_avx2(block: &[u8]) -> TextCensus {
     text_census_plain(block)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn any_name_avx2(stretch: &[u8]) -> bool {
-    any_name_plain(stretch)
 }
 
 #[inline(always)]
