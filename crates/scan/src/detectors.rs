@@ -7,7 +7,8 @@
 
 use std::num::NonZeroU64;
 
-use aho_corasick::{AhoCorasick, BuildError, Input, MatchKind};
+use aho_corasick::packed::{self, Searcher};
+use aho_corasick::{AhoCorasick, BuildError, Input, MatchKind, Span};
 use evidence::Gaps;
 
 use crate::class::names_after_other;
@@ -34,7 +35,11 @@ pub struct Detectors {
 
 /// What is looked for at every byte.
 struct Needles {
-    searcher: AhoCorasick,
+    /// Teddy, which compares several bytes of all needles at once. What the automaton would choose
+    /// looks for single bytes first, and base64 and small numbers are full of them.
+    vectors: Option<Searcher>,
+    /// For processors without such vectors.
+    automaton: AhoCorasick,
     /// The needles, and who looks where they are.
     list: Vec<(&'static [u8], usize)>,
 }
@@ -96,11 +101,14 @@ impl Detectors {
         }
         detectors.all = all;
         if !needles.is_empty() {
-            let searcher = AhoCorasick::builder()
+            let bytes = || needles.iter().map(|(bytes, _)| bytes);
+            let vectors = packed::Config::new().builder().extend(bytes()).build();
+            let automaton = AhoCorasick::builder()
                 .match_kind(MatchKind::LeftmostFirst)
-                .build(needles.iter().map(|(bytes, _)| bytes))?;
+                .build(bytes())?;
             detectors.needles = Some(Needles {
-                searcher,
+                vectors,
+                automaton,
                 list: needles,
             });
         }
@@ -176,13 +184,12 @@ impl Detectors {
         let Some(needles) = &self.needles else {
             return;
         };
-        let longest = needles.searcher.max_pattern_len();
+        let longest = needles.automaton.max_pattern_len();
         let end = window.own.saturating_add(longest).min(window.bytes.len());
         let mut at = 0_usize;
         while at < window.own {
-            let input = Input::new(&window.bytes).span(at..end);
-            let hit = match needles.searcher.find(input) {
-                Some(hit) if hit.start() < window.own => hit.start(),
+            let hit = match needles.first(&window.bytes, at..end) {
+                Some(hit) if hit < window.own => hit,
                 _ => return,
             };
             // The searcher names one needle; others may begin there as well, or lie over it.
@@ -252,6 +259,17 @@ fn readable<'a>(bytes: &'a [u8], begin: usize, end: usize, gaps: &Gaps) -> &'a [
     let gap = gaps.iter().find(|gap| gap.range.end > begin);
     let end = gap.map_or(end, |gap| end.min(gap.range.start.max(begin)));
     bytes.get(begin..end).unwrap_or_default()
+}
+
+impl Needles {
+    /// Where in `span` of `bytes` the first needle begins.
+    fn first(&self, bytes: &[u8], span: std::ops::Range<usize>) -> Option<usize> {
+        let hit = match &self.vectors {
+            Some(vectors) => vectors.find_in(bytes, Span::from(span)),
+            None => self.automaton.find(Input::new(bytes).span(span)),
+        };
+        hit.map(|hit| hit.start())
+    }
 }
 
 impl Magic {

@@ -88,7 +88,7 @@ impl Class {
 pub(crate) struct Looked {
     /// Its class.
     pub(crate) class: Class,
-    /// Whether any of its bytes is no text.
+    /// Whether a name may begin in it behind a byte that is no text.
     pub(crate) has_other: bool,
 }
 
@@ -98,7 +98,8 @@ impl Looked {
         if is_zero(block) {
             return Self {
                 class: Class::Zero,
-                has_other: !block.is_empty(),
+                // No name can begin among zeros; what begins behind them is the next block's.
+                has_other: false,
             };
         }
         let counts = census(block);
