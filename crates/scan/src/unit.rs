@@ -184,7 +184,9 @@ fn at_blocks(
             .before(at)
             .is_some_and(|byte| !crate::class::is_text(byte));
         if detectors.want_names() && (has_other || before_is_other) {
-            detectors.at_names(window, at..end, findings);
+            // Behind a text, or among zeros, only the first byte can be such a place.
+            let looked = if has_other { end } else { at.saturating_add(1) };
+            detectors.at_names(window, at..looked, findings);
         }
         at = end;
     }

@@ -140,17 +140,18 @@ fn exact_names(bytes: &[u8], range: std::ops::Range<usize>, places: &mut Vec<usi
 /// Whether any such place begins in `stretch`, whose last bytes complete the others.
 #[inline(always)]
 fn any_name(stretch: &[u8; STRETCH + NAME]) -> bool {
-    let mut any = [0_u8; STRETCH];
-    for (index, any) in any.iter_mut().enumerate() {
-        // Of constant lengths, so that the compiler sees that all of it is there.
-        let is_place = !is_text(stretch[index])
-            & is_name(stretch[index + 1])
-            & is_name(stretch[index + 2])
-            & is_name(stretch[index + 3])
-            & is_name(stretch[index + 4]);
-        *any = u8::from(is_place);
+    // Each byte is judged once; then the judgements are laid over each other, shifted. Lengths are
+    // constant, so that the compiler sees that all of it is there.
+    let mut name = [0_u8; STRETCH + NAME];
+    for (name, byte) in name.iter_mut().zip(stretch) {
+        *name = u8::from(is_name(*byte));
     }
-    any.iter().fold(0, |all, one| all | one) != 0
+    let mut any = 0_u8;
+    for index in 0..STRETCH {
+        let other = u8::from(!is_text(stretch[index]));
+        any |= other & name[index + 1] & name[index + 2] & name[index + 3] & name[index + 4];
+    }
+    any != 0
 }
 
 #[inline(always)]
