@@ -36,4 +36,6 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${apt[@]}" install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 python3 -c 'import dkim, cryptography' 2>/dev/null || pip install -q dkimpy cryptography
+# Reads the catalogue, as an engineer would.
+python3 -c 'import duckdb' 2>/dev/null || pip install -q duckdb
 echo "setup: ready" >&2

@@ -8,11 +8,10 @@
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Write;
-use std::num::NonZeroU64;
 use std::time::Instant;
 
 use evidence::{ByteOffset, ReadAt, image};
-use scan::{Detector, ScanOptions, Signature, Signatures, scan_unit, units};
+use scan::{Detectors, Found, SECTOR_ALIGN, ScanOptions, Signature, scan_unit, units};
 
 /// The length of the file in bytes.
 const BYTES: usize = 512 << 20;
@@ -49,15 +48,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let blake3 = rate(|| {
         black_box(blake3::hash(&map));
     });
-    let labels = Signatures::new(vec![Signature {
-        what: "lvm-label",
-        magic: b"LABELONE",
+    let labels = Signature {
+        magics: &[b"LABELONE"],
         at: 0,
-        align: NonZeroU64::new(512).ok_or("zero")?,
-        length: 32,
-        check: |_| true,
-    }]);
-    let detectors: [&dyn Detector; 1] = [&labels];
+        align: SECTOR_ALIGN,
+        reach: 32,
+        read: |_| Some(Found::new("lvm-label")),
+    };
+    let detectors = Detectors::new(vec![Box::new(labels)])?;
     let scanned = rate(|| {
         for unit in units(&image) {
             let options = ScanOptions::default();

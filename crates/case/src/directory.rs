@@ -22,6 +22,15 @@ pub const LEDGER: &str = "ledger";
 /// The directory of the report.
 pub const REPORT: &str = "report";
 
+/// Held for a moment by those who change `case.json` or the log of a case that others joined.
+const EDIT_LOCK: &str = "lock.edit";
+
+/// The right to change `case.json` and the log, until it is dropped.
+#[derive(Debug)]
+pub struct Edit {
+    _lock: File,
+}
+
 /// An open case. While it is open for writing no other run can write to it.
 #[derive(Debug)]
 pub struct Case {
@@ -46,7 +55,7 @@ impl Case {
                 fs::create_dir_all(&dir).map_err(|source| CaseError::io(&dir, source))?;
             }
         }
-        let lock = lock(path)?;
+        let lock = lock(path, "lock", FlockOperation::NonBlockingLockExclusive)?;
         let case = Self {
             path: path.to_owned(),
             _lock: Some(lock),
@@ -58,10 +67,47 @@ impl Case {
         Ok(case)
     }
 
+    /// Opens the case in `path`, or begins one there, to work on it beside others that join it, on
+    /// other machines too. Who wants it for himself waits until all of them are done.
+    ///
+    /// Joined runs may write files that are the same whoever writes them; what is read and
+    /// written again, `case.json` and the log, they change only while they hold [`Case::edit`].
+    pub fn join(path: &Path) -> Result<Self, CaseError> {
+        let begun = path.join("case.json").exists();
+        if !begun && path.exists() && !holds_nothing_else(path)? {
+            return Err(CaseError::NotEmpty {
+                path: path.to_owned(),
+            });
+        }
+        for name in DIRECTORIES {
+            let dir = path.join(name);
+            fs::create_dir_all(&dir).map_err(|source| CaseError::io(&dir, source))?;
+        }
+        let lock = lock(path, "lock", FlockOperation::NonBlockingLockShared)?;
+        let case = Self {
+            path: path.to_owned(),
+            _lock: Some(lock),
+        };
+        let edit = case.edit()?;
+        if !path.join("case.json").exists() {
+            case.write_file(&CaseFile::new())?;
+        }
+        drop(edit);
+        case.file()?;
+        Ok(case)
+    }
+
+    /// Waits until no other joined run changes `case.json` or the log, and keeps them from it until
+    /// what it gives is dropped.
+    pub fn edit(&self) -> Result<Edit, CaseError> {
+        let held = lock(&self.path, EDIT_LOCK, FlockOperation::LockExclusive)?;
+        Ok(Edit { _lock: held })
+    }
+
     /// Opens the case in `path` to work on it.
     pub fn open(path: &Path) -> Result<Self, CaseError> {
         let case = Self::open_to_read(path)?;
-        let lock = lock(path)?;
+        let lock = lock(path, "lock", FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self {
             _lock: Some(lock),
             ..case
@@ -153,7 +199,7 @@ fn holds_nothing_else(path: &Path) -> Result<bool, CaseError> {
         let name = entry.file_name();
         let ours = DIRECTORIES
             .iter()
-            .chain(&["lock", "case.json.part"])
+            .chain(&["lock", EDIT_LOCK, "case.json.part"])
             .any(|known| name == *known);
         if !ours {
             return Ok(false);
@@ -162,15 +208,15 @@ fn holds_nothing_else(path: &Path) -> Result<bool, CaseError> {
     Ok(true)
 }
 
-fn lock(path: &Path) -> Result<File, CaseError> {
-    let name = path.join("lock");
+fn lock(path: &Path, name: &str, operation: FlockOperation) -> Result<File, CaseError> {
+    let name = path.join(name);
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&name)
         .map_err(|source| CaseError::io(&name, source))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match flock(&file, operation) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(CaseError::Locked {
             path: path.to_owned(),
@@ -192,6 +238,44 @@ mod tests {
         assert!(Case::open_to_read(&path).is_ok());
         drop(first);
         assert!(Case::open(&path).is_ok());
+    }
+
+    #[test]
+    fn many_may_join_a_case_that_nobody_has_for_himself() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("case");
+        let joined: Vec<Case> = std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| Case::join(&path))).collect();
+            runs.into_iter()
+                .map(|run| run.join().unwrap().unwrap())
+                .collect()
+        });
+        assert!(matches!(Case::open(&path), Err(CaseError::Locked { .. })));
+        std::thread::scope(|scope| {
+            for case in &joined {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        let edit = case.edit().unwrap();
+                        let mut file = case.file().unwrap();
+                        let count: u32 = file
+                            .program
+                            .rsplit(' ')
+                            .next()
+                            .unwrap()
+                            .parse()
+                            .unwrap_or(0);
+                        file.program = format!("test {}", count + 1);
+                        case.write_file(&file).unwrap();
+                        drop(edit);
+                    }
+                });
+            }
+        });
+        assert_eq!(joined[0].file().unwrap().program, "test 80");
+        drop(joined);
+        let alone = Case::open(&path).unwrap();
+        assert!(matches!(Case::join(&path), Err(CaseError::Locked { .. })));
+        drop(alone);
     }
 
     #[test]

@@ -20,12 +20,13 @@
 mod directory;
 mod document;
 mod error;
+mod file;
 pub mod log;
 mod segment;
 mod write;
 
-pub use directory::{CATALOGUE, Case, LEDGER, MESSAGES, REPORT};
+pub use directory::{CATALOGUE, Case, Edit, LEDGER, MESSAGES, REPORT};
 pub use document::{AccountPaths, CaseFile, EvidenceRecord, FORMAT};
 pub use error::CaseError;
 pub use segment::{Position, SegmentSet, Segments};
-pub use write::{sync_directory, write_atomically};
+pub use write::{sync_directory, write_atomically, write_once};

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aggregate::document::{Aggregate, DeviceName, Member, SegmentMap, Volume};
-use case::{Case, CaseFile};
-use scan::{CELL_BYTES, CatalogueRecord, Class, Find, UnitRecord};
+use case::{CATALOGUE, Case, CaseFile};
+use scan::catalogue::{SEGMENT_EXTENSION, Segment};
+use scan::{Class, Find};
 
 use crate::ReportError;
 use crate::facts::{Disk, DiskArea, EpochArea, FindKind, Looks, Run};
 
 /// Most stretches in the picture of a disk: more than a screen has dots.
 const MOST_BUCKETS: u64 = 1024;
+/// Least length of a stretch, in bytes.
+const LEAST_BUCKET: u64 = 1 << 20;
 /// Offsets kept of each kind of find.
 const MOST_OFFSETS: usize = 32;
 /// More layers of partitions on partitions than there are.
@@ -42,21 +45,17 @@ impl Catalogue {
         let mut disks: BTreeMap<String, Adding> = disks
             .map(|(name, record)| (name.clone(), Adding::new(record.bytes)))
             .collect();
-        // A unit comes first in its segment, then its finds.
-        let mut current = String::new();
-        for record in case.read_segments::<CatalogueRecord>(case::CATALOGUE)? {
-            match record? {
-                CatalogueRecord::Unit(unit) => {
-                    if let Some(disk) = disks.get_mut(&unit.evidence) {
-                        disk.unit(&unit);
-                    }
-                    current = unit.evidence;
-                }
-                CatalogueRecord::Find(find) => {
-                    if let Some(disk) = disks.get_mut(&current) {
-                        disk.find(find);
-                    }
-                }
+        // Segment by segment, since all of them may be more than memory holds.
+        for name in case.file_names(CATALOGUE, SEGMENT_EXTENSION)? {
+            let Some(bytes) = case.read_file_of(CATALOGUE, &name, SEGMENT_EXTENSION)? else {
+                continue;
+            };
+            let segment = Segment::decode(bytes.into()).map_err(|source| {
+                let path = case.file_path(CATALOGUE, &name, SEGMENT_EXTENSION);
+                ReportError::Catalogue { path, source }
+            })?;
+            if let Some(disk) = disks.get_mut(&segment.unit.evidence) {
+                disk.segment(segment);
             }
         }
         Ok(Self(disks))
@@ -77,7 +76,7 @@ impl Catalogue {
 
 impl Adding {
     fn new(bytes: u64) -> Self {
-        let mut shift = CELL_BYTES.ilog2();
+        let mut shift = LEAST_BUCKET.ilog2();
         while bytes >> shift > MOST_BUCKETS {
             shift = shift.saturating_add(1);
         }
@@ -91,25 +90,37 @@ impl Adding {
         }
     }
 
-    fn unit(&mut self, unit: &UnitRecord) {
-        self.scanned = self.scanned.saturating_add(unit.bytes);
-        let mut at = unit.start.get();
-        let end = at.saturating_add(unit.bytes);
-        for class in unit.classes() {
-            let bytes = (CELL_BYTES as u64).min(end.saturating_sub(at));
-            let bucket = usize::try_from(at >> self.shift).unwrap_or(usize::MAX);
+    fn segment(&mut self, segment: Segment) {
+        self.scanned = self.scanned.saturating_add(segment.unit.bytes);
+        for run in &segment.runs {
+            self.run(run);
+        }
+        for find in segment.finds {
+            self.find(find);
+        }
+    }
+
+    /// Adds a run of blocks to each stretch that it lies in.
+    fn run(&mut self, run: &scan::Run) {
+        let mut at = run.start.get();
+        let end = at.saturating_add(run.bytes);
+        while at < end {
+            let bucket = at >> self.shift;
+            let next = bucket.saturating_add(1).checked_shl(self.shift);
+            let next = next.unwrap_or(end).min(end).max(at.saturating_add(1));
+            let bucket = usize::try_from(bucket).unwrap_or(usize::MAX);
             if let Some(bucket) = self.buckets.get_mut(bucket) {
-                let sum = bucket.entry(looks(class)).or_default();
-                *sum = sum.saturating_add(bytes);
+                let sum = bucket.entry(looks(run.class)).or_default();
+                *sum = sum.saturating_add(next.saturating_sub(at));
             }
-            at = at.saturating_add(bytes);
+            at = next;
         }
     }
 
     fn find(&mut self, find: Find) {
         let kind = self
             .finds
-            .entry(find.what)
+            .entry(find.what.into_owned())
             .or_insert_with_key(|what| FindKind {
                 what: what.clone(),
                 count: 0,
@@ -153,8 +164,8 @@ impl Adding {
 const fn looks(class: Class) -> Looks {
     match class {
         Class::Zero => Looks::Zero,
-        Class::Text => Looks::Text,
-        Class::Data => Looks::Data,
+        Class::Text | Class::Base64 | Class::QuotedPrintable => Looks::Text,
+        Class::Compressed | Class::ParityLike | Class::Binary | Class::Metadata(_) => Looks::Data,
         Class::Unread => Looks::Unread,
     }
 }

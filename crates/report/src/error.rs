@@ -15,6 +15,14 @@ pub enum ReportError {
     /// The ledger could not be read.
     #[error(transparent)]
     Ledger(#[from] RestoreError),
+    /// A segment of the catalogue could not be read.
+    #[error("{}: {source}. Remove the file, and `restante scan` makes it again", path.display())]
+    Catalogue {
+        /// The segment.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: scan::catalogue::SegmentError,
+    },
     /// A file of the report could not be written.
     #[error("{}: {source}", path.display())]
     Io {

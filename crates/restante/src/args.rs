@@ -93,6 +93,28 @@ pub(crate) struct Hashes {
     /// Hash the evidence with SHA-256 too (the units of a disk are then read in order)
     #[arg(long)]
     pub(crate) sha256: bool,
+    /// Do not hash: faster, but the evidence is not identified before a later scan without this
+    #[arg(long, conflicts_with = "sha256")]
+    pub(crate) no_hash: bool,
+}
+
+/// The share of a job among several that scan the same evidence: share `part` of `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Which one, from 1.
+    pub(crate) part: u64,
+    /// How many there are.
+    pub(crate) of: u64,
+}
+
+fn share(text: &str) -> Result<Share, String> {
+    let numbers = text
+        .split_once('/')
+        .and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    match numbers {
+        Some((part, of)) if (1..=of).contains(&part) => Ok(Share { part, of }),
+        _ => Err("I/N, such as 3/8 for the third of eight shares".to_owned()),
+    }
 }
 
 /// How paths name accounts.
@@ -116,6 +138,10 @@ pub(crate) struct Scan {
     /// Scan this evidence of the case again, as it is now (may be given several times)
     #[arg(long, value_name = "NAME")]
     pub(crate) again: Vec<String>,
+    /// Scan only share I of N, as one of N jobs on any machines that reach the case; the last one
+    /// to end, or a later scan without this, completes the case
+    #[arg(long, value_name = "I/N", value_parser = share, conflicts_with_all = ["sha256", "again"])]
+    pub(crate) units: Option<Share>,
     /// How to scan.
     #[command(flatten)]
     pub(crate) hashes: Hashes,
@@ -212,9 +238,9 @@ pub(crate) struct Inspect {
     /// its file system, or the first digits of a message's id
     #[arg(value_name = "WHERE")]
     pub(crate) place: String,
-    /// How many bytes to show
-    #[arg(long, value_name = "BYTES", default_value_t = 512)]
-    pub(crate) length: usize,
+    /// How many bytes to show (default: to the end of the block of 4 KiB)
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) length: Option<usize>,
 }
 
 /// Export.

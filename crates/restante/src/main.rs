@@ -8,7 +8,6 @@ mod commands;
 mod output;
 mod progress;
 mod session;
-mod signatures;
 mod usage;
 
 use std::process::ExitCode;

@@ -1,7 +1,9 @@
 //! A case with its evidence open: what all commands after `scan` begin with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -12,7 +14,8 @@ use case::{CATALOGUE, Case, EvidenceRecord};
 use evidence::ReadAt;
 use evidence::image::{Format, Image};
 use filesystem::Filesystem;
-use scan::{CatalogueRecord, ScanOptions, Unit, UnitRecord, scan_unit, units};
+use scan::catalogue::{SEGMENT_EXTENSION, Segment, SegmentError, UnitRecord, segment_name};
+use scan::{Unit, hash_unit, units};
 
 use crate::usage::Usage;
 
@@ -107,12 +110,10 @@ pub(crate) fn check_identity(
     let all: Vec<Unit> = units(image).collect();
     let ends = all.iter().take(1).chain(all.iter().skip(1).last());
     for unit in ends {
-        let Some(wanted) = scanned_unit(case, name, *unit)?.and_then(|record| record.hash()) else {
+        let Some(wanted) = scanned_unit(case, name, *unit)?.and_then(|record| record.blake3) else {
             continue;
         };
-        let options = ScanOptions::default();
-        let now = scan_unit(image, *unit, &[], &options, None, &|_| ())?;
-        if now.hash != wanted {
+        if hash_unit(image, *unit, &|_| ())? != wanted {
             return Err(Usage::error(format!(
                 "{} holds other bytes than when it was scanned as {name} (at {}): it was changed, \
                  or another disk has its name now. Put it back, or take it as it is now with \
@@ -125,22 +126,54 @@ pub(crate) fn check_identity(
     Ok(())
 }
 
-/// The name of the catalogue segment of a unit.
-pub(crate) fn segment_name(evidence: &str, unit: Unit) -> String {
-    format!("{evidence}@{:016x}", unit.start.get())
+/// The record of a unit that is scanned already; what is written of another range is not it.
+pub(crate) fn scanned_unit(case: &Case, evidence: &str, unit: Unit) -> Result<Option<UnitRecord>> {
+    let path = case.file_path(CATALOGUE, &segment_name(evidence, unit), SEGMENT_EXTENSION);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    let record = UnitRecord::read(file).map_err(|error| spoilt(&path, &error))?;
+    Ok((record.start == unit.start && record.bytes == unit.bytes).then_some(record))
 }
 
-/// The record of a unit that is scanned already.
-pub(crate) fn scanned_unit(case: &Case, evidence: &str, unit: Unit) -> Result<Option<UnitRecord>> {
+/// All that is written of a unit, if it is scanned already.
+pub(crate) fn scanned_segment(case: &Case, evidence: &str, unit: Unit) -> Result<Option<Segment>> {
     let name = segment_name(evidence, unit);
-    if !case.has_segment(CATALOGUE, &name) {
+    let Some(bytes) = case.read_file_of(CATALOGUE, &name, SEGMENT_EXTENSION)? else {
         return Ok(None);
-    }
-    match case.read_segment(CATALOGUE, &name)?.next() {
-        Some(Ok(CatalogueRecord::Unit(record))) if record.bytes == unit.bytes => Ok(Some(record)),
-        Some(Err(error)) => Err(error.into()),
-        _ => Ok(None),
-    }
+    };
+    let path = case.file_path(CATALOGUE, &name, SEGMENT_EXTENSION);
+    let segment = Segment::decode(bytes.into()).map_err(|error| spoilt(&path, &error))?;
+    let same = segment.unit.start == unit.start && segment.unit.bytes == unit.bytes;
+    Ok(same.then_some(segment))
+}
+
+fn spoilt(path: &Path, error: &SegmentError) -> anyhow::Error {
+    Usage::error(format!(
+        "{}: {error}. Remove the file, and `restante scan CASE` makes it again",
+        path.display()
+    ))
+}
+
+/// What to say of evidence that has no hash yet; `None` if all of it has.
+pub(crate) fn not_identified(case: &Case) -> Result<Option<String>> {
+    let file = case.file()?;
+    let names: Vec<&str> = file
+        .evidence
+        .iter()
+        .filter(|(_, record)| record.blake3.is_none())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    Ok((!names.is_empty()).then(|| {
+        format!(
+            "NOT IDENTIFIED YET: {} (scanned with --no-hash, or not to the end). Until `restante \
+             scan CASE` has hashed it, nothing proves that it stays the same, and two images of one \
+             disk are taken for two disks.\n",
+            names.join(", ")
+        )
+    }))
 }
 
 /// The aggregate of a case, put together.

@@ -1,10 +1,13 @@
 //! Units of work: a disk, cut into ranges that are scanned on their own.
 
-use bytes::BytesMut;
-use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt};
+use evidence::{ByteOffset, OutOfRange, ReadAt};
 
+use crate::class::Looked;
+use crate::detectors::Findings;
 use crate::hash::UnitHasher;
-use crate::{CELL_BYTES, Class, Detector, Find, RunningSha256, UnitHash, Window};
+use crate::runs::{mark, runs};
+use crate::window::Window;
+use crate::{BLOCK_BYTES, Class, Detectors, Find, Run, RunningSha256, UnitHash};
 
 /// Bytes in a unit: a power of two, so that it is a subtree of BLAKE3; small enough that little
 /// is lost when a run is killed, large enough that a disk has few.
@@ -19,9 +22,20 @@ pub struct Unit {
     pub bytes: u64,
 }
 
+impl Unit {
+    /// Where it ends: the first byte that is not its own.
+    pub fn end(self) -> u64 {
+        self.start.get().saturating_add(self.bytes)
+    }
+}
+
 /// The units of `disk`, in order. They depend on its length alone.
 pub fn units(disk: &dyn ReadAt) -> impl Iterator<Item = Unit> + use<> {
-    let length = disk.len();
+    units_of(disk.len())
+}
+
+/// The units of a disk of `length` bytes.
+pub fn units_of(length: u64) -> impl Iterator<Item = Unit> + use<> {
     (0..length.div_ceil(UNIT_BYTES)).map(move |number| {
         let start = number.saturating_mul(UNIT_BYTES);
         Unit {
@@ -34,14 +48,18 @@ pub fn units(disk: &dyn ReadAt) -> impl Iterator<Item = Unit> + use<> {
 /// How to scan.
 #[derive(Clone, Debug)]
 pub struct ScanOptions {
-    /// Bytes in a window. The finds do not depend on it.
+    /// Bytes in a window. What is found does not depend on it.
     pub window_bytes: usize,
+    /// Whether to hash with BLAKE3.
+    pub hash: bool,
 }
 
 impl Default for ScanOptions {
     fn default() -> Self {
         Self {
-            window_bytes: CELL_BYTES,
+            // With its overlap it stays in a core's own cache while all look at it.
+            window_bytes: 256 << 10,
+            hash: true,
         }
     }
 }
@@ -49,14 +67,14 @@ impl Default for ScanOptions {
 /// What one unit gave.
 #[derive(Clone)]
 pub struct UnitResult {
-    /// Its part of the disk's BLAKE3.
-    pub hash: UnitHash,
+    /// Its part of the disk's BLAKE3, if that was asked for.
+    pub hash: Option<UnitHash>,
     /// SHA-256 of the disk up to the unit's end, if one was carried in.
     pub sha256: Option<RunningSha256>,
     /// How many bytes could not be read.
     pub unread: u64,
-    /// The class of each cell.
-    pub cells: Vec<Class>,
+    /// The classes of its blocks, in order.
+    pub runs: Vec<Run>,
     /// What was found, sorted.
     pub finds: Vec<Find>,
 }
@@ -66,240 +84,276 @@ pub struct UnitResult {
 pub fn scan_unit(
     disk: &dyn ReadAt,
     unit: Unit,
-    detectors: &[&dyn Detector],
+    detectors: &Detectors,
     options: &ScanOptions,
-    sha256: Option<RunningSha256>,
+    mut sha256: Option<RunningSha256>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<UnitResult, OutOfRange> {
-    let reach = detectors.iter().map(|d| d.reach()).max().unwrap_or(0);
-    let mut hasher = UnitHasher::new(unit.start.get(), disk.len());
-    let mut result = UnitResult {
-        hash: [0; 32],
-        sha256,
-        unread: 0,
-        cells: Vec::new(),
-        finds: Vec::new(),
-    };
-    let mut cells = Cells::default();
-    let mut done = 0_u64;
-    let mut carried = Carried::default();
+    // A block belongs to the window that holds its first byte, as finds do.
+    let reach = detectors.reach().max(BLOCK_BYTES);
+    let mut hasher = options
+        .hash
+        .then(|| UnitHasher::new(unit.start.get(), disk.len()));
+    let mut window = Window::before_unit(unit.start);
+    let mut findings = Findings::default();
+    let mut classes = Vec::new();
+    let (mut unread, mut done) = (0_u64, 0_u64);
     while done < unit.bytes {
-        let own = u64::min(
-            options.window_bytes.max(1) as u64,
-            unit.bytes.saturating_sub(done),
-        );
-        let start = unit.start.checked_add(done).unwrap_or(unit.start);
-        let window = read_window(disk, start, own, reach, carried)?;
-        let body = window.bytes.get(..window.own).unwrap_or_default();
-        hasher.update(body);
-        if let Some(sha256) = &mut result.sha256 {
+        let own = next_own(unit, done, options);
+        window.advance(disk, own, reach)?;
+        let body = window.own_bytes();
+        if let Some(hasher) = &mut hasher {
+            hasher.update(body);
+        }
+        if let Some(sha256) = &mut sha256 {
             sha256.update(body);
         }
-        cells.add(body, &window.gaps);
-        result.unread = result.unread.saturating_add(unread(&window));
-        for detector in detectors {
-            detector.detect(&window, &mut result.finds);
-        }
-        progress(own);
-        done = done.saturating_add(own);
-        carried = Carried::from(window);
+        unread = unread.saturating_add(window.unread());
+        detectors.at_sectors(&window, &mut findings);
+        detectors.at_needles(&window, &mut findings);
+        at_blocks(&window, unit, detectors, &mut classes, &mut findings);
+        progress(own as u64);
+        done = done.saturating_add(own as u64);
     }
-    result.hash = hasher.finish();
-    result.cells = cells.finish();
-    result.finds.sort();
-    result.finds.dedup();
-    Ok(result)
-}
-
-/// What a window leaves to the next: its memory, and the bytes that both have.
-#[derive(Default)]
-struct Carried {
-    bytes: BytesMut,
-    /// How many of the bytes are the next window's.
-    valid: usize,
-    gaps: Gaps,
-}
-
-impl From<Window> for Carried {
-    fn from(window: Window) -> Self {
-        let own = window.own.min(window.bytes.len());
-        let valid = window.bytes.len().saturating_sub(own);
-        let mut gaps = Gaps::none();
-        for gap in window.gaps.iter().filter(|gap| gap.range.end > own) {
-            let from = gap.range.start.max(own).saturating_sub(own);
-            gaps.add(from..gap.range.end.saturating_sub(own), gap.cause);
-        }
-        // A detector that kept the bytes keeps them; else the memory is used again.
-        let mut bytes = window
-            .bytes
-            .try_into_mut()
-            .unwrap_or_else(|kept| BytesMut::from(kept.as_ref()));
-        bytes.copy_within(own.., 0);
-        Self { bytes, valid, gaps }
+    for metadata in findings.metadata {
+        mark(&mut classes, unit.start.get(), metadata);
     }
-}
-
-/// Reads a window of `own` bytes and `reach` more, the first of which the one before has read.
-fn read_window(
-    disk: &dyn ReadAt,
-    start: ByteOffset,
-    own: u64,
-    reach: usize,
-    carried: Carried,
-) -> Result<Window, OutOfRange> {
-    let left = disk.len().saturating_sub(start.get());
-    let own = usize::try_from(own).unwrap_or(usize::MAX);
-    let total = usize::try_from(left)
-        .unwrap_or(usize::MAX)
-        .min(own.saturating_add(reach));
-    let Carried {
-        mut bytes,
-        valid,
-        mut gaps,
-    } = carried;
-    bytes.resize(total, 0);
-    if let Some(rest) = bytes.get_mut(valid..).filter(|rest| !rest.is_empty()) {
-        let at = start.checked_add(valid as u64).unwrap_or(start);
-        gaps.add_all_at(valid, &disk.read_at(at, rest)?);
-    }
-    Ok(Window {
-        start,
-        bytes: bytes.freeze(),
-        own,
-        gaps,
+    findings.finds.sort_unstable();
+    findings.finds.dedup();
+    Ok(UnitResult {
+        hash: hasher.map(UnitHasher::finish),
+        sha256,
+        unread,
+        runs: runs(unit.start.get(), unit.bytes, &classes),
+        finds: findings.finds,
     })
 }
 
-/// How many of the window's own bytes could not be read.
-fn unread(window: &Window) -> u64 {
-    window
-        .gaps
-        .iter()
-        .map(|gap| {
-            gap.range
-                .end
-                .min(window.own)
-                .saturating_sub(gap.range.start) as u64
-        })
-        .sum()
+/// Hashes `unit` of `disk`, and does nothing else.
+pub fn hash_unit(
+    disk: &dyn ReadAt,
+    unit: Unit,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<UnitHash, OutOfRange> {
+    let mut hasher = UnitHasher::new(unit.start.get(), disk.len());
+    let mut window = Window::before_unit(unit.start);
+    let mut done = 0_u64;
+    while done < unit.bytes {
+        let own = next_own(unit, done, &ScanOptions::default());
+        window.advance(disk, own, 0)?;
+        hasher.update(window.own_bytes());
+        progress(own as u64);
+        done = done.saturating_add(own as u64);
+    }
+    Ok(hasher.finish())
 }
 
-/// Cuts the bytes of a unit into cells, wherever its windows end.
-#[derive(Default)]
-struct Cells {
-    done: Vec<Class>,
-    part: Vec<u8>,
-    unread: bool,
+/// How many bytes the next window has, after `done` bytes of the unit.
+fn next_own(unit: Unit, done: u64, options: &ScanOptions) -> usize {
+    let left = usize::try_from(unit.bytes.saturating_sub(done)).unwrap_or(usize::MAX);
+    options.window_bytes.max(1).min(left)
 }
 
-impl Cells {
-    fn add(&mut self, mut body: &[u8], gaps: &Gaps) {
-        let mut at = 0_usize;
-        while !body.is_empty() {
-            let room = CELL_BYTES.saturating_sub(self.part.len()).min(body.len());
-            let (head, tail) = body.split_at(room);
-            self.unread |= gaps.touch(at..at.saturating_add(room));
-            at = at.saturating_add(room);
-            if self.part.is_empty() && room == CELL_BYTES {
-                self.close(head);
-            } else {
-                self.part.extend_from_slice(head);
-                if self.part.len() == CELL_BYTES {
-                    let part = std::mem::take(&mut self.part);
-                    self.close(&part);
-                }
-            }
-            body = tail;
+/// Classifies the blocks that begin in `window`, and looks for names in the parts that its own
+/// bytes have of each block.
+fn at_blocks(
+    window: &Window,
+    unit: Unit,
+    detectors: &Detectors,
+    classes: &mut Vec<Class>,
+    findings: &mut Findings,
+) {
+    let block = BLOCK_BYTES as u64;
+    let mut at = 0_usize;
+    while at < window.own {
+        let offset = window.start.get().saturating_add(at as u64);
+        let to_border = block.saturating_sub(offset % block) as usize;
+        let end = at.saturating_add(to_border).min(window.own);
+        let mut has_other = true;
+        if offset.is_multiple_of(block) {
+            // The bytes of the next unit are not a block's, though they may be in memory.
+            let length = unit.end().saturating_sub(offset).min(block) as usize;
+            let range = at..at.saturating_add(length);
+            let looked = Looked::at(window.bytes.get(range.clone()).unwrap_or_default());
+            has_other = looked.has_other;
+            let unread = !window.gaps.is_empty() && window.gaps.touch(range);
+            classes.push(if unread { Class::Unread } else { looked.class });
         }
-    }
-
-    fn close(&mut self, cell: &[u8]) {
-        let unread = std::mem::take(&mut self.unread);
-        self.done.push(if unread {
-            Class::Unread
-        } else {
-            Class::of(cell)
-        });
-    }
-
-    fn finish(mut self) -> Vec<Class> {
-        if !self.part.is_empty() {
-            let part = std::mem::take(&mut self.part);
-            self.close(&part);
+        // A name is a place behind a byte that is no text, which may be the one before.
+        let before_is_other = window
+            .before(at)
+            .is_some_and(|byte| !crate::class::is_text(byte));
+        if detectors.want_names() && (has_other || before_is_other) {
+            // Behind a text, or among zeros, only the first byte can be such a place.
+            let looked = if has_other { end } else { at.saturating_add(1) };
+            detectors.at_names(window, at..looked, findings);
         }
-        self.done
+        at = end;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Signature, Signatures, whole_hash};
-    use evidence::GapCause;
+    use crate::{Detector, Family, Found, Place, SECTOR_ALIGN, Signature, Trigger, whole_hash};
     use evidence::view::Memory;
-    use std::num::NonZeroU64;
+    use evidence::{GapCause, Gaps};
+    use proptest::prelude::*;
 
-    fn disk(bytes: usize) -> Vec<u8> {
-        let mut disk: Vec<u8> = (0..bytes as u64)
-            .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
-            .collect();
-        let mut at = 0;
-        while at + 600 < bytes {
-            disk[at..at + 8].copy_from_slice(b"LABELONE");
-            at += 512 * 13 + 512 * (at / 512 % 7);
+    /// The sum of the bytes that a detector saw, and the byte before them: if that differs, so
+    /// does what it says.
+    fn seen(place: &Place<'_>) -> Found {
+        let sum = place.bytes.iter().map(|byte| u64::from(*byte)).sum();
+        Found {
+            bytes: Some(place.bytes.len() as u64),
+            number: Some(sum),
+            owner: place.before.map(u64::from),
+            ..Found::new("seen")
         }
-        disk
     }
 
-    fn labels() -> Signatures {
-        Signatures::new(vec![Signature {
-            what: "label",
-            magic: b"LABELONE",
-            at: 0,
-            align: NonZeroU64::new(512).unwrap(),
-            length: 512,
-            check: |bytes| bytes.len() == 512,
-        }])
+    const LABEL: Signature = Signature {
+        magics: &[b"LABELONE", b"LA"],
+        at: 3,
+        align: SECTOR_ALIGN,
+        reach: 700,
+        read: |place| {
+            let mut found = seen(place);
+            found.what = "label";
+            found.family = Some(Family::Label);
+            (place.bytes.len() > 300).then_some(found)
+        },
+    };
+
+    struct Anywhere;
+
+    impl Detector for Anywhere {
+        fn triggers(&self) -> Vec<Trigger> {
+            vec![
+                Trigger::Needle(b"From "),
+                Trigger::Needle(b"From"),
+                Trigger::Needle(b"om F"),
+                Trigger::NameAfterOther,
+                Trigger::Every {
+                    align: std::num::NonZeroU64::new(1024).unwrap(),
+                },
+            ]
+        }
+        fn reach(&self) -> usize {
+            33
+        }
+        fn examine(&self, place: &Place<'_>) -> Option<Found> {
+            (place.bytes.first() != Some(&0)).then(|| seen(place))
+        }
+    }
+
+    fn detectors() -> Detectors {
+        Detectors::new(vec![Box::new(LABEL), Box::new(Anywhere)]).unwrap()
+    }
+
+    /// A disk of pieces that trigger something, at any distance from each other.
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"\0\0\0LABELONE".to_vec()),
+            Just(b"From From F".to_vec()),
+            Just(b"\x01Name: value\n".to_vec()),
+            (1_usize..900).prop_map(|length| vec![0; length]),
+            proptest::collection::vec(any::<u8>(), 1..600),
+            proptest::collection::vec(b'a'..=b'z', 1..5000),
+        ];
+        (proptest::collection::vec(piece, 1..40), any::<bool>()).prop_map(|(pieces, aligned)| {
+            let mut disk = Vec::new();
+            for piece in pieces {
+                disk.extend(piece);
+                if aligned {
+                    disk.resize(disk.len().next_multiple_of(512), 0);
+                }
+            }
+            disk
+        })
+    }
+
+    fn scan(disk: &Memory, window_bytes: usize) -> UnitResult {
+        let options = ScanOptions {
+            window_bytes,
+            hash: true,
+        };
+        let unit = units(disk).next().unwrap();
+        scan_unit(disk, unit, &detectors(), &options, None, &|_| ()).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn nothing_depends_on_the_window_size(
+            disk in pieces(),
+            windows in proptest::collection::vec(1_usize..9000, 3),
+            gap in (0_usize..20_000, 1_usize..2000),
+        ) {
+            let end = (gap.0 + gap.1).min(disk.len());
+            let gaps = Gaps::one(gap.0.min(end)..end, GapCause::NotRescued);
+            for disk in [Memory::new(disk.clone()), Memory::new(disk).with_gaps(&gaps)] {
+                let whole = scan(&disk, 1 << 20);
+                for window in windows.iter().copied().chain([512, 4096]) {
+                    let other = scan(&disk, window);
+                    prop_assert_eq!(&other.finds, &whole.finds, "window of {}", window);
+                    prop_assert_eq!(&other.runs, &whole.runs);
+                    prop_assert_eq!(other.hash, whole.hash);
+                    prop_assert_eq!(other.unread, whole.unread);
+                }
+            }
+        }
     }
 
     #[test]
-    fn finds_do_not_depend_on_the_window_size() {
-        let memory = Memory::new(disk(300_000));
-        let labels = labels();
-        let scan = |window_bytes| {
-            let options = ScanOptions { window_bytes };
-            let unit = units(&memory).next().unwrap();
-            scan_unit(&memory, unit, &[&labels], &options, None, &|_| ()).unwrap()
-        };
-        let whole = scan(1 << 20);
-        assert!(whole.finds.len() > 10);
-        for window in [1, 511, 512, 4096, 5000, 299_999] {
-            let other = scan(window);
-            assert_eq!(other.finds, whole.finds, "window of {window}");
-            assert_eq!(other.hash, whole.hash);
-            assert_eq!(other.cells, whole.cells);
-        }
+    fn triggers_fire_where_they_should_and_nowhere_else() {
+        let mut disk = vec![0; 8192];
+        disk[1027..1035].copy_from_slice(b"LABELONE");
+        disk[1600..1608].copy_from_slice(b"LABELONE");
+        disk[3000..3011].copy_from_slice(b"From From F");
+        disk[5000..5004].copy_from_slice(b"Name");
+        let result = scan(&Memory::new(disk), 4096);
+        let found: Vec<(u64, &str)> = result
+            .finds
+            .iter()
+            .map(|find| (find.offset.get(), find.what.as_ref()))
+            .collect();
+        // Needles may lie over each other; a name may begin behind any zero.
+        assert_eq!(
+            found,
+            [
+                (1024, "label"),
+                (1027, "seen"),
+                (1600, "seen"),
+                (3000, "seen"),
+                (3002, "seen"),
+                (3005, "seen"),
+                (3007, "seen"),
+                (5000, "seen"),
+            ]
+        );
+        let classes: Vec<Class> = result.runs.iter().map(|run| run.class).collect();
+        assert_eq!(classes, [Class::Metadata(Family::Label), Class::Binary]);
     }
 
     #[test]
     fn hashes_of_units_make_the_hash_of_the_disk() {
         let size = usize::try_from(UNIT_BYTES).unwrap() * 2 + 12_345;
-        let bytes = disk(size);
+        let bytes: Vec<u8> = (0..size as u64)
+            .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
+            .collect();
         let want = blake3::hash(&bytes);
         let memory = Memory::new(bytes.clone());
         let mut sha = Some(RunningSha256::new());
         let mut hashes = Vec::new();
+        let (nobody, options) = (Detectors::none(), ScanOptions::default());
         for unit in units(&memory) {
-            let result = scan_unit(
-                &memory,
-                unit,
-                &[],
-                &ScanOptions::default(),
-                sha.take(),
-                &|_| (),
-            )
-            .unwrap();
-            hashes.push(result.hash);
+            let result = scan_unit(&memory, unit, &nobody, &options, sha.take(), &|_| ()).unwrap();
+            assert_eq!(
+                hash_unit(&memory, unit, &|_| ()).unwrap(),
+                result.hash.unwrap()
+            );
+            hashes.push(result.hash.unwrap());
             // The state goes through the form in which a segment keeps it.
             sha = result
                 .sha256
@@ -317,16 +371,19 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_counted_once_and_marks_its_cell() {
+    fn a_gap_is_counted_once_and_marks_its_blocks() {
         let gap = Gaps::one(4000..5000, GapCause::NotRescued);
-        let memory = Memory::new(vec![0; 3 * CELL_BYTES]).with_gaps(&gap);
-        let labels = labels();
-        for window_bytes in [700, CELL_BYTES] {
-            let unit = units(&memory).next().unwrap();
-            let options = ScanOptions { window_bytes };
-            let result = scan_unit(&memory, unit, &[&labels], &options, None, &|_| ()).unwrap();
+        let memory = Memory::new(vec![0; 5 * BLOCK_BYTES + 100]).with_gaps(&gap);
+        for window_bytes in [700, 1 << 20] {
+            let result = scan(&memory, window_bytes);
             assert_eq!(result.unread, 1000);
-            assert_eq!(result.cells, [Class::Unread, Class::Zero, Class::Zero]);
+            let runs: Vec<(u64, u64, Class)> = result
+                .runs
+                .iter()
+                .map(|run| (run.start.get(), run.bytes, run.class))
+                .collect();
+            let (two, rest) = (2 * 4096, 3 * 4096 + 100);
+            assert_eq!(runs, [(0, two, Class::Unread), (two, rest, Class::Zero)]);
         }
     }
 }

@@ -225,13 +225,15 @@ impl AreaView {
     }
 }
 
-/// Where labels were found. Messages are too many to be marks.
+/// Where labels and superblocks were found. Messages, directories and the like are too many to be
+/// marks.
 fn marks(disk: &Disk) -> String {
+    const ENDINGS: [&str; 3] = ["superblock", "label", "header"];
     let mut path = String::new();
     let offsets = disk
         .finds
         .iter()
-        .filter(|kind| kind.what != "message")
+        .filter(|kind| ENDINGS.iter().any(|ending| kind.what.ends_with(ending)))
         .flat_map(|kind| &kind.offsets);
     for offset in offsets.take(MOST_MARKS) {
         let x = scale(*offset, disk.bytes, WIDTH).min(WIDTH);

@@ -24,8 +24,12 @@ use mail::record::{FileNote, FileOrigin, FolderRecord, Summary};
 use mail::{Grade, Message, MessageId, Record};
 use restore::plan::destination;
 use restore::{Entry, Ledger, Outcome, Place, Target};
-use scan::{CELL_BYTES, CatalogueRecord, Find, UNIT_BYTES, UnitRecord};
+use scan::catalogue::{SEGMENT_EXTENSION, segment_name};
+use scan::{Class, Find, Run, UnitResult};
 use serde_json::json;
+
+/// Bytes of the disks that look alike.
+const CELL_BYTES: u64 = 1 << 20;
 
 /// The device of the production mail.
 pub(crate) const MAIL: &str = "volume:aggr0/mail1";
@@ -241,44 +245,52 @@ fn disks(case: &Case) {
 }
 
 fn units(case: &Case, name: &str, bytes: u64, number: usize) {
-    for start in (0..bytes).step_by(UNIT_BYTES as usize) {
-        let length = UNIT_BYTES.min(bytes - start);
-        let cells = (0..length.div_ceil(CELL_BYTES as u64)).map(|cell| {
-            let at = start / CELL_BYTES as u64 + cell;
-            match (number, at) {
-                (1, 201..=203) => '!',
-                (4, 20..) => '0',
-                (_, 0) => 'd',
-                (_, 440..) => '0',
-                (_, at) if at * 7 % 31 < 18 => 't',
-                _ => 'd',
-            }
-        });
-        let unit = UnitRecord {
-            evidence: name.to_owned(),
+    for unit in scan::units_of(bytes) {
+        let start = unit.start.get();
+        let cells = (start..unit.end()).step_by(CELL_BYTES as usize);
+        let runs = cells.map(|start| Run {
             start: ByteOffset::new(start),
-            bytes: length,
+            bytes: CELL_BYTES.min(unit.end() - start),
+            class: match (number, start / CELL_BYTES) {
+                (1, 201..=203) => Class::Unread,
+                (4, 20..) => Class::Zero,
+                (_, 0) => Class::Binary,
+                (_, 440..) => Class::Zero,
+                (_, at) if at * 7 % 31 < 18 => Class::Text,
+                _ => Class::Compressed,
+            },
+        });
+        let mut result = UnitResult {
+            hash: Some([0; 32]),
+            sha256: None,
             unread: 0,
-            blake3: "0".repeat(64),
-            sha256_state: None,
-            cells: cells.collect(),
+            runs: runs.collect(),
+            finds: Vec::new(),
         };
-        let mut segment = vec![CatalogueRecord::Unit(unit)];
-        let find = |offset, what: &str| {
-            CatalogueRecord::Find(Find {
-                offset: ByteOffset::new(offset),
-                what: what.to_owned(),
-            })
+        let find = |offset, what: &'static str| Find {
+            offset: ByteOffset::new(offset),
+            what: what.into(),
+            bytes: None,
+            number: None,
+            owner: None,
+            part_of: None,
         };
         if start == 0 {
-            segment.push(find(4096, "md-superblock"));
+            result.finds.push(find(4096, "md-superblock"));
             if number == 0 {
-                segment.push(find(1_049_088, "lvm-label"));
+                result.finds.push(find(1_049_088, "lvm-label"));
             }
         }
-        let unit_name = format!("{name}@{start:016x}");
-        case.write_segment("catalogue", &unit_name, &segment)
+        let segment = scan::catalogue::Segment::new(name, unit, result)
+            .encode()
             .unwrap();
+        case.write_file_of(
+            "catalogue",
+            &segment_name(name, unit),
+            SEGMENT_EXTENSION,
+            &segment,
+        )
+        .unwrap();
     }
 }
 

@@ -85,7 +85,10 @@ pub(crate) fn run(args: &Drill, common: &Common) -> Result<Output> {
             case: directory.join("case"),
             images: disks,
             to: format!("maildir:{}", restored.display()),
-            hashes: Hashes { sha256: false },
+            hashes: Hashes {
+                sha256: false,
+                no_hash: false,
+            },
             accounts: AccountOptions {
                 patterns: Vec::new(),
                 default_domain: None,

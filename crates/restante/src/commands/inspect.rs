@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use aggregate::document::{DeviceName, Group};
 use anyhow::Result;
-use case::{CATALOGUE, Case, MESSAGES};
+use case::{Case, MESSAGES};
 use evidence::{ByteOffset, ReadAt, ReadAtExt, SECTOR_BYTES};
 use mail::{Message, Record};
-use scan::{CatalogueRecord, Class};
+use scan::{BLOCK_BYTES, Class, Find, Run, ScanOptions, Unit, scan_unit};
 use serde_json::{Value, json};
 
 use super::sync::{content, views};
@@ -18,6 +18,10 @@ use crate::usage::Usage;
 
 /// No more than this is shown at once.
 const MOST_BYTES: usize = 1 << 20;
+/// Blocks before and after those shown whose classes are said.
+const NEIGHBOURS: u64 = 4;
+/// How long a structure is at most that gives blocks their class, in bytes.
+const LONGEST_METADATA: u64 = 64 << 10;
 
 /// Runs the command.
 pub(crate) fn run(args: &Inspect) -> Result<Output> {
@@ -33,10 +37,10 @@ pub(crate) fn run(args: &Inspect) -> Result<Output> {
              more digits of a message's id"
         )));
     };
-    place(&case, device, offset, args.length.min(MOST_BYTES))
+    place(&case, device, offset, args.length)
 }
 
-fn place(case: &Case, name: &str, offset: &str, length: usize) -> Result<Output> {
+fn place(case: &Case, name: &str, offset: &str, length: Option<usize>) -> Result<Output> {
     let session = Session::open(case)?;
     let (name, device) = session.device(name)?;
     let at = position(&session, &name.0, offset)?;
@@ -47,14 +51,12 @@ fn place(case: &Case, name: &str, offset: &str, length: usize) -> Result<Output>
         )));
     }
     let there = usize::try_from(device.len() - at).unwrap_or(usize::MAX);
-    let (bytes, gaps) = device.read_vec(ByteOffset::new(at), length.min(there))?;
+    let to_border = BLOCK_BYTES - (at % BLOCK_BYTES as u64) as usize;
+    let length = length.unwrap_or(to_border).min(MOST_BYTES).min(there);
+    let (bytes, gaps) = device.read_vec(ByteOffset::new(at), length)?;
+    let around = Around::look(&device, at, length)?;
     let mut text = format!("{name} at byte {at} of {}\n", device.len());
-    let class = if gaps.is_empty() {
-        Class::of(&bytes)
-    } else {
-        Class::Unread
-    };
-    let _ = writeln!(text, "class: {class:?}");
+    around.describe(&mut text);
     for range in gaps.suspects() {
         let from = at + range.start as u64;
         let what = mail::proof::HoleCause::Suspect.describe();
@@ -64,10 +66,6 @@ fn place(case: &Case, name: &str, offset: &str, length: usize) -> Result<Output>
         let from = at + gap.range.start as u64;
         let why = gap.cause.describe();
         let _ = writeln!(text, "gap: {} bytes at {from}: {why}", gap.range.len());
-    }
-    let finds = finds_near(case, &name.0, at, bytes.len() as u64)?;
-    for find in &finds {
-        let _ = writeln!(text, "found: {} at {}", find.what, find.offset);
     }
     let group = session.aggregate.groups.iter();
     let mut group = group.filter(|group| DeviceName::group(&group.name) == name);
@@ -80,12 +78,132 @@ fn place(case: &Case, name: &str, offset: &str, length: usize) -> Result<Output>
         "device": name,
         "row": row.map(|(json, _)| json),
         "offset": at,
-        "class": class,
+        "class": around.class.map(Class::name),
+        "blocks": around.runs.iter().map(run_json).collect::<Vec<_>>(),
         "gaps": gaps.iter().collect::<Vec<_>>(),
-        "finds": finds,
+        "finds": around.finds.iter().map(find_json).collect::<Vec<_>>(),
         "hex": bytes.iter().map(|b| format!("{b:02x}")).collect::<String>(),
     });
     Ok(Output::new(json, text))
+}
+
+/// What a scan says of a place and its neighbours. It is scanned now, and not looked up: the
+/// catalogue knows disks only, and every device is shown alike.
+struct Around {
+    /// The class of the block that the place lies in.
+    class: Option<Class>,
+    /// The classes of that block and its neighbours.
+    runs: Vec<Run>,
+    /// What begins in the bytes that are shown, or reaches into them.
+    finds: Vec<Find>,
+}
+
+impl Around {
+    fn look(device: &dyn ReadAt, at: u64, length: usize) -> Result<Self> {
+        let block = BLOCK_BYTES as u64;
+        let first = at / block * block;
+        let end = at.saturating_add(length as u64);
+        // A structure that reaches to here may begin this far before.
+        let from = first.saturating_sub(LONGEST_METADATA);
+        let neighbours = NEIGHBOURS * block;
+        let to = end.div_ceil(block) * block + neighbours;
+        let range = Unit {
+            start: ByteOffset::new(from),
+            bytes: to.min(device.len()) - from,
+        };
+        let options = ScanOptions {
+            hash: false,
+            ..ScanOptions::default()
+        };
+        let result = scan_unit(device, range, &detect::all()?, &options, None, &|_| ())?;
+        let shown = first.saturating_sub(neighbours)..to;
+        let runs: Vec<Run> = result
+            .runs
+            .iter()
+            .filter_map(|run| clipped(run, &shown))
+            .collect();
+        let class = clipped_class(&runs, at);
+        let mut finds = result.finds;
+        finds.retain(|find| {
+            let start = find.offset.get();
+            let reaches = start.saturating_add(find.bytes.unwrap_or(1).max(1));
+            start < end && reaches > at
+        });
+        Ok(Self { class, runs, finds })
+    }
+
+    fn describe(&self, text: &mut String) {
+        let class = self.class.map_or("unread", Class::name);
+        let _ = writeln!(text, "class: {class}");
+        let blocks: Vec<String> = self
+            .runs
+            .iter()
+            .map(|run| {
+                let count = run.bytes.div_ceil(BLOCK_BYTES as u64);
+                let times = if count > 1 {
+                    format!(" ×{count}")
+                } else {
+                    String::new()
+                };
+                format!("{} {}{times}", run.start, run.class.name())
+            })
+            .collect();
+        let _ = writeln!(text, "blocks around: {}", blocks.join(", "));
+        for find in &self.finds {
+            let _ = writeln!(text, "found: {}", described(find));
+        }
+    }
+}
+
+/// The part of a run that lies in `range`.
+fn clipped(run: &Run, range: &std::ops::Range<u64>) -> Option<Run> {
+    let start = run.start.get().max(range.start);
+    let end = run.start.get().saturating_add(run.bytes).min(range.end);
+    (start < end).then(|| Run {
+        start: ByteOffset::new(start),
+        bytes: end - start,
+        class: run.class,
+    })
+}
+
+/// The class at `at`.
+fn clipped_class(runs: &[Run], at: u64) -> Option<Class> {
+    let holds = |run: &&Run| (run.start.get()..run.start.get() + run.bytes).contains(&at);
+    runs.iter().find(holds).map(|run| run.class)
+}
+
+/// A find in words.
+fn described(find: &Find) -> String {
+    let mut text = format!("{} at {}", find.what, find.offset);
+    let numbers = [
+        ("bytes", find.bytes),
+        ("number", find.number),
+        ("owner", find.owner),
+    ];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            let _ = write!(text, ", {name} {number}");
+        }
+    }
+    if let Some(whole) = &find.part_of {
+        let _ = write!(text, ", part of {}", shown(whole));
+    }
+    text
+}
+
+fn find_json(find: &Find) -> Value {
+    json!({
+        "offset": find.offset,
+        "what": find.what,
+        "bytes": find.bytes,
+        "number": find.number,
+        "owner": find.owner,
+        "part_of": find.part_of,
+    })
+}
+
+fn run_json(run: &Run) -> Value {
+    json!({ "start": run.start, "bytes": run.bytes, "class": run.class.name() })
 }
 
 /// The row of a group that a byte lies in: each member, what it is there, and what parity says.
@@ -100,7 +218,7 @@ fn row_of(session: &Session, group: &Group, at: u64) -> Option<(Value, String)> 
             &piece.device,
             piece.gaps.is_empty() && !piece.bytes.is_empty(),
         ) {
-            (Some(_), true) => format!("{:?}", Class::of(&piece.bytes)).to_lowercase(),
+            (Some(_), true) => Class::of(&piece.bytes).name().to_owned(),
             (Some(_), false) => "unread".to_owned(),
             (None, _) => "missing".to_owned(),
         };
@@ -160,51 +278,40 @@ fn position(session: &Session, device: &str, offset: &str) -> Result<u64> {
         .ok_or_else(wrong)
 }
 
-/// What the scan found on a disk from `at` on.
-fn finds_near(case: &Case, device: &str, at: u64, length: u64) -> Result<Vec<scan::Find>> {
-    let Some(disk) = device.strip_prefix("disk:") else {
-        return Ok(Vec::new());
-    };
-    let unit = at / scan::UNIT_BYTES * scan::UNIT_BYTES;
-    let name = format!("{disk}@{unit:016x}");
-    if !case.has_segment(CATALOGUE, &name) {
-        return Ok(Vec::new());
-    }
-    let mut finds = Vec::new();
-    for record in case.read_segment::<CatalogueRecord>(CATALOGUE, &name)? {
-        if let CatalogueRecord::Find(find) = record?
-            && (at..at.saturating_add(length)).contains(&find.offset.get())
-        {
-            finds.push(find);
-        }
-    }
-    Ok(finds)
-}
-
-/// Sixteen bytes a line, in hexadecimal and as text; bytes that could not be read as `??`.
+/// Sixteen bytes a line, in hexadecimal and as text; bytes that could not be read as `??`. Of
+/// lines that are the same the first is shown, and `*` for the others.
 fn hex(bytes: &[u8], start: u64, gaps: &evidence::Gaps) -> String {
     let mut text = String::new();
+    let mut before: Option<String> = None;
+    let last = bytes.len().div_ceil(16).saturating_sub(1);
     for (row, line) in bytes.chunks(16).enumerate() {
-        let at = row * 16;
-        let _ = write!(text, "{:012x} ", start + at as u64);
-        let mut plain = String::new();
-        for (column, byte) in line.iter().enumerate() {
-            let index = at + column;
-            if gaps.touch(index..index + 1) {
-                text.push_str(" ??");
-                plain.push('?');
-            } else {
-                let _ = write!(text, " {byte:02x}");
-                plain.push(if (0x20..0x7F).contains(byte) {
-                    char::from(*byte)
-                } else {
-                    '.'
-                });
+        let shown = hex_line(line, row * 16, gaps);
+        if before.as_ref() == Some(&shown) && row != last {
+            if !text.ends_with("*\n") {
+                text.push_str("*\n");
             }
+            continue;
         }
-        let _ = writeln!(text, "{}  {plain}", "   ".repeat(16 - line.len()));
+        let _ = writeln!(text, "{:012x} {shown}", start + row as u64 * 16);
+        before = Some(shown);
     }
     text
+}
+
+/// One line of [`hex`], without its place: the bytes of a read from `at` on.
+fn hex_line(line: &[u8], at: usize, gaps: &evidence::Gaps) -> String {
+    let (mut text, mut plain) = (String::new(), String::new());
+    for (index, byte) in (at..).zip(line) {
+        if gaps.touch(index..index + 1) {
+            text.push_str(" ??");
+            plain.push('?');
+        } else {
+            let _ = write!(text, " {byte:02x}");
+            let printable = (0x20..0x7F).contains(byte);
+            plain.push(if printable { char::from(*byte) } else { '.' });
+        }
+    }
+    format!("{text}{}  {plain}", "   ".repeat(16 - line.len()))
 }
 
 fn message(case: &Case, prefix: &str) -> Result<Output> {

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     // before anything is made.
     let target = sync::checked_target(&args.to, &args.case)?;
     let case = Case::open_or_create(&args.case)?;
-    let scanned = scan::scan(&case, images, args.hashes, common)?;
+    let scanned = scan::scan(&case, images, args.hashes, None, common)?;
     let assembled = if needs_assembly(&case)? {
         assemble::assemble(&case, common)?
     } else {

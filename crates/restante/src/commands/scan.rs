@@ -1,27 +1,23 @@
 //! `scan`: add evidence, identify it, catalogue what is on it.
 
+mod identify;
+mod work;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use case::{CATALOGUE, Case, CaseFile, EvidenceRecord};
 use evidence::ReadAt;
 use evidence::image::{self, Image};
-use indicatif::ProgressBar;
-use rayon::prelude::*;
-use scan::{
-    CatalogueRecord, Detector, RunningSha256, ScanOptions, Unit, scan_unit, units, whole_hash,
-};
 use serde_json::json;
 
-use crate::args::{Common, Hashes, Scan};
+use self::identify::{Identified, identify};
+use self::work::{Counts, Work};
+use crate::args::{Common, Hashes, Scan, Share};
 use crate::output::{Output, bytes, table};
 use crate::progress;
-use crate::session::{
-    check_identity, modified_ns, not_rescued_digest, open_evidence, scanned_unit, segment_name,
-};
-use crate::signatures::signatures;
+use crate::session::{check_identity, modified_ns, not_rescued_digest, open_evidence};
 use crate::usage::Usage;
 
 /// Runs the command.
@@ -33,11 +29,15 @@ pub(crate) fn run(args: &Scan, common: &Common) -> Result<Output> {
             "no image was named; write `restante scan CASE IMAGE...` with raw images or block devices",
         ));
     }
-    let case = Case::open_or_create(&args.case)?;
+    let case = if args.units.is_some() {
+        Case::join(&args.case)?
+    } else {
+        Case::open_or_create(&args.case)?
+    };
     for name in &args.again {
         forget(&case, name)?;
     }
-    scan(&case, images, args.hashes, common)
+    scan(&case, images, args.hashes, args.units, common)
 }
 
 /// Drops what is known of a piece of evidence, which is to be taken as it is now.
@@ -51,7 +51,7 @@ fn forget(case: &Case, name: &str) -> Result<()> {
     };
     let before = record.clone();
     *record = new_record(&image::open(&before.path)?);
-    case.remove_segments(CATALOGUE, &format!("{name}@"))?;
+    case.remove_files(CATALOGUE, &format!("{name}@"))?;
     case.write_file(&file)?;
     Ok(case.log(
         "forget",
@@ -78,11 +78,13 @@ fn new_record(image: &Image) -> EvidenceRecord {
     }
 }
 
-/// Adds `images` to the case and scans all of its evidence that is not scanned yet.
+/// Adds `images` to the case and scans all of its evidence that is not scanned yet; of several jobs
+/// only `share`, if it is one.
 pub(crate) fn scan(
     case: &Case,
     images: Vec<Image>,
     hashes: Hashes,
+    share: Option<Share>,
     common: &Common,
 ) -> Result<Output> {
     let added = add(case, &images)?;
@@ -97,33 +99,62 @@ pub(crate) fn scan(
             Ok((name.clone(), image))
         })
         .collect::<Result<_>>()?;
-    let bar = progress::bar(common, "scan", 0, progress::Unit::Bytes);
-    if hashes.sha256 {
-        // SHA-256 is a chain: the units of one disk follow each other, the disks run abreast.
-        disks
-            .par_iter()
-            .try_for_each(|(name, disk)| scan_in_order(case, name, disk, &bar))?;
-    } else {
-        scan_units(case, &disks, &bar)?;
+    if share.is_none() {
+        // Nobody else is at work: what is unfinished, a killed run left.
+        case.remove_unfinished(CATALOGUE)?;
     }
+    let bar = progress::bar(common, "scan", 0, progress::Unit::Bytes);
+    let work = Work {
+        case,
+        disks: &disks,
+        hashes,
+        share,
+        bar: &bar,
+    };
+    let counts = work.run()?;
     bar.finish_and_clear();
-    let scanned = identify(case, file, &disks)?;
-    if added || scanned.1 {
-        let input = json!(scanned.0.evidence.keys().collect::<Vec<_>>());
-        let output: BTreeMap<&String, &Option<String>> = scanned
-            .0
-            .evidence
+    let identified = complete(case, &disks, hashes, share, added)?;
+    let left = identified.left;
+    let mut output = summary(&case.file()?, &counts, share)?;
+    if left > 0 {
+        output.text.push_str(&format!(
+            "  {left} units are left to other shares; when all are scanned, the last share or \
+             `restante scan CASE` completes the case\n"
+        ));
+    }
+    if let Some(json) = output.json.as_object_mut() {
+        json.insert("units_left".to_owned(), json!(left));
+    }
+    Ok(output)
+}
+
+/// Puts the hashes together and notes in the log what came out.
+fn complete(
+    case: &Case,
+    disks: &[(String, Image)],
+    hashes: Hashes,
+    share: Option<Share>,
+    added: bool,
+) -> Result<Identified> {
+    // Another share may come to its end at the same moment.
+    let edit = case.edit()?;
+    let identified = identify(case, case.file()?, disks, share.is_some())?;
+    if added || identified.changed {
+        let evidence = &identified.file.evidence;
+        let input = json!(evidence.keys().collect::<Vec<_>>());
+        let output: BTreeMap<&String, &Option<String>> = evidence
             .iter()
             .map(|(name, record)| (name, &record.blake3))
             .collect();
-        case.log(
-            "scan",
-            json!({"sha256": hashes.sha256}),
-            input,
-            json!(output),
-        )?;
+        let options = json!({
+            "sha256": hashes.sha256,
+            "no_hash": hashes.no_hash,
+            "units": share.map(|share| format!("{}/{}", share.part, share.of)),
+        });
+        case.log("scan", options, input, json!(output))?;
     }
-    summary(case, &scanned.0)
+    drop(edit);
+    Ok(identified)
 }
 
 /// Opens the images that were named; pieces of one split image count once.
@@ -153,6 +184,7 @@ pub(crate) fn open_images(paths: &[PathBuf]) -> Result<Vec<Image>> {
 
 /// Notes new images in `case.json`; says whether there were any.
 fn add(case: &Case, images: &[Image]) -> Result<bool> {
+    let _edit = case.edit()?;
     let mut file = case.file()?;
     let known: BTreeSet<PathBuf> = file.evidence.values().map(|r| r.path.clone()).collect();
     let mut added = false;
@@ -197,122 +229,7 @@ fn free_name(file: &CaseFile, path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn scan_units(case: &Case, disks: &[(String, Image)], bar: &ProgressBar) -> Result<()> {
-    let mut work = Vec::new();
-    for (name, disk) in disks {
-        for unit in units(disk) {
-            if scanned_unit(case, name, unit)?.is_none() {
-                work.push((name, disk, unit));
-            }
-        }
-    }
-    bar.set_length(work.iter().map(|(_, _, unit)| unit.bytes).sum());
-    work.par_iter()
-        .try_for_each(|(name, disk, unit)| scan_one(case, name, disk, *unit, None, bar).map(|_| ()))
-}
-
-fn scan_in_order(case: &Case, name: &str, disk: &Image, bar: &ProgressBar) -> Result<()> {
-    bar.inc_length(disk.len());
-    let mut state = RunningSha256::new();
-    for unit in units(disk) {
-        let known = scanned_unit(case, name, unit)?.and_then(|record| record.sha256());
-        state = match known {
-            Some(state) => {
-                bar.inc(unit.bytes);
-                state
-            }
-            None => scan_one(case, name, disk, unit, Some(state), bar)?
-                .ok_or_else(|| anyhow!("the state of SHA-256 was lost"))?,
-        };
-    }
-    Ok(())
-}
-
-/// Scans one unit and writes its segment.
-fn scan_one(
-    case: &Case,
-    name: &str,
-    disk: &Image,
-    unit: Unit,
-    sha256: Option<RunningSha256>,
-    bar: &ProgressBar,
-) -> Result<Option<RunningSha256>> {
-    let signatures = signatures();
-    let detectors: [&dyn Detector; 1] = [&signatures];
-    let result = scan_unit(
-        disk,
-        unit,
-        &detectors,
-        &ScanOptions::default(),
-        sha256,
-        &|count| bar.inc(count),
-    )
-    .with_context(|| format!("evidence {name}"))?;
-    let segment = CatalogueRecord::segment(name, unit, &result);
-    case.write_segment(CATALOGUE, &segment_name(name, unit), &segment)?;
-    Ok(result.sha256)
-}
-
-/// Puts the hashes of the units together; says whether any evidence was not identified before.
-fn identify(
-    case: &Case,
-    mut file: CaseFile,
-    disks: &[(String, Image)],
-) -> Result<(CaseFile, bool)> {
-    let changed = Mutex::new(false);
-    for (name, disk) in disks {
-        let mut hashes = Vec::new();
-        let mut unread = 0_u64;
-        let mut sha256 = None;
-        for unit in units(disk) {
-            let record = scanned_unit(case, name, unit)?
-                .ok_or_else(|| anyhow!("a unit of {name} was not scanned"))?;
-            hashes.push(record.hash().ok_or_else(|| {
-                anyhow!("the catalogue of {name} was changed; remove its segments and scan again")
-            })?);
-            unread = unread.saturating_add(record.unread);
-            sha256 = record.sha256();
-        }
-        let Some(record) = file.evidence.get_mut(name) else {
-            continue;
-        };
-        let before = record.clone();
-        let hash = whole_hash(disk, &hashes).map(|hash| hash.to_hex().to_string());
-        if record.blake3.is_some() && record.blake3 != hash {
-            return Err(Usage::error(format!(
-                "{} reads otherwise than when it was scanned as {name}: it was changed, or its \
-                 medium fails. Put it back, or take it as it is now with `restante scan CASE --again \
-                 {name}`",
-                record.path.display()
-            )));
-        }
-        record.blake3 = hash;
-        record.unread = unread;
-        if let Some(state) = sha256 {
-            record.sha256 = Some(state.finish());
-        }
-        *changed.lock().unwrap_or_else(PoisonError::into_inner) |= *record != before;
-    }
-    let changed = changed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if changed {
-        case.write_file(&file)?;
-    }
-    Ok((file, changed))
-}
-
-fn summary(case: &Case, file: &CaseFile) -> Result<Output> {
-    let mut finds: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    let mut current = String::new();
-    for record in case.read_segments::<CatalogueRecord>(CATALOGUE)? {
-        match record? {
-            CatalogueRecord::Unit(unit) => current = unit.evidence,
-            CatalogueRecord::Find(find) => {
-                let counts = finds.entry(current.clone()).or_default();
-                let count = counts.entry(find.what).or_default();
-                *count = count.saturating_add(1);
-            }
-        }
-    }
+fn summary(file: &CaseFile, finds: &Counts, share: Option<Share>) -> Result<Output> {
     let mut rows = vec![
         ["disk", "size", "unread", "blake3", "found"]
             .map(str::to_owned)
@@ -325,7 +242,7 @@ fn summary(case: &Case, file: &CaseFile) -> Result<Output> {
             .flatten()
             .map(|(what, count)| format!("{count} {what}"))
             .collect();
-        let hash = record.blake3.as_deref().unwrap_or_default();
+        let hash = record.blake3.as_deref().unwrap_or("not identified");
         rows.push(vec![
             name.clone(),
             bytes(record.bytes),
@@ -335,6 +252,9 @@ fn summary(case: &Case, file: &CaseFile) -> Result<Output> {
         ]);
     }
     let mut text = table(&rows);
+    if let Some(Share { part, of }) = share {
+        text.push_str(&format!("  found in share {part} of {of} only\n"));
+    }
     for (name, record) in &file.evidence {
         for warning in &record.warnings {
             text.push_str(&format!("  {name}: {warning}\n"));

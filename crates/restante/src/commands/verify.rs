@@ -71,13 +71,14 @@ fn evidence(case: &Case, findings: &mut Findings, common: &Common) -> Result<()>
             let image = open_evidence(name, record)
                 .map_err(|error| format!("{error:#}"))?;
             let Some(wanted) = &record.blake3 else {
-                return Err(format!("{name} was never scanned to its end"));
+                return Err(format!(
+                    "{name} is not identified yet: it was scanned with --no-hash, or not to its end; \
+                     `restante scan CASE` completes that"
+                ));
             };
             let hashes: Vec<scan::UnitHash> = scan::units(&image)
                 .map(|unit| {
-                    let options = scan::ScanOptions::default();
-                    scan::scan_unit(&image, unit, &[], &options, None, &|count| bar.inc(count))
-                        .map(|result| result.hash)
+                    scan::hash_unit(&image, unit, &|count| bar.inc(count))
                         .map_err(|error| error.to_string())
                 })
                 .collect::<Result<_, _>>()?;

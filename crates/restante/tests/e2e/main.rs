@@ -11,6 +11,7 @@ mod common;
 mod evidence;
 mod incidents;
 mod kill;
+mod scan;
 mod states;
 mod usage;
 mod user;
