@@ -17,7 +17,8 @@ fn disk(dir: &Path, name: &str, units: u64) -> PathBuf {
     let path = dir.join(name);
     let file = File::create(&path).unwrap();
     file.set_len(units * UNIT + 12_345).unwrap();
-    let message = b"Received: from mx.relay.example by imap.saltmarsh.example;\n\tTue, 03 Jun 2014 \
+    let message =
+        b"Received: from mx.relay.example by imap.saltmarsh.example;\n\tTue, 03 Jun 2014 \
         09:05:11 +0200\nMessage-ID: <1@tidewater.example>\nSubject: tides\n\nHigh water at nine.\n";
     for unit in 0..units {
         for at in [0, 4096, UNIT / 2 + 512, UNIT - 512, UNIT - 100] {
@@ -67,12 +68,19 @@ fn shares_on_several_machines_make_the_catalogue_of_one_scan() {
     let (alone, shared) = (dir.path().join("alone"), dir.path().join("shared"));
     let whole = succeed(&mut scan(&alone, &[&a, &b], &["--threads", "1"]));
     assert!(whole.contains("message"), "{whole}");
-    assert_eq!(case_json(&alone)["evidence"]["a"]["blake3"], hash(&a).as_str());
+    assert_eq!(
+        case_json(&alone)["evidence"]["a"]["blake3"],
+        hash(&a).as_str()
+    );
 
     // All at once and one of them twice; another is killed, and done later.
     let run = |share: &str| {
         let mut command = scan(&shared, &[&a, &b], &["--units", share, "--threads", "2"]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     };
     let mut killed = run("2/3");
     let running = [run("1/3"), run("3/3"), run("3/3")];
@@ -87,10 +95,19 @@ fn shares_on_several_machines_make_the_catalogue_of_one_scan() {
     assert!(last.status.success());
     // The last share has completed the case, without a coordinator.
     let files = contents(&shared);
-    let parts: Vec<&String> = files.keys().filter(|name| name.ends_with(".part")).collect();
+    let parts: Vec<&String> = files
+        .keys()
+        .filter(|name| name.ends_with(".part"))
+        .collect();
     assert!(parts.len() <= 2, "what the killed one left: {parts:?}");
-    assert_eq!(case_json(&shared)["evidence"]["b"]["blake3"], hash(&b).as_str());
-    assert_eq!(case_json(&shared)["evidence"], case_json(&alone)["evidence"]);
+    assert_eq!(
+        case_json(&shared)["evidence"]["b"]["blake3"],
+        hash(&b).as_str()
+    );
+    assert_eq!(
+        case_json(&shared)["evidence"],
+        case_json(&alone)["evidence"]
+    );
     // A plain scan finds nothing to do but to clean up.
     let before = catalogue(&shared);
     succeed(&mut scan(&shared, &[], &[]));
@@ -114,7 +131,10 @@ fn a_plain_scan_completes_what_shares_left() {
     assert!(wrong.contains("I/N"), "{wrong}");
     let text = succeed(&mut scan(&case, &[], &[]));
     assert!(!text.contains("NOT IDENTIFIED"), "{text}");
-    assert_eq!(case_json(&case)["evidence"]["a"]["blake3"], hash(&image).as_str());
+    assert_eq!(
+        case_json(&case)["evidence"]["a"]["blake3"],
+        hash(&image).as_str()
+    );
 }
 
 #[test]
@@ -160,7 +180,10 @@ fn without_hashing_the_identity_waits_and_everyone_says_so() {
     assert!(text.contains("not identified"), "{text}");
     for step in ["assemble", "rebuild", "report"] {
         let text = succeed(restante().arg(step).arg(&case));
-        assert!(text.contains("NOT IDENTIFIED YET: disk-a, disk-b, disk-c"), "{step}: {text}");
+        assert!(
+            text.contains("NOT IDENTIFIED YET: disk-a, disk-b, disk-c"),
+            "{step}: {text}"
+        );
     }
     let failed = restante().arg("verify").arg(&case).output().unwrap();
     assert_eq!(failed.status.code(), Some(1));
