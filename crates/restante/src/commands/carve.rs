@@ -9,9 +9,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use case::{Case, MESSAGES};
 use evidence::ReadAt;
-use filesystem::View;
+use filesystem::{Standing, View};
 use mail::carved::{Candidate, Carved, Names, attribute};
-use mail::record::Repair;
+use mail::record::{FileNote, Repair};
 use mail::{Address, Layer, MessageId, Proof, Record};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -63,10 +63,13 @@ pub(crate) fn views(case: &Case) -> Result<BTreeMap<String, View>> {
     Ok(state.map(|state| state.views).unwrap_or_default())
 }
 
+/// What is behind the name of a device in the origins of carved messages.
+const BLOCKS: &str = "#blocks";
+
 /// The name that the blocks of a device have in origins: what a file system on it is called means
 /// the addresses of that.
 fn origin_name(device: &str) -> String {
-    format!("{device}#blocks")
+    format!("{device}{BLOCKS}")
 }
 
 /// Runs the command.
@@ -147,7 +150,8 @@ fn make(
     }
     let (candidates, stories): (Vec<Candidate>, Vec<Story>) = found.into_iter().unzip();
     let messages = attribute(candidates, &known.names, &known.accounts);
-    write(case, &known, &mut state, messages, &stories)?;
+    let present = present(case)?;
+    write(case, &known, &present, &mut state, messages, &stories)?;
     case.write_json(&state_name(), &state)?;
     Ok(state)
 }
@@ -247,18 +251,52 @@ impl Known {
     }
 }
 
+/// The devices whose file system is there: mail in blocks that it does not use was deleted.
+fn present(case: &Case) -> Result<BTreeSet<String>> {
+    let views = super::rebuild::views(case)?.into_iter();
+    Ok(views
+        .filter_map(|(name, view)| match view {
+            View::Opened(device) | View::Device(device) => (name == device).then_some(name),
+            View::Btrfs(_) => Some(name),
+        })
+        .collect())
+}
+
+/// What is kept of a message that was deleted from a file system that is there. Nobody misses its
+/// remains: they are accounted for, and not handed over.
+fn of_deleted(mut message: mail::Message) -> Record {
+    message.standing = Standing::Deleted;
+    if message.grade.is_whole() {
+        return Record::Message(Box::new(message));
+    }
+    Record::Rejected(FileNote {
+        device: message.origin.device,
+        path: message.origin.path,
+        owner: message.owner,
+        folder: message.folder,
+        delivered: Some(message.delivered),
+        bytes: None,
+        standing: Standing::Deleted,
+        why: format!(
+            "it was deleted, and only a part of it is left: {}",
+            message.contradictions.join("; ")
+        ),
+    })
+}
+
 /// Writes what is new into the message index, and counts all.
 fn write(
     case: &Case,
     known: &Known,
+    present: &BTreeSet<String>,
     state: &mut CarveState,
     messages: Vec<mail::Message>,
     stories: &[Story],
 ) -> Result<()> {
     let mut records = Vec::new();
     for message in messages {
-        let device = message.origin.device.trim_end_matches("#blocks");
-        let Some(counts) = state.devices.get_mut(device) else {
+        let device = message.origin.device.trim_end_matches(BLOCKS).to_owned();
+        let Some(counts) = state.devices.get_mut(&device) else {
             continue;
         };
         if known.whole.contains(&message.id) {
@@ -270,7 +308,11 @@ fn write(
         counts.damaged += u64::from(!is_whole);
         counts.by_body_hash += u64::from(is_whole && message.proofs.contains(&Proof::BodyHash));
         counts.unattributed += u64::from(message.owner.is_none());
-        records.push(Record::Message(Box::new(message)));
+        records.push(if present.contains(&device) {
+            of_deleted(message)
+        } else {
+            Record::Message(Box::new(message))
+        });
     }
     for (number, batch) in records.chunks(BATCH).enumerate() {
         case.write_segment(MESSAGES, &format!("{PREFIX}{number:06}"), batch)?;

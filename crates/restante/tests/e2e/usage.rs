@@ -52,8 +52,8 @@ fn what_is_no_evidence_is_refused_before_anything_is_made() {
         2,
     );
     assert!(error.contains("no image was named"), "{error}");
-    let error = fail(restante().arg("carve").arg(&case), 2);
-    assert!(error.contains("carve"), "{error}");
+    let error = fail(restante().arg("undelete").arg(&case), 2);
+    assert!(error.contains("undelete"), "{error}");
 }
 
 #[test]
