@@ -1,8 +1,8 @@
 //! Phase 2: mail from blocks and bits, where no file system explains them any more.
 //!
-//! [`carve`] reads a device once ([`mod@survey`]) and works out on which [`Grid`] the blocks of the
+//! [`carve`] reads a device once (`survey`) and works out on which [`Grid`] the blocks of the
 //! file system lay that is gone. From each block that begins with the header of a message it
-//! follows the message block by block: a [`reader`] knows what part of a message it is in, and what
+//! follows the message block by block: a `reader` knows what part of a message it is in, and what
 //! the next block must look like to go on. What lies in one piece is put together that way. For
 //! the rest, `search` looks among the blocks that nobody has claimed.
 //!
