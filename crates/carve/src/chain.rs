@@ -174,14 +174,13 @@ impl Judge<'_> {
 
     /// Cuts a chain that ran on into something else where its own structure says that it ended.
     fn settle(&self, chain: &mut Chain) {
-        let block = self.blocks.grid.block;
+        // Zeros behind the last byte show that it is the last: lists add below what was signed, and
+        // below the last part.
+        if matches!(chain.end, Some((_, End::Zeros))) {
+            return;
+        }
         let end = chain.reader.bytes();
-        let ends_here = |at: u64| {
-            let in_last =
-                at.saturating_add(block) > end && at / block == (end.saturating_sub(1)) / block;
-            // Zeros behind the last byte show that it is the last: lists add below what was signed.
-            !(in_last && matches!(chain.end, Some((_, End::Zeros)))) && at < end
-        };
+        let ends_here = |at: u64| at < end;
         let signed = chain.reader.verified().filter(|at| ends_here(*at));
         let closed = chain.reader.closed().filter(|at| ends_here(*at));
         let cut = match (signed, closed) {

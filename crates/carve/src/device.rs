@@ -73,7 +73,8 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
 fn is_sure(chain: &Chain) -> bool {
     let fits = || {
         let strong = chain.links.iter().all(|link| *link >= WEAK);
-        !chain.reader.is_signed() && chain.reader.may_end() && strong
+        let ends = matches!(chain.end, Some((_, End::Zeros | End::Edge)));
+        !chain.reader.is_signed() && chain.reader.may_end() && strong && ends
     };
     chain.end.is_some() && (chain.reader.verifies() || fits())
 }
@@ -190,6 +191,10 @@ fn why_open(chain: &Chain) -> String {
         Some(_) if chain.reader.is_signed() => {
             "the hash of its body is another than its signature says: a part of it is something \
              else, or was changed"
+                .to_owned()
+        }
+        Some((_, End::Closed)) => {
+            "something stands behind its last part, and nothing says whether it is its own"
                 .to_owned()
         }
         Some(_) if !chain.reader.may_end() => {

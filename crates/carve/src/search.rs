@@ -313,7 +313,8 @@ impl<'a> Search<'a> {
 fn is_whole(chain: &Chain) -> bool {
     match chain.end {
         Some((_, End::Zeros | End::Edge)) => chain.reader.may_end(),
-        Some((_, End::Hash | End::Closed)) => true,
-        None => false,
+        Some((_, End::Hash)) => true,
+        // What stands behind the last part may be of the message, or not.
+        Some((_, End::Closed)) | None => false,
     }
 }
