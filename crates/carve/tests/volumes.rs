@@ -28,7 +28,7 @@ fn base64(bytes: &[u8]) -> String {
         (0..=three.len()).map(move |n| DIGITS[(value >> (18 - 6 * n) & 63) as usize] as char)
     });
     let mut text: String = digits.collect();
-    while text.len() % 4 != 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     text
@@ -37,11 +37,10 @@ fn base64(bytes: &[u8]) -> String {
 /// A message with an attachment of so many bytes, signed if asked for.
 fn mail(number: u64, attached: usize, signed: bool) -> Vec<u8> {
     let boundary = format!("=_{:016x}", number.wrapping_mul(0x1234_5678_9ABC_DEF1));
-    let lines = base64(&noise(number, attached));
-    let lines: Vec<&str> = lines
-        .as_bytes()
-        .chunks(76)
-        .map(|line| std::str::from_utf8(line).unwrap())
+    let text = base64(&noise(number, attached));
+    let starts = (0..text.len()).step_by(76);
+    let lines: Vec<&str> = starts
+        .map(|at| &text[at..text.len().min(at + 76)])
         .collect();
     let body = format!(
         "--{boundary}\nContent-Type: text/plain\n\nThe shelf in the cellar holds box {number}.\n--{boundary}\n\
