@@ -11,6 +11,9 @@ use crate::reader::Reader;
 const BREAK: f64 = -8.0;
 /// That another message begins in a block speaks so much against its being part of one, in nats.
 const HEAD: f64 = 10.0;
+/// What is behind the end of a message is of another if so much speaks against its being the same,
+/// in nats.
+const FOREIGN: f64 = 5.0;
 /// No message is longer.
 const MOST_BYTES: u64 = mail::codec::MAX_MESSAGE_BYTES;
 
@@ -21,10 +24,11 @@ pub enum End {
     Zeros,
     /// The block is full, and what is in the next cannot go on.
     Edge,
-    /// A body hash verifies here, and what follows is something else.
+    /// A body hash verifies here, and what follows cannot be of this message.
     Hash,
-    /// The last part is closed here, and what follows is something else.
-    Closed,
+    /// A body hash verifies here, or the last part is closed, and what follows may be of this message
+    /// or not: what a list added, or what the block held before.
+    Open,
 }
 
 impl End {
@@ -34,7 +38,7 @@ impl End {
             Self::Zeros => "zeros follow up to the end of the block",
             Self::Edge => "the block is full, and the next cannot go on",
             Self::Hash => "its body hash verifies here, and something else follows",
-            Self::Closed => "its last part is closed here, and something else follows",
+            Self::Open => "all that it began is ended here, and what follows may be its own or not",
         }
     }
 }
@@ -50,6 +54,26 @@ pub(crate) struct Chain {
     pub(crate) reader: Reader,
     /// How it ends: `None` if it breaks off.
     pub(crate) end: Option<(u64, End)>,
+}
+
+impl Chain {
+    /// Whether a body hash verifies over all of it.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.end.is_some_and(|(_, end)| end != End::Open) && self.reader.verifies()
+    }
+
+    /// Whether it ends as a message does that nothing proves.
+    ///
+    /// At the edge of a block only what had to be closed shows that it is: a file of text breaks at
+    /// the end of a line as often as one ends there.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self.end {
+            Some((_, End::Zeros)) => self.reader.may_end(),
+            Some((_, End::Edge)) => self.reader.may_end() && self.reader.closed().is_some(),
+            Some((_, End::Hash)) => self.reader.verifies(),
+            Some((_, End::Open)) | None => false,
+        }
+    }
 }
 
 /// What the blocks of a device are judged with.
@@ -134,34 +158,44 @@ impl Judge<'_> {
     fn extend_while(&self, chain: &mut Chain, last: &[u8], is_free: &dyn Fn(u64) -> bool) {
         let mut last = last.to_vec();
         loop {
-            if filled(&last) < last.len() || last.is_empty() {
-                chain.end = Some((chain.reader.bytes(), End::Zeros));
+            let number = chain.blocks.last().copied().unwrap_or_default();
+            // Behind text something else: only the message itself can say where it ends.
+            if self.blocks.kind(number) == BlockKind::Mixed {
                 return self.settle(chain);
             }
-            let Some(next) = chain.blocks.last().and_then(|last| last.checked_add(1)) else {
+            if filled(&last) < last.len() || last.is_empty() {
+                chain.end = Some((chain.reader.bytes(), End::Zeros));
                 return;
-            };
-            let kind = self.blocks.kind(next);
-            let follows = matches!(kind, BlockKind::Text | BlockKind::Mixed)
-                && is_free(next)
-                && chain.reader.bytes() < MOST_BYTES;
-            let block = if follows {
-                self.blocks.read(next)
-            } else {
-                Vec::new()
-            };
-            let (after, nats) = self.link(&chain.reader, next, &block);
-            if !follows || nats < BREAK || self.ends_before(&chain.reader, &block) {
+            }
+            let Some((next, block, after, nats)) = self.next(chain, is_free) else {
                 if chain.reader.may_end() {
                     chain.end = Some((chain.reader.bytes(), End::Edge));
                 }
                 return self.settle(chain);
-            }
+            };
             chain.blocks.push(next);
             chain.links.push(nats);
             chain.reader = after;
             last = block;
         }
+    }
+
+    /// The block behind the last one of a chain, if the chain can go on in it.
+    fn next(
+        &self,
+        chain: &Chain,
+        is_free: &dyn Fn(u64) -> bool,
+    ) -> Option<(u64, Vec<u8>, Reader, f64)> {
+        let next = chain.blocks.last()?.checked_add(1)?;
+        let is_text = matches!(self.blocks.kind(next), BlockKind::Text | BlockKind::Mixed);
+        let longer = chain.reader.bytes().saturating_add(self.blocks.grid.block);
+        if !is_text || !is_free(next) || longer > MOST_BYTES {
+            return None;
+        }
+        let block = self.blocks.read(next);
+        let (after, nats) = self.link(&chain.reader, next, &block);
+        let goes_on = nats >= BREAK && !self.ends_before(&chain.reader, &block);
+        goes_on.then_some((next, block, after, nats))
     }
 
     /// Whether a message that is closed at the end of a block goes on in the next: only with empty
@@ -172,29 +206,29 @@ impl Judge<'_> {
         reader.closed() == Some(reader.bytes()) && !blank
     }
 
-    /// Cuts a chain that ran on into something else where its own structure says that it ended.
+    /// Cuts a chain that ran on behind its end, where its own structure says that it ended.
     fn settle(&self, chain: &mut Chain) {
-        // Zeros behind the last byte show that it is the last: lists add below what was signed, and
-        // below the last part.
-        if matches!(chain.end, Some((_, End::Zeros))) {
-            return;
-        }
         let end = chain.reader.bytes();
-        let ends_here = |at: u64| at < end;
-        let signed = chain.reader.verified().filter(|at| ends_here(*at));
-        let closed = chain.reader.closed().filter(|at| ends_here(*at));
-        let cut = match (signed, closed) {
-            (Some(at), _) => Some((at, End::Hash)),
-            (None, Some(at)) if chain.reader.verified().is_none() => Some((at, End::Closed)),
-            _ => None,
+        let ran_on = |at: &u64| *at < end;
+        let verified = chain.reader.verified();
+        let closed = chain.reader.closed().filter(|_| verified.is_none());
+        let Some(at) = verified.or(closed).filter(ran_on) else {
+            return;
         };
-        if let Some((at, why)) = cut {
-            self.cut(chain, at, why);
-        }
+        let cost = chain.reader.cost();
+        self.cut(chain, at);
+        // What a list adds below is text like any other.
+        let is_foreign = cost - chain.reader.cost() >= FOREIGN;
+        let why = if verified.is_some() && is_foreign {
+            End::Hash
+        } else {
+            End::Open
+        };
+        chain.end = Some((at, why));
     }
 
-    /// Ends a chain at byte `at`.
-    fn cut(&self, chain: &mut Chain, at: u64, why: End) {
+    /// Drops what a chain has behind byte `at`.
+    fn cut(&self, chain: &mut Chain, at: u64) {
         let blocks = usize::try_from(at.div_ceil(self.blocks.grid.block)).unwrap_or(usize::MAX);
         chain.blocks.truncate(blocks.max(1));
         chain.links.truncate(blocks.saturating_sub(1));
@@ -207,6 +241,5 @@ impl Judge<'_> {
             left = left.saturating_sub(own.len());
         }
         chain.reader = reader;
-        chain.end = Some((at, why));
     }
 }

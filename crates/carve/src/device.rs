@@ -1,18 +1,20 @@
 //! A device, from its survey to its messages.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use evidence::ReadAt;
+use mail::Proof;
+use mail::record::Repair;
 use rayon::prelude::*;
 
 use crate::blocks::Blocks;
 use crate::chain::{Chain, End, Judge};
 use crate::pool::Pool;
-use crate::repair::{Repair, repair};
+use crate::repair::repair;
 use crate::search::{Found, Search};
 use crate::survey::Survey;
-use crate::{Carved, Grid, Message, Proof};
+use crate::{Carved, Carving, Grid};
 
 /// A border that says less than this may be a break.
 pub(crate) const WEAK: f64 = 2.0;
@@ -32,35 +34,23 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
     };
     let heads: Vec<u64> = blocks.heads().iter().copied().collect();
     let chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
-    let (sure, open): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_sure);
-    let mut claimed = BTreeSet::new();
-    let mut messages = Vec::new();
-    for chain in sure {
-        if chain.blocks.iter().any(|block| claimed.contains(block)) {
-            continue;
-        }
-        claimed.extend(chain.blocks.iter().copied());
-        let proof = if chain.reader.verifies() {
-            Proof::BodyHash
-        } else {
-            Proof::Structure
-        };
-        messages.push(message(&grid, &chain, Some(proof)));
-    }
-    let pool = Pool::of(&blocks, &claimed);
+    let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(Chain::is_proven);
+    let (fitting, open): (Vec<Chain>, Vec<Chain>) = others.into_iter().partition(fits);
     let mut rest = Rest {
         judge: &judge,
-        pool,
+        pool: Pool::of(&blocks),
         open,
-        messages,
+        messages: Vec::new(),
     };
+    rest.take_all(proven, Proof::BodyHash);
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
+    rest.take_all(fitting, Proof::Structure);
     rest.solve(|chain| chain.reader.is_signed());
     rest.mend();
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
     rest.give_up();
     let mut messages = rest.messages;
-    messages.sort_by_key(|message| message.pieces.first().copied());
+    messages.sort_by_key(|message| message.found.pieces.first().copied());
     Carved {
         grid,
         messages,
@@ -68,15 +58,10 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
     }
 }
 
-/// Whether a message in one piece needs no search: its body hash verifies, or all that it has
-/// fits.
-fn is_sure(chain: &Chain) -> bool {
-    let fits = || {
-        let strong = chain.links.iter().all(|link| *link >= WEAK);
-        let ends = matches!(chain.end, Some((_, End::Zeros | End::Edge)));
-        !chain.reader.is_signed() && chain.reader.may_end() && strong && ends
-    };
-    chain.end.is_some() && (chain.reader.verifies() || fits())
+/// Whether all that an unsigned message in one piece has fits, so that nothing need be searched.
+fn fits(chain: &Chain) -> bool {
+    let strong = chain.links.iter().all(|link| *link >= WEAK);
+    !chain.reader.is_signed() && strong && chain.is_whole()
 }
 
 /// The messages that are not found yet, and the blocks that are left for them.
@@ -84,44 +69,85 @@ struct Rest<'a> {
     judge: &'a Judge<'a>,
     pool: Pool,
     open: Vec<Chain>,
-    messages: Vec<Message>,
+    messages: Vec<Carving>,
 }
 
 impl Rest<'_> {
-    /// Searches for those of the open messages that are `wanted`, all with the same blocks; of two
-    /// that want the same block, the better has it, and the other is searched for again.
+    /// Takes messages whose blocks are free.
+    ///
+    /// One that begins in another's blocks is attached to that, and no message of its own; one that
+    /// only runs into them is left open.
+    fn take_all(&mut self, chains: Vec<Chain>, proof: Proof) {
+        for chain in chains {
+            if self.is_free(&chain) {
+                self.take(&chain, Some(proof));
+            } else {
+                self.open.push(chain);
+            }
+        }
+        self.sort();
+    }
+
+    fn is_free(&self, chain: &Chain) -> bool {
+        chain.blocks.iter().all(|block| self.pool.has(*block))
+    }
+
+    /// Takes a message, and gives it for changes.
+    fn take(&mut self, chain: &Chain, proof: Option<Proof>) -> &mut Carving {
+        self.pool.claim(&chain.blocks);
+        self.messages
+            .push_mut(message(&self.judge.blocks.grid, chain, proof))
+    }
+
+    fn sort(&mut self) {
+        self.open.sort_by_key(|chain| chain.blocks.first().copied());
+    }
+
+    /// Searches for those of the open messages that are `wanted`, all among the same blocks, until
+    /// nothing more is found. Of two that want the same block, one that a body hash proves has it;
+    /// if none is proven, both have something else that fits as well, and neither is whole.
     fn solve(&mut self, wanted: impl Fn(&Chain) -> bool) {
         loop {
-            let (now, later): (Vec<Chain>, Vec<Chain>) = std::mem::take(&mut self.open)
-                .into_iter()
-                .partition(&wanted);
+            let all = std::mem::take(&mut self.open);
+            let (now, later): (Vec<Chain>, Vec<Chain>) = all.into_iter().partition(&wanted);
             let found: Vec<Option<Found>> = now
                 .par_iter()
                 .map(|chain| Search::run(self.judge, &self.pool, chain))
                 .collect();
             self.open = later;
-            let mut disputed = false;
+            let mut claims: BTreeMap<u64, u32> = BTreeMap::new();
+            for block in found.iter().flatten().flat_map(|found| &found.chain.blocks) {
+                let count = claims.entry(*block).or_default();
+                *count = count.saturating_add(1);
+            }
+            let is_disputed = |found: &Found| {
+                found
+                    .chain
+                    .blocks
+                    .iter()
+                    .any(|block| claims.get(block) > Some(&1))
+            };
+            let (mut taken, mut disputed) = (false, false);
             for (chain, found) in now.into_iter().zip(found) {
+                let found = found.filter(|found| {
+                    let is_ours = found.verified || !is_disputed(found);
+                    disputed |= is_disputed(found);
+                    is_ours && self.is_free(&found.chain)
+                });
                 let Some(found) = found else {
                     self.open.push(chain);
                     continue;
                 };
-                if found.chain.blocks.iter().all(|block| self.pool.has(*block)) {
-                    self.pool.claim(&found.chain.blocks);
-                    let proof = if found.verified {
-                        Proof::BodyHash
-                    } else {
-                        Proof::Structure
-                    };
-                    self.messages
-                        .push(message(&self.judge.blocks.grid, &found.chain, Some(proof)));
+                taken = true;
+                let proof = if found.verified {
+                    Proof::BodyHash
                 } else {
-                    disputed = true;
-                    self.open.push(chain);
-                }
+                    Proof::Structure
+                };
+                self.take(&found.chain, Some(proof));
             }
-            self.open.sort_by_key(|chain| chain.blocks.first().copied());
-            if !disputed {
+            self.sort();
+            if !(taken && disputed) {
                 return;
             }
         }
@@ -129,23 +155,22 @@ impl Rest<'_> {
 
     /// Turns the one wrong bit of messages in one piece whose body hash verifies without it.
     fn mend(&mut self) {
-        let grid = self.judge.blocks.grid;
-        let is_free = |chain: &Chain| chain.blocks.iter().all(|block| self.pool.has(*block));
-        let (ended, open): (Vec<Chain>, Vec<Chain>) = std::mem::take(&mut self.open)
-            .into_iter()
-            .partition(|chain| chain.end.is_some() && chain.reader.is_signed() && is_free(chain));
+        let all = std::mem::take(&mut self.open);
+        let (ended, open): (Vec<Chain>, Vec<Chain>) = all.into_iter().partition(|chain| {
+            let ended = matches!(chain.end, Some((_, End::Zeros | End::Edge)));
+            ended && chain.reader.is_signed() && self.is_free(chain)
+        });
         self.open = open;
         for chain in ended {
-            let Some(repair) = self.repair(&chain) else {
-                self.open.push(chain);
-                continue;
-            };
-            self.pool.claim(&chain.blocks);
-            let mut mended = message(&grid, &chain, Some(Proof::BodyHash));
-            mended.repairs.push(repair);
-            self.messages.push(mended);
+            match self.repair(&chain).filter(|_| self.is_free(&chain)) {
+                Some(repair) => {
+                    let mended = self.take(&chain, Some(Proof::BodyHash));
+                    mended.found.repairs.push(repair);
+                }
+                None => self.open.push(chain),
+            }
         }
-        self.open.sort_by_key(|chain| chain.blocks.first().copied());
+        self.sort();
     }
 
     fn repair(&self, chain: &Chain) -> Option<Repair> {
@@ -162,7 +187,6 @@ impl Rest<'_> {
     /// Gives what is left as far as it goes.
     fn give_up(&mut self) {
         for mut chain in std::mem::take(&mut self.open) {
-            let grid = self.judge.blocks.grid;
             let free = chain
                 .blocks
                 .iter()
@@ -177,10 +201,8 @@ impl Rest<'_> {
             if kept < chain.blocks.len() {
                 chain = self.judge.first(&chain, kept);
             }
-            self.pool.claim(&chain.blocks);
-            let mut damaged = message(&grid, &chain, None);
-            damaged.contradictions.push(why_open(&chain));
-            self.messages.push(damaged);
+            let why = why_open(&chain);
+            self.take(&chain, None).found.contradictions.push(why);
         }
     }
 }
@@ -188,14 +210,16 @@ impl Rest<'_> {
 /// Why a message that was not solved is not whole.
 fn why_open(chain: &Chain) -> String {
     match chain.end {
+        Some((_, End::Open)) => {
+            "something stands behind its end, and nothing says whether it is its own".to_owned()
+        }
         Some(_) if chain.reader.is_signed() => {
             "the hash of its body is another than its signature says: a part of it is something \
              else, or was changed"
                 .to_owned()
         }
-        Some((_, End::Closed)) => {
-            "something stands behind its last part, and nothing says whether it is its own"
-                .to_owned()
+        Some((_, End::Edge)) if chain.reader.closed().is_none() => {
+            "it fills its last block, and may go on elsewhere".to_owned()
         }
         Some(_) if !chain.reader.may_end() => {
             "it ends before all that it began is ended".to_owned()
@@ -209,7 +233,7 @@ fn why_open(chain: &Chain) -> String {
 }
 
 /// The message that a chain of blocks is.
-fn message(grid: &Grid, chain: &Chain, proof: Option<Proof>) -> Message {
+fn message(grid: &Grid, chain: &Chain, proof: Option<Proof>) -> Carving {
     let bytes = chain
         .end
         .map_or_else(|| chain.reader.bytes(), |(bytes, _)| bytes);
@@ -228,12 +252,14 @@ fn message(grid: &Grid, chain: &Chain, proof: Option<Proof>) -> Message {
     let borders = (1_u64..)
         .map(|block| block.saturating_mul(grid.block))
         .zip(chain.links.iter().copied());
-    Message {
-        pieces,
-        proof,
-        end: chain.end.map(|(_, end): (u64, End)| end),
+    Carving {
+        found: mail::carved::Carved {
+            pieces,
+            proof,
+            repairs: Vec::new(),
+            contradictions: Vec::new(),
+        },
+        end: chain.end.map(|(_, end)| end),
         borders: borders.collect(),
-        repairs: Vec::new(),
-        contradictions: Vec::new(),
     }
 }

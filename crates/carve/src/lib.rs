@@ -17,7 +17,7 @@
 //! let mail = b"From: ada@lindenhof.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\nhello\n";
 //! disk[8192..8192 + mail.len()].copy_from_slice(mail);
 //! let carved = carve::carve(&Memory::new(disk), &[], &|_| ());
-//! assert_eq!(carved.messages[0].pieces, [(8192, mail.len() as u64)]);
+//! assert_eq!(carved.messages[0].found.pieces, [(8192, mail.len() as u64)]);
 //! ```
 
 mod blocks;
@@ -35,7 +35,6 @@ mod survey;
 pub use blocks::Grid;
 pub use chain::End;
 pub use device::carve;
-pub use repair::Repair;
 
 /// What was carved out of a device.
 #[derive(Clone, Debug)]
@@ -43,43 +42,18 @@ pub struct Carved {
     /// On which grid the blocks of the file system lay.
     pub grid: Grid,
     /// The messages, by where they begin.
-    pub messages: Vec<Message>,
+    pub messages: Vec<Carving>,
     /// Bytes of text that no message was made of.
     pub unclaimed: u64,
 }
 
-/// A message that was carved.
+/// A message that was carved, and how it was put together.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    /// Where on the device its bytes lie, in the order of the message: offset and length in bytes.
-    pub pieces: Vec<(u64, u64)>,
-    /// What shows that it is whole; `None` if it is not.
-    pub proof: Option<Proof>,
+pub struct Carving {
+    /// What was found: places on the device, proof, repairs, contradictions.
+    pub found: mail::carved::Carved,
     /// Why it ends where it ends; `None` if it breaks off.
     pub end: Option<End>,
-    /// How much speaks for each border between its blocks, in nats: the offset in the message.
+    /// How much speaks for each border between its blocks, in nats: by the offset in the message.
     pub borders: Vec<(u64, f64)>,
-    /// Bits of it that were read wrong, and are known to be.
-    pub repairs: Vec<Repair>,
-    /// What speaks against it, in words.
-    pub contradictions: Vec<String>,
-}
-
-/// What shows that a carved message is whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// The body hash of a signature verifies.
-    BodyHash,
-    /// Its header, all borders of its blocks and its end fit each other, and nothing else would.
-    Structure,
-}
-
-impl Proof {
-    /// In words.
-    pub const fn describe(self) -> &'static str {
-        match self {
-            Self::BodyHash => "the body hash of a signature verifies",
-            Self::Structure => "its header, its borders and its end fit, and nothing else would",
-        }
-    }
 }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::blocks::{BlockKind, Blocks, filled};
 use crate::language::Language;
 use crate::reader::Reader;
+use crate::search::LEAST_LINK;
 
 /// A line that is so much base64 is base64.
 const LEAST_BASE64_LINE: usize = 40;
@@ -16,8 +17,6 @@ const LEAST_BASE64_LINE: usize = 40;
 const PLACES: usize = 200;
 /// As many, where a body hash will tell which is the right one.
 const SIGNED_PLACES: usize = 2000;
-/// What the border to a place must say, in nats.
-const LEAST_LINK: f64 = -1.5;
 
 /// How a block begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,14 +101,11 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// All blocks of text but for those that are `claimed`.
-    pub(crate) fn of(blocks: &Blocks<'_>, claimed: &BTreeSet<u64>) -> Self {
+    /// All blocks of text.
+    pub(crate) fn of(blocks: &Blocks<'_>) -> Self {
         let edges: BTreeMap<u64, Edge> = (0..blocks.count())
             .into_par_iter()
-            .filter(|number| {
-                let kind = blocks.kind(*number);
-                matches!(kind, BlockKind::Text | BlockKind::Mixed) && !claimed.contains(number)
-            })
+            .filter(|number| matches!(blocks.kind(*number), BlockKind::Text | BlockKind::Mixed))
             .map(|number| {
                 let is_head = blocks.heads().contains(&number);
                 (number, Edge::of(&blocks.read(number), is_head))

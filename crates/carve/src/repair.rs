@@ -4,6 +4,7 @@
 //! so that each trial costs what is behind it. A repair is never made without that proof, and is
 //! kept as a record of what was read and what was put in its place.
 
+use mail::record::Repair;
 use rayon::prelude::*;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -14,17 +15,6 @@ use crate::dkim::{BodySignature, Canonical};
 const BUDGET: u64 = 12 << 30;
 /// The block of both hashes.
 const STEP: usize = 64;
-
-/// A byte that was read wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repair {
-    /// Where in the message, in bytes.
-    pub at: u64,
-    /// As it was read.
-    pub read: u8,
-    /// As it was stored.
-    pub stored: u8,
-}
 
 /// Finds the one bit of `message` that must be turned for a body hash to verify; the body begins
 /// at `body`.

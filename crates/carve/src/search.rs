@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use crate::chain::{Chain, End, Judge};
+use crate::chain::{Chain, Judge};
 use crate::device::WEAK;
 use crate::pool::Pool;
 
@@ -35,7 +35,7 @@ const LEAST: f64 = 5.0;
 const LEAST_BORDER: f64 = -4.5;
 
 /// What the border of a jump must say, in nats.
-const LEAST_LINK: f64 = -2.0;
+pub(crate) const LEAST_LINK: f64 = -2.0;
 /// As much, where it is no jump or a body hash will tell.
 const LEAST_HASHED: f64 = -12.0;
 
@@ -118,7 +118,7 @@ impl<'a> Search<'a> {
         };
         search.branch(&start, 1);
         // It may lie in one piece, all the same.
-        if is_whole(&start.chain) {
+        if start.chain.is_whole() {
             let links = start.chain.links.iter().map(|link| link.min(0.0));
             search.whole.push(Step {
                 score: links.sum(),
@@ -289,7 +289,7 @@ impl<'a> Search<'a> {
         self.spent = self
             .spent
             .saturating_add(read.saturating_mul(self.judge.blocks.grid.block));
-        if chain.reader.is_signed() && chain.end.is_some() && chain.reader.verifies() {
+        if chain.is_proven() {
             return Some(Found {
                 chain,
                 verified: true,
@@ -299,22 +299,12 @@ impl<'a> Search<'a> {
         let links = chain.links.get(from..).unwrap_or_default();
         step.score += met + links.iter().map(|link| link.min(0.0)).sum::<f64>();
         step.last += met;
-        let whole = is_whole(&chain);
+        let whole = chain.is_whole();
         step.chain = Arc::new(chain);
         self.branch(&step, from);
         if whole {
             self.whole.push(step);
         }
         None
-    }
-}
-
-/// Whether a chain ends as a message does.
-fn is_whole(chain: &Chain) -> bool {
-    match chain.end {
-        Some((_, End::Zeros | End::Edge)) => chain.reader.may_end(),
-        Some((_, End::Hash)) => true,
-        // What stands behind the last part may be of the message, or not.
-        Some((_, End::Closed)) | None => false,
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use rayon::prelude::*;
 
-use crate::header::{REACH, begins_message, header_of};
+use crate::header::{REACH, header_of};
 use crate::language::{Language, SAMPLE_BYTES};
 
 /// The smallest unit that a disk reads and a file system gives.
@@ -76,9 +76,6 @@ pub(crate) struct Survey {
     sectors: Vec<u8>,
     /// Where headers of messages begin, at the start of a sector.
     pub(crate) heads: Vec<u64>,
-    /// Where text begins inside a sector, behind something that is no text, with the header of a
-    /// message; and headers below the `From ` line of an mbox.
-    pub(crate) embedded: Vec<u64>,
     /// How the text of the device goes.
     pub(crate) language: Language,
 }
@@ -110,7 +107,6 @@ impl Survey {
         let mut survey = Self {
             sectors: Vec::with_capacity(parts.iter().map(|part| part.sectors.len()).sum()),
             heads: Vec::new(),
-            embedded: Vec::new(),
             language: Language::default(),
         };
         let mut covered = 0;
@@ -123,7 +119,6 @@ impl Survey {
                     covered = head.end;
                 }
             }
-            survey.embedded.extend(part.embedded);
             survey.language.learn(&part.sample);
         }
         survey
@@ -146,7 +141,6 @@ struct Part {
     sectors: Vec<u8>,
     /// Where headers lie.
     heads: Vec<Range<u64>>,
-    embedded: Vec<u64>,
     sample: Vec<u8>,
 }
 
@@ -158,7 +152,6 @@ impl Part {
         let mut part = Self {
             sectors: Vec::new(),
             heads: Vec::new(),
-            embedded: Vec::new(),
             sample: Vec::new(),
         };
         let own = WINDOW.min(device.len().saturating_sub(start));
@@ -191,9 +184,6 @@ impl Part {
                 part.heads
                     .push(offset..offset.saturating_add(length as u64));
             }
-            if matches!(sector, Sector::Text | Sector::Other) {
-                part.embedded(&bytes, at, end, offset);
-            }
             if sampled && sector == Sector::Text && before == Sector::Text && number % 8 == 4 {
                 let stretch = rest
                     .get(..SAMPLE_STRETCH.min(rest.len()))
@@ -209,41 +199,6 @@ impl Part {
             }
         }
         part
-    }
-
-    /// Looks for messages that begin inside a sector: behind a byte that no text has, or behind
-    /// the first line of an mbox entry.
-    fn embedded(&mut self, bytes: &[u8], at: usize, end: usize, offset: u64) {
-        let mut previous = at
-            .checked_sub(1)
-            .and_then(|before| bytes.get(before))
-            .copied();
-        let sector = bytes.get(at..end).unwrap_or_default();
-        for (index, byte) in sector.iter().enumerate() {
-            let after_other = previous.is_some_and(|before| before == 0 || is_control(before));
-            let is_start = index > 0 && after_other && byte.is_ascii_alphabetic();
-            let from_line =
-                *byte == b'F' && previous.is_none_or(|before| before == b'\n' || before == 0);
-            previous = Some(*byte);
-            if !is_start && !from_line {
-                continue;
-            }
-            let rest = bytes.get(at.saturating_add(index)..).unwrap_or_default();
-            let skip = if rest.starts_with(b"From ") {
-                memchr::memchr(b'\n', rest.get(..200.min(rest.len())).unwrap_or_default())
-                    .map_or(0, |end| end.saturating_add(1))
-            } else {
-                0
-            };
-            let is_mbox = skip > 0;
-            if (is_start || is_mbox) && begins_message(rest.get(skip..).unwrap_or_default()) {
-                self.embedded.push(
-                    offset
-                        .saturating_add(index as u64)
-                        .saturating_add(skip as u64),
-                );
-            }
-        }
     }
 }
 
@@ -274,11 +229,9 @@ mod tests {
         let mut disk = vec![0_u8; 16 << 10];
         disk[1024..1024 + MAIL.len()].copy_from_slice(MAIL);
         disk[4096..8192].copy_from_slice(&[7; 4096]);
-        disk[5000..5000 + MAIL.len()].copy_from_slice(MAIL);
         let taken = 12288..16384;
         let survey = Survey::of(&Memory::new(disk), &[taken], &|_| ());
         assert_eq!(survey.heads, [1024]);
-        assert_eq!(survey.embedded, [5000]);
         assert_eq!(survey.sector(0), Sector::Zero);
         assert_eq!(survey.sector(1024), Sector::Text);
         assert_eq!(survey.sector(4096), Sector::Other);

@@ -1,7 +1,8 @@
 //! Made-up volumes without a file system: what is on them comes back exact, or as damaged.
 
-use carve::{Message, Proof, carve};
+use carve::{Carving, carve};
 use evidence::view::Memory;
+use mail::Proof;
 use sha2::{Digest, Sha256};
 
 const BLOCK: usize = 4096;
@@ -73,16 +74,16 @@ impl Volume {
         self
     }
 
-    fn carve(&self) -> Vec<Message> {
+    fn carve(&self) -> Vec<Carving> {
         carve(&Memory::new(self.0.clone()), &[], &|_| ()).messages
     }
 
-    fn bytes(&self, message: &Message) -> Vec<u8> {
+    fn bytes(&self, message: &Carving) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for (at, length) in &message.pieces {
+        for (at, length) in &message.found.pieces {
             bytes.extend_from_slice(&self.0[*at as usize..(*at + *length) as usize]);
         }
-        for repair in &message.repairs {
+        for repair in &message.found.repairs {
             assert_eq!(bytes[repair.at as usize], repair.read);
             bytes[repair.at as usize] = repair.stored;
         }
@@ -92,7 +93,9 @@ impl Volume {
     /// The messages that are said to be whole.
     fn whole(&self) -> Vec<Vec<u8>> {
         let messages = self.carve();
-        let whole = messages.iter().filter(|message| message.proof.is_some());
+        let whole = messages
+            .iter()
+            .filter(|message| message.found.proof.is_some());
         whole.map(|message| self.bytes(message)).collect()
     }
 }
@@ -126,9 +129,9 @@ fn a_signed_message_in_three_pieces_out_of_order_comes_back() {
     let messages = volume.carve();
     let proven = messages
         .iter()
-        .find(|message| message.pieces.len() == 3)
+        .find(|message| message.found.pieces.len() == 3)
         .unwrap();
-    assert_eq!(proven.proof, Some(Proof::BodyHash));
+    assert_eq!(proven.found.proof, Some(Proof::BodyHash));
 }
 
 #[test]
@@ -139,8 +142,8 @@ fn what_goes_on_nowhere_is_damaged_and_not_whole() {
     volume.lay(106, &noise(7, 4 * BLOCK), 0, 4);
     let messages = volume.carve();
     assert_eq!(messages.len(), 1);
-    assert_eq!(messages[0].proof, None);
-    assert!(!messages[0].contradictions.is_empty());
+    assert_eq!(messages[0].found.proof, None);
+    assert!(!messages[0].found.contradictions.is_empty());
     assert!(broken.starts_with(&volume.bytes(&messages[0])));
 }
 
@@ -151,7 +154,7 @@ fn one_wrong_bit_of_a_signed_body_is_mended_and_noted() {
     volume.lay(20, &sound, 0, 99);
     volume.0[20 * BLOCK + 2000] ^= 2;
     let messages = volume.carve();
-    assert_eq!(messages[0].repairs.len(), 1);
+    assert_eq!(messages[0].found.repairs.len(), 1);
     assert_eq!(volume.whole(), [sound]);
 }
 
@@ -184,4 +187,34 @@ fn taken_ranges_are_left_alone() {
             .messages
             .is_empty()
     );
+}
+
+#[test]
+fn text_that_fills_its_last_block_may_go_on_and_is_not_whole() {
+    let head = b"From: ada@lindenhof.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\n";
+    let mut text = head.to_vec();
+    while text.len() < BLOCK {
+        text.extend_from_slice(b"and the shelf holds more\n");
+    }
+    text.truncate(BLOCK - 1);
+    text.push(b'\n');
+    let mut volume = volume();
+    volume.lay(20, &text, 0, 1).lay(21, &noise(9, BLOCK), 0, 1);
+    assert_eq!(volume.whole(), Vec::<Vec<u8>>::new());
+    assert_eq!(volume.carve().len(), 1);
+}
+
+#[test]
+fn what_a_list_added_below_a_signed_body_is_not_cut_off_and_called_whole() {
+    let mut text = mail(5, 3000, true);
+    text.extend_from_slice(b"_______________\nShelf mailing list\n");
+    while !text.len().is_multiple_of(BLOCK) {
+        text.push(if text.len() % 40 == 39 { b'\n' } else { b'x' });
+    }
+    let blocks = text.len() / BLOCK;
+    let mut volume = volume();
+    volume
+        .lay(20, &text, 0, 99)
+        .lay(20 + blocks, &noise(9, BLOCK), 0, 1);
+    assert_eq!(volume.whole(), Vec::<Vec<u8>>::new());
 }

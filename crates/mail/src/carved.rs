@@ -29,7 +29,7 @@ const MOST_OF_IT: usize = 50;
 const LEAST_DELIVERED: usize = 3;
 
 /// What a carver says of a message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carved {
     /// Where its bytes lie in the view: offset and length in bytes, in their order.
     pub pieces: Vec<(u64, u64)>,
@@ -54,8 +54,8 @@ pub struct Candidate {
 
 impl Candidate {
     /// Reads a carved message from `view`, which is called `device`; `None` if it cannot be read.
-    pub fn read(view: &Arc<dyn ReadAt>, device: &str, carved: Carved) -> Option<Self> {
-        let origin = origin(device, &carved.pieces, carved.repairs)?;
+    pub fn read(view: &Arc<dyn ReadAt>, device: &str, carved: &Carved) -> Option<Self> {
+        let origin = origin(device, &carved.pieces, carved.repairs.clone())?;
         let Content {
             bytes,
             codec,
@@ -72,7 +72,7 @@ impl Candidate {
             virtual_bytes: virtual_size(&bytes),
             grade: whole.map_or(Grade::Damaged, |_| Grade::Complete),
             proofs: whole.into_iter().collect(),
-            contradictions: carved.contradictions,
+            contradictions: carved.contradictions.clone(),
             holes,
             owner: None,
             folder: RECOVERED.to_owned(),

@@ -63,6 +63,21 @@ pub enum Proof {
     Structure,
 }
 
+impl Proof {
+    /// In words.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Extents => "its file system maps every byte of it",
+            Self::Size => "its length is the one in its name",
+            Self::VirtualSize => "its length with CR LF line ends is the one in its name",
+            Self::Checksum => "the checksum of its compression holds",
+            Self::Sha1 => "its digest is the one that its store recorded",
+            Self::BodyHash => "the body hash of a signature verifies",
+            Self::Structure => "its header, its borders and its end fit, and nothing else would",
+        }
+    }
+}
+
 /// A range of a message that is not its own bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hole {

@@ -10,8 +10,8 @@ use anyhow::Result;
 use case::{Case, MESSAGES};
 use evidence::ReadAt;
 use filesystem::{Standing, View};
-use mail::carved::{Candidate, Carved, Names, attribute};
-use mail::record::{FileNote, Repair};
+use mail::carved::{Candidate, Names, attribute};
+use mail::record::FileNote;
 use mail::{Address, Layer, MessageId, Proof, Record};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -186,32 +186,15 @@ fn wanted(session: &Session, devices: &[String]) -> Result<Vec<(String, Arc<dyn 
 fn candidates(
     name: &str,
     device: &Arc<dyn ReadAt>,
-    messages: Vec<carve::Message>,
+    carvings: Vec<carve::Carving>,
 ) -> Vec<(Candidate, Story)> {
     let origin = origin_name(name);
-    let read = |message: &carve::Message| {
-        let carved = Carved {
-            pieces: message.pieces.clone(),
-            proof: message.proof.map(|proof| match proof {
-                carve::Proof::BodyHash => Proof::BodyHash,
-                carve::Proof::Structure => Proof::Structure,
-            }),
-            repairs: message
-                .repairs
-                .iter()
-                .map(|repair| Repair {
-                    at: repair.at,
-                    read: repair.read,
-                    stored: repair.stored,
-                })
-                .collect(),
-            contradictions: message.contradictions.clone(),
-        };
-        let candidate = Candidate::read(device, &origin, carved)?;
-        let story = Story::of(candidate.id(), name, message);
+    let read = |carving: &carve::Carving| {
+        let candidate = Candidate::read(device, &origin, &carving.found)?;
+        let story = Story::of(candidate.id(), name, carving);
         Some((candidate, story))
     };
-    let read: Vec<Option<(Candidate, Story)>> = messages.par_iter().map(read).collect();
+    let read: Vec<Option<(Candidate, Story)>> = carvings.par_iter().map(read).collect();
     read.into_iter().flatten().collect()
 }
 
@@ -295,7 +278,8 @@ fn write(
 ) -> Result<()> {
     let mut records = Vec::new();
     for message in messages {
-        let device = message.origin.device.trim_end_matches(BLOCKS).to_owned();
+        let device = message.origin.device.strip_suffix(BLOCKS);
+        let device = device.unwrap_or(&message.origin.device).to_owned();
         let Some(counts) = state.devices.get_mut(&device) else {
             continue;
         };

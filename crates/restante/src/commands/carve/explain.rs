@@ -36,28 +36,29 @@ pub(super) struct Story {
 }
 
 impl Story {
-    pub(super) fn of(id: &MessageId, device: &str, message: &carve::Message) -> Self {
+    pub(super) fn of(id: &MessageId, device: &str, carving: &carve::Carving) -> Self {
+        let found = &carving.found;
         let mut ends = Vec::new();
         let mut at = 0_u64;
-        for (_, length) in &message.pieces {
+        for (_, length) in &found.pieces {
             at = at.saturating_add(*length);
             ends.push(at);
         }
-        let borders = message.borders.iter();
+        let borders = carving.borders.iter();
         let shown = borders.filter(|(at, nats)| *nats < WEAK || ends.contains(at));
         Self {
             id: id.clone(),
             device: device.to_owned(),
-            pieces: message.pieces.clone(),
-            proof: message.proof.map(|proof| proof.describe().to_owned()),
-            end: message.end.map(|end| end.describe().to_owned()),
+            pieces: found.pieces.clone(),
+            proof: found.proof.map(|proof| proof.describe().to_owned()),
+            end: carving.end.map(|end| end.describe().to_owned()),
             borders: shown.copied().collect(),
-            repairs: message
+            repairs: found
                 .repairs
                 .iter()
                 .map(|r| (r.at, r.read, r.stored))
                 .collect(),
-            contradictions: message.contradictions.clone(),
+            contradictions: found.contradictions.clone(),
         }
     }
 
