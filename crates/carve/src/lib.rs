@@ -24,7 +24,6 @@ mod blocks;
 mod chain;
 mod device;
 mod dkim;
-mod header;
 mod language;
 mod pool;
 mod reader;

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
+use mail::header::{REACH, header};
 use rayon::prelude::*;
 
-use crate::header::{REACH, header_of};
 use crate::language::{Language, SAMPLE_BYTES};
 
 /// The smallest unit that a disk reads and a file system gives.
@@ -180,9 +180,8 @@ impl Part {
                 Sector::of(bytes.get(at..end).unwrap_or_default())
             };
             let rest = bytes.get(at..).unwrap_or_default();
-            if let Some(length) = (sector == Sector::Text).then(|| header_of(rest)).flatten() {
-                part.heads
-                    .push(offset..offset.saturating_add(length as u64));
+            if let Some(header) = (sector == Sector::Text).then(|| header(rest)).flatten() {
+                part.heads.push(offset..offset.saturating_add(header.seen));
             }
             if sampled && sector == Sector::Text && before == Sector::Text && number % 8 == 4 {
                 let stretch = rest

@@ -12,7 +12,7 @@ use std::io::Read;
 use evidence::Fields;
 use scan::{Detector, Found, Place, SECTOR_ALIGN, Signature};
 
-use crate::message::header;
+use mail::header::header;
 
 /// Bytes of a file that are looked at.
 const REACH: usize = 64 << 10;

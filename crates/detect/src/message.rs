@@ -1,19 +1,14 @@
 //! Where messages begin: header blocks, known by the syntax of RFC 5322 and not by the names of
 //! fields, and the `From ` lines of mboxes.
 //!
-//! A header block is lines of `name: value` with folded ones between them, up to an empty line.
-//! So are many other texts; what tells mail from them is what its values look like: one must hold a
-//! date and time (RFC 5322, section 3.3), and one an address or message identifier (3.4.1, 3.6.4).
+//! What makes a header block is said in [`mail::header`].
 //!
 //! A message is looked for where files begin, at the beginning of sectors, and behind bytes that
 //! are no text. One inside another, behind text, is not a beginning.
 
+use mail::header::{REACH, header};
 use scan::{Detector, Found, Place, SECTOR_ALIGN, Trigger};
 
-/// Bytes of a header block that are looked at: what is longer is judged by its beginning.
-const REACH: usize = 16 << 10;
-/// Fields that a header block has at least.
-const LEAST_FIELDS: u64 = 3;
 /// Bytes in a line at most, without its end. RFC 5322, section 2.1.1, says 998, not everyone keeps
 /// to it.
 const MOST_LINE: usize = 8 << 10;
@@ -23,45 +18,6 @@ const MOST_NAME: usize = 76;
 /// The detectors of messages and of `From ` lines.
 pub fn detectors() -> Vec<Box<dyn Detector>> {
     vec![Box::new(HeaderBlock), Box::new(FromLine)]
-}
-
-/// What a header block is like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Header {
-    /// How many fields were seen.
-    pub fields: u64,
-    /// The bytes up to and with the empty line, if that was seen.
-    pub bytes: Option<u64>,
-}
-
-/// Reads the header block that `bytes` begin with. They may end anywhere in it.
-///
-/// `None` where the syntax is broken before the empty line, or the values are none of mail's.
-pub fn header(bytes: &[u8]) -> Option<Header> {
-    let mut header = Header::default();
-    let (mut has_date, mut has_address) = (false, false);
-    let mut at = 0_usize;
-    loop {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let Some((line, length)) = line(rest)? else {
-            // Cut in the middle of a line: what was seen so far decides.
-            break;
-        };
-        if line.is_empty() {
-            header.bytes = Some(at.saturating_add(length) as u64);
-            break;
-        }
-        if !matches!(line, [b' ' | b'\t', ..]) {
-            name(line)?;
-            header.fields = header.fields.saturating_add(1);
-        } else if header.fields == 0 {
-            return None;
-        }
-        has_date = has_date || holds_date(line);
-        has_address = has_address || holds_address(line);
-        at = at.saturating_add(length);
-    }
-    (header.fields >= LEAST_FIELDS && has_date && has_address).then_some(header)
 }
 
 /// The first line of `bytes` without its end, and how long it is with it. `Some(None)` if no
@@ -100,34 +56,6 @@ fn name(line: &[u8]) -> Option<&[u8]> {
     (starts && line.get(end) == Some(&b':')).then_some(name)
 }
 
-/// Whether a date and time stands in `line`: `day month year hour:minute` (RFC 5322, section 3.3),
-/// as in `Tue, 3 Jun 2014 09:05:11 +0200`.
-fn holds_date(line: &[u8]) -> bool {
-    memchr::memchr_iter(b':', line).any(|colon| {
-        let before = line.get(..colon).unwrap_or_default();
-        let minutes = line.get(colon.saturating_add(1)..).unwrap_or_default();
-        let mut words = before
-            .rsplit(|byte| *byte == b' ')
-            .filter(|word| !word.is_empty());
-        let (hour, year, month, day) = (words.next(), words.next(), words.next(), words.next());
-        matches!(minutes, [a, b, ..] if a.is_ascii_digit() && b.is_ascii_digit())
-            && hour.is_some_and(|hour| is_number(hour, 1..=2))
-            && year.is_some_and(|year| is_number(year, 2..=4))
-            && month.is_some_and(is_month)
-            && day.is_some_and(|day| is_number(day, 1..=2))
-    })
-}
-
-/// Whether an address or a message identifier stands in `line`: characters of an atom on both
-/// sides of an `@`.
-fn holds_address(line: &[u8]) -> bool {
-    memchr::memchr_iter(b'@', line).any(|at| {
-        let before = at.checked_sub(1).and_then(|before| line.get(before));
-        let after = line.get(at.saturating_add(1));
-        before.is_some_and(|byte| is_atom(*byte)) && after.is_some_and(|byte| is_atom(*byte))
-    })
-}
-
 fn is_number(word: &[u8], digits: std::ops::RangeInclusive<usize>) -> bool {
     digits.contains(&word.len()) && word.iter().all(u8::is_ascii_digit)
 }
@@ -138,10 +66,6 @@ fn is_month(word: &[u8]) -> bool {
         b"Dec",
     ];
     MONTHS.iter().any(|month| word == month.as_slice())
-}
-
-const fn is_atom(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+' | b'=' | b'"' | b'[')
 }
 
 struct HeaderBlock;
@@ -252,24 +176,16 @@ mod tests {
     #[test]
     fn a_header_is_known_by_its_syntax_with_any_line_ends() {
         let head = MESSAGE.find("\n\n").unwrap() + 2;
-        let want = Header {
-            fields: 4,
-            bytes: Some(head as u64),
-        };
-        assert_eq!(header(MESSAGE.as_bytes()), Some(want));
+        let found = header(MESSAGE.as_bytes()).unwrap();
+        assert_eq!((found.fields, found.bytes), (4, Some(head as u64)));
         let crlf = MESSAGE.replace('\n', "\r\n");
         let found = header(crlf.as_bytes()).unwrap();
         assert_eq!(found.fields, 4);
         assert_eq!(found.bytes, Some(crlf.find("\r\n\r\n").unwrap() as u64 + 4));
         // Cut short behind what decides.
         let cut = MESSAGE.find("Gr=").unwrap();
-        assert_eq!(
-            header(&MESSAGE.as_bytes()[..cut]),
-            Some(Header {
-                fields: 3,
-                bytes: None
-            })
-        );
+        let found = header(&MESSAGE.as_bytes()[..cut]).unwrap();
+        assert_eq!((found.fields, found.bytes), (3, None));
         let lower = MESSAGE.to_lowercase().replace("jun", "Jun");
         assert!(header(lower.as_bytes()).is_some());
     }

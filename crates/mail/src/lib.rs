@@ -4,6 +4,7 @@
 //!   of its own: [`maildir`], [`mbox`], [`dbox`], [`cyrus`], [`mh`], [`zimbra`]; [`dovecot`] reads
 //!   the indexes that Dovecot's share.
 //! * [`codec`] undoes the compression that Dovecot stores messages with.
+//! * [`header`] tells whether something begins with a message, on a disk that may be damaged.
 //! * [`proof`] judges a message: its [`Grade`], the proofs for it, the holes in it.
 //! * [`claims`] tells whose the blocks are that several deleted files had.
 //! * [`account`] says whose it is, by the path that it lies under.
@@ -32,6 +33,7 @@ pub mod cyrus;
 pub mod dbox;
 pub mod delivery;
 pub mod dovecot;
+pub mod header;
 pub mod maildir;
 pub mod mbox;
 pub mod mh;

@@ -6,6 +6,7 @@
 //! block that is somebody else's: a header where none belongs, lines of base64 whose length
 //! changes, a boundary that never closes, bytes behind the end.
 
+use crate::header::field;
 use mail_parser::{MessageParser, MessagePart, MimeHeaders, PartType};
 
 /// The smallest block that a file system gives to a file.
@@ -92,7 +93,7 @@ fn begins_with_header(content: &[u8]) -> bool {
         // `From ` is what mbox files put above the header, and some deliveries leave.
         let continues = line.starts_with(b" ") || line.starts_with(b"\t");
         if !(first && line.starts_with(b"From ")) && (first || !continues) {
-            let Some(name) = field_name(line) else {
+            let Some((name, _)) = field(line) else {
                 return false;
             };
             known |= is_known(name);
@@ -101,14 +102,6 @@ fn begins_with_header(content: &[u8]) -> bool {
     }
     // Mail of a header alone has no empty line.
     known
-}
-
-/// The name of a header field (RFC 5322, section 2.2).
-fn field_name(line: &[u8]) -> Option<&[u8]> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
-    let name = line.get(..colon)?;
-    let name = name.trim_ascii_end();
-    (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(name)
 }
 
 /// Fields of which every message has at least one.

@@ -3,7 +3,7 @@
 use super::body::{Encoding, Part};
 use super::{Flaw, Level, MOST_LEVELS, MOST_SIGNATURES, Reader, Stage};
 use crate::dkim::{BodyHash, BodySignature};
-use crate::header::field;
+use mail::header::field;
 
 /// Fields are kept up to this length; longer ones say nothing that is needed.
 const MOST_FIELD: usize = 16 << 10;

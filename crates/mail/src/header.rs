@@ -1,10 +1,14 @@
 //! Where a message begins: a header block, recognised by its syntax (RFC 5322, section 2.2) and by
 //! values that only mail has, with a few wrong bits allowed in the names.
 
-/// So much of a header block is looked at.
-pub(crate) const REACH: usize = 4096;
+/// So much of a header block is looked at, in bytes.
+pub const REACH: usize = 16 << 10;
+/// Where a disk may go on with something else.
+const SECTOR: usize = 512;
 /// A header whose lines are longer is not told apart from any other text.
 const MOST_NAME: usize = 76;
+/// A header that does not end has at least so many fields, for two facts to be enough.
+const LEAST_FIELDS: u64 = 3;
 /// Wrong bits in a field name that is still taken for the one that it resembles.
 const WRONG_BITS: u32 = 2;
 
@@ -46,38 +50,52 @@ const FIELDS: [(&[u8], Fact); 20] = [
     (b"received-spf", Fact::Signature),
 ];
 
-/// The length of the header block of a message, cut at [`REACH`], if `bytes` begin with one.
+/// A header block that was recognised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// How many fields were seen.
+    pub fields: u64,
+    /// The bytes up to and with the empty line, if that was seen.
+    pub bytes: Option<u64>,
+    /// The bytes that are a header: as many, or up to where it breaks off.
+    pub seen: u64,
+}
+
+/// The header block of a message, if `bytes` begin with one. They may end anywhere in it; at most
+/// [`REACH`] of them are looked at.
 ///
-/// Three different facts, or two in a block that ends: a sender with an address, a date, a trace
+/// Three different facts, or two in a block that ends or is long: a sender with an address, a date, a trace
 /// of a server, an identifier. One line may be broken by a wrong bit; the first only if it is
 /// nearly a field that is known, for else it may be the rest of a line. Templates, source code and
-/// texts about mail have the names, but seldom the values, and not from the first byte on.
-pub(crate) fn header_of(bytes: &[u8]) -> Option<usize> {
+/// texts about mail have the names, but seldom the values, and not from the first byte on. Where the
+/// syntax breaks across the border of a sector, what was seen before it decides: the rest of the
+/// file may lie elsewhere.
+pub fn header(bytes: &[u8]) -> Option<Header> {
     let bytes = bytes.get(..REACH.min(bytes.len())).unwrap_or_default();
     let mut seen = Seen::default();
     let mut rest = bytes;
     let mut first = true;
     while let Some(end) = memchr::memchr(b'\n', rest) {
+        let start = bytes.len().saturating_sub(rest.len());
         let line = rest.get(..end).unwrap_or_default();
         rest = rest.get(end.saturating_add(1)..).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
-            let length = bytes.len().saturating_sub(rest.len());
-            return seen.is_message(true).then_some(length);
+            let length = bytes.len().saturating_sub(rest.len()) as u64;
+            return seen.header(Some(length), length);
         }
         // What mbox files put above a message, and some deliveries leave.
         let is_from_line = first && (line.starts_with(b"From ") || line.starts_with(b">From "));
         if !is_from_line && !seen.line(line, first) {
-            return None;
+            let stop = start.saturating_add(end);
+            let crosses = start.next_multiple_of(SECTOR) <= stop;
+            return seen
+                .header(None, start as u64)
+                .filter(|_| crosses && start > 0);
         }
         first = false;
     }
-    seen.is_message(false).then_some(bytes.len())
-}
-
-/// Whether `bytes` begin with the header block of a message.
-pub(crate) fn begins_message(bytes: &[u8]) -> bool {
-    header_of(bytes).is_some()
+    seen.header(None, bytes.len() as u64)
 }
 
 /// What was seen in the lines of a header block.
@@ -85,19 +103,25 @@ pub(crate) fn begins_message(bytes: &[u8]) -> bool {
 struct Seen {
     facts: u16,
     broken: u32,
-    fields: u32,
+    fields: u64,
 }
 
 impl Seen {
     /// Takes a line; `false` if the block cannot be a header.
     fn line(&mut self, line: &[u8], first: bool) -> bool {
+        // One zero byte may be a space with a wrong bit.
+        let zeros = memchr::memchr_iter(0, line).count();
+        self.broken = self.broken.saturating_add(u32::from(zeros > 0));
+        if zeros > 1 || self.broken > 1 {
+            return false;
+        }
         let continues = matches!(line.first(), Some(b' ' | b'\t'));
         if continues && !first {
             return true;
         }
         let Some((name, value)) = field(line) else {
             self.broken = self.broken.saturating_add(1);
-            return self.broken <= 1 && !line.contains(&0) && (!first || is_nearly_field(line));
+            return self.broken <= 1 && (!first || is_nearly_field(line));
         };
         self.fields = self.fields.saturating_add(1);
         if let Some(fact) = fact_of(name).filter(|fact| holds(*fact, value)) {
@@ -106,18 +130,25 @@ impl Seen {
         true
     }
 
-    fn is_message(&self, ended: bool) -> bool {
+    /// The header that ends at `bytes` or breaks off behind `seen`, if it is that of a message.
+    fn header(&self, bytes: Option<u64>, seen: u64) -> Option<Header> {
         let count = self.facts.count_ones();
         let has = |fact: Fact| self.facts & (1 << fact as u16) != 0;
         let mail_only = [Fact::Trace, Fact::Date, Fact::MessageId, Fact::Received];
         let is_mail = mail_only.into_iter().any(has);
-        let enough = if ended && self.broken == 0 { 2 } else { 3 };
-        is_mail && count >= enough && (has(Fact::From) || has(Fact::Received) || !ended)
+        let many = bytes.is_some() || self.fields >= LEAST_FIELDS;
+        let enough = if many && self.broken == 0 { 2 } else { 3 };
+        let is_message = is_mail && count >= enough && (has(Fact::From) || has(Fact::Received));
+        is_message.then_some(Header {
+            fields: self.fields,
+            bytes,
+            seen,
+        })
     }
 }
 
-/// The name and the value of a field.
-pub(crate) fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The name and the value of the field that a line is, unfolded or not (RFC 5322, section 2.2).
+pub fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', line.get(..MOST_NAME.min(line.len()))?)?;
     let name = line.get(..colon)?.trim_ascii_end();
     let value = line.get(colon.saturating_add(1)..)?;
@@ -208,7 +239,7 @@ mod tests {
             "X-Account-Key: account2\r\nFrom: a@b.example\r\nMessage-ID: <1@b.example>\r\n\r\n",
             "From ada@b.example Mon Jan  1\nFrom: a@b.example\nDate: 1 Jan 2024 10:00:00 GMT\n\n",
         ] {
-            assert!(begins_message(head.as_bytes()), "{head}");
+            assert!(header(head.as_bytes()).is_some(), "{head}");
         }
     }
 
@@ -218,7 +249,7 @@ mod tests {
         for bit in 0..8 * 27 {
             let mut wrong = head.to_vec();
             wrong[bit / 8] ^= 1 << (bit % 8);
-            assert!(begins_message(&wrong), "bit {bit}");
+            assert!(header(&wrong).is_some(), "bit {bit}");
         }
     }
 
@@ -234,14 +265,25 @@ mod tests {
             "\n\n",
             "",
         ] {
-            assert!(!begins_message(text.as_bytes()), "{text}");
+            assert!(header(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_breaks_off_at_a_sector_is_one_and_one_that_breaks_elsewhere_is_not() {
+        let head = "Return-Path: <a@b.example>\nFrom: a@b.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\
+            X-Filler: ";
+        for (filler, is_one) in [(512 - head.len(), true), (20, false)] {
+            let mut text = format!("{head}{}", "x".repeat(filler)).into_bytes();
+            text.extend_from_slice(b"\0\0\0\nand\nmore\n");
+            assert_eq!(header(&text).is_some(), is_one, "{filler}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..600)) {
-            let _ = begins_message(&bytes);
+            let _ = header(&bytes);
         }
     }
 }
