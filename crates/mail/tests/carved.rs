@@ -1,0 +1,222 @@
+//! Whose carved messages are: a table of what their headers and the names that are left say, each
+//! with the right answer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use evidence::ReadAt;
+use evidence::view::Memory;
+use filesystem::Standing;
+use mail::account::Owner;
+use mail::carved::{Candidate, Carved, Names, attribute};
+use mail::record::{FileNote, Repair};
+use mail::{Address, Message, Proof};
+
+const SERVER: &str = "imap.lindenhof.example";
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+/// A message that `server` delivered to `to`.
+fn delivered(to: &str, server: &str, number: u32) -> String {
+    format!(
+        "Return-Path: <shop@vendor.example>\nDelivered-To: {to}\nReceived: from mx.example by {server};\n\
+         \tMon, 1 Jan 2024 00:00:{number:02} +0000\nFrom: shop@vendor.example\nSubject: box {number}\n\
+         Date: Mon, 1 Jan 2024 00:00:00 +0000\n\nThe shelf holds box {number}.\n"
+    )
+}
+
+fn written_by(from: &str) -> String {
+    format!(
+        "From: {from}\nTo: shop@vendor.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\nMy order.\n"
+    )
+}
+
+fn candidate(text: &str, proof: Option<Proof>, repairs: Vec<Repair>) -> Candidate {
+    let view: Arc<dyn ReadAt> = Arc::new(Memory::new(text.as_bytes().to_vec()));
+    let carved = Carved {
+        pieces: vec![(0, text.len() as u64)],
+        proof,
+        repairs,
+        contradictions: Vec::new(),
+    };
+    Candidate::read(&view, "disk:a#blocks", &carved).unwrap()
+}
+
+fn attributed(texts: &[String], names: &Names, known: &[&str]) -> Vec<Message> {
+    let candidates = texts
+        .iter()
+        .map(|text| candidate(text, Some(Proof::Structure), Vec::new()));
+    let known: BTreeSet<Address> = known.iter().map(|known| address(known)).collect();
+    attribute(candidates.collect(), names, &known)
+}
+
+fn owners(texts: &[String], known: &[&str]) -> Vec<Option<String>> {
+    let messages = attributed(texts, &Names::default(), known);
+    let owner = |message: Message| message.owner.map(|owner| owner.account.to_string());
+    messages.into_iter().map(owner).collect()
+}
+
+/// Enough mail of the server of these mailboxes to know it by.
+fn usual() -> Vec<String> {
+    (0..4)
+        .map(|number| delivered("ada@lindenhof.example", SERVER, number))
+        .collect()
+}
+
+#[test]
+fn mail_goes_to_whom_the_server_of_these_mailboxes_delivered_it_and_to_nobody_else() {
+    let ada = Some("ada@lindenhof.example");
+    for (what, text, wanted) in [
+        (
+            "her own",
+            delivered("ada@lindenhof.example", SERVER, 9),
+            ada,
+        ),
+        (
+            "another account here",
+            delivered("bo@lindenhof.example", SERVER, 9),
+            Some("bo@lindenhof.example"),
+        ),
+        (
+            "kept from an older server",
+            delivered("ada@old.example", "mx.old.example", 9),
+            None,
+        ),
+        (
+            "an account here, as another server says",
+            delivered("bo@lindenhof.example", "mx.old.example", 9),
+            None,
+        ),
+        ("that she wrote", written_by("ada@lindenhof.example"), ada),
+        (
+            "that a stranger wrote",
+            written_by("eve@elsewhere.example"),
+            None,
+        ),
+        (
+            "that says nothing",
+            "Subject: x\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\nx\n".to_owned(),
+            None,
+        ),
+        (
+            "forwarded inside a message",
+            format!(
+                "{}\n{}",
+                written_by("eve@elsewhere.example"),
+                delivered("ada@lindenhof.example", SERVER, 9)
+            ),
+            None,
+        ),
+    ] {
+        let mut texts = usual();
+        texts.push(text);
+        assert_eq!(
+            owners(&texts, &[]).pop().unwrap().as_deref(),
+            wanted,
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn without_a_server_that_stands_out_only_known_accounts_get_mail() {
+    let texts: Vec<String> = (0..4)
+        .map(|n| {
+            delivered(
+                &format!("u{n}@lindenhof.example"),
+                &format!("mx{n}.example"),
+                n,
+            )
+        })
+        .collect();
+    assert_eq!(owners(&texts, &[]), [None, None, None, None]);
+    let known = owners(&texts, &["u2@lindenhof.example"]);
+    assert_eq!(known[2].as_deref(), Some("u2@lindenhof.example"));
+    assert_eq!(known.iter().flatten().count(), 1);
+}
+
+fn note(account: &str, path: &str) -> FileNote {
+    FileNote {
+        device: "disk:a".to_owned(),
+        path: path.to_owned(),
+        owner: Some(Owner {
+            account: address(account),
+            evidence: "its path".to_owned(),
+        }),
+        folder: "Archive".to_owned(),
+        delivered: None,
+        bytes: None,
+        standing: Standing::Deleted,
+        why: "it was deleted".to_owned(),
+    }
+}
+
+/// The name that Dovecot gives to a message.
+fn name(text: &str, unique: &str) -> String {
+    let lines = text.matches('\n').count();
+    format!(
+        "/srv/ada/Maildir/.Archive/cur/1388534400.{unique}.mx,S={},W={}:2,S",
+        text.len(),
+        text.len() + lines
+    )
+}
+
+#[test]
+fn the_one_name_with_both_lengths_gives_account_folder_and_flags() {
+    let text = written_by("eve@elsewhere.example");
+    let mut names = Names::default();
+    names.add(note("ada@lindenhof.example", &name(&text, "M1P1")));
+    let message = attributed(std::slice::from_ref(&text), &names, &[]).remove(0);
+    assert_eq!(
+        message.owner.unwrap().account,
+        address("ada@lindenhof.example")
+    );
+    assert_eq!(
+        (message.folder.as_str(), message.standing),
+        ("Archive", Standing::Deleted)
+    );
+    assert!(
+        message
+            .proofs
+            .starts_with(&[Proof::Size, Proof::VirtualSize])
+    );
+
+    // Two messages of these lengths, or two names: either may be it.
+    let twin = text.replace("My order", "No order");
+    let twins = attributed(&[text.clone(), twin], &names, &[]);
+    assert!(twins.iter().all(|message| message.owner.is_none()));
+    names.add(note("bo@lindenhof.example", &name(&text, "M2P2")));
+    let message = attributed(&[text], &names, &[]).remove(0);
+    assert_eq!(message.owner, None);
+}
+
+#[test]
+fn a_name_does_not_outweigh_a_delivery_to_somebody_else() {
+    let text = delivered("bo@lindenhof.example", "mx.old.example", 3);
+    let mut names = Names::default();
+    names.add(note("ada@lindenhof.example", &name(&text, "M1P1")));
+    let message = attributed(&[text], &names, &[]).remove(0);
+    assert_eq!(message.owner, None);
+}
+
+#[test]
+fn what_is_not_whole_stays_damaged_and_repairs_are_put_in() {
+    let text = written_by("ada@lindenhof.example");
+    let damaged = candidate(&text, None, Vec::new());
+    assert!(!damaged.is_whole());
+    let at = text.find("order").unwrap() as u64;
+    let repair = Repair {
+        at,
+        read: b'o',
+        stored: b'O',
+    };
+    let mended = candidate(&text, Some(Proof::BodyHash), vec![repair]);
+    let wanted = candidate(
+        &text.replace("order", "Order"),
+        Some(Proof::BodyHash),
+        Vec::new(),
+    );
+    assert_eq!(mended.id(), wanted.id());
+}
