@@ -15,7 +15,7 @@ tools=(
     sfdisk:fdisk partx:util-linux
     zstd:zstd
     /usr/bin/time:time prlimit:util-linux
-    python3:python3
+    python3:python3 pip3:python3-pip
     strace:strace
     doveadm:dovecot-core
     /usr/lib/dovecot/imap:dovecot-imapd
@@ -35,7 +35,9 @@ if [ ${#missing[@]} -gt 0 ]; then
     # Dovecot is used without its daemon: nothing needs to start.
     "${apt[@]}" install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
-python3 -c 'import dkim, cryptography' 2>/dev/null || pip install -q dkimpy cryptography
-# Reads the catalogue, as an engineer would.
-python3 -c 'import duckdb' 2>/dev/null || pip install -q duckdb
+# dkimpy is the oracle of signatures; DuckDB reads the catalogue, as an engineer would.
+if ! python3 -c 'import dkim, cryptography, duckdb' 2>/dev/null; then
+    # Debian keeps pip from its own Python unless told that this is wanted; older ones need no telling.
+    PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install -q dkimpy cryptography duckdb
+fi
 echo "setup: ready" >&2

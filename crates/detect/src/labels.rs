@@ -12,6 +12,17 @@ use scan::{Detector, Family, Found, Place, SECTOR_ALIGN, Signature};
 
 use crate::hex;
 
+/// What their finds are called.
+pub(crate) const NAMES: [&str; 7] = [
+    "md-superblock",
+    "lvm-label",
+    "gpt-header",
+    "luks-header",
+    "xfs-superblock",
+    "ext-superblock",
+    "btrfs-superblock",
+];
+
 /// The detectors of labels and superblocks.
 pub fn detectors() -> Vec<Box<dyn Detector>> {
     let label = |magics, at, reach, read| Signature {

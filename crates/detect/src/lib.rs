@@ -49,6 +49,12 @@ pub fn all() -> Result<Detectors, Error> {
     Ok(Detectors::new(all)?)
 }
 
+/// Whether a find called `what` is a label: what a device says of itself as a whole, by which a
+/// person tells disks apart.
+pub fn is_label(what: &str) -> bool {
+    labels::NAMES.contains(&what)
+}
+
 /// Why detectors could not be made ready.
 #[derive(Debug, thiserror::Error)]
 #[error("the needles of the scan cannot be searched for: {0}")]

@@ -224,6 +224,27 @@ pub enum Place {
     Lost,
 }
 
+impl Place {
+    /// The place of what lies `bytes` behind the beginning of this one.
+    pub fn skip(self, bytes: u64) -> Self {
+        match self {
+            Self::At(at) => at.checked_add(bytes).map_or(Self::Lost, Self::At),
+            Self::Compressed {
+                at,
+                stored,
+                codec,
+                skip,
+            } => Self::Compressed {
+                at,
+                stored,
+                codec,
+                skip: skip.saturating_add(bytes),
+            },
+            Self::Hole | Self::Unwritten | Self::Lost => self,
+        }
+    }
+}
+
 /// A piece of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extent {

@@ -35,21 +35,7 @@ impl Pieces {
         let between = self.between;
         self.append(start, between);
         let skipped = start.saturating_sub(range.start);
-        let place = match place {
-            Place::At(at) => at.checked_add(skipped).map_or(Place::Lost, Place::At),
-            Place::Compressed {
-                at,
-                stored,
-                codec,
-                skip,
-            } => Place::Compressed {
-                at,
-                stored,
-                codec,
-                skip: skip.saturating_add(skipped),
-            },
-            other => other,
-        };
+        let place = place.skip(skipped);
         self.append(stop, place);
     }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use filesystem::{Extent, File, Place};
+use filesystem::{Extent, File};
 
 use crate::proof::{Hole, HoleCause};
 
@@ -67,7 +67,7 @@ impl Part {
                 out.push(Extent {
                     file_offset: at,
                     length,
-                    place: skip(piece.place, skipped),
+                    place: piece.place.skip(skipped),
                 });
                 at = at.saturating_add(length);
             }
@@ -113,25 +113,6 @@ fn length(range: &Range<u64>) -> u64 {
 
 fn end(piece: &Extent) -> u64 {
     piece.file_offset.saturating_add(piece.length)
-}
-
-/// The place of what lies `bytes` behind the beginning of a piece.
-fn skip(place: Place, bytes: u64) -> Place {
-    match place {
-        Place::At(at) => at.checked_add(bytes).map_or(Place::Lost, Place::At),
-        Place::Compressed {
-            at,
-            stored,
-            codec,
-            skip,
-        } => Place::Compressed {
-            at,
-            stored,
-            codec,
-            skip: skip.saturating_add(bytes),
-        },
-        Place::Hole | Place::Unwritten | Place::Lost => place,
-    }
 }
 
 /// Ranges of a file that read as zeros for whole sectors, or could not be read: no mail, in order.
@@ -198,6 +179,7 @@ pub(crate) fn wiped_sectors(bytes: &[u8], at: u64) -> impl Iterator<Item = Range
 mod tests {
     use super::*;
     use evidence::ByteOffset;
+    use filesystem::Place;
 
     #[test]
     fn parts_are_extents_of_their_own() {

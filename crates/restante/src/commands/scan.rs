@@ -115,7 +115,7 @@ pub(crate) fn scan(
     bar.finish_and_clear();
     let identified = complete(case, &disks, hashes, share, added)?;
     let left = identified.left;
-    let mut output = summary(&case.file()?, &counts, share)?;
+    let mut output = summary(&case.file()?, &counts, share, common.verbose)?;
     if left > 0 {
         output.text.push_str(&format!(
             "  {left} units are left to other shares; when all are scanned, the last share or \
@@ -229,18 +229,34 @@ fn free_name(file: &CaseFile, path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn summary(file: &CaseFile, finds: &Counts, share: Option<Share>) -> Result<Output> {
+/// What was found on a disk, for its line: labels by name, and of the rest how many; all by name if
+/// more was asked for.
+fn found(finds: &[(&str, u64)], verbose: bool) -> String {
+    let is_shown = |what: &str| verbose || detect::is_label(what);
+    let shown = finds.iter().filter(|(what, _)| is_shown(what));
+    let mut parts: Vec<String> = shown
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    let others = finds.iter().filter(|(what, _)| !is_shown(what));
+    let others: u64 = others.map(|(_, count)| *count).sum();
+    if others > 0 {
+        parts.push(format!("{others} other finds"));
+    }
+    parts.join(", ")
+}
+
+fn summary(file: &CaseFile, finds: &Counts, share: Option<Share>, verbose: bool) -> Result<Output> {
     let mut rows = vec![
         ["disk", "size", "unread", "blake3", "found"]
             .map(str::to_owned)
             .to_vec(),
     ];
     for (name, record) in &file.evidence {
-        let found: Vec<String> = finds
+        let finds: Vec<(&str, u64)> = finds
             .get(name)
             .into_iter()
             .flatten()
-            .map(|(what, count)| format!("{count} {what}"))
+            .map(|(what, count)| (what.as_str(), *count))
             .collect();
         let hash = record.blake3.as_deref().unwrap_or("not identified");
         rows.push(vec![
@@ -248,7 +264,7 @@ fn summary(file: &CaseFile, finds: &Counts, share: Option<Share>) -> Result<Outp
             bytes(record.bytes),
             bytes(record.unread),
             hash.get(..16).unwrap_or(hash).to_owned(),
-            found.join(", "),
+            found(&finds, verbose),
         ]);
     }
     let mut text = table(&rows);

@@ -80,7 +80,13 @@ fn a_partition_with_xfs_and_nested_folders_comes_back_whole() {
 #[test]
 fn shared_incidents_come_back_whole() {
     let cases = top().join("../shared/cases");
-    for name in ["md5-xfs", "aggregate", "store-gz"] {
+    for name in [
+        "md5-xfs",
+        "aggregate",
+        "store-gz",
+        "store-mdbox",
+        "deleted-ext4",
+    ] {
         let folder = cases.join(name);
         if folder.is_dir() {
             recover_and_score(&Incident::from_folder(&folder), 1.0);

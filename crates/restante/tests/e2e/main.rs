@@ -7,6 +7,7 @@
     reason = "a test that cannot set up its incident has failed"
 )]
 
+mod carve;
 mod common;
 mod evidence;
 mod incidents;

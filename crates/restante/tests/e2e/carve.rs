@@ -1,0 +1,102 @@
+//! Mail on a disk whose file system is gone, and of which only blocks are left.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::common::{fail, messages, restante, succeed, tree};
+
+const BLOCK: usize = 4096;
+
+/// A message of `bytes` or a little more that a server delivered to `to`.
+fn mail(to: &str, server: &str, number: usize, bytes: usize) -> Vec<u8> {
+    let mut text = format!(
+        "Return-Path: <shop@vendor.example>\nDelivered-To: {to}\nReceived: from mx.example by {server};\n\
+         \tMon, 1 Jan 2024 00:00:{number:02} +0000\nFrom: shop@vendor.example\n\
+         Date: Mon, 1 Jan 2024 00:00:00 +0000\nSubject: box {number}\n\n"
+    );
+    while text.len() < bytes {
+        text.push_str(&format!(
+            "On shelf {number} there is room for box {} and for more.\n",
+            text.len()
+        ));
+    }
+    text.into_bytes()
+}
+
+/// A disk without a file system, with messages in its blocks.
+fn disk(dir: &Path, mails: &[Vec<u8>]) -> PathBuf {
+    let mut bytes = vec![0; 512 * BLOCK];
+    for (number, mail) in mails.iter().enumerate() {
+        let at = (10 + 7 * number) * BLOCK;
+        bytes[at..at + mail.len()].copy_from_slice(mail);
+    }
+    let path = dir.join("disk.img");
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn contents(root: &Path) -> Vec<Vec<u8>> {
+    let mut contents: Vec<Vec<u8>> = messages(root)
+        .iter()
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    contents.sort();
+    contents
+}
+
+#[test]
+fn mail_without_a_file_system_is_carved_step_by_step_and_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = "imap.lindenhof.example";
+    let mut mails: Vec<Vec<u8>> = (0..5)
+        .map(|n| mail("ada@lindenhof.example", here, n, 900 * (n + 1)))
+        .collect();
+    mails.push(mail("bo@old.example", "mx.old.example", 9, 2000));
+    let image = disk(dir.path(), &mails);
+    let case = dir.path().join("case");
+    let out = dir.path().join("mail");
+    let target = format!("maildir:{}", out.display());
+    let step = |name: &str| {
+        let mut command = restante();
+        command.arg(name).arg(&case);
+        command
+    };
+    succeed(step("scan").arg(&image));
+    succeed(&mut step("assemble"));
+    let early = fail(&mut step("carve"), 2);
+    assert!(early.contains("restante rebuild"), "{early}");
+    succeed(&mut step("rebuild"));
+    let carved: Value = serde_json::from_str(&succeed(step("carve").arg("--json"))).unwrap();
+    assert_eq!(carved["disk:disk"]["whole"], 6, "{carved}");
+    assert_eq!(carved["disk:disk"]["block_bytes"], BLOCK);
+
+    succeed(step("sync").args(["--to", &target]));
+    let ada = out.join("lindenhof.example/ada/Maildir");
+    let mut hers = mails[..5].to_vec();
+    hers.sort();
+    assert_eq!(contents(&ada), hers);
+    assert_eq!(contents(&out.join("_unattributed")), [mails[5].clone()]);
+
+    let file = messages(&ada).remove(0);
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    let id = name
+        .split(".R")
+        .nth(1)
+        .unwrap()
+        .get(..32)
+        .unwrap()
+        .to_owned();
+    let story = succeed(step("carve").args(["--explain", &id]));
+    assert!(
+        story.contains("zeros follow") && story.contains("pieces"),
+        "{story}"
+    );
+    assert!(fail(step("carve").args(["--explain", "zz"]), 2).contains("no message"));
+
+    let before = tree(&out);
+    succeed(&mut step("carve"));
+    succeed(step("sync").args(["--to", &target]));
+    assert_eq!(before, tree(&out), "a second run changed the tree");
+}
