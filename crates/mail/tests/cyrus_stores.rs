@@ -6,12 +6,13 @@
     reason = "a test that cannot set up its store has failed"
 )]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 
+use common::{DEVICE, ext4_of};
 use mail::account::AccountRules;
 use mail::content::{examine, reread};
 use mail::proof::Proof;
@@ -31,23 +32,14 @@ fn messages(name: &str, ruin: impl FnOnce(&Path)) -> Vec<(Message, String)> {
         .unwrap();
     let root = dir.path().join("all").join(name);
     ruin(&root);
-    let image = dir.path().join("volume.img");
-    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    let output = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-d"])
-        .args([&root, &image])
-        .output()
-        .expect("mke2fs is needed; scripts/setup.sh installs it");
-    assert!(output.status.success(), "{output:?}");
-    let volume = Arc::new(evidence::image::open(&image).unwrap());
-    let fs = filesystem::open(volume, "volume:mail").unwrap().unwrap();
+    let fs = ext4_of(&root, 16);
     let stores = find(fs.as_ref(), &AccountRules::default());
     let mut found = Vec::new();
     for folder in &stores.folders {
-        let contents = folder.list(fs.as_ref(), "volume:mail");
+        let contents = folder.list(fs.as_ref(), DEVICE);
         assert!(contents.losses.is_empty(), "{:?}", contents.losses);
         for file in &contents.files {
-            if let Record::Message(message) = examine(fs.as_ref(), "volume:mail", file) {
+            if let Record::Message(message) = examine(fs.as_ref(), DEVICE, file) {
                 let again = reread(fs.view(), &message.origin).unwrap();
                 let digest = Sha256::digest(&again.bytes);
                 let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();

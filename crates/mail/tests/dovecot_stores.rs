@@ -7,20 +7,21 @@
     reason = "a test that cannot set up its store has failed"
 )]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
 
+use common::{DEVICE, ext4_of};
 use mail::account::AccountRules;
 use mail::content::{examine, reread};
 use mail::store::find;
 use mail::{Grade, Message, Record};
 use sha2::{Digest, Sha256};
 
-/// The store `name` of the fixtures `set`, as an account's home in an ext4 image.
-fn image(dir: &Path, set: &str, name: &str) -> PathBuf {
+/// Unpacks the store `name` of the fixtures `set` as an account's home; gives the root of the tree.
+fn unpack(dir: &Path, set: &str, name: &str) -> PathBuf {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let packed = top.join("fixtures").join(set).join("stores.tar.zst");
     let packed = fs::File::open(packed).unwrap();
@@ -31,32 +32,22 @@ fn image(dir: &Path, set: &str, name: &str) -> PathBuf {
     let root = dir.join("root");
     fs::create_dir_all(root.join("vmail/tidewater.example")).unwrap();
     fs::rename(all.join(name), root.join("vmail/tidewater.example/ada")).unwrap();
-    let image = dir.join("volume.img");
-    fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
-    let output = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-d"])
-        .args([&root, &image])
-        .output()
-        .expect("mke2fs is needed; scripts/setup.sh installs it");
-    assert!(output.status.success(), "{output:?}");
-    image
+    root
 }
 
 /// Everything that phase 1 finds in the store `name`, and the SHA-256 of each message.
 fn records(set: &str, name: &str) -> (Vec<Record>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
-    let image = image(dir.path(), set, name);
-    let volume = Arc::new(evidence::image::open(&image).unwrap());
-    let fs = filesystem::open(volume, "volume:mail").unwrap().unwrap();
+    let fs = ext4_of(&unpack(dir.path(), set, name), 64);
     let stores = find(fs.as_ref(), &AccountRules::default());
     assert!(stores.losses.is_empty());
     let mut records = Vec::new();
     let mut digests = Vec::new();
     for folder in &stores.folders {
-        let contents = folder.list(fs.as_ref(), "volume:mail");
+        let contents = folder.list(fs.as_ref(), DEVICE);
         records.extend(contents.folders.into_iter().map(Record::Folder));
         for file in &contents.files {
-            let record = examine(fs.as_ref(), "volume:mail", file);
+            let record = examine(fs.as_ref(), DEVICE, file);
             if let Record::Message(message) = &record {
                 let again = reread(fs.view(), &message.origin).unwrap();
                 assert_eq!(mail::MessageId::of(&again.bytes), message.id);
@@ -208,8 +199,8 @@ fn a_maildir_of_courier_is_what_courier_says() {
 #[test]
 fn the_list_of_folders_is_what_dovecot_has() {
     let dir = tempfile::tempdir().unwrap();
-    image(dir.path(), "maildir", "maildir");
-    let maildir = dir.path().join("root/vmail/tidewater.example/ada/Maildir");
+    let root = unpack(dir.path(), "maildir", "maildir");
+    let maildir = root.join("vmail/tidewater.example/ada/Maildir");
     let log = fs::read(maildir.join("dovecot.list.index.log")).unwrap();
     let listed = mail::maildir::parse_list_log(&log).unwrap();
     let rows: Vec<(String, Option<u32>)> = listed

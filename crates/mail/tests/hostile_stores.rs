@@ -6,12 +6,13 @@
     reason = "a test that cannot set up its store has failed"
 )]
 
+mod common;
+
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 
+use common::{DEVICE, ext4_of};
 use mail::account::AccountRules;
 use mail::content::examine;
 use mail::store::find;
@@ -19,26 +20,16 @@ use mail::{Grade, Record};
 
 /// The records of an ext4 image that holds `root`.
 fn records(root: &Path) -> Vec<Record> {
-    let dir = tempfile::tempdir().unwrap();
-    let image = dir.path().join("volume.img");
-    fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
-    let output = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-d"])
-        .args([root, &image])
-        .output()
-        .expect("mke2fs is needed; scripts/setup.sh installs it");
-    assert!(output.status.success(), "{output:?}");
-    let volume = Arc::new(evidence::image::open(&image).unwrap());
-    let fs = filesystem::open(volume, "volume:mail").unwrap().unwrap();
+    let fs = ext4_of(root, 64);
     let stores = find(fs.as_ref(), &AccountRules::default());
     assert!(stores.losses.is_empty());
     let mut records = Vec::new();
     for folder in &stores.folders {
-        let contents = folder.list(fs.as_ref(), "volume:mail");
+        let contents = folder.list(fs.as_ref(), DEVICE);
         records.extend(contents.folders.into_iter().map(Record::Folder));
         records.extend(contents.rejected.into_iter().map(Record::Rejected));
         let files = contents.files.iter();
-        records.extend(files.map(|file| examine(fs.as_ref(), "volume:mail", file)));
+        records.extend(files.map(|file| examine(fs.as_ref(), DEVICE, file)));
     }
     records
 }

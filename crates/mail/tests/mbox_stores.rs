@@ -8,12 +8,13 @@
     reason = "a test that cannot set up its store has failed"
 )]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
 
+use common::{DEVICE, ext4_of};
 use mail::account::AccountRules;
 use mail::content::{examine, reread};
 use mail::store::find;
@@ -35,21 +36,12 @@ fn records(ruin: impl FnOnce(&Path)) -> Vec<(Record, Vec<u8>)> {
         .unpack(&home)
         .unwrap();
     ruin(&home);
-    let image = dir.path().join("volume.img");
-    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    let output = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-b", "4096", "-d"])
-        .args([&root, &image])
-        .output()
-        .expect("mke2fs is needed; scripts/setup.sh installs it");
-    assert!(output.status.success(), "{output:?}");
-    let volume = Arc::new(evidence::image::open(&image).unwrap());
-    let fs = filesystem::open(volume, "volume:mail").unwrap().unwrap();
+    let fs = ext4_of(&root, 16);
     let stores = find(fs.as_ref(), &AccountRules::default());
     let mut records = Vec::new();
     for folder in &stores.folders {
-        for file in &folder.list(fs.as_ref(), "volume:mail").files {
-            let record = examine(fs.as_ref(), "volume:mail", file);
+        for file in &folder.list(fs.as_ref(), DEVICE).files {
+            let record = examine(fs.as_ref(), DEVICE, file);
             let bytes = match &record {
                 Record::Message(message) => {
                     let again = reread(fs.view(), &message.origin).unwrap();

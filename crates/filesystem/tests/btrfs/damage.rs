@@ -217,8 +217,9 @@ fn first_tenth(images: &mut [Vec<u8>]) {
     }
 }
 
-fn random_blocks(images: &mut [Vec<u8>]) {
-    let mut random = Random::new(77);
+/// Each twentieth sector, another choice for each seed.
+fn random_blocks(seed: u64, images: &mut [Vec<u8>]) {
+    let mut random = Random::new(seed);
     for sector in images.iter_mut().flat_map(|image| image.chunks_mut(SECTOR)) {
         if random.below(20) == 0 {
             sector.fill(0);
@@ -265,11 +266,10 @@ fn check(count: usize, arguments: &[&str], least: &dyn Fn(&str) -> usize) {
     let original = Original::make(count, arguments);
     let again = [&["mkfs.btrfs", "-q", "-f", "-K"], arguments].concat();
     let ext4 = ["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard"];
-    let damages: [Breaking<'_>; 7] = [
+    let damages: [Breaking<'_>; 6] = [
         ("nothing", &|_| ()),
         ("superblocks", &wipe_superblocks),
         ("first tenth", &first_tenth),
-        ("random 5 %", &random_blocks),
         ("flips", &flips),
         ("mkfs.btrfs", &|images| {
             over(&original, &again, true, images)
@@ -282,6 +282,23 @@ fn check(count: usize, arguments: &[&str], least: &dyn Fn(&str) -> usize) {
         let enough = score.exact * 100 >= score.intact * least(name);
         assert!(enough, "{name}: {score:?}");
     }
+    check_random(count, &original, least("random 5 %"));
+}
+
+/// Checks that at least `least` % come back where random sectors are gone, in the median of five
+/// choices of them. The kernel lays the trees out in another way each time: now and then both
+/// copies of the leaf that names a folder are hit, and with it the paths of all that is in it.
+fn check_random(count: usize, original: &Original, least: usize) {
+    let scores = (77..82).map(|seed| {
+        let name = format!("{count} random 5 %, {seed}");
+        score(original, &name, &|images| random_blocks(seed, images))
+    });
+    let mut scores: Vec<Score> = scores.collect();
+    assert!(scores.iter().all(|score| score.wrong == 0), "{scores:?}");
+    scores.sort_by_key(|score| score.exact * 1000 / score.intact.max(1));
+    let median = &scores[scores.len() / 2];
+    let enough = median.exact * 100 >= median.intact * least;
+    assert!(enough, "{scores:?}");
 }
 
 /// What comes back where random blocks or a new file system may take all copies of a leaf: there are
@@ -370,7 +387,7 @@ fn whatever_is_in_the_blocks_nothing_panics_and_every_walk_ends() {
 fn a_view_is_had_again_from_its_statement() {
     let original = Original::make(2, &["-m", "raid1", "-d", "raid1"]);
     let mut broken = original.images.clone();
-    random_blocks(&mut broken);
+    random_blocks(77, &mut broken);
     let found = find(&broken).into_iter().next().unwrap();
     let text = serde_json::to_string(&found.view).unwrap();
     let view: View = serde_json::from_str(&text).unwrap();
