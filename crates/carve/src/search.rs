@@ -210,9 +210,7 @@ impl<'a> Search<'a> {
     /// Tries what may go on behind the first `border` blocks of the chain of `step`.
     fn jump(&mut self, step: &Step, border: usize) {
         let chain = if border < step.chain.blocks.len() {
-            self.spent = self
-                .spent
-                .saturating_add((border as u64).saturating_mul(self.judge.blocks.grid.block));
+            self.spend(border);
             Arc::new(self.judge.first(&step.chain, border))
         } else {
             Arc::clone(&step.chain)
@@ -224,58 +222,82 @@ impl<'a> Search<'a> {
         let mut places = self
             .pool
             .candidates(&chain.reader, self.judge.language, near);
-        let chance = (self.pool.starts(chain.reader.is_in_base64()).max(1) as f64).ln();
-        places.retain(|place| Some(*place) != next);
-        places.extend(next);
+        places.retain(|place| Some(*place) != next && !chain.blocks.contains(place));
         for place in places {
-            if chain.blocks.contains(&place) {
-                continue;
-            }
-            let block = self.judge.blocks.read(place);
-            self.spent = self.spent.saturating_add(block.len() as u64);
-            let (reader, link) = self.judge.link(&chain.reader, place, &block);
-            let is_next = Some(place) == next;
-            let hashed = is_next || reader.is_signed();
-            if link < if hashed { LEAST_HASHED } else { LEAST_LINK } {
-                continue;
-            }
-            let far = (place.abs_diff(near) as f64).ln();
-            // Where nothing was jumped, the cost of a jump is given back.
-            let near_by = if is_next { JUMP } else { 0.0 };
-            let backward = if place < near { 1.0 } else { 0.0 };
-            let mut longer = Chain {
-                blocks: chain.blocks.clone(),
-                links: chain.links.clone(),
-                reader,
-                end: None,
-            };
-            longer.blocks.push(place);
-            longer.links.push(link);
-            // How a piece goes on says as much of it as how it begins.
-            let before = if step.jumps > 0 {
-                step.last + link
-            } else {
-                f64::MAX
-            };
-            let (jumps, least, last) = if is_next {
-                (step.jumps, step.least, step.last)
-            } else {
-                (
-                    step.jumps.saturating_add(1),
-                    step.least.min(before),
-                    link - chance,
-                )
-            };
+            self.land(step, &chain, near, place);
+        }
+        if let Some(next) = next.filter(|next| !chain.blocks.contains(next)) {
+            self.walk(step, &chain, next);
+        }
+    }
+
+    /// Goes on behind `chain`, which ends in block `near`, at `place`.
+    fn land(&mut self, step: &Step, chain: &Chain, near: u64, place: u64) {
+        let least = if chain.reader.is_signed() {
+            LEAST_HASHED
+        } else {
+            LEAST_LINK
+        };
+        let Some((longer, link)) = self.longer(chain, place, least) else {
+            return;
+        };
+        let far = (place.abs_diff(near) as f64).ln();
+        let backward = if place < near { 1.0 } else { 0.0 };
+        let starts = self.pool.starts(chain.reader.is_in_base64());
+        let chance = (starts.max(1) as f64).ln();
+        // How a piece goes on says as much of it as how it begins.
+        let before = if step.jumps > 0 {
+            step.last + link
+        } else {
+            f64::MAX
+        };
+        self.push(Step {
+            chain: Arc::new(longer),
+            score: step.score + link - far - backward,
+            jumps: step.jumps.saturating_add(1),
+            least: step.least.min(before),
+            last: link - chance,
+            jump: None,
+            order: 0,
+        });
+    }
+
+    /// Goes on behind `chain` in the block behind it, `next`: nothing was jumped, and the cost of a
+    /// jump is given back.
+    fn walk(&mut self, step: &Step, chain: &Chain, next: u64) {
+        if let Some((longer, link)) = self.longer(chain, next, LEAST_HASHED) {
             self.push(Step {
                 chain: Arc::new(longer),
-                score: step.score + link + near_by - far - backward,
-                jumps,
-                least,
-                last,
+                score: step.score + link + JUMP,
                 jump: None,
-                order: 0,
+                ..*step
             });
         }
+    }
+
+    /// `chain` with block `place` behind it, and how much speaks for that if it is at least `least`.
+    fn longer(&mut self, chain: &Chain, place: u64, least: f64) -> Option<(Chain, f64)> {
+        let block = self.judge.blocks.read(place);
+        self.spend(1);
+        let (reader, link) = self.judge.link(&chain.reader, place, &block);
+        if link < least {
+            return None;
+        }
+        let mut longer = Chain {
+            blocks: chain.blocks.clone(),
+            links: chain.links.clone(),
+            reader,
+            end: None,
+        };
+        longer.blocks.push(place);
+        longer.links.push(link);
+        Some((longer, link))
+    }
+
+    /// Counts blocks that were read.
+    fn spend(&mut self, blocks: usize) {
+        let bytes = (blocks as u64).saturating_mul(self.judge.blocks.grid.block);
+        self.spent = self.spent.saturating_add(bytes);
     }
 
     /// Follows a chain to the end of its last piece.
@@ -285,10 +307,7 @@ impl<'a> Search<'a> {
         let before = chain.reader.boundaries();
         let last = self.judge.blocks.read(*chain.blocks.last()?);
         self.judge.extend_within(&mut chain, &last, self.pool);
-        let read = chain.blocks.len().saturating_sub(from) as u64;
-        self.spent = self
-            .spent
-            .saturating_add(read.saturating_mul(self.judge.blocks.grid.block));
+        self.spend(chain.blocks.len().saturating_sub(from));
         if chain.is_proven() {
             return Some(Found {
                 chain,
