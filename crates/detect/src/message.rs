@@ -9,6 +9,8 @@
 use mail::header::{REACH, header};
 use scan::{Detector, Found, Place, SECTOR_ALIGN, Trigger};
 
+/// What the beginning of a message is called.
+pub const NAME: &str = "message";
 /// Bytes in a line at most, without its end. RFC 5322, section 2.1.1, says 998, not everyone keeps
 /// to it.
 const MOST_LINE: usize = 8 << 10;
@@ -97,7 +99,7 @@ impl Detector for HeaderBlock {
         Some(Found {
             bytes: header.bytes,
             number: Some(header.fields),
-            ..Found::new("message")
+            ..Found::new(NAME)
         })
     }
 }

@@ -229,10 +229,10 @@ fn free_name(file: &CaseFile, path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// What was found on a disk, for its line: labels by name, and of the rest how many; all by name if
-/// more was asked for.
+/// What was found on a disk, for its line: labels and beginnings of messages by name, and of the
+/// rest how many; all by name if more was asked for.
 fn found(finds: &[(&str, u64)], verbose: bool) -> String {
-    let is_shown = |what: &str| verbose || detect::is_label(what);
+    let is_shown = |what: &str| verbose || what == detect::message::NAME || detect::is_label(what);
     let shown = finds.iter().filter(|(what, _)| is_shown(what));
     let mut parts: Vec<String> = shown
         .map(|(what, count)| format!("{count} {what}"))
