@@ -53,6 +53,14 @@ struct Step {
     order: u64,
 }
 
+impl Step {
+    /// Whether its last piece is tied to the first by what no other message has: the boundary that
+    /// closes it.
+    fn is_tied(&self) -> bool {
+        self.chain.reader.closed().is_some()
+    }
+}
+
 impl PartialEq for Step {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
@@ -160,7 +168,7 @@ impl<'a> Search<'a> {
             .find(differs)
             .is_none_or(|next| best.score - next.score >= MARGIN);
         let is_sure = stands_out
-            && (best.jumps == 0 || best.score - waiting >= MARGIN)
+            && (best.jumps == 0 || best.is_tied() && best.score - waiting >= MARGIN)
             && best.least.min(best.last) >= LEAST
             && best.chain.links.iter().all(|link| *link > LEAST_BORDER)
             && !best.chain.reader.is_signed();
