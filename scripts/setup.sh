@@ -19,6 +19,7 @@ tools=(
     strace:strace
     doveadm:dovecot-core
     /usr/lib/dovecot/imap:dovecot-imapd
+    mutt:mutt script:bsdutils
 )
 
 PATH=$PATH:/usr/sbin:/sbin

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Gets mailboxes back from dead storage: from raw images of disks to each account's mail.
 #[derive(Debug, Parser)]
@@ -85,6 +85,26 @@ pub(crate) struct Recover {
     /// How to find accounts.
     #[command(flatten)]
     pub(crate) accounts: AccountOptions,
+    /// How to hand mail back.
+    #[command(flatten)]
+    pub(crate) handing_back: HandingBack,
+}
+
+/// How to hand mail back.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HandingBack {
+    /// What to do where an account's quota or its file system has no room for all of it
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = WhenFull::Skip)]
+    pub(crate) when_full: WhenFull,
+}
+
+/// What to do where a mailbox has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhenFull {
+    /// Leave the account out, and do the others
+    Skip,
+    /// Write nothing at all
+    Stop,
 }
 
 /// What to hash besides BLAKE3.
@@ -207,6 +227,9 @@ pub(crate) struct Sync {
     /// Print the plan and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// How to hand mail back.
+    #[command(flatten)]
+    pub(crate) handing_back: HandingBack,
 }
 
 /// Report.

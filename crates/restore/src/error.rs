@@ -27,7 +27,7 @@ pub enum RestoreError {
     },
     /// The target's file system is too full.
     #[error(
-        "{} has room for {free_bytes} bytes and {free_files} files; this needs {bytes} bytes and {files} files. Nothing was written: make room, or restore some accounts with --account", path.display()
+        "{} has room for {free_bytes} bytes and {free_files} files; all that would be written there needs {bytes} bytes and {files} files. Make room, or restore some accounts with --account", path.display()
     )]
     NoRoom {
         /// The target.
@@ -121,7 +121,7 @@ pub enum Warning {
 
 impl RestoreError {
     /// Whether what comes next in the same folder would fail likewise: the storage is at fault,
-    /// not one file.
+    /// or the folder is not there any more.
     pub(crate) fn is_of_storage(&self) -> bool {
         match self {
             Self::Owner { .. } => true,
@@ -133,6 +133,7 @@ impl RestoreError {
                     | io::ErrorKind::ReadOnlyFilesystem
                     | io::ErrorKind::StaleNetworkFileHandle
                     | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::NotFound
             ),
             _ => false,
         }

@@ -23,10 +23,12 @@ mod error;
 mod ledger;
 pub mod maildir;
 pub mod plan;
+mod room;
 pub mod states;
 mod target;
 
 pub use error::{RestoreError, Warning};
 pub use ledger::{Entry, Ledger, LedgerFile, Outcome, ledger_files};
+pub use room::{Demands, Room};
 pub use states::States;
 pub use target::{MaildirTarget, Place, Target};

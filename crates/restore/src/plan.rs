@@ -26,8 +26,10 @@ pub struct Plan<'a> {
     /// What the ledger learns without anything being written: messages that were met at the
     /// target and not noted before.
     pub notes: Vec<Entry>,
-    /// How many messages there are in all.
+    /// Where the messages went.
     pub counts: Counts,
+    /// The same by the directory that they belong into.
+    pub by_folder: BTreeMap<String, Counts>,
 }
 
 /// What is to be added to one folder.
@@ -64,6 +66,8 @@ pub struct Counts {
     /// Found more than once: the same message in the same folder with the same time, or in a
     /// better state of the account.
     pub duplicates: u64,
+    /// Left out: the mailbox has no room for all that is to be added.
+    pub no_room: u64,
 }
 
 impl Counts {
@@ -75,6 +79,7 @@ impl Counts {
             .saturating_add(self.moved_or_deleted)
             .saturating_add(self.already_live)
             .saturating_add(self.duplicates)
+            .saturating_add(self.no_room)
     }
 
     /// Adds the counts of another account.
@@ -85,6 +90,14 @@ impl Counts {
         self.moved_or_deleted = self.moved_or_deleted.saturating_add(other.moved_or_deleted);
         self.already_live = self.already_live.saturating_add(other.already_live);
         self.duplicates = self.duplicates.saturating_add(other.duplicates);
+        self.no_room = self.no_room.saturating_add(other.no_room);
+    }
+
+    /// Leaves out what was to be added.
+    pub const fn withhold(&mut self) {
+        let adds = self.whole.saturating_add(self.damaged);
+        self.no_room = self.no_room.saturating_add(adds);
+        (self.whole, self.damaged) = (0, 0);
     }
 }
 
@@ -97,6 +110,22 @@ impl Plan<'_> {
             .fold((0, 0), |(bytes, files), add| {
                 (bytes + add.message.bytes, files + 1)
             })
+    }
+
+    /// Leaves out all that was to be added, because the mailbox has no room for it. A part would
+    /// fill it up, and the server would refuse the mail that arrives.
+    pub fn withhold(&mut self) {
+        self.folders.clear();
+        self.counts.withhold();
+        for counts in self.by_folder.values_mut() {
+            counts.withhold();
+        }
+    }
+
+    /// Counts a message that belongs into `folder`.
+    fn count(&mut self, folder: &str, field: fn(&mut Counts) -> &mut u64) {
+        *field(&mut self.counts) += 1;
+        *field(self.by_folder.entry(folder.to_owned()).or_default()) += 1;
     }
 }
 
@@ -115,14 +144,14 @@ pub fn plan<'a>(
     let mut wanted: BTreeMap<(String, String), &Message> = BTreeMap::new();
     let mut keywords: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for message in messages {
+        let (folder, name) = destination(place, message);
         if states.is_superseded(place, message) {
-            plan.counts.duplicates += 1;
+            plan.count(&folder, |counts| &mut counts.duplicates);
             continue;
         }
-        let (folder, name) = destination(place, message);
         let known = keywords.entry(folder.clone()).or_default();
         known.extend(message.keywords.iter().map(String::as_str));
-        match wanted.entry((folder, name)) {
+        match wanted.entry((folder.clone(), name)) {
             std::collections::btree_map::Entry::Vacant(free) => {
                 free.insert(message);
             }
@@ -132,7 +161,7 @@ pub fn plan<'a>(
                 if origin(message) < origin(taken.get()) {
                     taken.insert(message);
                 }
-                plan.counts.duplicates += 1;
+                plan.count(&folder, |counts| &mut counts.duplicates);
             }
         }
     }
@@ -211,30 +240,29 @@ fn decide<'a>(
     mut known: Known<'_>,
 ) {
     for ((folder, name), message) in wanted {
-        let counts = &mut plan.counts;
         let there = known.live.has_restored(&folder, &name);
         let note = |outcome| Entry::now(&folder, &name, message.id.as_str(), outcome);
         match known.ledger.outcome(&folder, &name) {
-            Some(Outcome::Restored) if there => counts.already_restored += 1,
-            Some(Outcome::Restored) => counts.moved_or_deleted += 1,
-            Some(Outcome::AlreadyLive) => counts.already_live += 1,
+            Some(Outcome::Restored) if there => plan.count(&folder, |c| &mut c.already_restored),
+            Some(Outcome::Restored) => plan.count(&folder, |c| &mut c.moved_or_deleted),
+            Some(Outcome::AlreadyLive) => plan.count(&folder, |c| &mut c.already_live),
             None if there => {
-                counts.already_restored += 1;
+                plan.count(&folder, |c| &mut c.already_restored);
                 plan.notes.push(note(Outcome::Restored));
             }
             None if known.take_stray(&name) => {
-                counts.moved_or_deleted += 1;
+                plan.count(&folder, |c| &mut c.moved_or_deleted);
                 plan.notes.push(note(Outcome::Restored));
             }
             None if known.live.has_message(message.normalised()) => {
-                counts.already_live += 1;
+                plan.count(&folder, |c| &mut c.already_live);
                 plan.notes.push(note(Outcome::AlreadyLive));
             }
             None => {
                 if message.grade.is_whole() {
-                    counts.whole += 1;
+                    plan.count(&folder, |c| &mut c.whole);
                 } else {
-                    counts.damaged += 1;
+                    plan.count(&folder, |c| &mut c.damaged);
                 }
                 let contents = plan.folders.entry(folder).or_default();
                 contents.adds.push(Add { name, message });

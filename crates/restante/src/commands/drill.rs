@@ -13,7 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::recover;
-use crate::args::{AccountOptions, Common, Drill, Hashes, Recover};
+use crate::args::{AccountOptions, Common, Drill, HandingBack, Hashes, Recover, WhenFull};
 use crate::output::{Output, table};
 use crate::usage::Usage;
 
@@ -92,6 +92,9 @@ pub(crate) fn run(args: &Drill, common: &Common) -> Result<Output> {
             accounts: AccountOptions {
                 patterns: Vec::new(),
                 default_domain: None,
+            },
+            handing_back: HandingBack {
+                when_full: WhenFull::Stop,
             },
         },
         common,

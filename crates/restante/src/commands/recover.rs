@@ -36,7 +36,15 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     };
     let rebuilt = rebuild::rebuild(&case, &args.accounts, common)?;
     let carved = carve::carve(&case, false, &[], common)?;
-    let synced = sync::sync(&case, &target, &BTreeSet::new(), false, common)?;
+    let everybody = BTreeSet::new();
+    let synced = sync::sync(
+        &case,
+        &target,
+        &everybody,
+        false,
+        &args.handing_back,
+        common,
+    )?;
     let report = report::write(&case, None)?;
     let nothing = rebuilt.json["folders"] == 0;
     let mut text = [

@@ -7,9 +7,11 @@
     reason = "a test that cannot set up its incident has failed"
 )]
 
+mod beside;
 mod carve;
 mod common;
 mod evidence;
+mod full;
 mod incidents;
 mod kill;
 mod scan;

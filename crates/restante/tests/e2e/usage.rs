@@ -104,46 +104,6 @@ fn a_target_that_gives_two_accounts_one_place_is_refused() {
     assert!(!incident.path("mail").exists());
 }
 
-/// A file system of its own, mounted for a test and gone after it.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn tmpfs(path: PathBuf, options: &str) -> Self {
-        fs::create_dir_all(&path).unwrap();
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(&path)
-            .status()
-            .unwrap();
-        assert!(status.success(), "this test mounts a tmpfs: run it as root");
-        Self(path)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn a_full_or_read_only_target_is_said_before_anything_is_written() {
-    let incident = Incident::new("drill");
-    let full = Mounted::tmpfs(incident.path("full"), "size=200k");
-    let error = fail(&mut incident.recover("case", "full", &[]), 1);
-    assert!(error.contains("has room for"), "{error}");
-    assert!(tree(&full.0).is_empty());
-
-    let read_only = Mounted::tmpfs(incident.path("read-only"), "ro");
-    let error = fail(&mut incident.recover("case", "read-only", &[]), 1);
-    assert!(error.to_lowercase().contains("read-only"), "{error}");
-    assert!(tree(&read_only.0).is_empty());
-
-    // The case is not harmed by either: the same command with a better target goes on.
-    succeed(&mut incident.recover("case", "mail", &[]));
-    assert_eq!(incident.score("mail")["yield"], 1.0);
-}
-
 #[test]
 fn one_member_too_many_is_a_loss_that_is_named() {
     let incident = Incident::new("raid6-two-missing");

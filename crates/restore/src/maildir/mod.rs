@@ -3,10 +3,12 @@
 mod apply;
 mod live;
 mod place;
+mod quota;
 mod subscriptions;
 
 pub use apply::{Applied, apply};
 pub use live::Live;
+pub use quota::room;
 
 #[cfg(test)]
 pub(crate) mod tests {

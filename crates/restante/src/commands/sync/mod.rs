@@ -4,6 +4,7 @@
 //! is where their messages lie in the index, and how each came out.
 
 mod index;
+mod room;
 mod summary;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -19,12 +20,12 @@ use indicatif::ProgressBar;
 use mail::content::reread;
 use mail::{Address, Message, MessageId};
 use rayon::prelude::*;
-use restore::maildir::{Live, apply};
+use restore::maildir::{self, Live, apply};
 use restore::plan::{Plan, plan};
 use restore::{Ledger, MaildirTarget, Outcome as Fate, Place, RestoreError, Target};
 use serde_json::json;
 
-use crate::args::{Common, Sync};
+use crate::args::{Common, HandingBack, Sync};
 use crate::output::Output;
 use crate::progress;
 use crate::session::Session;
@@ -46,7 +47,14 @@ pub(crate) fn run(args: &Sync, common: &Common) -> Result<Output> {
             })
         })
         .collect::<Result<_>>()?;
-    sync(&case, &target, &wanted, args.dry_run, common)
+    sync(
+        &case,
+        &target,
+        &wanted,
+        args.dry_run,
+        &args.handing_back,
+        common,
+    )
 }
 
 /// Hands the mail of the case back to `target`: of the accounts `wanted`, or of all if it is empty.
@@ -55,6 +63,7 @@ pub(crate) fn sync(
     target: &MaildirTarget,
     wanted: &BTreeSet<Address>,
     dry_run: bool,
+    options: &HandingBack,
     common: &Common,
 ) -> Result<Output> {
     let index = Index::open(case, wanted)?;
@@ -66,24 +75,21 @@ pub(crate) fn sync(
     };
     let places: Vec<&Place> = index.places().collect();
     // All is planned before anything is written: whether it fits, and whether the target is ours.
-    let planned: Vec<Outcome> = places
+    let mut planned: Vec<Outcome> = places
         .par_iter()
         .map(|place| accounts.survey(place))
         .collect();
-    let size: u64 = planned.iter().map(|outcome| outcome.bytes).sum();
-    let files = planned.iter().map(|outcome| outcome.files).sum();
-    if files > 0 {
-        target.check_room(size, files)?;
-    }
     check_still_there(target, &planned)?;
+    room::settle(target, &mut planned, options.when_full)?;
     let outcomes = if dry_run {
         planned
     } else {
+        let size = planned.iter().map(|outcome| outcome.bytes).sum();
         let bar = progress::bar(common, "sync", size, progress::Unit::Bytes);
         let views = views(case)?;
-        let outcomes = places
-            .par_iter()
-            .map(|place| accounts.carry_out(place, &views, &bar))
+        let outcomes = planned
+            .into_par_iter()
+            .map(|outcome| accounts.carry_out(outcome, &views, &bar))
             .collect();
         bar.finish_and_clear();
         outcomes
@@ -109,13 +115,17 @@ struct Accounts<'a> {
 
 impl Accounts<'_> {
     /// Plans one account and gives the plan to `then`.
-    fn planned<T>(&self, place: &Place, then: impl FnOnce(&Plan<'_>, Ledger) -> T) -> Result<T> {
+    fn planned<T>(
+        &self,
+        place: &Place,
+        then: impl FnOnce(&mut Plan<'_>, Ledger) -> T,
+    ) -> Result<T> {
         let messages = self.index.messages(place)?;
         let lengths: HashSet<u64> = messages.iter().map(|m| m.virtual_bytes).collect();
         let live = Live::read(&self.target.path_of(place), &lengths)?;
         let ledger = Ledger::open(&self.case.path().join(LEDGER), self.target, place)?;
-        let plan = plan(place, &messages, &live, &ledger);
-        Ok(then(&plan, ledger))
+        let mut plan = plan(place, &messages, &live, &ledger);
+        Ok(then(&mut plan, ledger))
     }
 
     /// What is to be done for one account.
@@ -128,23 +138,31 @@ impl Accounts<'_> {
                 .iter()
                 .any(|entry| entry.outcome == Fate::Restored);
         });
-        outcome.error = result.err().map(|error| format!("{error:#}"));
+        let room = maildir::room(&self.target.path_of(place)).map(|room| outcome.room = room);
+        let error = result.and(room.map_err(anyhow::Error::from)).err();
+        outcome.error = error.map(|error| format!("{error:#}"));
         outcome.is_there = self.target.path_of(place).exists();
         outcome
     }
 
-    /// Does it.
+    /// Does it, unless there is no room for it or it could not even be planned.
     fn carry_out(
         &self,
-        place: &Place,
+        mut outcome: Outcome,
         views: &HashMap<String, Arc<dyn ReadAt>>,
         bar: &ProgressBar,
     ) -> Outcome {
-        let mut outcome = Outcome::new(place);
-        let path = self.target.path_of(place);
-        let result = self.planned(place, |plan, mut ledger| {
+        if outcome.error.is_some() {
+            return outcome;
+        }
+        let place = outcome.place.clone();
+        let path = self.target.path_of(&place);
+        let result = self.planned(&place, |plan, mut ledger| {
+            if outcome.no_room.is_some() {
+                plan.withhold();
+            }
             outcome.take_plan(plan);
-            apply(plan, place, &path, &mut ledger, &|message| {
+            apply(plan, &place, &path, &mut ledger, &|message| {
                 bar.inc(message.bytes);
                 content(views, message)
             })
