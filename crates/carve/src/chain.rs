@@ -14,6 +14,13 @@ const HEAD: f64 = 10.0;
 /// What is behind the end of a message is of another if so much speaks against its being the same,
 /// in nats.
 const FOREIGN: f64 = 5.0;
+/// A jump in a header must say so much more than chance, in nats.
+const CLEAR: f64 = 3.0;
+/// Characters of base64 on either side of a border by which it is known.
+const BASE64_RUN: usize = 6;
+/// The name of a field has so many characters.
+const LEAST_NAME: usize = 2;
+const MOST_NAME: usize = 60;
 /// No message is longer.
 const MOST_BYTES: u64 = mail::codec::MAX_MESSAGE_BYTES;
 
@@ -62,6 +69,34 @@ impl Chain {
         self.end.is_some_and(|(_, end)| end != End::Open) && self.reader.verifies()
     }
 
+    /// The borders that lie in its header, from 0. A body hash says nothing of what is before the
+    /// signature: the top of one message may stand before the rest of another.
+    pub(crate) fn header_borders(&self, block: u64) -> usize {
+        let header = self
+            .reader
+            .body_start()
+            .unwrap_or_else(|| self.reader.bytes());
+        let borders = header.saturating_sub(1).checked_div(block).unwrap_or(0);
+        usize::try_from(borders)
+            .unwrap_or(usize::MAX)
+            .min(self.links.len())
+    }
+
+    /// How much speaks for the weakest border in its header, in nats: clearly above chance, where
+    /// blocks were jumped among `starts`. Infinite for a header in one block.
+    pub(crate) fn header_support(&self, block: u64, starts: usize) -> f64 {
+        let chance = (starts.max(1) as f64).ln() + CLEAR;
+        let pairs = self.blocks.iter().zip(self.blocks.iter().skip(1));
+        pairs
+            .zip(&self.links)
+            .take(self.header_borders(block))
+            .map(|((one, next), link)| {
+                let goes_on = one.checked_add(1) == Some(*next);
+                if goes_on { *link } else { *link - chance }
+            })
+            .fold(f64::INFINITY, f64::min)
+    }
+
     /// Whether it ends as a message does that nothing proves.
     ///
     /// At the edge of a block only what had to be closed shows that it is: a file of text breaks at
@@ -74,6 +109,40 @@ impl Chain {
             Some((_, End::Open)) | None => false,
         }
     }
+}
+
+/// How much speaks for a header's going on behind the unfinished `line` with `next`, in nats, where
+/// its form tells: within a line no other field begins, and of the base64 of a signature no
+/// language says what comes next.
+fn header_goes_on(line: &[u8], next: &[u8]) -> Option<f64> {
+    let in_value = line.contains(&b':') || matches!(line.first(), Some(b' ' | b'\t'));
+    if in_value && begins_field(next) {
+        return Some(-HEAD);
+    }
+    let run = |bytes: &mut dyn Iterator<Item = &u8>| {
+        bytes
+            .take(BASE64_RUN)
+            .filter(|byte| crate::reader::is_base64_byte(**byte))
+            .count()
+            == BASE64_RUN
+    };
+    (run(&mut line.iter().rev()) && run(&mut next.iter())).then_some(0.0)
+}
+
+/// Whether a text begins with the name of a field and its colon.
+fn begins_field(text: &[u8]) -> bool {
+    let name = text
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        .count();
+    let capital = text.first().is_some_and(u8::is_ascii_uppercase);
+    capital
+        && (LEAST_NAME..=MOST_NAME).contains(&name)
+        && text.get(name) == Some(&b':')
+        && matches!(
+            text.get(name.saturating_add(1)),
+            Some(b' ' | b'\t' | b'A'..=b'z')
+        )
 }
 
 /// What the blocks of a device are judged with.
@@ -98,8 +167,12 @@ impl Judge<'_> {
             }
         } else {
             let (line, is_text) = before.unfinished();
+            let in_header = before.body_start().is_none();
+            let header = in_header.then(|| header_goes_on(line, block)).flatten();
             let line = if line.is_empty() { b"\n" } else { line };
-            if is_text {
+            if let Some(header) = header {
+                nats += header;
+            } else if is_text {
                 nats += self.language.goes_on(line, block);
             }
         }
@@ -241,5 +314,43 @@ impl Judge<'_> {
             left = left.saturating_sub(own.len());
         }
         chain.reader = reader;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_does_not_begin_within_a_line_and_base64_says_nothing() {
+        let table: [(&[u8], &[u8], Option<f64>); 11] = [
+            (
+                b"\tfor <ada@salt",
+                b"Return-Path: <x@y.example>\n",
+                Some(-HEAD),
+            ),
+            (b"Subject: hel", b"X-Sieve: dovecot 2.3\n", Some(-HEAD)),
+            (b"Date: Thu, 10 Oct 2013 17:2", b"4:10 +0200\n", None),
+            (b"Rec", b"eived: from mx.example\n", None),
+            (b"", b"Received: from mx.example\n", None),
+            (b"Subject: a note", b" on b: c\n", None),
+            (
+                b"\tb=hn4BBhkG2Eq8pXu2",
+                b"9lU6DSJkgzI9HQ0v+QBG\n",
+                Some(0.0),
+            ),
+            (
+                b"\tb=hn4BBhkG2Eq8pXu2",
+                b"X-UIDL: aa2c99e80aa80f\n",
+                Some(-HEAD),
+            ),
+            (b"\tfor <ada@salt", b"marsh.example>;\n", None),
+            (b"List-Post: <", b"mailto:list@salt.example>\n", None),
+            (b"X-Warning: host.salt.o", b"rg: ada owned process\n", None),
+        ];
+        for (line, next, want) in table {
+            let shown = String::from_utf8_lossy(next);
+            assert_eq!(header_goes_on(line, next), want, "{shown}");
+        }
     }
 }

@@ -18,6 +18,11 @@ use crate::{Carved, Carving, Grid};
 
 /// A border that says less than this may be a break.
 pub(crate) const WEAK: f64 = 2.0;
+/// A border in the header that looks worse than this joins two messages, whatever the hash of the
+/// body says, in nats. That the words do not fit is not enough: in a header they are names.
+const LEAST_HEADER: f64 = -5.5;
+/// So much more must speak for one of two messages that want the same rest, in nats.
+const MARGIN: f64 = 3.0;
 
 /// Takes all mail from `device` but from the ranges that are `taken`, which something else
 /// explains (sorted, in bytes). `progress` is told how many bytes were read since it was last
@@ -34,7 +39,8 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
     };
     let heads: Vec<u64> = blocks.heads().iter().copied().collect();
     let chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
-    let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(Chain::is_proven);
+    let is_one = |chain: &Chain| chain.is_proven() && chain.header_borders(grid.block) == 0;
+    let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_one);
     let (fitting, open): (Vec<Chain>, Vec<Chain>) = others.into_iter().partition(fits);
     let mut rest = Rest {
         judge: &judge,
@@ -104,34 +110,32 @@ impl Rest<'_> {
     }
 
     /// Searches for those of the open messages that are `wanted`, all among the same blocks, until
-    /// nothing more is found. Of two that want the same block, one that a body hash proves has it;
-    /// if none is proven, both have something else that fits as well, and neither is whole.
+    /// nothing more is found. Of two that want the same block, one that a body hash proves has it,
+    /// and of two such the one whose header holds together better; if none is proven, both have
+    /// something else that fits as well, and neither is whole.
     fn solve(&mut self, wanted: impl Fn(&Chain) -> bool) {
         loop {
             let all = std::mem::take(&mut self.open);
             let (now, later): (Vec<Chain>, Vec<Chain>) = all.into_iter().partition(&wanted);
-            let found: Vec<Option<Found>> = now
-                .par_iter()
-                .map(|chain| Search::run(self.judge, &self.pool, chain))
-                .collect();
+            let found: Vec<Option<Found>> =
+                now.par_iter().map(|chain| self.search(chain)).collect();
             self.open = later;
-            let mut claims: BTreeMap<u64, u32> = BTreeMap::new();
-            for block in found.iter().flatten().flat_map(|found| &found.chain.blocks) {
-                let count = claims.entry(*block).or_default();
-                *count = count.saturating_add(1);
-            }
-            let is_disputed = |found: &Found| {
-                found
-                    .chain
-                    .blocks
-                    .iter()
-                    .any(|block| claims.get(block) > Some(&1))
-            };
+            let claims = self.claims(&found);
             let (mut taken, mut disputed) = (false, false);
-            for (chain, found) in now.into_iter().zip(found) {
+            for ((number, chain), found) in now.into_iter().enumerate().zip(found) {
                 let found = found.filter(|found| {
-                    let is_ours = found.verified || !is_disputed(found);
-                    disputed |= is_disputed(found);
+                    let rivals = found
+                        .chain
+                        .blocks
+                        .iter()
+                        .filter_map(|block| claims.get(block));
+                    let is_disputed = rivals.clone().any(|claim| claim.claimants > 1);
+                    disputed |= is_disputed;
+                    let is_ours = if found.verified {
+                        rivals.clone().all(|claim| claim.is_won_by(number))
+                    } else {
+                        !is_disputed
+                    };
                     is_ours && self.is_free(&found.chain)
                 });
                 let Some(found) = found else {
@@ -151,6 +155,42 @@ impl Rest<'_> {
                 return;
             }
         }
+    }
+
+    /// What a chain is the beginning of: itself, if a body hash proves it.
+    fn search(&self, chain: &Chain) -> Option<Found> {
+        let found = if chain.is_proven() {
+            Some(Found {
+                chain: chain.clone(),
+                verified: true,
+            })
+        } else {
+            Search::run(self.judge, &self.pool, chain)
+        };
+        found.filter(|found| !found.verified || self.header_support(&found.chain) > LEAST_HEADER)
+    }
+
+    fn header_support(&self, chain: &Chain) -> f64 {
+        chain.header_support(self.judge.blocks.grid.block, self.pool.starts(false))
+    }
+
+    /// Who wants each block of what was found, by number.
+    fn claims(&self, found: &[Option<Found>]) -> BTreeMap<u64, Claim> {
+        let mut claims: BTreeMap<u64, Claim> = BTreeMap::new();
+        for (number, found) in found.iter().enumerate() {
+            let Some(found) = found else {
+                continue;
+            };
+            let support = if found.verified {
+                self.header_support(&found.chain)
+            } else {
+                f64::NEG_INFINITY
+            };
+            for block in &found.chain.blocks {
+                claims.entry(*block).or_default().add(number, support);
+            }
+        }
+        claims
     }
 
     /// Turns the one wrong bit of messages in one piece whose body hash verifies without it.
@@ -192,7 +232,12 @@ impl Rest<'_> {
                 .iter()
                 .take_while(|block| self.pool.has(**block))
                 .count();
-            let weak = chain.links.iter().position(|link| *link < WEAK);
+            let weak = if chain.is_proven() {
+                // Its body is one, and somebody's: what is not known is whose.
+                Some(0)
+            } else {
+                chain.links.iter().position(|link| *link < WEAK)
+            };
             let sound = weak.map_or(chain.blocks.len(), |weak| weak.saturating_add(1));
             let kept = sound.min(free);
             if kept == 0 {
@@ -204,6 +249,41 @@ impl Rest<'_> {
             let why = why_open(&chain);
             self.take(&chain, None).found.contradictions.push(why);
         }
+    }
+}
+
+/// Who wants a block.
+#[derive(Default)]
+struct Claim {
+    claimants: usize,
+    /// Who has most to say for it, and how much.
+    best: Option<(usize, f64)>,
+    /// How much the next one has.
+    second: Option<f64>,
+}
+
+impl Claim {
+    fn add(&mut self, number: usize, support: f64) {
+        self.claimants = self.claimants.saturating_add(1);
+        match self.best {
+            Some((_, best)) if best >= support => {
+                self.second = Some(self.second.map_or(support, |second| second.max(support)));
+            }
+            best => {
+                self.second = best.map(|(_, support)| support);
+                self.best = Some((number, support));
+            }
+        }
+    }
+
+    /// Whether `number` has clearly more to say for it than all others.
+    fn is_won_by(&self, number: usize) -> bool {
+        let Some((_, best)) = self.best.filter(|(best, _)| *best == number) else {
+            return false;
+        };
+        // Infinite both: two that are whole in themselves, of which the first has it.
+        self.second
+            .is_none_or(|second| best == f64::INFINITY || best - second >= MARGIN)
     }
 }
 
