@@ -11,10 +11,11 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use benches::carving::restante::Restante;
 use benches::random::Random;
 
 /// The length of the image in bytes.
@@ -47,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::hint::black_box(hasher.finalize());
         return Ok(());
     }
-    let program = program()?;
+    let program = Restante::build()?.program().to_owned();
     let dir = tempfile::tempdir()?;
     let image = dir.path().join("disk.img");
     make_image(&image)?;
@@ -83,22 +84,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     File::options().write(true).open(&large)?.set_len(4 << 30)?;
     print("scan, 4 GiB (sparse)", scan(&program, &case, &large, true)?);
     Ok(())
-}
-
-/// The program, built as it is released.
-fn program() -> Result<PathBuf, Box<dyn Error>> {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "-p", "restante"])
-        .status()?;
-    // This bench lies in `target/release/deps`.
-    let bench = std::env::current_exe()?;
-    let release = bench.ancestors().nth(2).ok_or("no target directory")?;
-    let program = release.join("restante");
-    if built.success() && program.is_file() {
-        Ok(program)
-    } else {
-        Err(format!("{} could not be built", program.display()).into())
-    }
 }
 
 /// Scans `image` into a new case.

@@ -33,7 +33,8 @@ pub struct Applied {
 /// Carries out `plan` in the Maildir at `path`; `content` gives the bytes of a message.
 ///
 /// A message is written in `tmp`, synced, and moved to its place, where it never replaces
-/// anything. The ledger learns of it after its folder is synced: a run that is killed in
+/// anything. All of a batch are written before the first is synced: then the file system has less
+/// to do for each. The ledger learns of it after its folder is synced: a run that is killed in
 /// between finds the file by its name. What fails is in the result, and the rest is done.
 pub fn apply(
     plan: &Plan<'_>,
@@ -137,24 +138,23 @@ fn add_messages(
     applied: &mut Applied,
 ) {
     for batch in plan.adds.chunks(BATCH) {
+        let (drafts, mut stop) = folder.draft_all(batch, content, applied);
         let mut entries = Vec::new();
-        let mut stop = false;
-        for add in batch {
-            match folder.add(add, content) {
-                Ok(added) => {
+        for draft in drafts {
+            match folder.put(&draft) {
+                Ok(()) => {
                     applied.added += 1;
-                    applied.bytes += added.bytes;
-                    applied.keywords_left_out += added.keywords_left_out;
-                    let id = add.message.id.as_str();
-                    entries.push(Entry::now(name, &add.name, id, Outcome::Restored));
+                    applied.bytes += draft.bytes;
+                    applied.keywords_left_out += draft.keywords_left_out;
+                    let id = draft.add.message.id.as_str();
+                    entries.push(Entry::now(name, &draft.add.name, id, Outcome::Restored));
                 }
+                // What stops the folder is said once.
+                Err(error) if stop && error.is_of_storage() => {}
                 Err(error) => {
-                    stop = error.is_of_storage();
+                    stop |= error.is_of_storage();
                     applied.failed.push(error);
                 }
-            }
-            if stop {
-                break;
             }
         }
         // Names that are not on the disk yet are nothing that the ledger may promise.
@@ -173,19 +173,46 @@ fn add_messages(
     }
 }
 
-/// A message that was added.
-struct Added {
+/// A message that was written in `tmp`.
+struct Draft<'a> {
+    add: &'a Add<'a>,
+    /// The name that it gets.
+    file: String,
     bytes: u64,
     keywords_left_out: u64,
 }
 
 impl Folder {
-    /// Writes one message in `tmp` and moves it to its place.
-    fn add(
+    /// Writes messages in `tmp`; also whether the folder is to be left, because what comes next
+    /// would fail likewise.
+    fn draft_all<'a>(
         &self,
-        add: &Add<'_>,
+        adds: &'a [Add<'a>],
         content: &dyn Fn(&Message) -> Result<Bytes, RestoreError>,
-    ) -> Result<Added, RestoreError> {
+        applied: &mut Applied,
+    ) -> (Vec<Draft<'a>>, bool) {
+        let mut drafts = Vec::new();
+        for add in adds {
+            match self.draft(add, content) {
+                Ok(draft) => drafts.push(draft),
+                Err(error) => {
+                    let stop = error.is_of_storage();
+                    applied.failed.push(error);
+                    if stop {
+                        return (drafts, true);
+                    }
+                }
+            }
+        }
+        (drafts, false)
+    }
+
+    /// Writes one message in `tmp`.
+    fn draft<'a>(
+        &self,
+        add: &'a Add<'a>,
+        content: &dyn Fn(&Message) -> Result<Bytes, RestoreError>,
+    ) -> Result<Draft<'a>, RestoreError> {
         let bytes = content(add.message)?;
         let mut file = format!("{}:2,{}", add.name, add.message.flags.letters());
         let mut keywords_left_out = 0;
@@ -195,17 +222,28 @@ impl Folder {
                 None => keywords_left_out += 1,
             }
         }
-        let temporary = add.name.as_bytes();
+        let modified = Some(add.message.delivered);
         self.tmp
-            .write(temporary, &bytes, Some(add.message.delivered))?;
-        if let Err(error) = self.tmp.move_new(temporary, &self.cur, file.as_bytes()) {
-            self.tmp.remove_own(temporary)?;
-            return Err(error);
-        }
-        Ok(Added {
+            .write_unsynced(add.name.as_bytes(), &bytes, modified)?;
+        Ok(Draft {
+            add,
+            file,
             bytes: bytes.len() as u64,
             keywords_left_out,
         })
+    }
+
+    /// Moves a message from `tmp` to its place, when it is on the disk.
+    fn put(&self, draft: &Draft<'_>) -> Result<(), RestoreError> {
+        let temporary = draft.add.name.as_bytes();
+        self.tmp.sync_file(temporary)?;
+        let moved = self
+            .tmp
+            .move_new(temporary, &self.cur, draft.file.as_bytes());
+        if moved.is_err() {
+            self.tmp.remove_own(temporary)?;
+        }
+        moved
     }
 }
 

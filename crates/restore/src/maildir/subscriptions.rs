@@ -49,7 +49,7 @@ fn add(maildir: &Directory, folders: &[String]) -> Result<Option<Warning>, Resto
     let locked = || Warning::SubscriptionsLocked {
         path: maildir.path_of(LOCK),
     };
-    maildir.write(DRAFT, &new, None)?;
+    maildir.write(DRAFT, &new)?;
     let changed = match maildir.link_new(DRAFT, LOCK) {
         Ok(true) => change(maildir, old.as_ref()),
         other => other,
