@@ -76,7 +76,8 @@ pub(crate) struct Recover {
     pub(crate) case: PathBuf,
     /// Images of disks, in any order: raw files, first pieces of split ones, block devices
     pub(crate) images: Vec<PathBuf>,
-    /// Where the mail goes: maildir:DIR or maildir:PATTERN with {domain}, {local}, {account}
+    /// Where the mail goes: maildir:DIR, maildir:PATTERN with {domain}, {local}, {account}, or
+    /// imaps://HOST, imap://HOST
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: String,
     /// How to scan.
@@ -96,6 +97,34 @@ pub(crate) struct HandingBack {
     /// What to do where an account's quota or its file system has no room for all of it
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = WhenFull::Skip)]
     pub(crate) when_full: WhenFull,
+    /// How to reach a server.
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// How to reach an IMAP server.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Server {
+    /// How to log in to the server: a file that only you can read (default: the text of one in
+    /// RESTANTE_IMAP_CREDENTIALS); docs/imap.md shows its form
+    #[arg(long, value_name = "FILE")]
+    pub(crate) credentials: Option<PathBuf>,
+    /// Trust the certificates in FILE (PEM) too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Send passwords also to a server on another machine that offers no TLS
+    #[arg(long)]
+    pub(crate) allow_cleartext: bool,
+    /// Use at most N connections to the server
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = connections)]
+    pub(crate) connections: usize,
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=64) => Ok(count),
+        _ => Err("a number from 1 to 64".to_owned()),
+    }
 }
 
 /// What to do where a mailbox has no room.
@@ -218,7 +247,8 @@ pub(crate) struct CaseOnly {
 pub(crate) struct Sync {
     /// The directory of the case
     pub(crate) case: PathBuf,
-    /// Where the mail goes: maildir:DIR or maildir:PATTERN with {domain}, {local}, {account}
+    /// Where the mail goes: maildir:DIR, maildir:PATTERN with {domain}, {local}, {account}, or
+    /// imaps://HOST, imap://HOST
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: String,
     /// Only this account (may be given several times)
@@ -250,6 +280,9 @@ pub(crate) struct Verify {
     /// Look at the mail that was restored there too
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: Option<String>,
+    /// How to reach a server.
+    #[command(flatten)]
+    pub(crate) server: Server,
 }
 
 /// Inspect.

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::imap::ImapError;
+
 /// What a disk answers that cannot write; `io::ErrorKind` has no name for it.
 const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
@@ -11,7 +13,7 @@ const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 pub enum RestoreError {
     /// The text names no target.
     #[error(
-        "{text:?} is no target: {why}. Write --to maildir:DIR, or a pattern such as maildir:/home/{{local}}/Maildir"
+        "{text:?} is no target: {why}. Write --to maildir:DIR, a pattern such as maildir:/home/{{local}}/Maildir, or imaps://HOST"
     )]
     NoTarget {
         /// What was given.
@@ -83,6 +85,27 @@ pub enum RestoreError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// A server did not do what it was asked for.
+    #[error("{server}: {error}")]
+    Server {
+        /// The server.
+        server: String,
+        /// What it did.
+        error: ImapError,
+    },
+    /// A server took one message not, or not as it is.
+    #[error("message {id} ({name}): {why}")]
+    NotTaken {
+        /// The message.
+        id: String,
+        /// The name that it is known by in the ledger.
+        name: String,
+        /// What the server said.
+        why: String,
+    },
+    /// Nobody can log in with what is known.
+    #[error("{0}")]
+    Credentials(String),
     /// A message could not be read again as it was when it was found.
     #[error(
         "message {id} reads differently now than when it was found: {why}. Run `restante verify` on the case"

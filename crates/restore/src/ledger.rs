@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mail::Address;
 use serde::{Deserialize, Serialize};
 
-use crate::{MaildirTarget, Place, RestoreError};
+use crate::{Place, RestoreError};
 
 /// The ledger of mail whose account is not proven, beside the domains. No domain has a `+`.
 const UNATTRIBUTED_FILE: &str = "+unattributed.jsonl";
@@ -90,13 +90,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger of `place` at `target` in the directory `ledgers` of the case.
-    pub fn open(
-        ledgers: &Path,
-        target: &MaildirTarget,
-        place: &Place,
-    ) -> Result<Self, RestoreError> {
-        let directory = ledgers.join(target.id());
+    /// Opens the ledger of `place` at the target with the identity `target` ([`Target::id`]) in the
+    /// directory `ledgers` of the case.
+    ///
+    /// [`Target::id`]: crate::Target::id
+    pub fn open(ledgers: &Path, target: &str, place: &Place) -> Result<Self, RestoreError> {
+        let directory = ledgers.join(target);
         let path = match place {
             Place::Account(account) => directory
                 .join(account.domain())
@@ -201,7 +200,7 @@ impl Ledger {
 /// A ledger that lies in a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerFile {
-    /// The target's identity, [`MaildirTarget::id`].
+    /// The target's identity, [`Target::id`](crate::Target::id).
     pub target: String,
     /// Whose mail it is about.
     pub place: Place,
@@ -313,7 +312,7 @@ mod tests {
     #[test]
     fn a_ledger_goes_on_after_half_a_line() {
         let dir = tempfile::tempdir().unwrap();
-        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
+        let target = Target::parse("maildir:/srv/vmail").unwrap().id();
         let open = || Ledger::open(dir.path(), &target, &Place::Unattributed).unwrap();
         let entry = |name: &str| Entry::now(".restored_emails", name, "id", Outcome::Restored);
         open().append(vec![entry("a"), entry("b")]).unwrap();
@@ -336,7 +335,7 @@ mod tests {
     fn all_ledgers_of_a_case_are_found() {
         let dir = tempfile::tempdir().unwrap();
         assert!(ledger_files(&dir.path().join("none")).unwrap().is_empty());
-        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
+        let target = Target::parse("maildir:/srv/vmail").unwrap().id();
         let ada = Place::Account(Address::parse("ada@lindenhof.example").unwrap());
         for place in [&Place::Unattributed, &ada] {
             let mut ledger = Ledger::open(dir.path(), &target, place).unwrap();
@@ -346,11 +345,11 @@ mod tests {
             ledger.append_subscribed(vec![folder]).unwrap();
         }
         fs::write(dir.path().join("note.txt"), "x").unwrap();
-        fs::write(dir.path().join(target.id()).join("note.jsonl"), "x").unwrap();
+        fs::write(dir.path().join(&target).join("note.jsonl"), "x").unwrap();
         let files = ledger_files(dir.path()).unwrap();
         let places: Vec<&Place> = files.iter().map(|file| &file.place).collect();
         assert_eq!(places, [&ada, &Place::Unattributed]);
-        assert_eq!(files[0].target, target.id());
+        assert_eq!(files[0].target, target);
         assert_eq!(files[0].entries().unwrap().len(), 1);
         let again = Ledger::open(dir.path(), &target, &ada).unwrap();
         assert!(again.was_subscribed(".restored_emails"));
@@ -360,7 +359,7 @@ mod tests {
     #[test]
     fn a_domain_that_is_called_like_a_ledger_has_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
+        let target = Target::parse("maildir:/srv/vmail").unwrap().id();
         let odd = Place::Account(Address::parse("ada@_unattributed.jsonl").unwrap());
         for place in [&odd, &Place::Unattributed] {
             let mut ledger = Ledger::open(dir.path(), &target, place).unwrap();
@@ -374,8 +373,8 @@ mod tests {
     #[test]
     fn lines_of_the_first_version_are_read() {
         let dir = tempfile::tempdir().unwrap();
-        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
-        let path = dir.path().join(target.id()).join(UNATTRIBUTED_FILE);
+        let target = Target::parse("maildir:/srv/vmail").unwrap().id();
+        let path = dir.path().join(&target).join(UNATTRIBUTED_FILE);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let line = r#"{"folder":"","name":"a","id":"b","outcome":"already-live","time":7}"#;
         fs::write(&path, format!("{line}\n")).unwrap();

@@ -188,6 +188,18 @@ pub fn destination(place: &Place, message: &Message) -> (String, String) {
     (folder_directory(place, message), file_name(message))
 }
 
+/// The folders that mail was or will be restored into and that were never subscribed: after that
+/// they are the user's to unsubscribe. A run that was killed leaves some to the next one.
+pub(crate) fn to_subscribe(plan: &Plan<'_>, ledger: &Ledger) -> BTreeSet<String> {
+    plan.folders
+        .keys()
+        .map(String::as_str)
+        .chain(ledger.restored().map(|(folder, _)| folder))
+        .filter(|folder| !ledger.was_subscribed(folder))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// What is known of an account before anything is decided.
 struct Known<'k> {
     live: &'k Live,
@@ -355,20 +367,14 @@ fn has_hash(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::maildir::tests::message;
-    use crate::{MaildirTarget, Target};
     use std::path::Path;
-
-    fn target() -> MaildirTarget {
-        let Target::Maildir(target) = Target::parse("maildir:/srv/vmail").unwrap();
-        target
-    }
 
     fn ada() -> Place {
         Place::Account(mail::Address::parse("ada@lindenhof.example").unwrap())
     }
 
     fn ledger(dir: &Path) -> Ledger {
-        Ledger::open(dir, &target(), &ada()).unwrap()
+        Ledger::open(dir, "target", &ada()).unwrap()
     }
 
     #[test]

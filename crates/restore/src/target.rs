@@ -1,36 +1,95 @@
 //! Where mail is handed back to.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use mail::Address;
 use rustix::fs::{Access, access};
 
-use crate::RestoreError;
+use crate::imap::{self, ImapTarget};
 use crate::room::nearest_existing;
+use crate::{Mailbox, RestoreError};
 
 /// A place that takes mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Maildirs on this machine.
     Maildir(MaildirTarget),
+    /// A server.
+    Imap(ImapTarget),
 }
 
 impl Target {
-    /// Reads `maildir:PATTERN`.
+    /// Reads `maildir:PATTERN`, `imap://HOST` or `imaps://HOST`.
     pub fn parse(text: &str) -> Result<Self, RestoreError> {
         let error = |why| RestoreError::NoTarget {
-            text: text.to_owned(),
+            // A password in it is not shown again.
+            text: text.rsplit('@').next().unwrap_or_default().to_owned(),
             why,
         };
         if text.starts_with("imap:") || text.starts_with("imaps:") {
-            return Err(error("this version restores to Maildir only"));
+            return ImapTarget::parse(text).map(Self::Imap).map_err(error);
         }
         let Some(pattern) = text.strip_prefix("maildir:") else {
-            return Err(error("it does not begin with maildir:"));
+            return Err(error(
+                "it begins with neither maildir: nor imap:// nor imaps://",
+            ));
         };
         MaildirTarget::new(pattern)
             .map(Self::Maildir)
             .map_err(error)
+    }
+
+    /// The identity of the target, which its ledger is filed under.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Maildir(target) => target.id(),
+            Self::Imap(target) => target.id(),
+        }
+    }
+
+    /// Checks, as far as it can be told before anything is done, that the target takes mail and
+    /// lies outside the case in `case`.
+    pub fn check(&self, case: &Path) -> Result<(), RestoreError> {
+        match self {
+            Self::Maildir(target) => target.check(case),
+            Self::Imap(target) => target.check(),
+        }
+    }
+
+    /// The mailbox of `place`; `None` if the target has none for it.
+    pub fn mailbox(&self, place: &Place) -> Result<Option<Mailbox<'_>>, RestoreError> {
+        match (self, place) {
+            (Self::Maildir(target), place) => Ok(Some(Mailbox::Maildir(target.path_of(place)))),
+            (Self::Imap(target), Place::Account(account)) => {
+                let mailbox = imap::Mailbox::new(target, account)?;
+                Ok(Some(Mailbox::Server(Box::new(mailbox))))
+            }
+            (Self::Imap(_), Place::Unattributed) => Ok(None),
+        }
+    }
+
+    /// Where the mailbox of `place` is, in a form that is the same for two that are one; `None` if
+    /// the target has none for it. Where names differ only by case, some file systems and servers
+    /// make them one.
+    pub fn location(&self, place: &Place) -> Option<PathBuf> {
+        let location = match (self, place) {
+            (Self::Maildir(target), place) => target.path_of(place).to_string_lossy().into_owned(),
+            (Self::Imap(target), Place::Account(account)) => {
+                target.login_name(account).replace('/', "\\")
+            }
+            (Self::Imap(_), Place::Unattributed) => return None,
+        };
+        Some(PathBuf::from(location.to_lowercase()))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Maildir(target) => write!(f, "{}", target.base().display()),
+            Self::Imap(target) => write!(f, "{target}"),
+        }
     }
 }
 
@@ -184,8 +243,10 @@ mod tests {
     use super::*;
 
     fn maildir(text: &str) -> MaildirTarget {
-        let Target::Maildir(target) = Target::parse(text).unwrap();
-        target
+        match Target::parse(text).unwrap() {
+            Target::Maildir(target) => target,
+            Target::Imap(target) => panic!("{target}"),
+        }
     }
 
     #[test]
@@ -214,7 +275,8 @@ mod tests {
         for bad in [
             "/srv/vmail",
             "maildir:",
-            "imap://host",
+            "imap:host",
+            "imap://ada:secret@host",
             "maildir:/m/{user}",
             "maildir:/m/{domain}",
             "maildir:/m/{local}/../x",

@@ -19,6 +19,7 @@ use filesystem::{DirEntry, File, FileKind, Filesystem, FsPath, InodeNumber};
 pub use file::{Known, MailFile};
 pub(crate) use find::{Placed, inside_of};
 pub use find::{Stores, find};
+pub use name::level as folder_level;
 pub(crate) use name::{INBOX, folder_name, level, without_prefix};
 pub use part::Part;
 pub(crate) use part::{Wiped, wiped_sectors};

@@ -22,8 +22,9 @@ pub(crate) fn folder_name(below: &[Vec<u8>]) -> String {
     levels.join(".")
 }
 
-/// One level of a name as it stands on the disk. What is no text becomes `_`.
-pub(crate) fn level(name: &[u8]) -> String {
+/// One level of a folder's name as it stands on the disk, in modified UTF-7 (RFC 3501, section
+/// 5.1.3): as it is if it is that already. What is no text becomes `_`.
+pub fn level(name: &[u8]) -> String {
     let text: String = String::from_utf8_lossy(name)
         .chars()
         .map(|c| {

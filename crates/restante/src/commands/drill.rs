@@ -13,7 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::recover;
-use crate::args::{AccountOptions, Common, Drill, HandingBack, Hashes, Recover, WhenFull};
+use crate::args::{AccountOptions, Common, Drill, HandingBack, Hashes, Recover, Server, WhenFull};
 use crate::output::{Output, table};
 use crate::usage::Usage;
 
@@ -95,6 +95,7 @@ pub(crate) fn run(args: &Drill, common: &Common) -> Result<Output> {
             },
             handing_back: HandingBack {
                 when_full: WhenFull::Stop,
+                server: Server::default(),
             },
         },
         common,

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     }
     // A target that cannot be used is better known before hours of scanning than after, and
     // before anything is made.
-    let target = sync::checked_target(&args.to, &args.case)?;
+    let target = sync::checked_target(&args.to, &args.handing_back.server, &args.case)?;
     let case = Case::open_or_create(&args.case)?;
     let scanned = scan::scan(&case, images, args.hashes, None, common)?;
     let assembled = if needs_assembly(&case)? {

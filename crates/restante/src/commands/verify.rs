@@ -1,6 +1,6 @@
 //! `verify`: prove again what the case says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use case::{Case, LEDGER, MESSAGES};
 use mail::maildir::MaildirName;
 use mail::{MessageId, Record};
 use rayon::prelude::*;
-use restore::{Ledger, MaildirTarget, Outcome, Place};
+use restore::{Ledger, Outcome, Place, Target};
 use serde_json::json;
 
-use super::sync::{checked_target, content, views};
+use super::sync::{Index, checked_target, content, views};
 use crate::args::{Common, Verify};
 use crate::output::{Output, shown};
 use crate::progress;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Verify, common: &Common) -> Result<Output> {
     let target = args
         .to
         .as_deref()
-        .map(|text| checked_target(text, case.path()))
+        .map(|text| checked_target(text, &args.server, case.path()))
         .transpose()?;
     let mut findings = Findings::default();
     match case.verified_log() {
@@ -149,45 +149,34 @@ fn messages(case: &Case, findings: &mut Findings, common: &Common) -> Result<()>
     Ok(())
 }
 
-/// Looks at what was restored: each file is there and holds the message, or the user moved it.
-fn restored(case: &Case, target: &MaildirTarget, findings: &mut Findings) -> Result<()> {
-    let mut places = std::collections::BTreeSet::new();
-    for record in case.read_segments::<Record>(MESSAGES)? {
-        if let Record::Message(message) = record? {
-            places.insert(
-                message
-                    .owner
-                    .map_or(Place::Unattributed, |owner| Place::Account(owner.account)),
-            );
+/// What became of the messages that the ledger says were restored.
+#[derive(Default)]
+struct Fates {
+    there: u64,
+    moved: u64,
+    /// Those that the account had before.
+    live: u64,
+}
+
+/// Looks at what was restored: each message is there and is what was put there, or the user moved
+/// it.
+fn restored(case: &Case, target: &Target, findings: &mut Findings) -> Result<()> {
+    let index = Index::open(case, &BTreeSet::new())?;
+    let mut fates = Fates::default();
+    for place in index.places() {
+        let ledger = Ledger::open(&case.path().join(LEDGER), &target.id(), place)?;
+        if ledger.entries().is_empty() {
+            continue;
+        }
+        match target {
+            Target::Maildir(maildirs) => {
+                let maildir = maildirs.path_of(place);
+                in_maildir(&maildir, &ledger, &mut fates, findings);
+            }
+            Target::Imap(_) => on_server(&index, target, place, &ledger, &mut fates, findings)?,
         }
     }
-    let (mut there, mut moved, mut live) = (0_u64, 0_u64, 0_u64);
-    for place in &places {
-        let ledger = Ledger::open(&case.path().join(LEDGER), target, place)?;
-        let mut folders: HashMap<&str, HashMap<Vec<u8>, PathBuf>> = HashMap::new();
-        for entry in ledger.entries() {
-            if entry.outcome == Outcome::AlreadyLive {
-                live += 1;
-                continue;
-            }
-            let path = target.path_of(place).join(&entry.folder);
-            let files = folders
-                .entry(&entry.folder)
-                .or_insert_with(|| files_by_name(&path));
-            let bytes = files
-                .get(entry.name.as_bytes())
-                .and_then(|file| fs::read(file).ok());
-            match bytes {
-                None => moved += 1,
-                Some(bytes) if MessageId::of(&bytes).as_str() == entry.id => there += 1,
-                Some(_) => findings.fails.push(format!(
-                    "{} in {} does not hold the message that was put there",
-                    entry.name,
-                    path.display()
-                )),
-            }
-        }
-    }
+    let Fates { there, moved, live } = fates;
     let added = added_by_log(case, target)?;
     if added > there + moved {
         findings.fails.push(format!(
@@ -203,8 +192,63 @@ fn restored(case: &Case, target: &MaildirTarget, findings: &mut Findings) -> Res
     Ok(())
 }
 
+fn in_maildir(maildir: &Path, ledger: &Ledger, fates: &mut Fates, findings: &mut Findings) {
+    let mut folders: HashMap<&str, HashMap<Vec<u8>, PathBuf>> = HashMap::new();
+    for entry in ledger.entries() {
+        if entry.outcome == Outcome::AlreadyLive {
+            fates.live += 1;
+            continue;
+        }
+        let path = maildir.join(&entry.folder);
+        let files = folders
+            .entry(&entry.folder)
+            .or_insert_with(|| files_by_name(&path));
+        let bytes = files
+            .get(entry.name.as_bytes())
+            .and_then(|file| fs::read(file).ok());
+        match bytes {
+            None => fates.moved += 1,
+            Some(bytes) if MessageId::of(&bytes).as_str() == entry.id => fates.there += 1,
+            Some(_) => findings.fails.push(format!(
+                "{} in {} does not hold the message that was put there",
+                entry.name,
+                path.display()
+            )),
+        }
+    }
+}
+
+/// On a server a message is known by its contents: one that was changed is one that is gone.
+fn on_server(
+    index: &Index,
+    target: &Target,
+    place: &Place,
+    ledger: &Ledger,
+    fates: &mut Fates,
+    findings: &mut Findings,
+) -> Result<()> {
+    let Some(mut mailbox) = target.mailbox(place)? else {
+        return Ok(());
+    };
+    let live = match mailbox.live(place, &index.messages(place)?) {
+        Ok(live) => live,
+        Err(error) => {
+            findings.fails.push(error.to_string());
+            return Ok(());
+        }
+    };
+    for entry in ledger.entries() {
+        match entry.outcome {
+            Outcome::AlreadyLive => fates.live += 1,
+            Outcome::Restored if live.has_restored(&entry.folder, &entry.name) => fates.there += 1,
+            Outcome::Restored => fates.moved += 1,
+        }
+    }
+    Ok(())
+}
+
 /// How many messages the log says were added to `target`.
-fn added_by_log(case: &Case, target: &MaildirTarget) -> Result<u64> {
+fn added_by_log(case: &Case, target: &Target) -> Result<u64> {
     let id = target.id();
     let log = case.verified_log().unwrap_or_default();
     Ok(log

@@ -9,26 +9,11 @@ use mail::maildir::Keywords;
 
 use super::place::Directory;
 use super::subscriptions;
-use crate::plan::{Add, FolderPlan, Plan};
-use crate::{Entry, Ledger, Outcome, Place, RestoreError, Warning};
+use crate::plan::{Add, FolderPlan, Plan, to_subscribe};
+use crate::{Applied, Entry, Ledger, Outcome, Place, RestoreError, Warning};
 
 /// So many messages are written before their folder is synced and the ledger learns of them.
 const BATCH: usize = 256;
-
-/// What was written, and what could not be.
-#[derive(Debug, Default)]
-pub struct Applied {
-    /// How many messages were added.
-    pub added: u64,
-    /// How many bytes they have.
-    pub bytes: u64,
-    /// What could not be added, a message or a whole folder, and why.
-    pub failed: Vec<RestoreError>,
-    /// What the administrator should know though no mail is missing.
-    pub warnings: Vec<Warning>,
-    /// Keywords for which the folder has no letter left.
-    pub keywords_left_out: u64,
-}
 
 /// Carries out `plan` in the Maildir at `path`; `content` gives the bytes of a message.
 ///
@@ -84,18 +69,6 @@ pub fn apply(
         applied.warnings.push(Warning::GroupNotGiven { path, gid });
     }
     applied
-}
-
-/// The folders that mail was or will be restored into and that were never subscribed: after that
-/// they are the user's to unsubscribe. A run that was killed leaves some to the next one.
-fn to_subscribe(plan: &Plan<'_>, ledger: &Ledger) -> BTreeSet<String> {
-    plan.folders
-        .keys()
-        .map(String::as_str)
-        .chain(ledger.restored().map(|(folder, _)| folder))
-        .filter(|folder| !ledger.was_subscribed(folder))
-        .map(str::to_owned)
-        .collect()
 }
 
 /// A folder that messages are added to.

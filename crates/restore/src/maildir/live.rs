@@ -36,7 +36,7 @@ impl Live {
     }
 
     /// Whether a message of this name lies in this folder of `restored_emails`.
-    pub(crate) fn has_restored(&self, folder: &str, name: &str) -> bool {
+    pub fn has_restored(&self, folder: &str, name: &str) -> bool {
         self.restored
             .get(folder)
             .is_some_and(|names| names.contains(name))

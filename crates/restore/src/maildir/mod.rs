@@ -6,7 +6,7 @@ mod place;
 mod quota;
 mod subscriptions;
 
-pub use apply::{Applied, apply};
+pub use apply::apply;
 pub use live::Live;
 pub use quota::room;
 

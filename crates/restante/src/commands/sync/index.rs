@@ -10,7 +10,7 @@ use restore::Place;
 use crate::usage::Usage;
 
 /// The message index, by accounts.
-pub(super) struct Index {
+pub(crate) struct Index {
     segments: SegmentSet,
     /// Every place that has mail in the case, and that of mail without an account.
     all: BTreeSet<Place>,
@@ -20,7 +20,7 @@ pub(super) struct Index {
 
 impl Index {
     /// Opens the index of `case` for the accounts `wanted`, or for all if it is empty.
-    pub(super) fn open(case: &Case, wanted: &BTreeSet<Address>) -> Result<Self> {
+    pub(crate) fn open(case: &Case, wanted: &BTreeSet<Address>) -> Result<Self> {
         let mut index = Self {
             segments: case.open_segments(MESSAGES)?,
             all: BTreeSet::from([Place::Unattributed]),
@@ -55,17 +55,22 @@ impl Index {
     }
 
     /// Every place that has mail in the case.
-    pub(super) const fn all(&self) -> &BTreeSet<Place> {
+    pub(crate) const fn all(&self) -> &BTreeSet<Place> {
         &self.all
     }
 
     /// The places that were asked for, in their order.
-    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
         self.wanted.keys()
     }
 
+    /// How many messages one place has.
+    pub(crate) fn count(&self, place: &Place) -> u64 {
+        self.wanted.get(place).map_or(0, Vec::len) as u64
+    }
+
     /// The messages of one place.
-    pub(super) fn messages(&self, place: &Place) -> Result<Vec<Message>> {
+    pub(crate) fn messages(&self, place: &Place) -> Result<Vec<Message>> {
         let positions = self.wanted.get(place).map(Vec::as_slice);
         let mut messages = Vec::new();
         for position in positions.unwrap_or_default() {

@@ -7,7 +7,7 @@ mod index;
 mod room;
 mod summary;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,24 +20,23 @@ use indicatif::ProgressBar;
 use mail::content::reread;
 use mail::{Address, Message, MessageId};
 use rayon::prelude::*;
-use restore::maildir::{self, Live, apply};
+use restore::imap::{Credentials, ImapOptions};
 use restore::plan::{Plan, plan};
-use restore::{Ledger, MaildirTarget, Outcome as Fate, Place, RestoreError, Target};
+use restore::{Ledger, Mailbox, Outcome as Fate, Place, RestoreError, Target};
 use serde_json::json;
 
-use crate::args::{Common, HandingBack, Sync};
+use crate::args::{Common, HandingBack, Server, Sync};
 use crate::output::Output;
 use crate::progress;
 use crate::session::Session;
 use crate::usage::Usage;
-use index::Index;
+pub(crate) use index::Index;
 use summary::{Outcome, summarise};
 
 /// Runs the command.
 pub(crate) fn run(args: &Sync, common: &Common) -> Result<Output> {
-    let Target::Maildir(target) = Target::parse(&args.to)?;
+    let target = checked_target(&args.to, &args.handing_back.server, &args.case)?;
     let case = Case::open(&args.case)?;
-    target.check(case.path())?;
     let wanted: BTreeSet<Address> = args
         .accounts
         .iter()
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &Sync, common: &Common) -> Result<Output> {
 /// Hands the mail of the case back to `target`: of the accounts `wanted`, or of all if it is empty.
 pub(crate) fn sync(
     case: &Case,
-    target: &MaildirTarget,
+    target: &Target,
     wanted: &BTreeSet<Address>,
     dry_run: bool,
     options: &HandingBack,
@@ -74,11 +73,12 @@ pub(crate) fn sync(
         index: &index,
     };
     let places: Vec<&Place> = index.places().collect();
+    let workers = workers(target, options)?;
     // All is planned before anything is written: whether it fits, and whether the target is ours.
-    let mut planned: Vec<Outcome> = places
-        .par_iter()
-        .map(|place| accounts.survey(place))
-        .collect();
+    let mut planned: Vec<Outcome> = workers.run(|| {
+        let survey = |place: &&Place| accounts.survey(place);
+        places.par_iter().map(survey).collect()
+    });
     check_still_there(target, &planned)?;
     room::settle(target, &mut planned, options.when_full)?;
     let outcomes = if dry_run {
@@ -87,10 +87,10 @@ pub(crate) fn sync(
         let size = planned.iter().map(|outcome| outcome.bytes).sum();
         let bar = progress::bar(common, "sync", size, progress::Unit::Bytes);
         let views = views(case)?;
-        let outcomes = planned
-            .into_par_iter()
-            .map(|outcome| accounts.carry_out(outcome, &views, &bar))
-            .collect();
+        let outcomes = workers.run(|| {
+            let carry_out = |outcome| accounts.carry_out(outcome, &views, &bar);
+            planned.into_par_iter().map(carry_out).collect()
+        });
         bar.finish_and_clear();
         outcomes
     };
@@ -109,7 +109,7 @@ pub(crate) fn sync(
 /// The accounts of a case at a target.
 struct Accounts<'a> {
     case: &'a Case,
-    target: &'a MaildirTarget,
+    target: &'a Target,
     index: &'a Index,
 }
 
@@ -118,31 +118,39 @@ impl Accounts<'_> {
     fn planned<T>(
         &self,
         place: &Place,
-        then: impl FnOnce(&mut Plan<'_>, Ledger) -> T,
+        mailbox: &mut Mailbox<'_>,
+        then: impl FnOnce(&mut Plan<'_>, &mut Mailbox<'_>, Ledger) -> T,
     ) -> Result<T> {
         let messages = self.index.messages(place)?;
-        let lengths: HashSet<u64> = messages.iter().map(|m| m.virtual_bytes).collect();
-        let live = Live::read(&self.target.path_of(place), &lengths)?;
-        let ledger = Ledger::open(&self.case.path().join(LEDGER), self.target, place)?;
+        let live = mailbox.live(place, &messages)?;
+        let ledger = Ledger::open(&self.case.path().join(LEDGER), &self.target.id(), place)?;
         let mut plan = plan(place, &messages, &live, &ledger);
-        Ok(then(&mut plan, ledger))
+        Ok(then(&mut plan, mailbox, ledger))
     }
 
     /// What is to be done for one account.
     fn survey(&self, place: &Place) -> Outcome {
         let mut outcome = Outcome::new(place);
-        let result = self.planned(place, |plan, ledger| {
+        let error = self.look(place, &mut outcome).err();
+        outcome.error = error.map(|error| format!("{error:#}"));
+        outcome
+    }
+
+    fn look(&self, place: &Place, outcome: &mut Outcome) -> Result<()> {
+        let Some(mut mailbox) = self.target.mailbox(place)? else {
+            outcome.waiting = self.index.count(place);
+            return Ok(());
+        };
+        outcome.is_there = mailbox.is_there();
+        self.planned(place, &mut mailbox, |plan, _, ledger| {
             outcome.take_plan(plan);
             outcome.restored_before = ledger
                 .entries()
                 .iter()
                 .any(|entry| entry.outcome == Fate::Restored);
-        });
-        let room = maildir::room(&self.target.path_of(place)).map(|room| outcome.room = room);
-        let error = result.and(room.map_err(anyhow::Error::from)).err();
-        outcome.error = error.map(|error| format!("{error:#}"));
-        outcome.is_there = self.target.path_of(place).exists();
-        outcome
+        })?;
+        outcome.room = mailbox.room()?;
+        Ok(())
     }
 
     /// Does it, unless there is no room for it or it could not even be planned.
@@ -152,32 +160,64 @@ impl Accounts<'_> {
         views: &HashMap<String, Arc<dyn ReadAt>>,
         bar: &ProgressBar,
     ) -> Outcome {
-        if outcome.error.is_some() {
-            return outcome;
+        if outcome.error.is_none()
+            && let Err(error) = self.hand_over(&mut outcome, views, bar)
+        {
+            outcome.error = Some(format!("{error:#}"));
         }
+        outcome
+    }
+
+    fn hand_over(
+        &self,
+        outcome: &mut Outcome,
+        views: &HashMap<String, Arc<dyn ReadAt>>,
+        bar: &ProgressBar,
+    ) -> Result<()> {
         let place = outcome.place.clone();
-        let path = self.target.path_of(&place);
-        let result = self.planned(&place, |plan, mut ledger| {
+        let Some(mut mailbox) = self.target.mailbox(&place)? else {
+            return Ok(());
+        };
+        self.planned(&place, &mut mailbox, |plan, mailbox, mut ledger| {
             if outcome.no_room.is_some() {
                 plan.withhold();
             }
             outcome.take_plan(plan);
-            apply(plan, &place, &path, &mut ledger, &|message| {
+            outcome.applied = mailbox.apply(plan, &place, &mut ledger, &|message| {
                 bar.inc(message.bytes);
                 content(views, message)
-            })
-        });
-        match result {
-            Ok(applied) => outcome.applied = applied,
-            Err(error) => outcome.error = Some(format!("{error:#}")),
-        }
-        outcome
+            });
+        })
     }
+}
+
+/// Who carries a sync out: threads of our own where a server bounds how many there may be.
+struct Workers(Option<rayon::ThreadPool>);
+
+impl Workers {
+    fn run<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
+        match &self.0 {
+            Some(pool) => pool.install(task),
+            None => task(),
+        }
+    }
+}
+
+fn workers(target: &Target, options: &HandingBack) -> Result<Workers> {
+    Ok(Workers(match target {
+        Target::Maildir(_) => None,
+        // An account at a time has one connection, so that this many threads are it.
+        Target::Imap(_) => Some(
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(options.server.connections)
+                .build()?,
+        ),
+    }))
 }
 
 /// Checks that the target is the one that the ledger is about: users empty their mailboxes, but
 /// not all of them down to the directory.
-fn check_still_there(target: &MaildirTarget, planned: &[Outcome]) -> Result<()> {
+fn check_still_there(target: &Target, planned: &[Outcome]) -> Result<()> {
     let before: Vec<&Outcome> = planned.iter().filter(|o| o.restored_before).collect();
     if before.is_empty() || before.iter().any(|outcome| outcome.is_there) {
         return Ok(());
@@ -187,21 +227,17 @@ fn check_still_there(target: &MaildirTarget, planned: &[Outcome]) -> Result<()> 
          mailboxes is there any more: is another file system mounted at {}? To restore to a new \
          place name it by a new path; to begin anew here, move CASE/ledger/{} away",
         before.len(),
-        target.base().display(),
+        target,
         target.id(),
     )))
 }
 
 /// Checks that no two accounts of the case, restored now or not, share a place at the target,
 /// and that none lies inside another's: one would read the other's mail.
-fn check_apart(target: &MaildirTarget, places: &BTreeSet<Place>) -> Result<()> {
-    // Where names differ only by case, some file systems make them one.
+fn check_apart(target: &Target, places: &BTreeSet<Place>) -> Result<()> {
     let mut paths: Vec<(PathBuf, &Place)> = places
         .iter()
-        .map(|place| {
-            let path = target.path_of(place).to_string_lossy().to_lowercase();
-            (PathBuf::from(path), place)
-        })
+        .filter_map(|place| Some((target.location(place)?, place)))
         .collect();
     // By components, so that what lies inside a directory comes right after it.
     paths.sort();
@@ -261,9 +297,16 @@ fn name_of(place: &Place) -> String {
     }
 }
 
-/// Opens a target and checks that it can be written to, for commands that come to it late.
-pub(crate) fn checked_target(text: &str, case: &Path) -> Result<MaildirTarget> {
-    let Target::Maildir(target) = Target::parse(text)?;
+/// Reads a target and checks what can be checked before anything is done.
+pub(crate) fn checked_target(text: &str, server: &Server, case: &Path) -> Result<Target> {
+    let target = match Target::parse(text)? {
+        Target::Imap(target) => Target::Imap(target.with(ImapOptions {
+            ca: server.ca.clone(),
+            allow_cleartext: server.allow_cleartext,
+            credentials: Credentials::read(server.credentials.as_deref())?,
+        })),
+        maildir => maildir,
+    };
     target.check(case).context("the target cannot be used")?;
     Ok(target)
 }

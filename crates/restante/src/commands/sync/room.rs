@@ -1,7 +1,7 @@
 //! Which accounts have no room for what is to be added.
 
 use anyhow::{Result, bail};
-use restore::{Demands, MaildirTarget};
+use restore::{Demands, Target};
 
 use super::summary::Outcome;
 use crate::args::WhenFull;
@@ -11,25 +11,23 @@ use crate::args::WhenFull;
 /// An account that has not room for all of it is left out whole: one that was filled up would
 /// refuse the mail that arrives. With [`WhenFull::Stop`] one such account is an error, and nothing
 /// was written.
-pub(super) fn settle(
-    target: &MaildirTarget,
-    planned: &mut [Outcome],
-    when_full: WhenFull,
-) -> Result<()> {
+pub(super) fn settle(target: &Target, planned: &mut [Outcome], when_full: WhenFull) -> Result<()> {
     for outcome in planned.iter_mut() {
         if !outcome.room.fits(outcome.bytes, outcome.files) {
             let reason = format!("its quota has room for {}", outcome.room);
             outcome.withhold(reason);
         }
     }
-    let mut demands = Demands::default();
-    for outcome in planned.iter().filter(|outcome| outcome.files > 0) {
-        let path = target.path_of(&outcome.place);
-        demands.add(&path, outcome.bytes, outcome.files)?;
-    }
-    for outcome in planned.iter_mut().filter(|outcome| outcome.files > 0) {
-        if let Err(error) = demands.check(&target.path_of(&outcome.place)) {
-            outcome.withhold(error.to_string());
+    if let Target::Maildir(target) = target {
+        let mut demands = Demands::default();
+        for outcome in planned.iter().filter(|outcome| outcome.files > 0) {
+            let path = target.path_of(&outcome.place);
+            demands.add(&path, outcome.bytes, outcome.files)?;
+        }
+        for outcome in planned.iter_mut().filter(|outcome| outcome.files > 0) {
+            if let Err(error) = demands.check(&target.path_of(&outcome.place)) {
+                outcome.withhold(error.to_string());
+            }
         }
     }
     let mut left_out = planned.iter().filter_map(Outcome::left_out);

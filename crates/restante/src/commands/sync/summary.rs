@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use restore::maildir::Applied;
 use restore::plan::{Counts, Plan};
-use restore::{Place, Room};
+use restore::{Applied, Place, Room};
 use serde_json::{Value, json};
 
 use super::name_of;
@@ -28,6 +27,8 @@ pub(super) struct Outcome {
     pub(super) room: Room,
     /// Why nothing was added, if there is no room for it.
     pub(super) no_room: Option<String>,
+    /// How many messages wait in the case, because the target has no place for them.
+    pub(super) waiting: u64,
     pub(super) applied: Applied,
     pub(super) error: Option<String>,
 }
@@ -45,6 +46,7 @@ impl Outcome {
             is_there: false,
             room: Room::default(),
             no_room: None,
+            waiting: 0,
             applied: Applied::default(),
             error: None,
         }
@@ -122,8 +124,14 @@ impl Outcome {
         let left_out = match self.applied.keywords_left_out {
             0 => None,
             count => Some(format!(
-                "{count} keywords were left out: the folder's dovecot-keywords names no letter \
-                 for them"
+                "{count} keywords were left out: the folder has no room for them"
+            )),
+        };
+        let waiting = match self.waiting {
+            0 => None,
+            count => Some(format!(
+                "{count} messages wait in the case: the target has no place for them. Hand them back \
+                 into a Maildir to look at them"
             )),
         };
         let warnings = self.applied.warnings.iter().map(ToString::to_string);
@@ -131,6 +139,7 @@ impl Outcome {
         self.failures()
             .into_iter()
             .chain(left_out)
+            .chain(waiting)
             .chain(warnings)
             .map(|problem| format!("  {name}: {}\n", shown(&problem)))
             .collect()
@@ -147,6 +156,7 @@ impl Outcome {
             "planned": self.counts,
             "folders": self.by_folder,
             "room": self.room,
+            "waiting": self.waiting,
             "added": self.applied.added,
             "bytes": self.applied.bytes,
             "keywords_left_out": self.applied.keywords_left_out,

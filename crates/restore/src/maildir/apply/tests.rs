@@ -20,7 +20,9 @@ impl Scene {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let text = format!("maildir:{}/mail/{{local}}", dir.path().display());
-        let Target::Maildir(target) = Target::parse(&text).unwrap();
+        let Target::Maildir(target) = Target::parse(&text).unwrap() else {
+            panic!("{text}");
+        };
         fs::create_dir(dir.path().join("mail")).unwrap();
         let place = Place::Account(mail::Address::parse("ada@lindenhof.example").unwrap());
         Self { dir, target, place }
@@ -32,7 +34,7 @@ impl Scene {
 
     fn ledger(&self) -> Ledger {
         let ledgers = self.dir.path().join("ledger");
-        Ledger::open(&ledgers, &self.target, &self.place).unwrap()
+        Ledger::open(&ledgers, &self.target.id(), &self.place).unwrap()
     }
 
     /// Messages with one byte each, which is their content.
