@@ -20,6 +20,8 @@ tools=(
     doveadm:dovecot-core
     /usr/lib/dovecot/imap:dovecot-imapd
     mutt:mutt script:bsdutils
+    openssl:openssl mbsync:isync
+    /usr/lib/cyrus/bin/master:cyrus-common saslpasswd2:sasl2-bin
 )
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -35,6 +37,18 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${apt[@]}" update -qq
     # Dovecot is used without its daemon: nothing needs to start.
     "${apt[@]}" install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+# Debian lets only one imapd be installed, and Dovecot's is: Cyrus' own is taken out of its package.
+imapd=/usr/local/lib/restante-tests/cyrus-imapd
+if [ ! -x $imapd ]; then
+    scratch=$(mktemp -d)
+    # The user that apt downloads as must reach it.
+    chmod 777 "$scratch"
+    (cd "$scratch" && apt-get download -qq cyrus-imapd && dpkg-deb -x cyrus-imapd_*.deb unpacked)
+    as_root=()
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    "${as_root[@]}" install -D -m 755 "$scratch/unpacked/usr/lib/cyrus/bin/imapd" $imapd
+    rm -rf "$scratch"
 fi
 # dkimpy is the oracle of signatures; DuckDB reads the catalogue, as an engineer would.
 if ! python3 -c 'import dkim, cryptography, duckdb' 2>/dev/null; then

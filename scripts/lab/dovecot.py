@@ -70,7 +70,39 @@ def version() -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-class Mailbox(imaplib.IMAP4):
+class Reading:
+    """What a client of any server needs to read it, beside imaplib's own."""
+
+    def ok(self, answer: tuple[str, list]) -> list:
+        """The data of an answer that must be OK."""
+        if answer[0] != "OK":
+            raise DovecotError(f"{answer} {self.log()}")
+        return answer[1]
+
+    def log(self) -> str:
+        """What the server logged so far, where that is known."""
+        return ""
+
+    def folders(self) -> list[str]:
+        """All folders that can be selected, as the server names them (modified UTF-7), sorted."""
+        return self._names(self.list())
+
+    def subscriptions(self) -> list[str]:
+        """The subscribed folders, sorted."""
+        return self._names(self.lsub())
+
+    def _names(self, answer: tuple[str, list]) -> list[str]:
+        names = []
+        for line in self.ok(answer):
+            # A name with odd characters comes as a literal, which imaplib gives as a pair.
+            text = line[0] + b" " + line[1] if isinstance(line, tuple) else line or b""
+            found = re.match(rb'\((.*?)\) (?:"(?:.|\\.)"|NIL) (?:\{\d+\} )?(.*)$', text, re.S)
+            if found and b"\\Noselect" not in found[1]:
+                names.append(unquote(found[2].decode("ascii")))
+        return sorted(names)
+
+
+class Mailbox(Reading, imaplib.IMAP4):
     """One user's session. `home` and all below it must belong to `uid`.
 
     `location` is Dovecot's `mail_location`; `plugin` and `namespace` are more lines for
@@ -129,12 +161,6 @@ class Mailbox(imaplib.IMAP4):
         path = self._work / "log"
         return path.read_text(errors="replace") if path.exists() else self._last_log
 
-    def ok(self, answer: tuple[str, list]) -> list:
-        """The data of an answer that must be OK."""
-        if answer[0] != "OK":
-            raise DovecotError(f"{answer} {self.log()}")
-        return answer[1]
-
     def deliver(self, folder: str, raw: bytes, when: int, flags: str = "", keywords: Sequence[str] = ()) -> int:
         """Appends `raw` (LF line ends), makes the folder where it is missing, returns the UID.
 
@@ -157,24 +183,6 @@ class Mailbox(imaplib.IMAP4):
         # imaplib's own append turns a lone CR into a line end.
         self.literal = raw.replace(b"\n", b"\r\n")
         return self._simple_command("APPEND", name, flags, date)
-
-    def folders(self) -> list[str]:
-        """All folders that can be selected, as the server names them (modified UTF-7), sorted."""
-        return self._names(self.list())
-
-    def subscriptions(self) -> list[str]:
-        """The subscribed folders, sorted."""
-        return self._names(self.lsub())
-
-    def _names(self, answer: tuple[str, list]) -> list[str]:
-        names = []
-        for line in self.ok(answer):
-            # A name with odd characters comes as a literal, which imaplib gives as a pair.
-            text = line[0] + b" " + line[1] if isinstance(line, tuple) else line or b""
-            found = re.match(rb'\((.*?)\) (?:"(?:.|\\.)"|NIL) (?:\{\d+\} )?(.*)$', text, re.S)
-            if found and b"\\Noselect" not in found[1]:
-                names.append(unquote(found[2].decode("ascii")))
-        return sorted(names)
 
 
 def quote(name: str) -> str:

@@ -12,6 +12,7 @@ mod carve;
 mod common;
 mod evidence;
 mod full;
+mod imap;
 mod incidents;
 mod kill;
 mod scan;

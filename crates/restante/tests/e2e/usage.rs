@@ -66,8 +66,9 @@ fn targets_that_cannot_take_mail_are_refused_untouched() {
     assert!(error.contains("inside the case"), "{error}");
     assert!(!case.exists(), "a refused run left a case behind");
     for (target, wanted) in [
-        ("/srv/vmail", "does not begin with maildir:"),
-        ("imap://localhost", "restores to Maildir only"),
+        ("/srv/vmail", "begins with neither maildir: nor"),
+        ("imap://localhost", "needs credentials"),
+        ("imap://ada:secret@host", "it names a user"),
         ("maildir:/x/{user}", "a placeholder other than"),
     ] {
         let output = recover(&case, &disk, target).output().unwrap();
