@@ -23,6 +23,14 @@ pub enum ReportError {
         /// What is wrong with it.
         source: scan::catalogue::SegmentError,
     },
+    /// A template of a notice has a mistake.
+    #[error("{template}: {why}. docs/report.md lists what can stand in a template")]
+    Template {
+        /// The file, or what is built in.
+        template: String,
+        /// What is wrong, with the line.
+        why: String,
+    },
     /// A file of the report could not be written.
     #[error("{}: {source}", path.display())]
     Io {

@@ -37,7 +37,9 @@ mod error;
 mod facts;
 mod gather;
 mod handed;
+mod notices;
 mod page;
+mod people;
 mod sort;
 mod tables;
 mod text;
@@ -51,4 +53,5 @@ pub use facts::{
     Folder, GoneMessage, GroupFacts, HoleFact, Log, Looks, LossFact, LostMessage, Month,
     RejectedFile, Run, Step, Structure, Target, Totals, UNATTRIBUTED,
 };
+pub use notices::{NoticeOptions, TEMPLATE, notices};
 pub use write::{Paths, write};

@@ -15,7 +15,7 @@ use crate::text::cell;
 use crate::write::Failure;
 use crate::{utf7, words};
 
-fn writer<W: Write>(out: W) -> Writer<W> {
+pub(crate) fn writer<W: Write>(out: W) -> Writer<W> {
     WriterBuilder::new()
         .quote_style(QuoteStyle::NonNumeric)
         .from_writer(out)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use case::{Case, sync_directory, write_atomically};
 
 use crate::text::harmless_json;
-use crate::{Facts, ReportError, page, tables};
+use crate::{Facts, ReportError, page, people, tables};
 
 /// Where the files of the report are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,7 @@ impl Paths {
 /// Writes the report of `facts`, which were gathered from `case`, into `directory`, which is made
 /// if it is not there. Files of an earlier report are replaced.
 ///
+/// Each account gets a page, its facts and a table of its messages of its own, in `accounts`.
 /// `messages.csv` is made from the message index, which is read once more as a stream.
 pub fn write(facts: &Facts, case: &Case, directory: &Path) -> Result<Paths, ReportError> {
     fs::create_dir_all(directory).map_err(|source| ReportError::io(directory, source))?;
@@ -53,6 +54,7 @@ pub fn write(facts: &Facts, case: &Case, directory: &Path) -> Result<Paths, Repo
     stream(&paths.html, |out| {
         page::render(facts, out).map_err(|error| Failure::Io(io::Error::other(error)))
     })?;
+    people::write(facts, directory, &paths.messages)?;
     Ok(paths)
 }
 
@@ -83,7 +85,7 @@ impl From<case::CaseError> for Failure {
 }
 
 /// As [`write_atomically`], for files that may be longer than memory.
-fn stream(
+pub(crate) fn stream(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<File>) -> Result<(), Failure>,
 ) -> Result<(), ReportError> {

@@ -270,6 +270,15 @@ pub(crate) struct Report {
     /// Write to DIR instead of CASE/report
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Write a mail to the owner of each account too, ready to be sent (.eml)
+    #[arg(long)]
+    pub(crate) notices: bool,
+    /// Make them from the template in FILE: that of an earlier report, edited or translated
+    #[arg(long, value_name = "FILE", requires = "notices")]
+    pub(crate) template: Option<PathBuf>,
+    /// Who writes them (default: postmaster of each account's domain)
+    #[arg(long, value_name = "LOCAL@DOMAIN", requires = "notices")]
+    pub(crate) notices_from: Option<String>,
 }
 
 /// Verify.

@@ -61,6 +61,8 @@ pub(super) struct AccountView {
     lost: Listed<NoteView>,
     rejected: Listed<NoteView>,
     gone: Listed<NoteView>,
+    /// Where the rest of a list that was cut is.
+    rest: &'static str,
 }
 
 /// A folder's name as it is shown and as it is stored.
@@ -145,7 +147,23 @@ impl AccountView {
             lost: Listed::new(&account.lost_messages, limit, NoteView::lost),
             rejected: Listed::new(&account.rejected_files, limit, NoteView::rejected),
             gone: Listed::new(&account.gone_messages, limit, NoteView::gone),
+            rest: "are in messages.csv and report.json",
         }
+    }
+
+    /// The account as its owner sees it: without where on the disks things lie.
+    pub(super) fn for_owner(account: &Account) -> Self {
+        let mut view = Self::new(0, account, MOST_DETAILS);
+        view.rest = "are in the table beside this page";
+        view.evidence.clear();
+        view.rejected = Listed::new(&[], 0, NoteView::rejected);
+        for message in &mut view.damaged.items {
+            message.place.clear();
+        }
+        for note in view.lost.items.iter_mut().chain(&mut view.gone.items) {
+            note.place.clear();
+        }
+        view
     }
 }
 

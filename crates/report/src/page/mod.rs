@@ -15,9 +15,9 @@ use std::io::Write;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value, ValueKind};
-use minijinja::{Environment, Error, Output, State, UndefinedBehavior, escape_formatter};
+use minijinja::{Environment, Error, Output, State, UndefinedBehavior, context, escape_formatter};
 
-use crate::facts::Facts;
+use crate::facts::{Account, Facts};
 use crate::text::visible;
 
 /// Writes the page.
@@ -40,13 +40,45 @@ pub(crate) fn render(facts: &Facts, mut out: impl Write) -> Result<(), Error> {
     Ok(())
 }
 
+/// Writes the page of one account, for its owner.
+pub(crate) fn render_account(
+    facts: &Facts,
+    account: &Account,
+    mut out: impl Write,
+) -> Result<(), Error> {
+    let environment = environment()?;
+    let view = account::AccountView::for_owner(account);
+    let head = context! {
+        as_of => facts.as_of.as_deref().map(answers::minute),
+        program => facts.program.as_str(),
+    };
+    environment
+        .get_template("owner_head.html")?
+        .render_captured_to(&head, &mut out)?;
+    environment
+        .get_template("account.html")?
+        .render_captured_to(Serde(&view), &mut out)?;
+    environment
+        .get_template("owner_tail.html")?
+        .render_captured_to(&head, &mut out)?;
+    Ok(())
+}
+
 fn environment() -> Result<Environment<'static>, Error> {
-    const TEMPLATES: [(&str, &str); 5] = [
+    const TEMPLATES: [(&str, &str); 7] = [
         ("style.css", include_str!("../../templates/style.css")),
         ("macros.html", include_str!("../../templates/macros.html")),
         ("head.html", include_str!("../../templates/head.html")),
         ("account.html", include_str!("../../templates/account.html")),
         ("tail.html", include_str!("../../templates/tail.html")),
+        (
+            "owner_head.html",
+            include_str!("../../templates/owner_head.html"),
+        ),
+        (
+            "owner_tail.html",
+            include_str!("../../templates/owner_tail.html"),
+        ),
     ];
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);

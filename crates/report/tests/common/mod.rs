@@ -518,7 +518,7 @@ fn others(records: &mut Vec<Record>) {
 
 /// Hands over all of some accounts, and a part of another.
 fn hand_over(case: &Case, records: &[Record]) {
-    let Target::Maildir(target) = Target::parse("maildir:/srv/live").unwrap();
+    let target = Target::parse("maildir:/srv/live").unwrap().id();
     for (account, part) in [
         ("bela@lindenhof.example", 10_000),
         ("ada@lindenhof.example", 400),

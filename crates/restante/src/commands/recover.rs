@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
         &args.handing_back,
         common,
     )?;
-    let report = report::write(&case, None)?;
+    let report = report::write(&case, None, None)?;
     let nothing = rebuilt.json["folders"] == 0;
     let mut text = [
         ("evidence", &scanned),

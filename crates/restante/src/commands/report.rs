@@ -4,25 +4,40 @@ use std::path::Path;
 
 use anyhow::Result;
 use case::Case;
-use report::Facts;
+use mail::Address;
+use report::{Facts, NoticeOptions};
 use serde_json::json;
 
 use crate::args::Report;
 use crate::output::Output;
+use crate::usage::Usage;
 
 /// Runs the command.
 pub(crate) fn run(args: &Report) -> Result<Output> {
     let case = Case::open(&args.case)?;
-    write(&case, args.out.as_deref())
+    let from = args.notices_from.as_deref().map(|text| {
+        Address::parse(text)
+            .ok_or_else(|| Usage::error(format!("{text:?} is not an address like local@domain")))
+    });
+    let notices = NoticeOptions {
+        template: args.template.clone(),
+        from: from.transpose()?,
+    };
+    write(&case, args.out.as_deref(), args.notices.then_some(&notices))
 }
 
-/// Writes the report of `case` to `out`, or into the case.
-pub(crate) fn write(case: &Case, out: Option<&Path>) -> Result<Output> {
+/// Writes the report of `case` to `out`, or into the case, with `notices` also a mail to each owner.
+pub(crate) fn write(
+    case: &Case,
+    out: Option<&Path>,
+    notices: Option<&NoticeOptions>,
+) -> Result<Output> {
     let inside = case.path().join(case::REPORT);
+    let directory = out.unwrap_or(&inside);
     let facts = Facts::gather(case)?;
-    let paths = report::write(&facts, case, out.unwrap_or(&inside))?;
+    let paths = report::write(&facts, case, directory)?;
     let totals = &facts.totals;
-    let text = format!(
+    let mut text = format!(
         "{} messages of {} accounts found: {} whole, {} damaged, {} lost\nreport: {}\n",
         totals.found,
         totals.accounts,
@@ -31,8 +46,14 @@ pub(crate) fn write(case: &Case, out: Option<&Path>) -> Result<Output> {
         totals.lost,
         paths.html.display()
     );
-    Ok(Output::new(
-        json!({"totals": totals, "html": paths.html}),
-        text,
-    ))
+    let mut json = json!({"totals": totals, "html": paths.html});
+    if let Some(options) = notices {
+        let count = report::notices(&facts, directory, options)?;
+        text.push_str(&format!(
+            "notices: {count} in {}\n",
+            directory.join("notices").display()
+        ));
+        json["notices"] = count.into();
+    }
+    Ok(Output::new(json, text))
 }
