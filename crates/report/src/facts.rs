@@ -6,6 +6,7 @@ use aggregate::document::{Epoch, FilesystemStatement, Group, Unused, Volume, Vol
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::figures::{Day, Phase, Shares};
 use crate::sort::Known;
 
 /// The version of `report.json`. It goes up when a field is renamed, removed or means something
@@ -28,6 +29,12 @@ pub struct Facts {
     pub as_of: Option<String>,
     /// The sums over the whole case.
     pub totals: Totals,
+    /// How much came back, in shares of accounts and of data.
+    pub shares: Shares,
+    /// What each phase of the work brought.
+    pub phases: Vec<Phase>,
+    /// What was handed over, by day.
+    pub days: Vec<Day>,
     /// Sums that must be equal, counted in different ways.
     pub checks: Vec<Check>,
     /// The accounts in the order of their domains, then [`UNATTRIBUTED`] if there is such mail.

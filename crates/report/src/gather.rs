@@ -14,6 +14,7 @@ use crate::facts::{
     Account, Check, Counts, Evidence, FORMAT, Facts, GroupFacts, Log, LossFact, Step, Structure,
     Totals,
 };
+use crate::figures::{Phases, Shares};
 use crate::sort::{Known, Sorter, Status, place_of};
 use crate::{ReportError, words};
 
@@ -60,6 +61,9 @@ impl Facts {
             as_of: log.steps.last().map(|step| step.time.clone()),
             totals,
             checks,
+            shares: Shares::of(&index.accounts),
+            phases: index.phases.finish(),
+            days: known.handed.days.clone(),
             accounts: index.accounts,
             evidence: evidence(&file),
             disks,
@@ -80,6 +84,7 @@ struct Index {
     /// Lines of the index that are about a message or a file.
     lines: u64,
     losses: Vec<LossFact>,
+    phases: Phases,
 }
 
 impl Index {
@@ -90,6 +95,7 @@ impl Index {
             all: Counts::default(),
             lines: 0,
             losses: Vec::new(),
+            phases: Phases::default(),
         };
         let mut sorter = Sorter::new(known);
         for record in case.read_segments::<Record>(case::MESSAGES)? {
@@ -98,6 +104,9 @@ impl Index {
                     let place = place_of(message.owner.as_ref());
                     let sorted = sorter.message(&place, &message);
                     index.count(sorted.status);
+                    if sorted.status != Status::Duplicate {
+                        index.phases.add(&message, sorted.status == Status::Whole);
+                    }
                     let account = accounts.entry(place).or_default();
                     account.message(&message, &sorted);
                 }

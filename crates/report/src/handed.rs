@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use case::Case;
+use mail::maildir::MaildirName;
 use restore::{Outcome, Place, ledger_files};
 
 use crate::ReportError;
 use crate::facts::Target;
+use crate::figures::Day;
 use crate::sort::{Key, name_of};
 use crate::words;
 
@@ -18,6 +20,8 @@ pub(crate) struct Handed {
     last: BTreeMap<Place, u64>,
     /// The targets, by identity.
     pub(crate) targets: Vec<Target>,
+    /// What was added, by day.
+    pub(crate) days: Vec<Day>,
 }
 
 /// What one target's ledgers add up to.
@@ -33,10 +37,17 @@ impl Handed {
     pub(crate) fn load(case: &Case) -> Result<Self, ReportError> {
         let mut handed = Self::default();
         let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+        let mut days: BTreeMap<u64, Day> = BTreeMap::new();
         for file in ledger_files(&case.path().join(case::LEDGER))? {
             let sum = sums.entry(file.target.clone()).or_default();
             let place = name_of(&file.place);
             for entry in file.entries()? {
+                if entry.outcome == Outcome::Restored {
+                    let day = days.entry(entry.time / 86_400).or_default();
+                    let size = MaildirName::parse(entry.name.as_bytes()).size;
+                    day.messages = day.messages.saturating_add(1);
+                    day.bytes = day.bytes.saturating_add(size.unwrap_or(0));
+                }
                 match entry.outcome {
                     Outcome::Restored => sum.restored = sum.restored.saturating_add(1),
                     Outcome::AlreadyLive => sum.already_live = sum.already_live.saturating_add(1),
@@ -51,6 +62,17 @@ impl Handed {
                 );
             }
         }
+        handed.days = days
+            .into_iter()
+            .map(|(number, day)| Day {
+                day: words::iso_unsigned(number.saturating_mul(86_400))
+                    .split('T')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+                ..day
+            })
+            .collect();
         handed.targets = sums
             .into_iter()
             .map(|(id, sum)| Target {

@@ -35,6 +35,7 @@ mod account;
 mod disks;
 mod error;
 mod facts;
+mod figures;
 mod gather;
 mod handed;
 mod notices;
@@ -53,5 +54,6 @@ pub use facts::{
     Folder, GoneMessage, GroupFacts, HoleFact, Log, Looks, LossFact, LostMessage, Month,
     RejectedFile, Run, Step, Structure, Target, Totals, UNATTRIBUTED,
 };
+pub use figures::{Day, Phase, Share, Shares};
 pub use notices::{NoticeOptions, TEMPLATE, notices};
 pub use write::{Paths, write};

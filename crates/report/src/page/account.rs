@@ -61,6 +61,8 @@ pub(super) struct AccountView {
     lost: Listed<NoteView>,
     rejected: Listed<NoteView>,
     gone: Listed<NoteView>,
+    /// The page of the account alone, from here; nothing on that page itself.
+    page: Option<String>,
     /// Where the rest of a list that was cut is.
     rest: &'static str,
 }
@@ -147,6 +149,7 @@ impl AccountView {
             lost: Listed::new(&account.lost_messages, limit, NoteView::lost),
             rejected: Listed::new(&account.rejected_files, limit, NoteView::rejected),
             gone: Listed::new(&account.gone_messages, limit, NoteView::gone),
+            page: owners_page(&account.address),
             rest: "are in messages.csv and report.json",
         }
     }
@@ -155,6 +158,7 @@ impl AccountView {
     pub(super) fn for_owner(account: &Account) -> Self {
         let mut view = Self::new(0, account, MOST_DETAILS);
         view.rest = "are in the table beside this page";
+        view.page = None;
         view.evidence.clear();
         view.rejected = Listed::new(&[], 0, NoteView::rejected);
         for message in &mut view.damaged.items {
@@ -165,6 +169,23 @@ impl AccountView {
         }
         view
     }
+}
+
+/// Where the page of an account is, beside the page of the case.
+fn owners_page(address: &str) -> Option<String> {
+    let address = mail::Address::parse(address)?;
+    let name = |text: &str| -> String {
+        text.bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+                    char::from(byte).to_string()
+                }
+                other => format!("%{other:02X}"),
+            })
+            .collect()
+    };
+    let (domain, local) = (name(address.domain()), name(address.local()));
+    Some(format!("accounts/{domain}/{local}.html"))
 }
 
 /// A number, or nothing for none.

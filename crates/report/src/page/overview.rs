@@ -6,6 +6,7 @@ use super::account::{dates, some};
 use super::answers::minute;
 use super::chart::Bar;
 use crate::facts::{Account, Facts};
+use crate::figures::{Day, Phase, Share};
 use crate::words::{bytes, counted, number, percent};
 
 /// The whole case.
@@ -22,6 +23,9 @@ pub(super) struct Overview {
     /// What is wrong with them: sums that do not agree, a log that does not hold.
     alarms: Vec<String>,
     figures: Vec<Figure>,
+    shares: Vec<ShareView>,
+    phases: Vec<PhaseView>,
+    days: Vec<DayView>,
     accounts: Vec<Row>,
 }
 
@@ -59,6 +63,15 @@ impl Overview {
             notes: notes(facts),
             alarms: alarms(facts),
             figures: figures(facts),
+            shares: shares(facts),
+            phases: facts.phases.iter().map(PhaseView::new).collect(),
+            days: facts
+                .days
+                .iter()
+                .rev()
+                .take(MOST_DAYS)
+                .map(DayView::new)
+                .collect(),
             accounts: rows.map(|(id, account)| Row::new(id, account)).collect(),
         }
     }
@@ -204,6 +217,80 @@ fn figures(facts: &Facts) -> Vec<Figure> {
         figure(number(totals.handed_over), "handed over"),
         figure(number(facts.evidence.len() as u64), "disks"),
         figure(bytes(evidence.fold(0, u64::saturating_add)), "of evidence"),
+    ]
+}
+
+/// Days that the page lists, the last ones.
+const MOST_DAYS: usize = 120;
+
+/// A share, as text.
+#[derive(Debug, Serialize)]
+struct ShareView {
+    what: String,
+    percent: String,
+    of: String,
+}
+
+#[derive(Debug, Serialize)]
+struct PhaseView {
+    phase: &'static str,
+    whole: String,
+    damaged: String,
+    bytes: String,
+}
+
+#[derive(Debug, Serialize)]
+struct DayView {
+    day: String,
+    messages: String,
+    bytes: String,
+}
+
+impl PhaseView {
+    fn new(phase: &Phase) -> Self {
+        Self {
+            phase: phase.phase,
+            whole: number(phase.whole),
+            damaged: some(phase.damaged),
+            bytes: bytes(phase.bytes),
+        }
+    }
+}
+
+impl DayView {
+    fn new(day: &Day) -> Self {
+        Self {
+            day: day.day.clone(),
+            messages: number(day.messages),
+            bytes: bytes(day.bytes),
+        }
+    }
+}
+
+fn shares(facts: &Facts) -> Vec<ShareView> {
+    let shares = &facts.shares;
+    let view = |what: &str, share: Share, show: fn(u64) -> String| ShareView {
+        what: what.to_owned(),
+        percent: percent(share.part, share.of),
+        of: format!("{} of {}", show(share.part), show(share.of)),
+    };
+    if shares.messages.of == 0 {
+        return Vec::new();
+    }
+    vec![
+        view("of all accounts have mail back", shares.accounts, number),
+        view(
+            "of active accounts (mail in the year before the incident)",
+            shares.active_accounts,
+            number,
+        ),
+        view(
+            "of active accounts above 10 MB",
+            shares.large_active_accounts,
+            number,
+        ),
+        view("of all messages are back whole", shares.messages, number),
+        view("of all data", shares.bytes, bytes),
     ]
 }
 
