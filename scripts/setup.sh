@@ -19,7 +19,7 @@ tools=(
     strace:strace
     doveadm:dovecot-core
     /usr/lib/dovecot/imap:dovecot-imapd
-    mutt:mutt script:bsdutils
+    mutt:mutt script:bsdutils mactime:sleuthkit
     openssl:openssl mbsync:isync
     /usr/lib/cyrus/bin/master:cyrus-common saslpasswd2:sasl2-bin
 )

@@ -324,6 +324,21 @@ pub(crate) struct Export {
     /// Print mdadm commands that put the RAID groups together
     #[arg(long, conflicts_with_all = ["out", "dmsetup"])]
     pub(crate) mdadm: bool,
+    /// Write the files that mail was found in as a body file, which mactime makes a timeline of
+    #[arg(long, group = "paper", conflicts_with_all = ["device", "dmsetup", "mdadm"])]
+    pub(crate) bodyfile: bool,
+    /// Write each message with its hashes and its places, down to the disks, as Digital Forensics XML
+    #[arg(long, group = "paper", conflicts_with_all = ["device", "dmsetup", "mdadm"])]
+    pub(crate) dfxml: bool,
+    /// Write the restored messages of the target as lines for `sha256sum -c`
+    #[arg(long, group = "paper", requires = "to", conflicts_with_all = ["device", "dmsetup", "mdadm"])]
+    pub(crate) manifest: bool,
+    /// With --manifest: lines for `b3sum -c`
+    #[arg(long, requires = "manifest")]
+    pub(crate) b3: bool,
+    /// The target whose mail the manifest lists: maildir:DIR or maildir:PATTERN
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: Option<String>,
 }
 
 /// Drill.

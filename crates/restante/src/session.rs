@@ -176,6 +176,13 @@ pub(crate) fn not_identified(case: &Case) -> Result<Option<String>> {
     }))
 }
 
+/// What `aggregate.json` of a case says.
+fn stated(case: &Case) -> Result<Aggregate> {
+    case.read_json("aggregate.json")?.ok_or_else(|| {
+        Usage::error("the case has no aggregate.json yet; run `restante assemble` on it")
+    })
+}
+
 /// The aggregate of a case, put together.
 pub(crate) struct Session {
     /// What `aggregate.json` says.
@@ -187,11 +194,16 @@ pub(crate) struct Session {
 impl Session {
     /// Puts together what `aggregate.json` of `case` says.
     pub(crate) fn open(case: &Case) -> Result<Self> {
-        let aggregate: Aggregate = case.read_json("aggregate.json")?.ok_or_else(|| {
-            Usage::error("the case has no aggregate.json yet; run `restante assemble` on it")
-        })?;
-        let disks = open_disks(case)?;
-        let devices = aggregate::build(&aggregate, &disks)?;
+        Self::build(stated(case)?, &open_disks(case)?)
+    }
+
+    /// The same on `disks`, which are those of the case in some other form.
+    pub(crate) fn with_disks(case: &Case, disks: &[Disk]) -> Result<Self> {
+        Self::build(stated(case)?, disks)
+    }
+
+    fn build(aggregate: Aggregate, disks: &[Disk]) -> Result<Self> {
+        let devices = aggregate::build(&aggregate, disks)?;
         Ok(Self { aggregate, devices })
     }
 

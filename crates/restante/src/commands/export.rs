@@ -1,4 +1,7 @@
-//! `export`: a device as a sparse image, or as commands.
+//! `export`: a device as a sparse image, or as commands; papers for the chain of custody.
+
+mod custody;
+mod trace;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -25,6 +28,9 @@ const SPARSE: usize = 64 << 10;
 /// Runs the command.
 pub(crate) fn run(args: &Export, common: &Common) -> Result<Output> {
     let case = Case::open_to_read(&args.case)?;
+    if args.bodyfile || args.dfxml || args.manifest {
+        return custody::run(args, &case, common);
+    }
     let session = Session::open(&case)?;
     if args.mdadm {
         let text = aggregate::export::mdadm_commands(&session.aggregate);

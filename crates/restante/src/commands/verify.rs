@@ -260,7 +260,7 @@ fn added_by_log(case: &Case, target: &Target) -> Result<u64> {
 
 /// The messages of a maildir folder by their names up to the flags. Only files count: what a
 /// link leads to is not what was put there.
-fn files_by_name(folder: &Path) -> HashMap<Vec<u8>, PathBuf> {
+pub(crate) fn files_by_name(folder: &Path) -> HashMap<Vec<u8>, PathBuf> {
     let mut files = HashMap::new();
     for directory in ["cur", "new"] {
         let entries = fs::read_dir(folder.join(directory));

@@ -10,6 +10,7 @@
 mod beside;
 mod carve;
 mod common;
+mod custody;
 mod evidence;
 mod full;
 mod imap;

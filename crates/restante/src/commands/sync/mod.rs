@@ -259,7 +259,11 @@ fn check_apart(target: &Target, places: &BTreeSet<Place>) -> Result<()> {
 
 /// The views that messages are read from, by the names of their file systems.
 pub(crate) fn views(case: &Case) -> Result<HashMap<String, Arc<dyn ReadAt>>> {
-    let session = Session::open(case)?;
+    views_of(case, &Session::open(case)?)
+}
+
+/// The same, on the devices of `session`.
+pub(crate) fn views_of(case: &Case, session: &Session) -> Result<HashMap<String, Arc<dyn ReadAt>>> {
     let mut open = HashMap::new();
     let views = super::rebuild::views(case)?;
     for (name, view) in views.into_iter().chain(super::carve::views(case)?) {
