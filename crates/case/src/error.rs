@@ -62,6 +62,17 @@ pub enum CaseError {
         /// The line, from 1.
         line: usize,
     },
+    /// The log ends before the line that was written last, or that line is another.
+    #[error(
+        "{}: its end is not the one that log.head names: line {line} was changed, or lines behind it are missing",
+        path.display()
+    )]
+    CutLog {
+        /// The log.
+        path: PathBuf,
+        /// How many lines it had when the last one was written.
+        line: usize,
+    },
 }
 
 impl CaseError {

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Case, CaseError};
+use crate::{Case, CaseError, write_atomically};
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,14 @@ impl Case {
             file.write_all(&text)?;
             file.sync_all()
         };
-        append().map_err(wrap)
+        append().map_err(wrap)?;
+        // A chain says nothing of its last line: that one stands beside it.
+        let head = Head {
+            lines: whole.lines().count().saturating_add(1),
+            digest: digest(std::str::from_utf8(&text).ok().map(str::trim_end)),
+        };
+        let json = serde_json::to_vec(&head).unwrap_or_default();
+        write_atomically(&self.path().join(HEAD), &json)
     }
 
     /// Reads the log and proves its chain.
@@ -86,8 +93,40 @@ impl Case {
             before = Some(raw);
             lines.push(line);
         }
+        self.check_head(&path, &text)?;
         Ok(lines)
     }
+
+    /// Checks that the log reaches to the line that was written last, and that it is that one. A
+    /// run that was killed in between leaves a line more than the head says.
+    fn check_head(&self, path: &Path, text: &str) -> Result<(), CaseError> {
+        // Cases of the first versions have no head.
+        let Some(head) = self.read_json::<Head>(HEAD)? else {
+            return Ok(());
+        };
+        let last = head.lines.checked_sub(1);
+        let line = last.and_then(|last| text.lines().nth(last));
+        if line.is_some() && digest(line) == head.digest {
+            Ok(())
+        } else {
+            Err(CaseError::CutLog {
+                path: path.to_owned(),
+                line: head.lines,
+            })
+        }
+    }
+}
+
+/// The file that names the last line of the log.
+const HEAD: &str = "log.head";
+
+/// The last line that was written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    /// How many lines there are.
+    lines: usize,
+    /// The digest of the last one.
+    digest: String,
 }
 
 /// The digest that the next line carries.
@@ -139,5 +178,37 @@ mod tests {
             case.verified_log(),
             Err(CaseError::BrokenChain { line: 2, .. })
         ));
+    }
+
+    #[test]
+    fn the_last_line_can_neither_be_changed_nor_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let case = Case::open_or_create(&dir.path().join("case")).unwrap();
+        for step in ["scan", "sync"] {
+            case.log(step, json!({}), json!({"n": 1}), json!(null))
+                .unwrap();
+        }
+        let path = case.path().join("log.jsonl");
+        let text = fs::read_to_string(&path).unwrap();
+        let first = text.lines().next().unwrap();
+        for changed in [
+            format!("{first}\n"),
+            text.replace("\"sync\"", "\"scan\""),
+            String::new(),
+        ] {
+            fs::write(&path, changed).unwrap();
+            let error = case.verified_log().unwrap_err();
+            assert!(
+                matches!(error, CaseError::CutLog { line: 2, .. }),
+                "{error}"
+            );
+        }
+        // A run that was killed before it wrote the head.
+        fs::write(&path, &text).unwrap();
+        let head = fs::read(case.path().join(HEAD)).unwrap();
+        case.log("report", json!({}), json!(null), json!(null))
+            .unwrap();
+        fs::write(case.path().join(HEAD), head).unwrap();
+        assert_eq!(case.verified_log().unwrap().len(), 3);
     }
 }

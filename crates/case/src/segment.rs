@@ -64,6 +64,23 @@ impl Case {
         Ok(names)
     }
 
+    /// One digest of all segments in `directory`: the log keeps it, so that a record that was changed
+    /// since is seen.
+    pub fn segments_digest(&self, directory: &str) -> Result<String, CaseError> {
+        let mut hasher = blake3::Hasher::new();
+        for name in self.segment_names(directory)? {
+            let path = self.segment_path(directory, &name);
+            let file = File::open(&path).map_err(|source| CaseError::io(&path, source))?;
+            let digest = blake3::Hasher::new()
+                .update_reader(file)
+                .map_err(|source| CaseError::io(&path, source))?
+                .finalize();
+            hasher.update(name.as_bytes()).update(b"\n");
+            hasher.update(digest.as_bytes());
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
     /// The records of all segments in `directory`, in the order of their names.
     pub fn read_segments<T: DeserializeOwned>(
         &self,

@@ -278,7 +278,11 @@ fn read_log(case: &Case) -> Result<Log, ReportError> {
                 })
                 .collect(),
         }),
-        Err(error @ (CaseError::BrokenChain { .. } | CaseError::Malformed { .. })) => Ok(Log {
+        Err(
+            error @ (CaseError::BrokenChain { .. }
+            | CaseError::CutLog { .. }
+            | CaseError::Malformed { .. }),
+        ) => Ok(Log {
             problem: Some(error.to_string()),
             steps: Vec::new(),
         }),

@@ -101,8 +101,10 @@ pub(crate) fn carve(case: &Case, all: bool, devices: &[String], common: &Common)
                 "carve",
                 json!({ "all": all, "devices": devices }),
                 json!({ "made_from": state.made_from }),
-                json!(state.devices),
+                json!({ "devices": state.devices, "index": case.segments_digest(MESSAGES)? }),
             )?;
+            // Last of all: a run that is killed before carves and logs again.
+            case.write_json(&state_name(), &state)?;
             state
         }
     };
@@ -152,7 +154,6 @@ fn make(
     let messages = attribute(candidates, &known.names, &known.accounts);
     let present = present(case)?;
     write(case, &known, &present, &mut state, messages, &stories)?;
-    case.write_json(&state_name(), &state)?;
     Ok(state)
 }
 

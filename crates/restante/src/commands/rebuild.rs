@@ -114,14 +114,16 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
             finished: true,
             filesystems,
         };
-        case.write_json(&state_name(), &state)?;
-        let counts = Counts::of(case)?;
+        let mut output = json!(Counts::of(case)?);
+        output["index"] = case.segments_digest(MESSAGES)?.into();
         case.log(
             "rebuild",
             json!(options),
             json!({ "made_from": made_from }),
-            json!(counts),
+            output,
         )?;
+        // Last of all: a run that is killed before makes and logs the index again.
+        case.write_json(&state_name(), &state)?;
     }
     let counts = Counts::of(case)?;
     let mut text = counts.text();

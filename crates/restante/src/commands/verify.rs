@@ -40,6 +40,7 @@ pub(crate) fn run(args: &Verify, common: &Common) -> Result<Output> {
             .push(format!("the chain of the log's {} lines", lines.len())),
         Err(error) => findings.fails.push(error.to_string()),
     }
+    index(&case, &mut findings)?;
     evidence(&case, &mut findings, common)?;
     messages(&case, &mut findings, common)?;
     if let Some(target) = &target {
@@ -57,6 +58,30 @@ pub(crate) fn run(args: &Verify, common: &Common) -> Result<Output> {
         json: json!({"holds": findings.holds, "fails": findings.fails}),
         text,
     })
+}
+
+/// Compares the message index with what the log says of it: whose a message is stands there alone.
+fn index(case: &Case, findings: &mut Findings) -> Result<()> {
+    let log = case.verified_log().unwrap_or_default();
+    let logged = log
+        .iter()
+        .rev()
+        .find_map(|line| line.output["index"].as_str());
+    let Some(logged) = logged else {
+        return Ok(());
+    };
+    if case.segments_digest(MESSAGES)? == logged {
+        findings
+            .holds
+            .push("the message index is as it was made".to_owned());
+    } else {
+        findings.fails.push(
+            "the message index is not as it was made: a file in messages/ was changed, added or \
+             removed. Remove messages/ and run `restante rebuild` and `restante carve` again"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// Reads all evidence again and compares its hashes.

@@ -234,6 +234,56 @@ fn verify_proves_a_case_and_names_what_was_changed() {
         assert!(text.starts_with(record["sha256"].as_str().unwrap()));
     }
 
+    // Every paper of the case that is changed, cut or lost is named, and nothing else.
+    let ledgers = fs::read_dir(incident.path("case/ledger")).unwrap();
+    let target = ledgers.last().unwrap().unwrap().path();
+    let domain = fs::read_dir(&target).unwrap().last().unwrap().unwrap();
+    let ledger = fs::read_dir(domain.path())
+        .unwrap()
+        .last()
+        .unwrap()
+        .unwrap();
+    let index = fs::read_dir(incident.path("case/messages"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("\"grade\"")))
+        .unwrap();
+    type Change = fn(&str) -> String;
+    let cut: Change = |text| {
+        text.lines()
+            .skip(1)
+            .map(|line| format!("{line}\n"))
+            .collect()
+    };
+    let end: Change = |text| {
+        let lines = text.lines().count();
+        text.lines()
+            .take(lines - 1)
+            .map(|line| format!("{line}\n"))
+            .collect()
+    };
+    let other: Change = |text| text.replacen("\"folder\":\"INBOX", "\"folder\":\"OUTBOX", 1);
+    for (path, change, why) in [
+        (incident.path("case/log.jsonl"), cut, "the chain is broken"),
+        (
+            incident.path("case/log.jsonl"),
+            end,
+            "its end is not the one",
+        ),
+        (ledger.path(), cut, "lines of the ledger are missing"),
+        (index, other, "the message index is not as it was made"),
+    ] {
+        let before = fs::read_to_string(&path).unwrap();
+        fs::write(&path, change(&before)).unwrap();
+        let output = verify().output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{}: {text}", path.display());
+        assert!(text.contains(why), "{}: {text}", path.display());
+        fs::write(&path, before).unwrap();
+    }
+    succeed(&mut verify());
+
     let message = messages(&incident.path("mail")).remove(0);
     let mut bytes = fs::read(&message).unwrap();
     bytes[0] ^= 1;
