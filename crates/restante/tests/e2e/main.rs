@@ -13,6 +13,7 @@ mod common;
 mod evidence;
 mod full;
 mod imap;
+mod imap_proof;
 mod incidents;
 mod kill;
 mod scan;
