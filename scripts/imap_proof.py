@@ -13,7 +13,7 @@ independent client (Python's imaplib) reads all accounts, and a JSON document sa
 | field | what |
 |---|---|
 | `added` | what the program says that it added, in all runs that ended |
-| `shown` | messages below restored_emails, `Damaged` apart |
+| `shown` | messages below restored_emails, apart from `Damaged`, and from deleted ones in `Recovered` |
 | `exact` | those of them that are as the truth has them: account, folder, content, flags, keywords, INTERNALDATE |
 | `changed` | those that differ from the truth by their content alone (Cyrus writes X for bytes beyond ASCII in a header) |
 | `told` | messages that the program named as refused or changed |
@@ -88,7 +88,7 @@ class Account(dovecot.Reading, imaplib.IMAP4):
 @contextlib.contextmanager
 def server(kind: str, folder: pathlib.Path, accounts: list[str]) -> Iterator[dict]:
     """A new server; what it says when it is ready."""
-    what = {"dovecot": ["dovecot"], "mdbox": ["dovecot", "--mdbox"], "cyrus": ["cyrus"]}[kind]
+    what = {"dovecot": ["dovecot"], "mdbox": ["dovecot", "--mdbox"], "cyrus": ["cyrus", "--alt"]}[kind]
     users = [word for account in accounts for word in ("--user", account)]
     script = pathlib.Path(__file__).with_name("imap_server.py")
     argv = [sys.executable, script, what[0], folder, *what[1:], *users]
@@ -227,6 +227,10 @@ class Truth:
 
     def compare(self, shown: list[tuple[str, str, dict]], owner: Owner | None) -> dict:
         """The fields of the document that compare."""
+        # The folder of a deleted message may be unknown: then it comes back into one of its own.
+        deleted = {(m["account"], m["sha256"]) for m in self.messages if m.get("deleted")}
+        shown = [one for one in shown if one[1] != "Recovered" or (one[0], one[2]["sha256"]) not in deleted]
+        undated = {m["sha256"] for m in self.messages if m["date"] is None}
         gone = collections.Counter(owner.gone if owner else ())
         loose = owner.flagged if owner else set()
 
@@ -234,6 +238,8 @@ class Truth:
             # Whoever tidied a folder changed flags in it.
             touched = (account, folder, message["sha256"]) in loose
             plain = {**message, "flags": None} if touched else message
+            if message["sha256"] in undated:
+                plain = {**plain, "internaldate": None, "date": None}
             return key(account, folder, self.known(plain), exact)
 
         have = collections.Counter(of(*one) for one in shown)
