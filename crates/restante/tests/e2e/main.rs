@@ -14,6 +14,7 @@ mod custody;
 mod evidence;
 mod full;
 mod imap;
+mod imap_proof;
 mod incidents;
 mod kill;
 mod scan;
