@@ -4,7 +4,7 @@
 //! it is never added again, whatever the user did with it since. So it is with folders: one that
 //! was subscribed once is not subscribed again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -65,9 +65,41 @@ struct Subscription {
     time: u64,
 }
 
+/// One line of the ledger that is about messages on their way to a server: if no other line says
+/// what became of them, a run ended before it could.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sending {
+    /// The directory of the folder below the Maildir.
+    pub(crate) sending: String,
+    /// Their names.
+    pub(crate) names: Vec<String>,
+    /// The UID that the folder's next message got when they were sent, and what that counts in.
+    pub(crate) from: u64,
+    /// When, in seconds since 1970.
+    pub(crate) time: u64,
+}
+
+impl Sending {
+    /// Messages that are sent now.
+    pub(crate) fn now(folder: &str, names: Vec<String>, from: u64) -> Self {
+        Self {
+            sending: folder.to_owned(),
+            names,
+            from,
+            time: now(),
+        }
+    }
+
+    /// How many seconds ago that was.
+    pub(crate) fn age(&self) -> u64 {
+        now().saturating_sub(self.time)
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Line {
+    Sending(Sending),
     Subscription(Subscription),
     Message(Entry),
 }
@@ -85,6 +117,7 @@ pub struct Ledger {
     entries: Vec<Entry>,
     known: HashMap<(String, String), Outcome>,
     subscribed: BTreeSet<String>,
+    sending: Vec<Sending>,
     /// The length of the file up to its last whole line.
     whole: u64,
 }
@@ -108,11 +141,13 @@ impl Ledger {
             entries: Vec::new(),
             known: HashMap::new(),
             subscribed: BTreeSet::new(),
+            sending: Vec::new(),
             whole,
         };
         for line in lines {
             match line {
                 Line::Message(entry) => ledger.remember(entry),
+                Line::Sending(line) => ledger.sending.push(line),
                 Line::Subscription(line) => {
                     ledger.subscribed.insert(line.subscribed);
                 }
@@ -166,6 +201,35 @@ impl Ledger {
         Ok(())
     }
 
+    /// Notes that messages are on their way, and makes that durable.
+    pub(crate) fn append_sending(&mut self, sending: Sending) -> Result<(), RestoreError> {
+        self.write(std::slice::from_ref(&sending))?;
+        self.sending.push(sending);
+        Ok(())
+    }
+
+    /// The messages that were on their way when a run ended, and of which nothing is known: the last
+    /// line of each folder, without those that another line is about.
+    pub(crate) fn unsettled(&self) -> Vec<Sending> {
+        let mut last: BTreeMap<&str, &Sending> = BTreeMap::new();
+        for line in &self.sending {
+            last.insert(&line.sending, line);
+        }
+        let open = |line: &Sending| Sending {
+            names: line
+                .names
+                .iter()
+                .filter(|name| self.outcome(&line.sending, name).is_none())
+                .cloned()
+                .collect(),
+            ..line.clone()
+        };
+        last.into_values()
+            .map(open)
+            .filter(|line| !line.names.is_empty())
+            .collect()
+    }
+
     fn write(&mut self, lines: &[impl Serialize]) -> Result<(), RestoreError> {
         if lines.is_empty() {
             return Ok(());
@@ -213,7 +277,7 @@ impl LedgerFile {
         let (lines, _) = read_lines(&self.path)?;
         let message = |line| match line {
             Line::Message(entry) => Some(entry),
-            Line::Subscription(_) => None,
+            Line::Subscription(_) | Line::Sending(_) => None,
         };
         Ok(lines.into_iter().filter_map(message).collect())
     }

@@ -30,6 +30,20 @@ impl Mailbox<'_> {
         }
     }
 
+    /// Finds out what became of messages of `place` that were on their way when a run ended: a Maildir
+    /// tells by their names.
+    pub fn settle(
+        &mut self,
+        place: &Place,
+        messages: &[Message],
+        ledger: &mut Ledger,
+    ) -> Result<(), RestoreError> {
+        match self {
+            Self::Maildir(_) => Ok(()),
+            Self::Server(mailbox) => mailbox.settle(place, messages, ledger),
+        }
+    }
+
     /// What its quota leaves.
     pub fn room(&mut self) -> Result<Room, RestoreError> {
         match self {

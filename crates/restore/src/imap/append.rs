@@ -1,6 +1,5 @@
 //! Adding what was planned to an account on a server.
 
-use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -9,9 +8,10 @@ use mail::Message;
 use memchr::memmem;
 
 use super::error::ImapError;
-use super::mailbox::{Identity, Mailbox, format_date, naming, newcomers, next_uid, time_of};
+use super::mailbox::{Mailbox, format_date, landed, naming, newcomers, next_uid, time_of};
 use super::session::{Part, Session};
 use super::wire::Value;
+use crate::ledger::Sending;
 use crate::plan::{Add, FolderPlan, Plan};
 use crate::{Applied, Entry, Ledger, Outcome, RestoreError, Warning};
 
@@ -148,6 +148,7 @@ impl Mailbox<'_> {
         applied: &mut Applied,
     ) -> Result<(), Stop> {
         let mut done = Vec::new();
+        let number = items.len();
         let mut left = items;
         let mut one_by_one = false;
         let mut lost = SETTLING.iter();
@@ -160,14 +161,20 @@ impl Mailbox<'_> {
                     break;
                 }
             };
-            let result = self.session().and_then(|session| {
-                one_by_one |= !session.can("MULTIAPPEND");
-                let count = if one_by_one { 1 } else { left.len() };
-                append(session, &folder.name, left.get(..count).unwrap_or_default())?;
-                Ok(count)
-            });
+            let multi = self.session().map(|session| session.can("MULTIAPPEND"));
+            one_by_one |= multi.is_ok_and(|multi| !multi);
+            let count = if one_by_one { 1 } else { left.len() };
+            let sent = left.get(..count).unwrap_or_default();
+            // If this run ends before it learns what became of them, the next one looks.
+            if let Err(error) = ledger.append_sending(sending(folder, sent, from)) {
+                stop = Some(Stop::Account(error));
+                break;
+            }
+            let result = self
+                .session()
+                .and_then(|session| append(session, &folder.name, sent));
             match result {
-                Ok(count) => {
+                Ok(()) => {
                     lost = SETTLING.iter();
                     let later = left.split_off(count.min(left.len()));
                     let sent = std::mem::replace(&mut left, later);
@@ -175,19 +182,19 @@ impl Mailbox<'_> {
                     done.extend(sent);
                 }
                 Err(error) if error.is_passing() => {
-                    match self.find(folder, from, &left, lost.next(), error) {
+                    match self.find(folder, from, sent, lost.next(), error) {
                         Ok(landed) => {
                             if landed.contains(&true) {
                                 lost = SETTLING.iter();
                             }
-                            let (there, missing): (Vec<_>, Vec<_>) =
-                                left.into_iter().zip(landed).partition(|(_, there)| *there);
-                            done.extend(there.into_iter().map(|(item, _)| item));
-                            left = missing.into_iter().map(|(item, _)| item).collect();
+                            let mut landed = landed.into_iter();
+                            let (there, missing): (Vec<_>, Vec<_>) = left
+                                .into_iter()
+                                .partition(|_| landed.next().unwrap_or(false));
+                            done.extend(there);
+                            left = missing;
                         }
-                        Err(error) => {
-                            stop = Some(Stop::Account(error));
-                        }
+                        Err(error) => stop = Some(Stop::Account(error)),
                     }
                 }
                 Err(error) if error.is("OVERQUOTA") => {
@@ -209,11 +216,20 @@ impl Mailbox<'_> {
                 Err(error) => stop = Some(Stop::Folder(self.failed(error))),
             }
         }
+        let refused = done.len() < number && stop.is_none();
         let entries = done.iter().map(|item| {
             let id = item.add.message.id.as_str();
             Entry::now(folder.directory, &item.add.name, id, Outcome::Restored)
         });
-        let noted = ledger.append(entries.collect());
+        let noted = ledger.append(entries.collect()).and_then(|()| {
+            // What was refused is on its way no longer.
+            let none = sending(folder, &[], 0);
+            if refused {
+                ledger.append_sending(none)
+            } else {
+                Ok(())
+            }
+        });
         for item in &done {
             applied.added = applied.added.saturating_add(1);
             applied.bytes = applied.bytes.saturating_add(item.add.message.bytes);
@@ -242,22 +258,11 @@ impl Mailbox<'_> {
         sleep(Duration::from_secs(*wait));
         let messages: Vec<&Message> = items.iter().map(|item| item.add.message).collect();
         let found = self.patiently(|session| newcomers(session, &folder.name, from, &messages))?;
-        let mut counts: BTreeMap<Identity, usize> = BTreeMap::new();
-        for identity in found {
-            let count = counts.entry(identity).or_default();
-            *count = count.saturating_add(1);
-        }
-        let is_there = |message: &&Message| {
-            let identity = (message.normalised().clone(), time_of(message));
-            match counts.get_mut(&identity) {
-                Some(count) if *count > 0 => {
-                    *count = count.saturating_sub(1);
-                    true
-                }
-                _ => false,
-            }
-        };
-        Ok(messages.iter().map(is_there).collect())
+        let sent: Vec<(&Message, bool)> = items
+            .iter()
+            .map(|item| (item.add.message, item.is_odd))
+            .collect();
+        Ok(landed(&sent, found, items.len() > 1))
     }
 
     /// Reads messages that a server may have stored otherwise than they are, and says which it did.
@@ -276,7 +281,7 @@ impl Mailbox<'_> {
             Ok(found) => {
                 for add in odd {
                     let identity = (add.message.normalised().clone(), time_of(add.message));
-                    if !found.contains(&identity) {
+                    if !found.alike.iter().any(|(found, _)| *found == identity) {
                         applied.failed.push(refused_message(
                             add,
                             "the server took it and stores it changed, or a client was quicker \
@@ -349,6 +354,12 @@ fn append(session: &mut Session, folder: &str, items: &[Item<'_>]) -> Result<(),
         parts.push(Part::Bytes(&item.wire));
     }
     session.run("APPEND", &parts, &mut |_| ()).map(|_| ())
+}
+
+/// The ledger's line about messages that are sent to a folder whose next UID is `from`.
+fn sending(folder: &Folder<'_>, items: &[Item<'_>], from: u64) -> Sending {
+    let names = items.iter().map(|item| item.add.name.clone());
+    Sending::now(folder.directory, names.collect(), from)
 }
 
 /// What is sent of a message.

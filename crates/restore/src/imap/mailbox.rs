@@ -15,10 +15,12 @@ use super::target::ImapTarget;
 use super::wire::Value;
 use crate::maildir::Live;
 use crate::plan::destination;
-use crate::{Place, RestoreError, Room};
+use crate::{Entry, Ledger, Outcome, Place, RestoreError, Room};
 
 /// What passes is waited for so long, each time twice as long as before.
 const WAITS: [u64; 5] = [1, 2, 4, 8, 16];
+/// A server may still be storing what it was sent when a run was killed, for so many seconds.
+const SETTLE: u64 = 3;
 /// Messages whose contents are asked for at a time, and their bytes.
 const MOST_AT_ONCE: usize = 200;
 const MOST_BYTES_AT_ONCE: u64 = 32 << 20;
@@ -73,6 +75,51 @@ impl<'t> Mailbox<'t> {
         self.patiently(read_room)
     }
 
+    /// Finds out what became of messages that were on their way when a run ended, and notes those that
+    /// are there. A server may still be storing them: it is given a moment.
+    pub fn settle(
+        &mut self,
+        place: &Place,
+        messages: &[Message],
+        ledger: &mut Ledger,
+    ) -> Result<(), RestoreError> {
+        for open in ledger.unsettled() {
+            if let Some(left) = SETTLE.checked_sub(open.age()) {
+                sleep(Duration::from_secs(left));
+            }
+            let names: HashSet<&str> = open.names.iter().map(String::as_str).collect();
+            let sent: Vec<(&Message, String)> = messages
+                .iter()
+                .map(|message| (message, destination(place, message)))
+                .filter(|(_, (folder, name))| {
+                    *folder == open.sending && names.contains(name.as_str())
+                })
+                .map(|(message, (_, name))| (message, name))
+                .collect();
+            let found = self.patiently(|session| {
+                let folder = naming(session).folder(&open.sending);
+                let messages: Vec<&Message> = sent.iter().map(|(message, _)| *message).collect();
+                match newcomers(session, &folder, open.from, &messages) {
+                    // The folder was never made, or is gone.
+                    Err(ImapError::Refused { .. }) => Ok(None),
+                    found => found.map(Some),
+                }
+            })?;
+            let Some(found) = found else {
+                continue;
+            };
+            let pairs: Vec<(&Message, bool)> =
+                sent.iter().map(|(message, _)| (*message, true)).collect();
+            let there = landed(&pairs, found, true);
+            let entries = sent.iter().zip(there).filter(|(_, there)| *there);
+            let entries = entries.map(|((message, name), _)| {
+                Entry::now(&open.sending, name, message.id.as_str(), Outcome::Restored)
+            });
+            ledger.append(entries.collect())?;
+        }
+        Ok(())
+    }
+
     /// Runs `task` in a session, and again in a new one after what passes.
     pub(super) fn patiently<T>(
         &mut self,
@@ -88,7 +135,14 @@ impl<'t> Mailbox<'t> {
                 Ok(done) => return Ok(done),
                 Err(error) if error.is_passing() => {
                     self.session = None;
-                    let Some(wait) = waits.next() else {
+                    let is_there = !matches!(error, ImapError::Connect(_));
+                    let wait = waits
+                        .next()
+                        .filter(|_| is_there || !self.target.reach().is_given_up());
+                    let Some(wait) = wait else {
+                        if !is_there {
+                            self.target.reach().note_waited();
+                        }
                         return Err(self.failed(error));
                     };
                     sleep(Duration::from_secs(*wait));
@@ -102,7 +156,11 @@ impl<'t> Mailbox<'t> {
     pub(super) fn session(&mut self) -> Result<&mut Session, ImapError> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => Session::open(self.target, &self.login)?,
+            None => {
+                let session = Session::open(self.target, &self.login)?;
+                self.target.reach().note_reached();
+                session
+            }
         };
         Ok(self.session.insert(session))
     }
@@ -304,25 +362,73 @@ fn identify(
     Ok(found)
 }
 
-/// The messages of `folder` from UID `from` on whose size and time are those of one of `wanted`:
-/// what they are.
+/// What came into a folder since some UID.
+pub(super) struct Newcomers {
+    /// What those are whose size and time are those of a message that was sent, by what the folder
+    /// tells of them.
+    pub(super) alike: Vec<(Identity, u64)>,
+    /// How many came and are gone again.
+    pub(super) gone: u64,
+}
+
+/// The messages of `folder` from UID `from` on.
 pub(super) fn newcomers(
     session: &mut Session,
     folder: &str,
     from: u64,
-    wanted: &[&Message],
-) -> Result<Vec<Identity>, ImapError> {
-    let like: HashSet<(u64, i64)> = wanted
+    sent: &[&Message],
+) -> Result<Newcomers, ImapError> {
+    let like: HashSet<(u64, i64)> = sent
         .iter()
         .map(|message| (message.virtual_bytes, time_of(message)))
         .collect();
+    let next = next_uid(session, folder)?;
     let parts = [Part::Text("EXAMINE "), Part::Name(folder)];
     session.run("EXAMINE", &parts, &mut |_| ())?;
-    let listed: Vec<Listed> = list_messages(session, from)?
+    let all = list_messages(session, from)?;
+    let there = all.iter().filter(|message| message.uid < next).count() as u64;
+    let gone = next.saturating_sub(from).saturating_sub(there);
+    let listed: Vec<Listed> = all
         .into_iter()
         .filter(|message| like.contains(&(message.bytes, message.time)))
         .collect();
-    Ok(identify(session, &listed)?.into_values().collect())
+    let sizes: HashMap<u64, u64> = listed.iter().map(|m| (m.uid, m.bytes)).collect();
+    let alike = identify(session, &listed)?
+        .into_iter()
+        .map(|(uid, identity)| (identity, sizes.get(&uid).copied().unwrap_or(0)))
+        .collect();
+    Ok(Newcomers { alike, gone })
+}
+
+/// Which of the messages that were `sent` by one command (`at_once`) or one after the other are in the
+/// folder, by what came since.
+///
+/// A message that the server may have changed (`odd`) is known by its size and time alone: it came to
+/// this folder, after it was sent. One that is gone again was moved or deleted by somebody. Of a
+/// command that appends several all are there, or none.
+pub(super) fn landed(sent: &[(&Message, bool)], mut found: Newcomers, at_once: bool) -> Vec<bool> {
+    let mut there: Vec<bool> = sent
+        .iter()
+        .map(|(message, odd)| {
+            let identity = (message.normalised().clone(), time_of(message));
+            let is_same = |(found, _): &(Identity, u64)| *found == identity;
+            let is_alike = |(found, bytes): &(Identity, u64)| {
+                found.1 == identity.1 && *bytes == message.virtual_bytes
+            };
+            let at = found.alike.iter().position(is_same);
+            let at = at.or_else(|| found.alike.iter().position(is_alike).filter(|_| *odd));
+            at.is_some_and(|at| {
+                found.alike.swap_remove(at);
+                true
+            })
+        })
+        .collect();
+    let missing = there.iter().filter(|is_there| !**is_there).count() as u64;
+    let proves_all = at_once && there.contains(&true);
+    if missing > 0 && (proves_all || found.gone >= missing) {
+        there.fill(true);
+    }
+    there
 }
 
 /// The UID that the next message of `folder` gets.

@@ -55,7 +55,12 @@ impl Session {
             prefix: String::new(),
             separator: '/',
         };
-        let greeting = session.greet()?;
+        // A server that takes connections and says nothing is not there.
+        let greeting = session.greet().map_err(|error| match error {
+            ImapError::Lost(error) => ImapError::Connect(error),
+            other => other,
+        })?;
+        session.stream.be_patient()?;
         if !session.stream.is_encrypted() {
             session = session.start_tls(target)?;
         }

@@ -78,7 +78,7 @@ impl Stream {
             match TcpStream::connect_timeout(&address, CONNECT) {
                 Ok(stream) => {
                     let set = stream
-                        .set_read_timeout(Some(PATIENCE))
+                        .set_read_timeout(Some(CONNECT))
                         .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
                         .and_then(|()| stream.set_nodelay(true));
                     set.map_err(ImapError::Connect)?;
@@ -116,6 +116,16 @@ impl Stream {
             at: 0,
             written: Vec::new(),
         })
+    }
+
+    /// Waits longer for answers, now that there was a first one.
+    pub(super) fn be_patient(&self) -> Result<(), ImapError> {
+        let tcp = match &self.transport {
+            Transport::Plain(stream) => stream,
+            Transport::Tls(stream) => &stream.sock,
+        };
+        tcp.set_read_timeout(Some(PATIENCE))
+            .map_err(ImapError::Lost)
     }
 
     /// Whether nobody between can read along.
@@ -191,9 +201,14 @@ impl Stream {
                 return Ok(raw);
             };
             bytes = bytes.saturating_add(length);
-            if bytes > MOST_LITERALS || raw.literals.len() >= MOST_PARTS {
+            if bytes > MOST_LITERALS {
                 return Err(ImapError::Nonsense(format!(
                     "a response with literals of {bytes} bytes"
+                )));
+            }
+            if raw.literals.len() >= MOST_PARTS {
+                return Err(ImapError::Nonsense(format!(
+                    "a response with more than {MOST_PARTS} literals"
                 )));
             }
             raw.line.truncate(from.saturating_add(at));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use mail::Address;
@@ -25,6 +26,32 @@ pub struct ImapOptions {
     pub credentials: Credentials,
 }
 
+/// What is known of reaching a server.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    reached: AtomicBool,
+    unreachable: AtomicBool,
+}
+
+impl Reach {
+    /// Notes that there was a session.
+    pub(super) fn note_reached(&self) {
+        self.reached.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that somebody waited for it in vain. One that was there before may come back.
+    pub(super) fn note_waited(&self) {
+        if !self.reached.load(Ordering::Relaxed) {
+            self.unreachable.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether waiting is in vain.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
+    }
+}
+
 /// A server that takes mail.
 #[derive(Clone)]
 pub struct ImapTarget {
@@ -32,6 +59,8 @@ pub struct ImapTarget {
     port: u16,
     is_tls: bool,
     options: ImapOptions,
+    /// Whether anybody reached it in this run, or nobody can.
+    reach: Arc<Reach>,
     /// Made when it is first needed: reading the system's certificates takes a while.
     tls: Arc<OnceLock<Arc<ClientConfig>>>,
 }
@@ -74,6 +103,7 @@ impl ImapTarget {
             port: port.map_err(|_| "its port is no number")?,
             is_tls,
             options: ImapOptions::default(),
+            reach: Arc::default(),
             tls: Arc::default(),
         })
     }
@@ -92,6 +122,11 @@ impl ImapTarget {
     /// Its port.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What is known of reaching it.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Whether TLS begins at once.

@@ -68,6 +68,7 @@ pub(crate) fn sync(
     let index = Index::open(case, wanted)?;
     check_apart(target, index.all())?;
     let accounts = Accounts {
+        dry_run,
         case,
         target,
         index: &index,
@@ -108,6 +109,8 @@ pub(crate) fn sync(
 
 /// The accounts of a case at a target.
 struct Accounts<'a> {
+    /// Nothing is written, not even to the ledger.
+    dry_run: bool,
     case: &'a Case,
     target: &'a Target,
     index: &'a Index,
@@ -122,8 +125,11 @@ impl Accounts<'_> {
         then: impl FnOnce(&mut Plan<'_>, &mut Mailbox<'_>, Ledger) -> T,
     ) -> Result<T> {
         let messages = self.index.messages(place)?;
+        let mut ledger = Ledger::open(&self.case.path().join(LEDGER), &self.target.id(), place)?;
+        if !self.dry_run {
+            mailbox.settle(place, &messages, &mut ledger)?;
+        }
         let live = mailbox.live(place, &messages)?;
-        let ledger = Ledger::open(&self.case.path().join(LEDGER), &self.target.id(), place)?;
         let mut plan = plan(place, &messages, &live, &ledger);
         Ok(then(&mut plan, mailbox, ledger))
     }

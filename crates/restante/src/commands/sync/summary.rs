@@ -79,6 +79,7 @@ impl Outcome {
         failed
             .chain(self.no_room.clone())
             .chain(self.error.clone())
+            .map(|failure| shown(&failure))
             .collect()
     }
 
