@@ -19,6 +19,9 @@ tools=(
     strace:strace
     doveadm:dovecot-core
     /usr/lib/dovecot/imap:dovecot-imapd
+    ewfacquire:ewf-tools
+    qemu-img:qemu-utils qemu-io:qemu-utils
+    mandoc:mandoc
 )
 
 PATH=$PATH:/usr/sbin:/sbin
