@@ -94,9 +94,11 @@ impl Format {
         }
     }
 
-    /// Whether the image is the bytes of the disk and nothing else.
-    pub const fn is_raw(self) -> bool {
-        matches!(self, Self::Raw | Self::Split | Self::Device)
+    /// Whether `name` is that of a format that is the bytes of the disk and nothing else.
+    pub fn is_raw_name(name: &str) -> bool {
+        [Self::Raw, Self::Split, Self::Device]
+            .iter()
+            .any(|format| format.name() == name)
     }
 }
 

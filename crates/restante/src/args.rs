@@ -74,8 +74,12 @@ pub(crate) enum Command {
 pub(crate) struct Recover {
     /// The directory of the case; made if it is not there
     pub(crate) case: PathBuf,
-    /// Images of disks, in any order: raw files, first pieces of split ones, block devices
+    /// Images of disks, in any order: raw files, first pieces of split ones, block devices, E01,
+    /// qcow2, VHD, VHDX, VMDK, VDI
     pub(crate) images: Vec<PathBuf>,
+    /// Take this image as raw, though it begins as a container does (may be given several times)
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) raw: Vec<PathBuf>,
     /// Where the mail goes: maildir:DIR or maildir:PATTERN with {domain}, {local}, {account}
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: String,
@@ -135,6 +139,9 @@ pub(crate) struct Scan {
     pub(crate) case: PathBuf,
     /// Images of disks, in any order; without any, the scan of the case's evidence goes on
     pub(crate) images: Vec<PathBuf>,
+    /// Take this image as raw, though it begins as a container does (may be given several times)
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) raw: Vec<PathBuf>,
     /// Scan this evidence of the case again, as it is now (may be given several times)
     #[arg(long, value_name = "NAME")]
     pub(crate) again: Vec<String>,

@@ -14,7 +14,7 @@ use crate::usage::Usage;
 /// Runs the command.
 pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     rebuild::check(&args.accounts)?;
-    let images = scan::open_images(&args.images)?;
+    let images = scan::open_images(&args.images, &args.raw)?;
     if images.is_empty() && !args.case.join("case.json").exists() {
         return Err(Usage::error(
             "no image was named; write `restante recover CASE IMAGE... --to TARGET` with raw \
