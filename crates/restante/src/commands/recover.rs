@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{assemble, carve, rebuild, report, scan, sync};
 use crate::args::{Common, Recover};
 use crate::output::Output;
+use crate::progress;
 use crate::usage::Usage;
 
 /// Runs the command.
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     let case = Case::open_or_create(&args.case)?;
     let scanned = scan::scan(&case, images, args.hashes, None, common)?;
     let assembled = if needs_assembly(&case)? {
-        assemble::assemble(&case, common)?
+        progress::step(common, "assemble", || assemble::assemble(&case, common))?
     } else {
         Output::new(
             json!("kept as it is"),
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     let rebuilt = rebuild::rebuild(&case, &args.accounts, common)?;
     let carved = carve::carve(&case, false, &[], common)?;
     let synced = sync::sync(&case, &target, &BTreeSet::new(), false, common)?;
-    let report = report::write(&case, None)?;
+    let report = progress::step(common, "report", || report::write(&case, None))?;
     let nothing = rebuilt.json["folders"] == 0;
     let mut text = [
         ("evidence", &scanned),
