@@ -101,7 +101,8 @@ impl Command {
 /// Completions.
 #[derive(Args, Debug)]
 pub(crate) struct Completions {
-    /// The shell
+    /// The shell: bash, elvish, fish, powershell or zsh
+    #[arg(hide_possible_values = true)]
     pub(crate) shell: clap_complete::Shell,
 }
 

@@ -11,6 +11,10 @@ use serde_json::json;
 use crate::args::Arguments;
 use crate::output::Output;
 
+/// The day that stands on the pages: that of this version. Without one, readers of pages take the
+/// next word of the title for it.
+const DATE: &str = "2026-11-27";
+
 /// The completions for `shell`, to be put where that shell looks for them.
 pub(crate) fn completions(shell: Shell) -> Output {
     let mut script = Vec::new();
@@ -27,13 +31,17 @@ pub(crate) fn pages(dir: &Path) -> Result<Output> {
     let failed = || format!("the manual pages cannot be written to {}", dir.display());
     fs::create_dir_all(dir).with_context(failed)?;
     // `help` is no command with a page of its own.
-    let command = Arguments::command().disable_help_subcommand(true);
-    clap_mangen::generate_to(command, dir).with_context(failed)?;
-    let mut written: Vec<_> = fs::read_dir(dir)
-        .with_context(failed)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|suffix| suffix == "1"))
-        .collect();
+    let mut top = Arguments::command().disable_help_subcommand(true);
+    top.build();
+    let mut written = Vec::new();
+    for command in [&top].into_iter().chain(top.get_subcommands()) {
+        let page = clap_mangen::Man::new(command.clone())
+            .date(DATE)
+            .source(concat!("restante ", env!("CARGO_PKG_VERSION")))
+            .manual("restante");
+        page.generate_to(dir).with_context(failed)?;
+        written.push(dir.join(page.get_filename()));
+    }
     written.sort();
     let mut text = String::new();
     for path in &written {

@@ -9,9 +9,11 @@
 
 mod carve;
 mod common;
+mod containers;
 mod evidence;
 mod incidents;
 mod kill;
+mod manual;
 mod scan;
 mod states;
 mod usage;
