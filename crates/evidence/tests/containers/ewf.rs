@@ -235,3 +235,20 @@ fn a_segment_that_is_missing_is_named_and_so_is_the_first() {
         .unwrap_err();
     assert!(error.to_string().contains("segment 3"), "{error}");
 }
+
+#[test]
+fn what_the_examiner_wrote_down_is_kept() {
+    let lab = Lab::new();
+    for format in ["encase6", "encase2", "smart"] {
+        lab.run(&format!(
+            "ewfacquire -q -u -f {format} -C case-7 -E shelf-2 -e Ada -D disk\u{1b}[2J -t {format} raw.img"
+        ));
+        let suffix = if format == "smart" { "s01" } else { "E01" };
+        let image = open(&lab.path(&format!("{format}.{suffix}")));
+        let facts = &image.container().unwrap().facts;
+        assert_eq!(facts["case_number"], "case-7");
+        assert_eq!(facts["evidence_number"], "shelf-2");
+        assert_eq!(facts["examiner"], "Ada");
+        assert!(!facts["description"].contains('\u{1b}'), "{facts:?}");
+    }
+}

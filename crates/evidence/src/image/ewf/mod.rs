@@ -5,6 +5,7 @@
 //! tables say where. Everything has an Adler-32, and all of them are checked: a chunk that does
 //! not fit its own is a gap.
 
+mod header;
 mod names;
 mod section;
 mod table;
@@ -72,6 +73,7 @@ struct Gathered {
     errors: Vec<Range<u64>>,
     md5: Option<String>,
     sha1: Option<String>,
+    facts: Facts,
     warnings: Vec<String>,
 }
 
@@ -145,6 +147,9 @@ impl Gathered {
             // The same again, in each segment. Where the first copy is damaged it is needed.
             "data" if self.volume.is_none() => {
                 self.volume = Volume::read(files, file, section);
+            }
+            "header" if self.facts.is_empty() => {
+                self.facts = header::values(files, file, section);
             }
             "sectors" => self.chunks_end = Some(section.end),
             "table" => self.take_table(files, file, section)?,
@@ -252,7 +257,7 @@ impl Gathered {
             contents: Blocks::new(map, volume.bytes, files),
             not_acquired,
         });
-        let mut facts = Facts::new();
+        let mut facts = self.facts;
         facts.insert("chunk_bytes".to_owned(), volume.chunk_bytes.to_string());
         facts.insert("sector_bytes".to_owned(), volume.sector_bytes.to_string());
         facts.insert("chunks".to_owned(), first.to_string());
