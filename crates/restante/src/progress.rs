@@ -83,7 +83,7 @@ pub(crate) fn event(name: &str, facts: Value) {
 pub(crate) struct Progress {
     bar: ProgressBar,
     /// Ends the thread that reports it.
-    watch: Option<(Sender<()>, JoinHandle<()>)>,
+    watch: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
 }
 
 impl Deref for Progress {
@@ -94,15 +94,27 @@ impl Deref for Progress {
     }
 }
 
-impl Drop for Progress {
-    fn drop(&mut self) {
+impl Progress {
+    /// Ends the step: its line is gone, and its last event is written.
+    pub(crate) fn finish_and_clear(&self) {
         if !self.bar.is_finished() {
             self.bar.finish_and_clear();
         }
-        if let Some((stop, thread)) = self.watch.take() {
+        let watch = self
+            .watch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some((stop, thread)) = watch {
             drop(stop);
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish_and_clear();
     }
 }
 
@@ -130,7 +142,7 @@ pub(crate) fn bar(common: &Common, what: &str, total: u64, unit: Unit) -> Progre
     if matches!(unit, Unit::None) && !bar.is_hidden() {
         bar.enable_steady_tick(INTERVAL);
     }
-    let watch = EVENTS.get().map(|_| watch(&bar, what, unit));
+    let watch = Mutex::new(EVENTS.get().map(|_| watch(&bar, what, unit)));
     Progress { bar, watch }
 }
 

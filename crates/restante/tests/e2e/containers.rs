@@ -106,6 +106,14 @@ fn events_tell_the_run(text: &str) {
             "{step}\n{text}"
         );
     }
+    // One after the other, none inside another.
+    for pair in events[1..events.len() - 1].chunk_by(|a, _| a["event"] != "end") {
+        assert_eq!(pair[0]["event"], "start", "{text}");
+        assert!(
+            pair.iter().all(|event| event["step"] == pair[0]["step"]),
+            "{text}"
+        );
+    }
     let scanned = named("end").find(|event| event["step"] == "scan").unwrap();
     assert_eq!(scanned["unit"], "bytes");
     assert_eq!(scanned["done"], scanned["total"]);
