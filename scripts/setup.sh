@@ -22,6 +22,9 @@ tools=(
     mutt:mutt script:bsdutils mactime:sleuthkit
     openssl:openssl mbsync:isync
     /usr/lib/cyrus/bin/master:cyrus-common saslpasswd2:sasl2-bin
+    ewfacquire:ewf-tools
+    qemu-img:qemu-utils qemu-io:qemu-utils
+    mandoc:mandoc
 )
 
 PATH=$PATH:/usr/sbin:/sbin

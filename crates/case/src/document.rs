@@ -50,7 +50,7 @@ impl CaseFile {
 pub struct EvidenceRecord {
     /// Where its image is.
     pub path: PathBuf,
-    /// How it is kept: `raw`, `split`, `device`.
+    /// How it is kept: `raw`, `split`, `device`, or the container that it lies in, such as `ewf`.
     pub format: String,
     /// Its length in bytes.
     pub bytes: u64,
@@ -80,4 +80,31 @@ pub struct EvidenceRecord {
     /// How many of its bytes could not be read.
     #[serde(default)]
     pub unread: u64,
+    /// What its container says of itself, if it is kept in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerRecord>,
+}
+
+/// What the container of an image says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// Sizes and the like, for people.
+    pub facts: BTreeMap<String, String>,
+    /// The hashes of the contents that are stored in it, by their kind: `md5`, `sha1`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hashes: BTreeMap<String, StoredHash>,
+}
+
+/// A hash that is stored in a container, and what its contents hash to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredHash {
+    /// What is stored, in hexadecimal.
+    pub stored: String,
+    /// What the contents hash to now, bytes that could not be read as zeros; not known before they
+    /// were hashed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed: Option<String>,
+    /// Whether the two agree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agrees: Option<bool>,
 }

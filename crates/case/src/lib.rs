@@ -26,7 +26,7 @@ mod segment;
 mod write;
 
 pub use directory::{CATALOGUE, Case, Edit, LEDGER, MESSAGES, REPORT};
-pub use document::{AccountPaths, CaseFile, EvidenceRecord, FORMAT};
+pub use document::{AccountPaths, CaseFile, ContainerRecord, EvidenceRecord, FORMAT, StoredHash};
 pub use error::CaseError;
 pub use segment::{Position, SegmentSet, Segments};
 pub use write::{sync_directory, write_atomically, write_once};

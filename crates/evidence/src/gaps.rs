@@ -30,6 +30,10 @@ pub enum GapCause {
     ChecksumMismatch,
     /// This is stored compressed, and what is stored does not decode.
     DoesNotDecode,
+    /// The container of the image keeps this in a chunk that is damaged or cannot be found.
+    ChunkDamaged,
+    /// The program that made the image could not read this from the disk.
+    NotAcquired,
 }
 
 impl GapCause {
@@ -53,6 +57,8 @@ impl GapCause {
                 "no copy of this place fits the checksum that the file system keeps of it"
             }
             Self::DoesNotDecode => "this place is stored compressed and does not decode",
+            Self::ChunkDamaged => "the image file is damaged here, as its own checksums say",
+            Self::NotAcquired => "the disk could not be read here when the image was made",
         }
     }
 }

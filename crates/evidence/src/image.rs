@@ -1,18 +1,33 @@
 //! Evidence: images and devices, opened read-only.
 //!
-//! [`open`] takes the path of a raw image, of a block device, or of the first piece of a split
-//! image, finds a ddrescue mapfile beside it, and gives an [`Image`]. Other formats (EWF, qcow2)
-//! will be one more module that gives the same [`Image`].
+//! [`open`] takes the path of a raw image, of a block device, of the first piece of a split image
+//! or of a container ([`Format`] lists them), finds a ddrescue mapfile beside it, and gives an
+//! [`Image`]. Of a container it is the contents of the disk that are read and hashed.
 //!
 //! Images are read with `pread`, never mapped: a mapped page on a failing medium kills the
 //! process with SIGBUS, a failed read is an error that becomes a gap. `docs/evidence.md` says
 //! more.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
+mod blocks;
+mod codec;
+mod container;
+mod ewf;
+mod files;
 mod mapfile;
+mod qcow2;
 mod raw;
 mod split;
+mod vdi;
+mod vhd;
+mod vhdx;
+mod vmdk;
 
-use std::fs;
+use std::fs::{self, FileType};
 use std::ops::Range;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +36,7 @@ use std::sync::Arc;
 use crate::view::Concat;
 use crate::{ByteOffset, Error, GapCause, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
+pub use container::{Container, Facts, first_segment};
 pub use mapfile::{Mapfile, MapfileError};
 use raw::RawFile;
 pub use split::siblings;
@@ -34,6 +50,18 @@ pub enum Format {
     Split,
     /// The disk itself, or a partition of it.
     Device,
+    /// EnCase's or SMART's segment files: `.E01`, `.S01`.
+    Ewf,
+    /// QEMU's qcow2.
+    Qcow2,
+    /// Virtual PC's VHD.
+    Vhd,
+    /// Hyper-V's VHDX.
+    Vhdx,
+    /// VMware's VMDK.
+    Vmdk,
+    /// VirtualBox's VDI.
+    Vdi,
 }
 
 impl Format {
@@ -43,7 +71,34 @@ impl Format {
             Self::Raw => "raw",
             Self::Split => "split",
             Self::Device => "device",
+            Self::Ewf => "ewf",
+            Self::Qcow2 => "qcow2",
+            Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
+            Self::Vmdk => "vmdk",
+            Self::Vdi => "vdi",
         }
+    }
+
+    /// The word for it in a sentence, with its article.
+    pub(crate) const fn describe(self) -> &'static str {
+        match self {
+            Self::Raw | Self::Split => "a raw image",
+            Self::Device => "a device",
+            Self::Ewf => "an EWF image",
+            Self::Qcow2 => "a qcow2 image",
+            Self::Vhd => "a VHD",
+            Self::Vhdx => "a VHDX",
+            Self::Vmdk => "a VMDK",
+            Self::Vdi => "a VDI",
+        }
+    }
+
+    /// Whether `name` is that of a format that is the bytes of the disk and nothing else.
+    pub fn is_raw_name(name: &str) -> bool {
+        [Self::Raw, Self::Split, Self::Device]
+            .iter()
+            .any(|format| format.name() == name)
     }
 }
 
@@ -56,6 +111,7 @@ pub struct Image {
     /// What ddrescue did not get, ordered and apart, in bytes.
     not_rescued: Vec<Range<u64>>,
     warnings: Vec<String>,
+    container: Option<Container>,
 }
 
 impl Image {
@@ -83,6 +139,11 @@ impl Image {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+
+    /// What the container says of itself; `None` for what is raw.
+    pub const fn container(&self) -> Option<&Container> {
+        self.container.as_ref()
+    }
 }
 
 impl ReadAt for Image {
@@ -91,38 +152,38 @@ impl ReadAt for Image {
     }
 
     fn known_gaps(&self) -> u64 {
-        self.not_rescued
-            .iter()
-            .map(|bad| bad.end.saturating_sub(bad.start))
-            .sum()
+        let bytes = |bad: &Range<u64>| bad.end.saturating_sub(bad.start);
+        let not_rescued = self.not_rescued.iter().map(bytes).sum::<u64>();
+        not_rescued.saturating_add(self.contents.known_gaps())
     }
 
     fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
         self.check_range(at, buf.len())?;
-        let start = at.get();
-        let end = start.saturating_add(buf.len() as u64);
-        let first = self.not_rescued.partition_point(|bad| bad.end <= start);
-        let bad: Vec<Range<usize>> = self
-            .not_rescued
-            .iter()
-            .skip(first)
-            .take_while(|bad| bad.start < end)
-            .map(|bad| relative(bad, start, end))
-            .collect();
         // A window that ddrescue has nothing of is not read at all: it may be a hole of a disk
         // that answers slowly.
-        if bad.first() == Some(&(0..buf.len())) {
-            buf.fill(0);
-            return Ok(Gaps::one(0..buf.len(), GapCause::NotRescued));
+        let mut gaps = Gaps::none();
+        blank(&self.not_rescued, GapCause::NotRescued, at, buf, &mut gaps);
+        if gaps.bytes() == buf.len() && !buf.is_empty() {
+            return Ok(gaps);
         }
         let mut gaps = self.contents.read_at(at, buf)?;
-        for range in bad {
-            if let Some(hole) = buf.get_mut(range.clone()) {
-                hole.fill(0);
-            }
-            gaps.add(range, GapCause::NotRescued);
-        }
+        blank(&self.not_rescued, GapCause::NotRescued, at, buf, &mut gaps);
         Ok(gaps)
+    }
+}
+
+/// Sets to zero what of `buf`, read at `at`, lies in `areas`, which are ordered and apart, and names
+/// it in `gaps`.
+fn blank(areas: &[Range<u64>], cause: GapCause, at: ByteOffset, buf: &mut [u8], gaps: &mut Gaps) {
+    let start = at.get();
+    let end = start.saturating_add(buf.len() as u64);
+    let first = areas.partition_point(|area| area.end <= start);
+    for area in areas.iter().skip(first).take_while(|area| area.start < end) {
+        let range = relative(area, start, end);
+        if let Some(hole) = buf.get_mut(range.clone()) {
+            hole.fill(0);
+        }
+        gaps.add(range, cause);
     }
 }
 
@@ -132,30 +193,48 @@ fn relative(range: &Range<u64>, start: u64, end: u64) -> Range<usize> {
     index(range.start.max(start))..index(range.end.min(end))
 }
 
+/// The longest disk that a container may claim to hold: more than any there is. A file of a few
+/// bytes can claim any length, and all of it would be scanned.
+const MAX_CONTAINED: u64 = 1 << 50;
+
 /// Opens the evidence at `path`.
 ///
 /// Refused, with a text that says what to do instead: a directory, an empty file, a text, a
-/// ddrescue mapfile in the place of its image, a middle piece of a split image.
+/// ddrescue mapfile in the place of its image, a middle piece of a split image, a container that
+/// is damaged, needs another file, or is of a kind that is not read.
 pub fn open(path: &Path) -> Result<Image, Error> {
-    let metadata = fs::metadata(path).map_err(|source| Error::io(path, source))?;
-    let refuse = |what: &str| {
-        Err(Error::NotEvidence {
-            path: path.to_owned(),
-            what: what.to_owned(),
-        })
-    };
-    let kind = metadata.file_type();
-    if kind.is_dir() {
-        return refuse("is a directory; name the images in it");
+    let is_file = kind_of(path)?.is_file();
+    if is_file && let Some(first) = first_segment(path) {
+        return Err(refused(
+            path,
+            &format!(
+                "is a later segment of an EWF image; name its first segment, {}",
+                first.display()
+            ),
+        ));
     }
-    if !kind.is_file() && !kind.is_block_device() {
-        return refuse("is neither a file nor a block device");
+    match is_file
+        .then(|| container::open(path))
+        .transpose()?
+        .flatten()
+    {
+        Some(opened) => contained(path, opened),
+        None => open_raw(path),
     }
+}
+
+/// Opens the evidence at `path` as raw, whatever it looks like: a raw disk can begin with the
+/// bytes of a container.
+pub fn open_raw(path: &Path) -> Result<Image, Error> {
+    let kind = kind_of(path)?;
     let pieces = if kind.is_file() { siblings(path) } else { None };
     if let Some(first) = pieces.as_ref().and_then(|set| set.first_other_than(path)) {
-        return refuse(&format!(
-            "is a later piece of a split image; name its first piece, {}",
-            first.display()
+        return Err(refused(
+            path,
+            &format!(
+                "is a later piece of a split image; name its first piece, {}",
+                first.display()
+            ),
         ));
     }
     let mut warnings = Vec::new();
@@ -180,35 +259,89 @@ pub fn open(path: &Path) -> Result<Image, Error> {
         }
     };
     if contents.is_empty() {
-        return refuse("is empty: nothing was imaged; see whether the copy failed");
+        return Err(refused(
+            path,
+            "is empty: nothing was imaged; see whether the copy failed",
+        ));
     }
     if kind.is_file()
         && let Some(what) = looks_like_text(contents.as_ref())
     {
-        return refuse(what);
+        return Err(refused(path, what));
     }
-    let (mapfile, not_rescued) = match mapfile::beside(path)? {
-        Some((found, map)) => {
-            if map.end() < contents.len() {
-                warnings.push(format!(
-                    "{} covers {} of {} bytes; what it does not cover is taken as not rescued",
-                    found.display(),
-                    map.end(),
-                    contents.len()
-                ));
-            }
-            (Some(found), map.not_rescued(contents.len()))
-        }
-        None => (None, Vec::new()),
-    };
-    Ok(Image {
+    with_mapfile(Image {
         path: path.to_owned(),
         format,
-        mapfile,
+        mapfile: None,
         contents,
-        not_rescued,
+        not_rescued: Vec::new(),
         warnings,
+        container: None,
     })
+}
+
+/// The disk in a container.
+fn contained(path: &Path, opened: container::Opened) -> Result<Image, Error> {
+    let length = opened.contents.len();
+    if length == 0 {
+        return Err(refused(path, "holds an empty disk: nothing was imaged"));
+    }
+    if length > MAX_CONTAINED {
+        return Err(refused(
+            path,
+            &format!(
+                "says that it holds a disk of {length} bytes, more than any there is: it is damaged"
+            ),
+        ));
+    }
+    with_mapfile(Image {
+        path: path.to_owned(),
+        format: opened.container.format,
+        mapfile: None,
+        contents: opened.contents,
+        not_rescued: Vec::new(),
+        warnings: opened.warnings,
+        container: Some(opened.container),
+    })
+}
+
+fn refused(path: &Path, what: &str) -> Error {
+    Error::NotEvidence {
+        path: path.to_owned(),
+        what: what.to_owned(),
+    }
+}
+
+/// What kind of file evidence is kept in: a file or a block device.
+fn kind_of(path: &Path) -> Result<FileType, Error> {
+    let kind = fs::metadata(path)
+        .map_err(|source| Error::io(path, source))?
+        .file_type();
+    if kind.is_dir() {
+        return Err(refused(path, "is a directory; name the images in it"));
+    }
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(refused(path, "is neither a file nor a block device"));
+    }
+    Ok(kind)
+}
+
+/// The image with what the mapfile beside it says.
+fn with_mapfile(mut image: Image) -> Result<Image, Error> {
+    let Some((found, map)) = mapfile::beside(&image.path)? else {
+        return Ok(image);
+    };
+    let length = image.contents.len();
+    if map.end() < length {
+        image.warnings.push(format!(
+            "{} covers {} of {length} bytes; what it does not cover is taken as not rescued",
+            found.display(),
+            map.end(),
+        ));
+    }
+    image.not_rescued = map.not_rescued(length);
+    image.mapfile = Some(found);
+    Ok(image)
 }
 
 /// Says what to do if the evidence is a text, which no image of a disk is.

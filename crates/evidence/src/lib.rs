@@ -5,7 +5,8 @@
 //! each read names the [`Gaps`], the ranges that could not be had. A zero that was read
 //! and a zero that only fills a gap are therefore never confused.
 //!
-//! * [`image`] opens evidence: raw files, block devices, split images, ddrescue mapfiles.
+//! * [`image`] opens evidence: raw files, block devices, split images, containers such as E01 and
+//!   qcow2, ddrescue mapfiles.
 //! * [`view`] composes: a [`view::Slice`] of a disk, a [`view::Concat`], an [`view::Overlay`].
 //! * [`Fields`] takes numbers out of on-disk structures without indexing.
 //! * [`Origin`] says where something was found, [`Loss`] what could not be had and why.

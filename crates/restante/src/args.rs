@@ -25,6 +25,9 @@ pub(crate) struct Common {
     /// Use N threads (default: one a core); the result is the same for any number
     #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
+    /// Append events to FILE as JSON Lines: steps that start, go on and end (- for standard error)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
     /// Show no progress
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -67,6 +70,48 @@ pub(crate) enum Command {
     Export(Export),
     /// Break a known array, recover it, score it
     Drill(Drill),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Write the manual pages
+    Man(Man),
+}
+
+impl Command {
+    /// Its name, as it is typed.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Recover(_) => "recover",
+            Self::Scan(_) => "scan",
+            Self::Assemble(_) => "assemble",
+            Self::Rebuild(_) => "rebuild",
+            Self::Carve(_) => "carve",
+            Self::Accounts(_) => "accounts",
+            Self::Sync(_) => "sync",
+            Self::Report(_) => "report",
+            Self::Verify(_) => "verify",
+            Self::Inspect(_) => "inspect",
+            Self::Export(_) => "export",
+            Self::Drill(_) => "drill",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+        }
+    }
+}
+
+/// Completions.
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// The shell: bash, elvish, fish, powershell or zsh
+    #[arg(hide_possible_values = true)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Man.
+#[derive(Args, Debug)]
+pub(crate) struct Man {
+    /// Write restante.1 and one page a command into DIR, which is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
 }
 
 /// Recover.
@@ -74,8 +119,12 @@ pub(crate) enum Command {
 pub(crate) struct Recover {
     /// The directory of the case; made if it is not there
     pub(crate) case: PathBuf,
-    /// Images of disks, in any order: raw files, first pieces of split ones, block devices
+    /// Images of disks, in any order: raw files, first pieces of split ones, block devices, E01,
+    /// qcow2, VHD, VHDX, VMDK, VDI
     pub(crate) images: Vec<PathBuf>,
+    /// Take this image as raw, though it begins as a container does (may be given several times)
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) raw: Vec<PathBuf>,
     /// Where the mail goes: maildir:DIR, maildir:PATTERN with {domain}, {local}, {account}, or
     /// imaps://HOST, imap://HOST
     #[arg(long, value_name = "TARGET")]
@@ -184,6 +233,9 @@ pub(crate) struct Scan {
     pub(crate) case: PathBuf,
     /// Images of disks, in any order; without any, the scan of the case's evidence goes on
     pub(crate) images: Vec<PathBuf>,
+    /// Take this image as raw, though it begins as a container does (may be given several times)
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) raw: Vec<PathBuf>,
     /// Scan this evidence of the case again, as it is now (may be given several times)
     #[arg(long, value_name = "NAME")]
     pub(crate) again: Vec<String>,

@@ -13,6 +13,7 @@ mod usage;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::json;
 
 use args::Arguments;
 use usage::exit_code;
@@ -26,7 +27,21 @@ fn main() -> ExitCode {
             .num_threads(threads)
             .build_global();
     }
-    match commands::run(arguments) {
+    if let Some(path) = &common.events
+        && let Err(error) = progress::send_events(path)
+    {
+        output::complain(&common, &error);
+        return ExitCode::FAILURE;
+    }
+    let command = arguments.command.name();
+    progress::event(
+        "run",
+        json!({"command": command, "version": env!("CARGO_PKG_VERSION")}),
+    );
+    let outcome = commands::run(arguments);
+    let done = outcome.as_ref().is_ok_and(|output| !output.failed);
+    progress::event("exit", json!({"command": command, "done": done}));
+    match outcome {
         Ok(output) => {
             let code = output.exit_code();
             match output.print(&common) {

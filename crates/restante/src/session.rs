@@ -53,8 +53,13 @@ pub(crate) fn open_disks(case: &Case) -> Result<Vec<Disk>> {
 /// Opens one piece of evidence. It must be as long as when it was added, and its mapfile must
 /// say the same.
 pub(crate) fn open_evidence(name: &str, record: &EvidenceRecord) -> Result<Image> {
-    let image = evidence::image::open(&record.path)
-        .with_context(|| format!("evidence {name} cannot be opened"))?;
+    // What was taken as raw stays raw: its first bytes may look like a container.
+    let image = if Format::is_raw_name(&record.format) {
+        evidence::image::open_raw(&record.path)
+    } else {
+        evidence::image::open(&record.path)
+    };
+    let image = image.with_context(|| format!("evidence {name} cannot be opened"))?;
     let changed = |what: String| {
         Usage::error(format!(
             "{} is not the same evidence as when it was added to the case as {name}: {what}. Put it \
@@ -88,7 +93,7 @@ pub(crate) fn not_rescued_digest(image: &Image) -> Option<String> {
 pub(crate) fn modified_ns(image: &Image) -> Option<u64> {
     let modified = match image.format() {
         Format::Device => None,
-        Format::Raw | Format::Split => fs::metadata(image.path()).ok()?.modified().ok(),
+        _ => fs::metadata(image.path()).ok()?.modified().ok(),
     };
     let elapsed = modified?.duration_since(UNIX_EPOCH).ok()?;
     u64::try_from(elapsed.as_nanos()).ok()

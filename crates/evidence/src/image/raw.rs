@@ -72,7 +72,8 @@ impl RawFile {
         let mut done = 0_usize;
         while done < buf.len() {
             let at = start.saturating_add(done as u64);
-            let to_border = RETRY_BYTES.saturating_sub((at % RETRY_BYTES as u64) as usize);
+            let to_border = RETRY_BYTES
+                .saturating_sub(at.checked_rem(RETRY_BYTES as u64).unwrap_or(0) as usize);
             let stop = done.saturating_add(to_border).min(buf.len());
             let piece = buf.get_mut(done..stop).unwrap_or_default();
             let good = if self.failed_before(at, piece.len()) {

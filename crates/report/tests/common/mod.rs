@@ -229,6 +229,7 @@ fn disks(case: &Case) {
                 blake3: Some(MessageId::of(name.as_bytes()).to_string()),
                 sha256: None,
                 unread,
+                container: None,
             },
         );
         units(case, name, bytes, number);

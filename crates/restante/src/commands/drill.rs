@@ -84,6 +84,7 @@ pub(crate) fn run(args: &Drill, common: &Common) -> Result<Output> {
         &Recover {
             case: directory.join("case"),
             images: disks,
+            raw: Vec::new(),
             to: format!("maildir:{}", restored.display()),
             hashes: Hashes {
                 sha256: false,

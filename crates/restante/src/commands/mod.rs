@@ -6,6 +6,7 @@ mod carve;
 mod drill;
 mod export;
 mod inspect;
+mod manual;
 mod rebuild;
 mod recover;
 mod report;
@@ -20,6 +21,7 @@ use case::Case;
 
 use crate::args::{Arguments, Command};
 use crate::output::Output;
+use crate::progress;
 use crate::session::not_identified;
 
 /// Runs a command.
@@ -28,7 +30,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<Output> {
     match arguments.command {
         Command::Recover(args) => noted(recover::run(&args, common)?, &args.case),
         Command::Scan(args) => noted(scan::run(&args, common)?, &args.case),
-        Command::Assemble(args) => noted(assemble::run(&args, common)?, &args.case),
+        Command::Assemble(args) => {
+            let output = progress::step(common, "assemble", || assemble::run(&args, common))?;
+            noted(output, &args.case)
+        }
         Command::Rebuild(args) => noted(rebuild::run(&args, common)?, &args.case),
         Command::Carve(args) => noted(carve::run(&args, common)?, &args.case),
         Command::Accounts(args) => accounts::run(&args),
@@ -38,6 +43,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<Output> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Export(args) => export::run(&args, common),
         Command::Drill(args) => drill::run(&args, common),
+        Command::Completions(args) => Ok(manual::completions(args.shell)),
+        Command::Man(args) => manual::pages(&args.dir),
     }
 }
 

@@ -9,12 +9,13 @@ use serde_json::json;
 use super::{assemble, carve, rebuild, report, scan, sync};
 use crate::args::{Common, Recover};
 use crate::output::Output;
+use crate::progress;
 use crate::usage::Usage;
 
 /// Runs the command.
 pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     rebuild::check(&args.accounts)?;
-    let images = scan::open_images(&args.images)?;
+    let images = scan::open_images(&args.images, &args.raw)?;
     if images.is_empty() && !args.case.join("case.json").exists() {
         return Err(Usage::error(
             "no image was named; write `restante recover CASE IMAGE... --to TARGET` with raw \
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     let case = Case::open_or_create(&args.case)?;
     let scanned = scan::scan(&case, images, args.hashes, None, common)?;
     let assembled = if needs_assembly(&case)? {
-        assemble::assemble(&case, common)?
+        progress::step(common, "assemble", || assemble::assemble(&case, common))?
     } else {
         Output::new(
             json!("kept as it is"),
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
         &args.handing_back,
         common,
     )?;
-    let report = report::write(&case, None, None)?;
+    let report = progress::step(common, "report", || report::write(&case, None, None))?;
     let nothing = rebuilt.json["folders"] == 0;
     let mut text = [
         ("evidence", &scanned),

@@ -1,6 +1,7 @@
 //! `scan`: add evidence, identify it, catalogue what is on it.
 
 mod identify;
+mod stored;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use case::{CATALOGUE, Case, CaseFile, EvidenceRecord};
 use evidence::ReadAt;
-use evidence::image::{self, Image};
+use evidence::image::{self, Format, Image};
 use serde_json::json;
 
 use self::identify::{Identified, identify};
@@ -23,7 +24,7 @@ use crate::usage::Usage;
 /// Runs the command.
 pub(crate) fn run(args: &Scan, common: &Common) -> Result<Output> {
     // Evidence is looked at before the case is made: a mistyped name leaves nothing behind.
-    let images = open_images(&args.images)?;
+    let images = open_images(&args.images, &args.raw)?;
     if images.is_empty() && !args.case.join("case.json").exists() {
         return Err(Usage::error(
             "no image was named; write `restante scan CASE IMAGE...` with raw images or block devices",
@@ -50,7 +51,13 @@ fn forget(case: &Case, name: &str) -> Result<()> {
         )));
     };
     let before = record.clone();
-    *record = new_record(&image::open(&before.path)?);
+    // Raw stays raw, since that may be what a person said of it.
+    let raw = Format::is_raw_name(&before.format);
+    *record = new_record(&if raw {
+        image::open_raw(&before.path)?
+    } else {
+        image::open(&before.path)?
+    });
     case.remove_files(CATALOGUE, &format!("{name}@"))?;
     case.write_file(&file)?;
     Ok(case.log(
@@ -75,6 +82,7 @@ fn new_record(image: &Image) -> EvidenceRecord {
         blake3: None,
         sha256: None,
         unread: 0,
+        container: image.container().map(stored::container_record),
     }
 }
 
@@ -115,6 +123,9 @@ pub(crate) fn scan(
     bar.finish_and_clear();
     let identified = complete(case, &disks, hashes, share, added)?;
     let left = identified.left;
+    if left == 0 && !hashes.no_hash {
+        stored::check(case, &disks, common)?;
+    }
     let mut output = summary(&case.file()?, &counts, share, common.verbose)?;
     if left > 0 {
         output.text.push_str(&format!(
@@ -157,17 +168,25 @@ fn complete(
     Ok(identified)
 }
 
-/// Opens the images that were named; pieces of one split image count once.
-pub(crate) fn open_images(paths: &[PathBuf]) -> Result<Vec<Image>> {
+/// Opens the images that were named, those in `raw` as raw whatever they look like; pieces of one
+/// split image and segments of one E01 count once.
+pub(crate) fn open_images(paths: &[PathBuf], raw: &[PathBuf]) -> Result<Vec<Image>> {
     let mut images: Vec<Image> = Vec::new();
     let mut seen = BTreeSet::new();
+    for path in raw {
+        let absolute = std::path::absolute(path)?;
+        if seen.insert(absolute.clone()) {
+            images.push(image::open_raw(&absolute)?);
+        }
+    }
     for path in paths {
         let absolute = std::path::absolute(path)?;
-        let first = image::siblings(&absolute).and_then(|set| {
+        let piece = image::siblings(&absolute).and_then(|set| {
             set.contains(&absolute)
                 .then(|| set.first_other_than(&absolute).map(Path::to_owned))
                 .flatten()
         });
+        let first = piece.or_else(|| image::first_segment(&absolute));
         // A later piece stands for nothing if the first one is named too, as a shell's `*` does.
         let named_too = first.is_some_and(|first| {
             paths
@@ -275,6 +294,7 @@ fn summary(file: &CaseFile, finds: &Counts, share: Option<Share>, verbose: bool)
         for warning in &record.warnings {
             text.push_str(&format!("  {name}: {warning}\n"));
         }
+        text.push_str(&stored::lines(name, record));
     }
     Ok(Output::new(
         json!({"evidence": file.evidence, "finds": finds}),

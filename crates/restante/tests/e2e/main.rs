@@ -10,6 +10,7 @@
 mod beside;
 mod carve;
 mod common;
+mod containers;
 mod custody;
 mod evidence;
 mod full;
@@ -17,6 +18,7 @@ mod imap;
 mod imap_proof;
 mod incidents;
 mod kill;
+mod manual;
 mod scan;
 mod states;
 mod usage;
