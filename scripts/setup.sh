@@ -53,9 +53,10 @@ if [ ! -x $imapd ]; then
     "${as_root[@]}" install -D -m 755 "$scratch/unpacked/usr/lib/cyrus/bin/imapd" $imapd
     rm -rf "$scratch"
 fi
-# dkimpy is the oracle of signatures; DuckDB reads the catalogue, as an engineer would.
-if ! python3 -c 'import dkim, cryptography, duckdb' 2>/dev/null; then
+# dkimpy is the oracle of signatures; DuckDB reads the catalogue, as an engineer would; jsonschema proves
+# report.json by its schema.
+if ! python3 -c 'import dkim, cryptography, duckdb, jsonschema' 2>/dev/null; then
     # Debian keeps pip from its own Python unless told that this is wanted; older ones need no telling.
-    PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install -q dkimpy cryptography duckdb
+    PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install -q dkimpy cryptography duckdb jsonschema
 fi
 echo "setup: ready" >&2

@@ -6,13 +6,15 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use common::{damaged, empty, folder, incident, message, note};
 use evidence::GapCause;
 use mail::Record;
 use mail::proof::HoleCause;
 use report::{Account, Facts, Looks};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn account<'a>(facts: &'a Facts, address: &str) -> &'a Account {
     facts
@@ -323,15 +325,76 @@ fn the_fields_of_the_json_stay_what_they_are() {
         ours.iter().any(|end| field.ends_with(end))
             || !foreign.iter().any(|start| field.starts_with(start))
     });
-    let found = fields.into_iter().collect::<Vec<_>>().join("\n") + "\n";
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/fields.txt");
+    let mut root = json!({});
+    for field in &fields {
+        let (path, kind) = field.split_once(": ").unwrap();
+        place(&mut root, path.trim_start_matches('.'), kind);
+    }
+    let account = root["properties"]["accounts"]["items"].take();
+    root["properties"]["accounts"]["items"] = json!({"$ref": "#/$defs/account"});
+    root["$defs"] = json!({"account": account});
+    root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    root["title"] = json!("report.json of restante; accounts/DOMAIN/LOCAL.json is $defs/account");
+    root["properties"]["format"] = json!({"const": report::FORMAT});
+    root["required"] = json!(["format", "accounts", "totals", "checks"]);
+    let found = serde_json::to_string_pretty(&root).unwrap() + "\n";
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/report.schema.json");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(golden, &found).unwrap();
     }
-    assert_eq!(
-        found,
-        fs::read_to_string(golden).unwrap(),
+    assert!(
+        found == fs::read_to_string(golden).unwrap(),
         "fields were added, renamed or removed: see report::FORMAT, then run with UPDATE_GOLDEN=1"
+    );
+    let out = dir.path().join("out");
+    for (file, pointer) in [
+        ("report.json", ""),
+        ("accounts/lindenhof.example/ada.json", "/$defs/account"),
+    ] {
+        validate(Path::new(golden), pointer, &out.join(file));
+    }
+}
+
+/// Puts a field of a `kind` into a schema, at `path` (`accounts[].folders[].name`). Texts may be null.
+fn place(schema: &mut Value, path: &str, kind: &str) {
+    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+    let lists = name.matches("[]").count();
+    schema["type"] = json!("object");
+    let mut at = &mut schema["properties"][name.trim_end_matches("[]")];
+    for _ in 0..lists {
+        at["type"] = json!("array");
+        at = &mut at["items"];
+    }
+    if rest.is_empty() {
+        at["type"] = match kind {
+            "number" => json!("number"),
+            "bool" => json!("boolean"),
+            _ => json!(["string", "null"]),
+        };
+    } else {
+        place(at, rest, kind);
+    }
+}
+
+/// Has Python's jsonschema prove that `file` is what the schema says.
+fn validate(schema: &Path, pointer: &str, file: &Path) {
+    const SCRIPT: &str = "import json,sys,jsonschema\n\
+        s=json.load(open(sys.argv[1]))\n\
+        s={'$schema':s['$schema'],'$defs':s['$defs'],'$ref':'#'+sys.argv[2]} if sys.argv[2] else s\n\
+        jsonschema.Draft202012Validator.check_schema(s)\n\
+        jsonschema.validate(json.load(open(sys.argv[3])),s)";
+    let output = Command::new("python3")
+        .args(["-c", SCRIPT])
+        .arg(schema)
+        .arg(pointer)
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{} (scripts/setup.sh installs jsonschema): {}",
+        file.display(),
+        String::from_utf8_lossy(&output.stderr)
     );
 }
 
