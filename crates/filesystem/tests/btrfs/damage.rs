@@ -227,9 +227,9 @@ fn random_blocks(seed: u64, images: &mut [Vec<u8>]) {
     }
 }
 
-/// One bit in each twentieth block of metadata, by its header.
-fn flips(images: &mut [Vec<u8>]) {
-    let mut random = Random::new(78);
+/// One bit in each twentieth block of metadata, by its header; others for each seed.
+fn flips(seed: u64, images: &mut [Vec<u8>]) {
+    let mut random = Random::new(seed);
     for image in images {
         let fsid: Vec<u8> = image[(64 << 10) + 32..(64 << 10) + 48].to_vec();
         for at in (1 << 20..image.len()).step_by(SECTOR) {
@@ -266,11 +266,10 @@ fn check(count: usize, arguments: &[&str], least: &dyn Fn(&str) -> usize) {
     let original = Original::make(count, arguments);
     let again = [&["mkfs.btrfs", "-q", "-f", "-K"], arguments].concat();
     let ext4 = ["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "nodiscard"];
-    let damages: [Breaking<'_>; 6] = [
+    let damages: [Breaking<'_>; 5] = [
         ("nothing", &|_| ()),
         ("superblocks", &wipe_superblocks),
         ("first tenth", &first_tenth),
-        ("flips", &flips),
         ("mkfs.btrfs", &|images| {
             over(&original, &again, true, images)
         }),
@@ -282,23 +281,34 @@ fn check(count: usize, arguments: &[&str], least: &dyn Fn(&str) -> usize) {
         let enough = score.exact * 100 >= score.intact * least(name);
         assert!(enough, "{name}: {score:?}");
     }
-    check_random(count, &original, least("random 5 %"));
+    for (name, breaking) in [
+        ("random 5 %", random_blocks as fn(u64, &mut [Vec<u8>])),
+        ("flips", flips),
+    ] {
+        check_random(count, &original, name, breaking, least(name));
+    }
 }
 
-/// Checks that at least `least` % come back where random sectors are gone, in the median of five
+/// Checks that at least `least` % come back where random places are hit, in the median of five
 /// choices of them. The kernel lays the trees out in another way each time: now and then both
 /// copies of the leaf that names a folder are hit, and with it the paths of all that is in it.
-fn check_random(count: usize, original: &Original, least: usize) {
+fn check_random(
+    count: usize,
+    original: &Original,
+    name: &str,
+    breaking: fn(u64, &mut [Vec<u8>]),
+    least: usize,
+) {
     let scores = (77..82).map(|seed| {
-        let name = format!("{count} random 5 %, {seed}");
-        score(original, &name, &|images| random_blocks(seed, images))
+        let name = format!("{count} {name}, {seed}");
+        score(original, &name, &|images| breaking(seed, images))
     });
     let mut scores: Vec<Score> = scores.collect();
     assert!(scores.iter().all(|score| score.wrong == 0), "{scores:?}");
     scores.sort_by_key(|score| score.exact * 1000 / score.intact.max(1));
     let median = &scores[scores.len() / 2];
     let enough = median.exact * 100 >= median.intact * least;
-    assert!(enough, "{scores:?}");
+    assert!(enough, "{name}: {scores:?}");
 }
 
 /// What comes back where random blocks or a new file system may take all copies of a leaf: there are
