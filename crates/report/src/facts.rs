@@ -56,6 +56,13 @@ pub struct Facts {
     pub(crate) known: Arc<Known>,
 }
 
+impl Facts {
+    /// Whether the disks were searched to the end: phase 2 is done too.
+    pub fn is_searched(&self) -> bool {
+        self.log.steps.iter().any(|step| step.step == "carve")
+    }
+}
+
 /// Counts of messages. `expected` = `whole` + `damaged` + `lost`, and `found` = `expected` +
 /// `rejected` + `duplicates`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -55,5 +55,5 @@ pub use facts::{
     RejectedFile, Run, Step, Structure, Target, Totals, UNATTRIBUTED,
 };
 pub use figures::{Day, Phase, Share, Shares};
-pub use notices::{NoticeOptions, TEMPLATE, notices};
+pub use notices::{NoticeOptions, Notices, TEMPLATE, notices};
 pub use write::{Paths, write};

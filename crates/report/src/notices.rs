@@ -1,5 +1,6 @@
 //! One ready mail for each account, from a template that can be edited and translated.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 use crate::facts::{Account, Facts};
 use crate::text::is_hostile;
 use crate::words::{bytes, percent};
+use crate::write::sweep;
 use crate::{ReportError, utf7};
 
 /// The template that is used if none is given. Its first line is the subject; `docs/report.md` lists
@@ -32,13 +34,22 @@ pub struct NoticeOptions {
     pub from: Option<Address>,
 }
 
+/// The notices that were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notices {
+    /// How many.
+    pub written: u64,
+    /// Accounts whose names are no address that mail can be sent to: a name on a disk may be anything.
+    pub left_out: Vec<String>,
+}
+
 /// Writes a notice for each account of which something is known, below `notices` in `directory`,
-/// and the template that they are made from. Gives how many there are.
+/// and the template that they are made from. Notices of accounts that are no more are removed.
 pub fn notices(
     facts: &Facts,
     directory: &Path,
     options: &NoticeOptions,
-) -> Result<u64, ReportError> {
+) -> Result<Notices, ReportError> {
     let (name, template) = match &options.template {
         Some(path) => {
             let text = fs::read_to_string(path).map_err(|source| ReportError::io(path, source))?;
@@ -65,12 +76,17 @@ pub fn notices(
         .get_template("notice")
         .map_err(|error| wrong(&error))?;
     let top = directory.join("notices");
-    let mut count = 0_u64;
+    let mut notices = Notices::default();
+    let mut kept = BTreeSet::from([top.join("template.txt")]);
     for account in &facts.accounts {
         let Some(address) = Address::parse(&account.address) else {
             continue;
         };
         if account.counts.expected == 0 && account.folders.is_empty() {
+            continue;
+        }
+        if !is_dot_atom(address.local()) {
+            notices.left_out.push(account.address.clone());
             continue;
         }
         let text = notice
@@ -79,12 +95,26 @@ pub fn notices(
         let mail = compose(facts, &address, &text, options).map_err(|why| wrong(&why))?;
         let path = top.join(address.domain());
         fs::create_dir_all(&path).map_err(|source| ReportError::io(&path, source))?;
-        write_atomically(&path.join(format!("{}.eml", address.local())), &mail)?;
-        count = count.saturating_add(1);
+        let path = path.join(format!("{}.eml", address.local()));
+        write_atomically(&path, &mail)?;
+        kept.insert(path);
+        notices.written = notices.written.saturating_add(1);
     }
     fs::create_dir_all(&top).map_err(|source| ReportError::io(&top, source))?;
     write_atomically(&top.join("template.txt"), template.as_bytes())?;
-    Ok(count)
+    sweep(&top, &["eml"], &kept)?;
+    Ok(notices)
+}
+
+/// Whether the name stands in a header as it is (RFC 5322, section 3.2.3): no comma, bracket or
+/// space that would make another recipient of it.
+fn is_dot_atom(local: &str) -> bool {
+    local.split('.').all(|atom| {
+        !atom.is_empty()
+            && atom
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte))
+    })
 }
 
 /// What can stand in a template.
@@ -129,6 +159,7 @@ fn values(facts: &Facts, account: &Account) -> minijinja::Value {
         deleted => counts.deleted,
         handed_over => counts.handed_over.saturating_add(counts.already_live),
         waiting => counts.waiting,
+        searched => facts.is_searched(),
         first => account.first_delivered.as_deref().map(day),
         last => account.last_delivered.as_deref().map(day),
         folders => folders,
@@ -161,6 +192,9 @@ fn compose(
         .strip_prefix("Subject:")
         .ok_or("its first line is not `Subject: …`")?;
     let from = match &options.from {
+        Some(address) if !is_dot_atom(address.local()) => {
+            return Err(format!("{address} cannot stand in a header as it is"));
+        }
         Some(address) => address.to_string(),
         None => format!("postmaster@{}", to.domain()),
     };

@@ -1,6 +1,6 @@
 //! What is for the owner of one account alone: a page, its facts, its messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use mail::Address;
 
 use crate::facts::{Account, Facts};
 use crate::tables::writer;
-use crate::text::harmless_json;
-use crate::write::{Failure, stream};
+use crate::text::{cell, harmless_json};
+use crate::write::{Failure, stream, sweep};
 use crate::{ReportError, page};
 
 /// So much of the tables is kept before it is written.
@@ -27,6 +27,7 @@ const WHY: usize = 9;
 pub(crate) fn write(facts: &Facts, directory: &Path, messages: &Path) -> Result<(), ReportError> {
     let top = directory.join("accounts");
     let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+    let mut kept = BTreeSet::new();
     for account in &facts.accounts {
         let Some(address) = Address::parse(&account.address) else {
             continue;
@@ -43,22 +44,37 @@ pub(crate) fn write(facts: &Facts, directory: &Path, messages: &Path) -> Result<
             page::render_account(facts, &account, out)
                 .map_err(|error| Failure::Io(std::io::Error::other(error)))
         })?;
-        let table = Table::new(file("csv"));
-        tables.insert(account.address, table);
+        kept.extend(["json", "html", "csv"].map(file));
+        // As the table of all messages writes it.
+        let name = cell(&account.address).into_owned();
+        tables.insert(name, Table::new(file("csv")));
     }
-    split(messages, &mut tables)
+    split(messages, &mut tables)?;
+    sweep(&top, &["json", "html", "csv"], &kept)
 }
 
 /// The facts of an account without what is about others: where a copy of a message was found may
 /// name somebody else.
 fn for_owner(account: &Account) -> Account {
     let mut account = account.clone();
+    account.evidence.clear();
+    for folder in &mut account.folders {
+        folder.places.clear();
+    }
+    for file in &mut account.rejected_files {
+        file.device.clear();
+        file.path.clear();
+    }
     for message in &mut account.damaged_messages {
+        message.device.clear();
+        message.path.clear();
         if message.whole_copy.is_some() {
             message.whole_copy = Some("elsewhere".to_owned());
         }
     }
     for note in &mut account.lost_messages {
+        note.device.clear();
+        note.path.clear();
         note.why = without_place(&note.why).to_owned();
     }
     account
@@ -66,7 +82,10 @@ fn for_owner(account: &Account) -> Account {
 
 /// A reason without where a copy was found.
 fn without_place(why: &str) -> &str {
-    why.split("; it was found at ").next().unwrap_or(why)
+    let places = ["it was found at ", "it was found whole at "];
+    let at = places.iter().filter_map(|words| why.find(words)).min();
+    let kept = at.and_then(|at| why.get(..at)).unwrap_or(why);
+    kept.trim_end_matches([' ', ';'])
 }
 
 /// The table of one account, which is written in parts.
@@ -132,7 +151,9 @@ fn split(messages: &Path, tables: &mut BTreeMap<String, Table>) -> Result<(), Re
     }
     flush(tables)?;
     for table in tables.values() {
-        fs::rename(table.draft(), &table.path)
+        File::open(table.draft())
+            .and_then(|draft| draft.sync_all())
+            .and_then(|()| fs::rename(table.draft(), &table.path))
             .map_err(|source| ReportError::io(&table.path, source))?;
     }
     Ok(())

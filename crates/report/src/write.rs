@@ -1,5 +1,6 @@
 //! Writing the files of the report, each whole or not at all.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -106,6 +107,41 @@ pub(crate) fn stream(
     })?;
     if let Some(directory) = path.parent() {
         sync_directory(directory)?;
+    }
+    Ok(())
+}
+
+/// Removes the files with one of the `endings` in the directories below `top` that are not in `kept`:
+/// those of accounts that an earlier report had. After rules or geometry changed they would be of
+/// somebody else.
+pub(crate) fn sweep(
+    top: &Path,
+    endings: &[&str],
+    kept: &BTreeSet<PathBuf>,
+) -> Result<(), ReportError> {
+    let entries = |path: &Path| -> Result<Vec<PathBuf>, ReportError> {
+        let wrap = |source| ReportError::io(path, source);
+        let entries = match fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(wrap(source)),
+        };
+        entries
+            .map(|entry| entry.map(|entry| entry.path()).map_err(wrap))
+            .collect()
+    };
+    for domain in entries(top)? {
+        let is_directory = fs::symlink_metadata(&domain).is_ok_and(|metadata| metadata.is_dir());
+        if !is_directory {
+            continue;
+        }
+        for path in entries(&domain)? {
+            let ending = path.extension().and_then(|ending| ending.to_str());
+            let is_ours = ending.is_some_and(|ending| endings.contains(&ending));
+            if is_ours && !kept.contains(&path) {
+                fs::remove_file(&path).map_err(|source| ReportError::io(&path, source))?;
+            }
+        }
     }
     Ok(())
 }

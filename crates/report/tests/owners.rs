@@ -121,6 +121,55 @@ fn notices_are_mails_that_another_program_reads() {
 }
 
 #[test]
+fn names_from_disks_make_no_other_recipients_and_what_is_no_more_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = empty(dir.path());
+    let names = ["x>,<bob", "+ada", "\u{200B}eve", "bo"];
+    let records: Vec<Record> = names
+        .iter()
+        .map(|name| {
+            let account = format!("{name}@lindenhof.example");
+            Record::Message(Box::new(common::message(
+                &account,
+                "INBOX",
+                1,
+                1_400_000_000,
+            )))
+        })
+        .collect();
+    case.write_segment("messages", "volume-000000", &records)
+        .unwrap();
+    let facts = Facts::gather(&case).unwrap();
+    let out = dir.path().join("out");
+    report::write(&facts, &case, &out).unwrap();
+    let notices = report::notices(&facts, &out, &NoticeOptions::default()).unwrap();
+    assert_eq!(notices.written, 2, "{notices:?}");
+    assert_eq!(notices.left_out.len(), 2, "{notices:?}");
+    for name in names {
+        let table = fs::read_to_string(out.join(format!("accounts/lindenhof.example/{name}.csv")));
+        assert_eq!(table.unwrap().lines().count(), 2, "{name}");
+    }
+    let mail = read_by_python(&out.join("notices/lindenhof.example/bo.eml"));
+    assert!(
+        mail["body"]
+            .as_str()
+            .unwrap()
+            .contains("The search is not at its end"),
+        "{mail}"
+    );
+    // Another rule gives the mail to fewer accounts: papers of the others must not stay.
+    case.write_segment("messages", "volume-000000", &records[3..])
+        .unwrap();
+    let facts = Facts::gather(&case).unwrap();
+    report::write(&facts, &case, &out).unwrap();
+    report::notices(&facts, &out, &NoticeOptions::default()).unwrap();
+    for (folder, count) in [("accounts", 3), ("notices", 1)] {
+        let left = fs::read_dir(out.join(folder).join("lindenhof.example")).unwrap();
+        assert_eq!(left.count(), count, "{folder}");
+    }
+}
+
+#[test]
 fn a_translated_template_and_hostile_names_make_a_mail_without_other_headers() {
     let dir = tempfile::tempdir().unwrap();
     let case = empty(dir.path());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 /// Gets mailboxes back from dead storage: from raw images of disks to each account's mail.
 #[derive(Debug, Parser)]
@@ -143,8 +143,9 @@ pub(crate) struct Recover {
 /// How to hand mail back.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct HandingBack {
-    /// What to do where an account's quota or its file system has no room for all of it
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = WhenFull::Skip)]
+    /// Where an account's quota or its file system has no room for all of it: skip leaves the account
+    /// out and does the others, stop writes nothing at all
+    #[arg(long, value_name = "skip|stop", default_value = "skip", value_parser = when_full)]
     pub(crate) when_full: WhenFull,
     /// How to reach a server.
     #[command(flatten)]
@@ -177,12 +178,20 @@ fn connections(text: &str) -> Result<usize, String> {
 }
 
 /// What to do where a mailbox has no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WhenFull {
-    /// Leave the account out, and do the others
+    /// Leave the account out, and do the others.
     Skip,
-    /// Write nothing at all
+    /// Write nothing at all.
     Stop,
+}
+
+fn when_full(text: &str) -> Result<WhenFull, String> {
+    match text {
+        "skip" => Ok(WhenFull::Skip),
+        "stop" => Ok(WhenFull::Stop),
+        _ => Err("skip or stop".to_owned()),
+    }
 }
 
 /// What to hash besides BLAKE3.

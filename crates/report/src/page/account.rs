@@ -122,7 +122,7 @@ struct NoteView {
 }
 
 impl AccountView {
-    pub(super) fn new(id: usize, account: &Account, limit: usize) -> Self {
+    pub(super) fn new(id: usize, account: &Account, limit: usize, is_searched: bool) -> Self {
         let undated = account
             .months
             .iter()
@@ -140,7 +140,7 @@ impl AccountView {
             unattributed: account.is_unattributed(),
             evidence: account.evidence.clone(),
             bar: Bar::new(&account.counts),
-            answers: answers(account),
+            answers: answers(account, is_searched),
             chart: Chart::new(&account.months),
             undated: some(undated),
             duplicates: some(account.counts.duplicates),
@@ -155,8 +155,8 @@ impl AccountView {
     }
 
     /// The account as its owner sees it: without where on the disks things lie.
-    pub(super) fn for_owner(account: &Account) -> Self {
-        let mut view = Self::new(0, account, MOST_DETAILS);
+    pub(super) fn for_owner(account: &Account, is_searched: bool) -> Self {
+        let mut view = Self::new(0, account, MOST_DETAILS, is_searched);
         view.rest = "are in the table beside this page";
         view.page = None;
         view.evidence.clear();

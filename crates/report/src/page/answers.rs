@@ -15,13 +15,13 @@ pub(super) struct Answer {
 }
 
 /// The answers for one account.
-pub(super) fn answers(account: &Account) -> [Answer; 4] {
+pub(super) fn answers(account: &Account, is_searched: bool) -> [Answer; 4] {
     let answer = |question, lines| Answer { question, lines };
     [
         answer("Is mail lost?", lost(account)),
         answer("How much came back?", back(account)),
         answer("Why can one not be opened?", broken(account)),
-        answer("When is it finished?", finished(account)),
+        answer("When is it finished?", finished(account, is_searched)),
     ]
 }
 
@@ -151,7 +151,7 @@ fn broken(account: &Account) -> Vec<String> {
     lines
 }
 
-fn finished(account: &Account) -> Vec<String> {
+fn finished(account: &Account, is_searched: bool) -> Vec<String> {
     let counts = &account.counts;
     let all = counts.whole.saturating_add(counts.damaged);
     let mut done = Vec::new();
@@ -169,8 +169,9 @@ fn finished(account: &Account) -> Vec<String> {
         .as_deref()
         .map(|time| format!("Last handed over {}.", minute(time)));
     let line = match (all, counts.waiting, done.is_empty()) {
-        (0, _, _) => return vec!["There is nothing to hand over.".to_owned()],
-        (_, 0, _) => format!("It is: {}.", done.join(", ")),
+        (0, _, _) => "There is nothing to hand over.".to_owned(),
+        (_, 0, _) if is_searched => format!("It is: {}.", done.join(", ")),
+        (_, 0, _) => format!("Not yet: {} so far.", done.join(", ")),
         (_, waiting, true) => format!(
             "Not yet: {} to be handed over.",
             counted(waiting, "message waits", "messages wait"),
@@ -179,7 +180,11 @@ fn finished(account: &Account) -> Vec<String> {
             format!("Not yet: {}, {} waiting.", done.join(", "), number(waiting))
         }
     };
-    std::iter::once(line).chain(when).collect()
+    let more = (!is_searched).then(|| {
+        "The parts of the disks that no file system explains were not searched yet; there may be more."
+            .to_owned()
+    });
+    std::iter::once(line).chain(when).chain(more).collect()
 }
 
 /// A time without its seconds, with its zone in words.
@@ -214,7 +219,7 @@ mod tests {
     #[test]
     fn every_state_has_its_own_words() {
         let first =
-            |account: &Account, question: usize| answers(account)[question].lines[0].clone();
+            |account: &Account, question: usize| answers(account, true)[question].lines[0].clone();
         assert_eq!(
             first(&account(2, 0, 0, 0), 0),
             "No. Every message that is known to have been there came back whole."

@@ -30,7 +30,7 @@ pub(crate) fn render(facts: &Facts, mut out: impl Write) -> Result<(), Error> {
     let template = environment.get_template("account.html")?;
     let limit = account::limit(facts.accounts.len());
     for (number, account) in facts.accounts.iter().enumerate() {
-        let view = account::AccountView::new(number, account, limit);
+        let view = account::AccountView::new(number, account, limit, facts.is_searched());
         template.render_captured_to(Serde(&view), &mut out)?;
     }
     let tail = structure::Engineering::new(facts);
@@ -47,7 +47,7 @@ pub(crate) fn render_account(
     mut out: impl Write,
 ) -> Result<(), Error> {
     let environment = environment()?;
-    let view = account::AccountView::for_owner(account);
+    let view = account::AccountView::for_owner(account, facts.is_searched());
     let head = context! {
         as_of => facts.as_of.as_deref().map(answers::minute),
         program => facts.program.as_str(),

@@ -9,7 +9,7 @@ use report::{Facts, NoticeOptions};
 use serde_json::json;
 
 use crate::args::Report;
-use crate::output::Output;
+use crate::output::{Output, shown};
 use crate::usage::Usage;
 
 /// Runs the command.
@@ -48,12 +48,19 @@ pub(crate) fn write(
     );
     let mut json = json!({"totals": totals, "html": paths.html});
     if let Some(options) = notices {
-        let count = report::notices(&facts, directory, options)?;
+        let notices = report::notices(&facts, directory, options)?;
         text.push_str(&format!(
-            "notices: {count} in {}\n",
+            "notices: {} in {}\n",
+            notices.written,
             directory.join("notices").display()
         ));
-        json["notices"] = count.into();
+        for account in &notices.left_out {
+            text.push_str(&format!(
+                "no notice for {}: mail cannot be sent to such a name\n",
+                shown(account)
+            ));
+        }
+        json["notices"] = json!({"written": notices.written, "left_out": notices.left_out});
     }
     Ok(Output::new(json, text))
 }

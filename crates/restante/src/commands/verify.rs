@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use case::{Case, LEDGER, MESSAGES};
+use case::{Case, EvidenceRecord, LEDGER, MESSAGES};
 use mail::maildir::MaildirName;
 use mail::{MessageId, Record};
 use rayon::prelude::*;
@@ -121,7 +121,27 @@ fn evidence(case: &Case, findings: &mut Findings, common: &Common) -> Result<()>
         .collect();
     bar.finish_and_clear();
     findings.take(results);
+    for (name, record) in &file.evidence {
+        stored_hashes(name, record, findings);
+    }
     Ok(())
+}
+
+/// Says whether what a container states of its contents is so: whoever acquired it wrote that down.
+fn stored_hashes(name: &str, record: &EvidenceRecord, findings: &mut Findings) {
+    let hashes = record.container.iter().flat_map(|known| &known.hashes);
+    for (kind, hash) in hashes {
+        match hash.agrees {
+            Some(true) => findings
+                .holds
+                .push(format!("{name} has the {kind} that its container states")),
+            Some(false) => findings.fails.push(format!(
+                "{name} has another {kind} than its container states: it was changed after it was \
+                 acquired, or read with errors"
+            )),
+            None => {}
+        }
+    }
 }
 
 /// Reads all messages again from where they were found.

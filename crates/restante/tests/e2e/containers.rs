@@ -139,6 +139,17 @@ fn an_image_that_was_changed_is_told(incident: &Incident, first: &Path) {
     let record = &file["evidence"]["d0"];
     assert_ne!(record["unread"], 0);
     assert_eq!(record["container"]["hashes"]["sha1"]["agrees"], false);
+    let output = restante()
+        .arg("verify")
+        .arg(incident.path("case3"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("d0 has another sha1 than its container states"),
+        "{text}"
+    );
     // All segments may be named, as a shell's `*` does.
     let later = first.with_extension("E02");
     let mut again = restante();

@@ -64,17 +64,16 @@ import hashlib, json, sys, xml.etree.ElementTree as ET
 NS = "{http://www.forensicswiki.org/wiki/Category:Digital_Forensics_XML}"
 OWN = "{https://github.com/restante/restante}"
 root = ET.parse(sys.argv[1]).getroot()
-disks = {s.find(OWN + "disk").text: open(s.find(NS + "image_filename").text, "rb") for s in root.findall(NS + "source")}
+disks = {i.get(OWN + "disk"): open(i.text, "rb") for i in root.find(NS + "source")}
 messages = []
 for file in root.findall(NS + "fileobject"):
-    runs = {r.get("facet"): r.findall(NS + "byte_run") for r in file.findall(NS + "byte_runs")}
     read = b""
-    for run in runs["restante:disks"]:
-        disk = disks[run.get(OWN + "disk")]
+    for run in file.find(OWN + "byte_runs"):
+        disk = disks[run.get("disk")]
         disk.seek(int(run.get("img_offset")))
         read += disk.read(int(run.get("len")))
     sums = {h.get("type"): h.text for h in file.findall(NS + "hashdigest")}
-    messages.append({"sha256": sums["sha256"], "read": len(read), "runs": len(runs["data"]),
+    messages.append({"sha256": sums["sha256"], "read": len(read), "runs": len(file.find(NS + "byte_runs")),
         "subject": b"Subject:" in read, "account": file.find(OWN + "message").get("account")})
 print(json.dumps(messages))
 "#;

@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use aggregate::document::{Aggregate, DeviceName};
 use anyhow::{Context, Result};
 use case::{Case, LEDGER, MESSAGES};
 use filesystem::Place;
@@ -18,7 +17,7 @@ use super::trace::{DiskRun, Trace};
 use crate::args::{Common, Export, Server};
 use crate::commands::sync::{Index, checked_target, content, views_of};
 use crate::commands::verify::files_by_name;
-use crate::output::Output;
+use crate::output::{Output, shown};
 use crate::progress;
 use crate::session::{Session, open_disks};
 use crate::usage::Usage;
@@ -79,7 +78,7 @@ fn bodyfile(case: &Case, out: &mut impl Write) -> Result<u64> {
         };
         let name = format!("{}{path}{state}", origin.device);
         // The format has no way to write these.
-        let name = name.replace('|', "\\x7c").replace(char::is_control, "_");
+        let name = shown(&name.replace('|', "\\x7c"));
         let (inode, size) = (origin.inode, origin.stored_bytes);
         let time = message.delivered.seconds.max(0);
         writeln!(out, "0|{name}|{inode}|r/rrw-------|0|0|{size}|0|{time}|0|0")?;
@@ -96,7 +95,7 @@ fn dfxml(case: &Case, out: &mut impl Write, common: &Common) -> Result<u64> {
     let disks: Vec<_> = disks.into_iter().map(|disk| trace.watch(disk)).collect();
     let session = Session::with_disks(case, &disks)?;
     let views = views_of(case, &session)?;
-    head(case, &session.aggregate, out)?;
+    head(case, out)?;
     let bar = progress::bar(common, "dfxml", 0, progress::Unit::Items);
     let mut count = 0;
     for message in messages(case)? {
@@ -114,7 +113,7 @@ fn dfxml(case: &Case, out: &mut impl Write, common: &Common) -> Result<u64> {
     Ok(count)
 }
 
-fn head(case: &Case, aggregate: &Aggregate, out: &mut impl Write) -> Result<()> {
+fn head(case: &Case, out: &mut impl Write) -> Result<()> {
     writeln!(
         out,
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
@@ -124,27 +123,20 @@ fn head(case: &Case, aggregate: &Aggregate, out: &mut impl Write) -> Result<()> 
          <creator><program>restante</program><version>{}</version></creator>",
         env!("CARGO_PKG_VERSION")
     )?;
+    writeln!(out, " <source>")?;
     for (name, record) in &case.file()?.evidence {
+        let hash = record.blake3.as_deref().unwrap_or_default();
         writeln!(
             out,
-            " <source><image_filename>{}</image_filename><restante:disk>{}</restante:disk>\
-             <image_size>{}</image_size>{}</source>",
-            xml(&record.path.to_string_lossy()),
+            "  <image_filename restante:disk=\"{}\" restante:bytes=\"{}\" restante:blake3=\"{}\">{}\
+             </image_filename>",
             xml(name),
             record.bytes,
-            record
-                .blake3
-                .as_ref()
-                .map_or_else(String::new, |hash| format!(
-                    "<hashdigest type=\"blake3\">{}</hashdigest>",
-                    xml(hash)
-                )),
+            xml(hash),
+            xml(&record.path.to_string_lossy()),
         )?;
     }
-    for filesystem in &aggregate.filesystems {
-        let DeviceName(device) = &filesystem.device;
-        writeln!(out, " <restante:filesystem device=\"{}\"/>", xml(device))?;
-    }
+    writeln!(out, " </source>")?;
     Ok(())
 }
 
@@ -176,12 +168,12 @@ fn fileobject(
         xml(&message.folder),
         message.grade.name()
     )?;
-    writeln!(out, "  <byte_runs facet=\"data\">")?;
+    writeln!(out, "  <byte_runs>")?;
     for piece in &origin.pieces {
         if let Place::At(at) | Place::Compressed { at, .. } = piece.place {
             writeln!(
                 out,
-                "   <byte_run offset=\"{}\" fs_offset=\"{}\" len=\"{}\"/>",
+                "   <byte_run file_offset=\"{}\" fs_offset=\"{}\" len=\"{}\"/>",
                 piece.file_offset,
                 at.get(),
                 piece.length
@@ -189,25 +181,25 @@ fn fileobject(
         }
     }
     writeln!(out, "  </byte_runs>")?;
-    writeln!(out, "  <byte_runs facet=\"restante:disks\">")?;
-    for run in runs {
-        writeln!(
-            out,
-            "   <byte_run restante:disk=\"{}\" img_offset=\"{}\" len=\"{}\"/>",
-            xml(&run.disk),
-            run.start,
-            run.bytes
-        )?;
-    }
-    writeln!(out, "  </byte_runs>")?;
     writeln!(
         out,
-        "  <hashdigest type=\"blake3\">{}</hashdigest>",
+        "  <hashdigest type=\"other\" restante:type=\"blake3\">{}</hashdigest>",
         message.id
     )?;
     if let Some(sha256) = sha256 {
         writeln!(out, "  <hashdigest type=\"sha256\">{sha256}</hashdigest>")?;
     }
+    writeln!(out, "  <restante:byte_runs>")?;
+    for run in runs {
+        writeln!(
+            out,
+            "   <restante:byte_run disk=\"{}\" img_offset=\"{}\" len=\"{}\"/>",
+            xml(&run.disk),
+            run.start,
+            run.bytes
+        )?;
+    }
+    writeln!(out, "  </restante:byte_runs>")?;
     writeln!(out, " </fileobject>")?;
     Ok(())
 }
