@@ -54,7 +54,7 @@ MUST_BE_ZERO = ("missing", "twice", "strange", "unsubscribed", "again", "returne
 MOST_RUNS = 8
 # Nobody starts a killed program again within a second: what it had sent may still be on its way then,
 # and be stored after the next run has looked.
-PAUSE = 1
+PAUSE = 0
 
 
 class Account(dovecot.Reading, imaplib.IMAP4):

@@ -193,7 +193,8 @@ def start_cyrus(folder: pathlib.Path, arguments: argparse.Namespace, ports: dict
     for path in [folder, *folder.rglob("*")]:
         shutil.chown(path, "cyrus", "mail")
     argv = [f"{CYRUS_BIN}/master", "-C", folder / "imapd.conf", "-M", folder / "cyrus.conf", "-p", folder / "pid", "-L", folder / "log"]
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # When it ends it ends its whole process group, which must not be that of other servers.
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def wait_for(port: int, process: subprocess.Popen, log: pathlib.Path) -> None:

@@ -378,16 +378,10 @@ fn item<'p>(
                 .to_owned(),
         ));
     }
-    if limit.is_some_and(|limit| wire.len() as u64 > limit) {
-        return Err(refused_message(
-            add,
-            format!(
-                "it has {} bytes, and the server takes {limit:?} at most",
-                wire.len()
-            )
-            .replace("Some(", "")
-            .replace(')', ""),
-        ));
+    if let Some(limit) = limit.filter(|limit| wire.len() as u64 > *limit) {
+        let bytes = wire.len();
+        let why = format!("it has {bytes} bytes, and the server takes {limit} at most");
+        return Err(refused_message(add, why));
     }
     let mut flags: Vec<&str> = add
         .message

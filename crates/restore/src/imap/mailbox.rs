@@ -443,7 +443,7 @@ pub(super) fn next_uid(session: &mut Session, folder: &str) -> Result<u64, ImapE
         if let [word, _, values] = data
             && word.is("STATUS")
         {
-            next = pairs(values.list()).number("UIDNEXT");
+            next = Items(values.list()).number("UIDNEXT");
         }
     })?;
     next.ok_or_else(|| ImapError::Nonsense("STATUS without UIDNEXT".to_owned()))
@@ -512,10 +512,6 @@ impl<'a> Items<'a> {
     fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.number()
     }
-}
-
-fn pairs(values: &[Value]) -> Items<'_> {
-    Items(values)
 }
 
 /// An INTERNALDATE in seconds since 1970.

@@ -36,11 +36,6 @@ pub(super) struct Session {
     pub(super) separator: char,
 }
 
-/// What a session that is not logged in yet is asked.
-struct Greeting {
-    is_logged_in: bool,
-}
-
 impl Session {
     /// Connects to `target` and logs in.
     pub(super) fn open(target: &ImapTarget, login: &Login) -> Result<Self, ImapError> {
@@ -56,7 +51,7 @@ impl Session {
             separator: '/',
         };
         // A server that takes connections and says nothing is not there.
-        let greeting = session.greet().map_err(|error| match error {
+        let is_logged_in = session.greet().map_err(|error| match error {
             ImapError::Lost(error) => ImapError::Connect(error),
             other => other,
         })?;
@@ -64,7 +59,7 @@ impl Session {
         if !session.stream.is_encrypted() {
             session = session.start_tls(target)?;
         }
-        if !greeting.is_logged_in {
+        if !is_logged_in {
             session.log_in(login)?;
         }
         session.ask_capabilities()?;
@@ -97,16 +92,15 @@ impl Session {
         })
     }
 
-    fn greet(&mut self) -> Result<Greeting, ImapError> {
+    /// Reads the greeting: whether the server takes us for logged in already.
+    fn greet(&mut self) -> Result<bool, ImapError> {
         match self.read()? {
             Response::Status(None, status) => match status.condition {
                 Condition::Ok => {
                     self.take_capabilities(&status);
-                    Ok(Greeting {
-                        is_logged_in: false,
-                    })
+                    Ok(false)
                 }
-                Condition::PreAuth => Ok(Greeting { is_logged_in: true }),
+                Condition::PreAuth => Ok(true),
                 _ => Err(ImapError::Bye(status.text)),
             },
             _ => Err(ImapError::Nonsense("no greeting".to_owned())),
