@@ -52,9 +52,6 @@ TOP = "restored_emails"
 MUST_BE_ZERO = ("missing", "twice", "strange", "unsubscribed", "again", "returned")
 # What is left to be done after so many runs never gets done.
 MOST_RUNS = 8
-# Nobody starts a killed program again within a second: what it had sent may still be on its way then,
-# and be stored after the next run has looked.
-PAUSE = 0
 
 
 class Account(dovecot.Reading, imaplib.IMAP4):
@@ -289,7 +286,6 @@ def disturb(program: Program, line: SeveredLine, arguments: argparse.Namespace) 
         # The first moments are those of the plan; what is handed back comes after.
         if program.run(kill_after=10 ** chance.uniform(-1.3, 0.3)) is None:
             killed += 1
-            time.sleep(PAUSE)
     for _ in range(MOST_RUNS):
         said = program.run()
         planned = said["totals"]["planned"]
