@@ -1,6 +1,6 @@
 //! What the end-to-end tests share: incidents, runs of the program, trees to compare.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -179,4 +179,43 @@ pub(crate) fn messages(root: &Path) -> Vec<PathBuf> {
         .map(|path| root.join(path))
         .filter(|path| path.is_file())
         .collect()
+}
+
+/// Account, folder, content, flags, keywords, time of delivery.
+pub(crate) type Shown = (String, String, String, String, Vec<String>, i64);
+
+/// A list of words, sorted.
+pub(crate) fn words(value: &serde_json::Value) -> Vec<String> {
+    let list = value.as_array().unwrap().iter();
+    let mut words: Vec<String> = list.map(|word| word.as_str().unwrap().to_owned()).collect();
+    words.sort();
+    words
+}
+
+/// What a server must show of the incident `drill`: of what was in use, and of what was deleted.
+pub(crate) fn drill_truth() -> (BTreeSet<Shown>, BTreeSet<Shown>) {
+    let truth = fs::read(top().join("fixtures/incidents/drill/truth.json")).unwrap();
+    let truth: serde_json::Value = serde_json::from_slice(&truth).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let (mut in_use, mut deleted) = (BTreeSet::new(), BTreeSet::new());
+    for message in truth["messages"].as_array().unwrap() {
+        let folder = match message["folder"].as_str().unwrap() {
+            "INBOX" => "restored_emails".to_owned(),
+            name => format!("restored_emails.{name}"),
+        };
+        let shown = (
+            text(&message["account"]),
+            folder,
+            text(&message["sha256"]),
+            text(&message["flags"]),
+            words(&message["keywords"]),
+            message["date"].as_i64().unwrap(),
+        );
+        if message["deleted"] == true {
+            deleted.insert(shown);
+        } else {
+            in_use.insert(shown);
+        }
+    }
+    (in_use, deleted)
 }

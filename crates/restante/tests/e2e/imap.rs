@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::common::{Incident, restante, succeed, top};
+use crate::common::{Incident, Shown, drill_truth, restante, succeed, top, words};
 
 /// The accounts of the incident `drill`.
 const ACCOUNTS: [&str; 6] = [
@@ -172,41 +172,10 @@ impl Server {
     }
 }
 
-/// Account, folder, content, flags, keywords, time of delivery.
-type Shown = (String, String, String, String, Vec<String>, i64);
-
-fn words(value: &Value) -> Vec<String> {
-    let list = value.as_array().unwrap().iter();
-    let mut words: Vec<String> = list.map(|word| word.as_str().unwrap().to_owned()).collect();
-    words.sort();
-    words
-}
-
 /// What must be on the server: all that was in use, which comes back whole, and nothing twice.
 fn check(shown: &[Shown], but_changed: usize) {
-    let truth = fs::read(top().join("fixtures/incidents/drill/truth.json")).unwrap();
-    let truth: Value = serde_json::from_slice(&truth).unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let mut wanted: BTreeSet<Shown> = BTreeSet::new();
-    let mut known: BTreeSet<Shown> = BTreeSet::new();
-    for message in truth["messages"].as_array().unwrap() {
-        let folder = match message["folder"].as_str().unwrap() {
-            "INBOX" => "restored_emails".to_owned(),
-            name => format!("restored_emails.{name}"),
-        };
-        let shown = (
-            text(&message["account"]),
-            folder,
-            text(&message["sha256"]),
-            text(&message["flags"]),
-            words(&message["keywords"]),
-            message["date"].as_i64().unwrap(),
-        );
-        if message["deleted"] != true {
-            wanted.insert(shown.clone());
-        }
-        known.insert(shown);
-    }
+    let (wanted, deleted) = drill_truth();
+    let known: BTreeSet<Shown> = wanted.union(&deleted).cloned().collect();
     let unique: BTreeSet<Shown> = shown.iter().cloned().collect();
     assert_eq!(unique.len(), shown.len(), "something is there twice");
     let missing: Vec<&Shown> = wanted.difference(&unique).collect();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{Incident, messages, succeed, top, tree};
+use crate::common::{Incident, Shown, drill_truth, messages, succeed, top, tree, words};
 
 /// Recovers an incident with one thread and with two, twice each, and scores it.
 fn recover_and_score(incident: &Incident, folder_share: f64) {
@@ -112,18 +112,8 @@ fn the_drill_passes_and_says_where_its_report_is() {
     assert!(fs::metadata(report).unwrap().is_file());
 }
 
-/// A message as Dovecot shows it or as the truth knows it: account, folder, contents, flags,
-/// keywords, arrival.
-type Shown = (String, String, String, String, Vec<String>, i64);
-
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
-}
-
-fn keywords(value: &Value) -> Vec<String> {
-    let mut names: Vec<String> = value.as_array().unwrap().iter().map(text).collect();
-    names.sort();
-    names
 }
 
 /// All messages below `mail`, as Dovecot shows them; every restored folder must be subscribed.
@@ -156,7 +146,7 @@ fn shown_by_dovecot(mail: &Path) -> BTreeSet<Shown> {
                         text(&folder["name"]),
                         text(&message["sha256"]),
                         text(&message["flags"]),
-                        keywords(&message["keywords"]),
+                        words(&message["keywords"]),
                         message["internaldate"].as_i64().unwrap(),
                     )
                 }));
@@ -170,29 +160,7 @@ fn shown_by_dovecot(mail: &Path) -> BTreeSet<Shown> {
 fn a_real_dovecot_shows_the_restored_mail_as_it_was() {
     let incident = Incident::new("drill");
     succeed(&mut incident.recover("case", "mail", &[]));
-    let truth = fs::read(top().join("fixtures/incidents/drill/truth.json")).unwrap();
-    let truth: Value = serde_json::from_slice(&truth).unwrap();
-    let mut wanted: BTreeSet<Shown> = BTreeSet::new();
-    let mut deleted: BTreeSet<Shown> = BTreeSet::new();
-    for message in truth["messages"].as_array().unwrap() {
-        let folder = match message["folder"].as_str().unwrap() {
-            "INBOX" => "restored_emails".to_owned(),
-            name => format!("restored_emails.{name}"),
-        };
-        let shown = (
-            text(&message["account"]),
-            folder,
-            text(&message["sha256"]),
-            text(&message["flags"]),
-            keywords(&message["keywords"]),
-            message["date"].as_i64().unwrap(),
-        );
-        if message["deleted"] == true {
-            deleted.insert(shown);
-        } else {
-            wanted.insert(shown);
-        }
-    }
+    let (wanted, deleted) = drill_truth();
     let shown = shown_by_dovecot(&incident.path("mail"));
     assert!(
         shown.is_superset(&wanted),
