@@ -14,6 +14,7 @@ use mail_parser::{Host, MessageParser};
 
 use crate::account::{Address, Owner};
 use crate::attribution::owner_of_loose;
+use crate::broken::BrokenPart;
 use crate::codec::Codec;
 use crate::content::{Content, reread};
 use crate::delivery::{Field, Trace};
@@ -65,6 +66,10 @@ impl Candidate {
         let id = MessageId::of(&bytes);
         let normalised = Some(MessageId::normalised(&bytes)).filter(|other| *other != id);
         let head = bytes.get(..HEAD.min(bytes.len())).unwrap_or_default();
+        let broken_parts = match whole {
+            Some(_) => Vec::new(),
+            None => BrokenPart::of(&bytes, &holes, false),
+        };
         let message = Message {
             id,
             normalised,
@@ -74,6 +79,7 @@ impl Candidate {
             proofs: whole.into_iter().collect(),
             contradictions: carved.contradictions.clone(),
             holes,
+            broken_parts,
             owner: None,
             folder: RECOVERED.to_owned(),
             uid: None,
@@ -274,6 +280,7 @@ fn with_name(candidate: Candidate, note: FileNote) -> Message {
     if message.holes.is_empty() {
         message.grade = Grade::Complete;
         message.contradictions.clear();
+        message.broken_parts.clear();
         message
             .proofs
             .splice(..0, [Proof::Size, Proof::VirtualSize]);

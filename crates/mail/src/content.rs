@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use evidence::{ByteOffset, ReadAt, ReadAtExt};
+use evidence::{ByteOffset, Cause, ReadAt, ReadAtExt};
 use filesystem::{
     Extent, File, FileKind, Filesystem, FsPath, Inode, InodeNumber, Place, Standing, Timestamp,
 };
@@ -15,11 +15,14 @@ use crate::claims::Claims;
 
 use crate::Address;
 use crate::attribution::owner_of_loose;
+use crate::broken::BrokenPart;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
 use crate::maildir::{MaildirName, RECOVERED};
-use crate::proof::{Facts, Hole, HoleCause, holes_of, judge, virtual_size, wiped};
-use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Record, Repair, Summary};
+use crate::proof::{Facts, Grade, Hole, HoleCause, Verdict, holes_of, judge, virtual_size, wiped};
+use crate::record::{
+    FileNote, FileOrigin, Layer, Message, MessageId, Needs, Record, Repair, Summary,
+};
 use crate::store::{Known, MailFile, Part, wiped_sectors};
 use crate::structure::Structure;
 
@@ -252,7 +255,12 @@ pub fn examine_among(
     };
     let inode = match fs.inode(mail.inode) {
         Ok(inode) => inode,
-        Err(loss) => return Record::Lost(FileNote::of_file(mail, device, loss.to_string())),
+        Err(loss) => {
+            let mut note = FileNote::of_file(mail, device, loss.to_string());
+            note.needs =
+                matches!(loss.cause, Cause::Gap(_)).then(|| Needs::Inode(loss.origin.offset.get()));
+            return Record::Lost(note);
+        }
     };
     let rejected = |why: &str| Record::Rejected(note(inode.modified, why.to_owned()));
     let lost = |why: &str| match inode.standing {
@@ -289,7 +297,11 @@ pub fn examine_among(
     }
     content.holes.sort_by_key(|hole| hole.start);
     if let Some(why) = nothing_left(&content, &file) {
-        return lost(why);
+        let mut record = lost(why);
+        if let Record::Lost(note) = &mut record {
+            note.needs = Some(Needs::Contents(file.pieces().to_vec()));
+        }
+        return record;
     }
     match message(fs, device, mail, &inode, &file, content) {
         Ok(message) => Record::Message(Box::new(message)),
@@ -394,6 +406,7 @@ fn message(
     if is_deleted && !verdict.contradictions.is_empty() && verdict.holes.is_empty() {
         return Err(verdict.contradictions.join("; "));
     }
+    let broken_parts = broken_parts(mail, content.codec, &content.bytes, &verdict);
     let summary = Summary::of(&content.bytes);
     let id = MessageId::of(&content.bytes);
     let normalised = Some(MessageId::normalised(&content.bytes)).filter(|other| *other != id);
@@ -406,6 +419,7 @@ fn message(
         proofs: verdict.proofs,
         contradictions: verdict.contradictions,
         holes: verdict.holes,
+        broken_parts,
         owner: mail.owner.clone(),
         folder: mail.folder.clone(),
         uid: mail.known.uid,
@@ -421,6 +435,28 @@ fn message(
         origin: origin(device, mail, inode, file, content.codec),
         summary,
     })
+}
+
+/// The parts of a message that are not whole.
+fn broken_parts(
+    mail: &MailFile,
+    codec: Codec,
+    content: &[u8],
+    verdict: &Verdict,
+) -> Vec<BrokenPart> {
+    if verdict.grade != Grade::Damaged {
+        // A fragment has lost the header that would say what its parts are.
+        return Vec::new();
+    }
+    let is_short = mail
+        .known
+        .size
+        .is_some_and(|size| size > content.len() as u64);
+    if codec == Codec::Plain {
+        return BrokenPart::of(content, &verdict.holes, is_short);
+    }
+    // Holes of a compressed file are places in what is stored: what decodes ends at the first.
+    BrokenPart::of(content, &[], is_short || !verdict.holes.is_empty())
 }
 
 /// Where a message lies.

@@ -6,6 +6,7 @@
 //! * [`codec`] undoes the compression that Dovecot stores messages with.
 //! * [`header`] tells whether something begins with a message, on a disk that may be damaged.
 //! * [`proof`] judges a message: its [`Grade`], the proofs for it, the holes in it.
+//! * [`broken`] says which parts of a message damage falls into.
 //! * [`claims`] tells whose the blocks are that several deleted files had.
 //! * [`account`] says whose it is, by the path that it lies under.
 //! * [`attribution`] says whose folders are that lost their path, by their indexes and by what
@@ -25,6 +26,7 @@
 
 pub mod account;
 pub mod attribution;
+pub mod broken;
 pub mod carved;
 pub mod claims;
 pub mod codec;

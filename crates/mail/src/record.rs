@@ -8,6 +8,7 @@ use filesystem::{Extent, Standing, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::account::Owner;
+use crate::broken::BrokenPart;
 use crate::codec::Codec;
 use crate::maildir::Flags;
 use crate::proof::{Grade, Hole, Proof};
@@ -24,17 +25,20 @@ impl MessageId {
         Self(blake3::hash(content).to_hex().to_string())
     }
 
-    /// The identity with all lines ended by LF: the same for a message and for its copy that an
-    /// IMAP server stored with other line ends.
+    /// The identity with all lines ended by LF, and `X` for every byte of the header that is beyond
+    /// ASCII: the same for a message and for its copy that an IMAP server stored. Servers choose
+    /// their own line ends, and some do not keep such bytes (`munge8bit` of Cyrus puts `X` there).
     pub fn normalised(content: &[u8]) -> Self {
+        let (header, body) = content.split_at(header_length(content));
         let mut hasher = blake3::Hasher::new();
-        let mut rest = content;
-        while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\n") {
-            let (line, tail) = rest.split_at(at);
-            hasher.update(line);
-            rest = tail.get(1..).unwrap_or_default();
+        if header.is_ascii() {
+            with_line_feeds(&mut hasher, content);
+        } else {
+            let plain = |byte: &u8| if byte.is_ascii() { *byte } else { b'X' };
+            let header: Vec<u8> = header.iter().map(plain).collect();
+            with_line_feeds(&mut hasher, &header);
+            with_line_feeds(&mut hasher, body);
         }
-        hasher.update(rest);
         Self(hasher.finalize().to_hex().to_string())
     }
 
@@ -47,6 +51,29 @@ impl MessageId {
     pub fn short(&self) -> &str {
         self.0.get(..32).unwrap_or(&self.0)
     }
+}
+
+/// Hashes `content` with LF for every CR LF.
+fn with_line_feeds(hasher: &mut blake3::Hasher, content: &[u8]) {
+    let mut rest = content;
+    while let Some(at) = memchr::memmem::find(rest, b"\r\n") {
+        let (line, tail) = rest.split_at(at);
+        hasher.update(line);
+        rest = tail.get(1..).unwrap_or_default();
+    }
+    hasher.update(rest);
+}
+
+/// How long the header of a message is, with the empty line after it: all of it without one.
+pub fn header_length(content: &[u8]) -> usize {
+    let mut end = 0_usize;
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        end = end.saturating_add(line.len());
+        if matches!(line, b"\n" | b"\r\n") {
+            return end;
+        }
+    }
+    content.len()
 }
 
 impl fmt::Display for MessageId {
@@ -103,7 +130,7 @@ pub(crate) fn is_in_use(standing: &Standing) -> bool {
 pub struct Message {
     /// Its identity.
     pub id: MessageId,
-    /// Its identity without regard to line ends, where that differs.
+    /// [`MessageId::normalised`], where that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalised: Option<MessageId>,
     /// Its length in bytes.
@@ -120,6 +147,9 @@ pub struct Message {
     /// What is missing in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holes: Vec<Hole>,
+    /// The parts of it that are not whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken_parts: Vec<BrokenPart>,
     /// Whose it is; `None` if nothing names anybody.
     pub owner: Option<Owner>,
     /// The folder it was in, with `.` between levels; `INBOX` for the mailbox itself.
@@ -147,7 +177,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Its identity without regard to line ends.
+    /// Its identity without regard to what servers change: [`MessageId::normalised`].
     pub fn normalised(&self) -> &MessageId {
         self.normalised.as_ref().unwrap_or(&self.id)
     }
@@ -272,7 +302,7 @@ impl Summary {
 }
 
 /// One line of at most [`Summary::LIMIT`] characters, without control characters.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(Summary::LIMIT)
@@ -303,6 +333,19 @@ pub struct FileNote {
     pub standing: Standing,
     /// Why it is not handed over.
     pub why: String,
+    /// What must be read for a lost message to come back, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needs>,
+}
+
+/// What must be read in the view of a file system for a lost message to come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Needs {
+    /// Its bytes, which lie here.
+    Contents(Vec<Extent>),
+    /// Its inode, which lies at this byte; where its bytes lie is not known without.
+    Inode(u64),
 }
 
 impl FileNote {
@@ -317,6 +360,7 @@ impl FileNote {
             bytes: mail.known.size,
             standing: Standing::InUse,
             why,
+            needs: None,
         }
     }
 }
@@ -367,5 +411,17 @@ mod tests {
         assert_eq!(summary.date, Some(1_704_067_200));
         assert_eq!(Summary::of(b"\x00\xFF\n\n"), Summary::default());
         assert!(Summary::of(&b"Subject: x".repeat(100_000)).subject.len() <= 4 * Summary::LIMIT);
+    }
+
+    #[test]
+    fn what_servers_change_makes_no_other_message() {
+        let id = MessageId::normalised;
+        let stored = id("Subject: Löß\n\nLöß\n".as_bytes());
+        assert_eq!(stored, id("Subject: Löß\r\n\r\nLöß\r\n".as_bytes()));
+        assert_eq!(stored, id("Subject: LXXXX\r\n\r\nLöß\r\n".as_bytes()));
+        assert_ne!(stored, id("Subject: LXXXX\r\n\r\nLXXXX\r\n".as_bytes()));
+        assert_eq!(id(b"a\n\nb"), MessageId::of(b"a\n\nb"));
+        assert_eq!(header_length(b"a\r\n\r\nb"), 5);
+        assert_eq!(header_length(b"no end\n"), 7);
     }
 }

@@ -148,7 +148,7 @@ fn slice(content: &[u8], from: u32, to: u32) -> Option<&[u8]> {
 }
 
 /// Whether the boundary of a multipart part is closed (RFC 2046, section 5.1.1).
-fn is_closed(part: &MessagePart<'_>, content: &[u8]) -> bool {
+pub(crate) fn is_closed(part: &MessagePart<'_>, content: &[u8]) -> bool {
     let boundary = part
         .content_type()
         .and_then(|kind| kind.attribute("boundary"));

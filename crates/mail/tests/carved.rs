@@ -155,6 +155,7 @@ fn note(account: &str, path: &str) -> FileNote {
         bytes: None,
         standing: Standing::Deleted,
         why: "it was deleted".to_owned(),
+        needs: None,
     }
 }
 

@@ -14,8 +14,9 @@ pub use keywords::Keywords;
 pub(crate) use keywords::is_keyword;
 pub use list_index::{ListedFolder, parse_list, parse_list_log};
 pub use name::{Flags, MaildirName};
+pub use orphans::RECOVERED;
 pub(crate) use orphans::{
-    RECOVERED, is_bare, is_below as is_below_orphans, is_message, is_nameless, is_placeholder,
+    is_bare, is_below as is_below_orphans, is_message, is_nameless, is_placeholder,
 };
 pub(crate) use place::{is_folder, is_message_directory, place};
 pub use uidlist::Uidlist;

@@ -9,7 +9,7 @@ use filesystem::{DirEntry, FsPath};
 use super::MaildirName;
 
 /// What a folder is called whose name is lost.
-pub(crate) const RECOVERED: &str = "Recovered";
+pub const RECOVERED: &str = "Recovered";
 
 /// Whether the path is broken somewhere above: a directory in it lost its name or its parents.
 pub(crate) fn is_below(path: &FsPath) -> bool {

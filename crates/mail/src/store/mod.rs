@@ -168,6 +168,7 @@ impl Folder {
             bytes: None,
             standing: filesystem::Standing::InUse,
             why: why.to_owned(),
+            needs: None,
         }
     }
 

@@ -78,6 +78,7 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
         holes: Vec::new(),
         owner: owner(account),
         folder: folder.to_owned(),
+        broken_parts: Vec::new(),
         uid: None,
         flags: Flags::new("S"),
         keywords: Vec::new(),
@@ -154,6 +155,7 @@ pub(crate) fn folder(account: &str, name: &str, present: u64, gone: &[&str]) -> 
         present,
         listed: Some(present + gone.len() as u64),
         listed_but_gone: gone.iter().map(|name| (*name).to_owned()).collect(),
+        needs: None,
         doubt: None,
     })
 }

@@ -271,6 +271,7 @@ fn of_deleted(mut message: mail::Message) -> Record {
 /// Writes what is new into the message index, and counts all.
 fn write(
     case: &Case,
+        needs: None,
     known: &Known,
     present: &BTreeSet<String>,
     state: &mut CarveState,

@@ -18,6 +18,7 @@ mod imap;
 mod imap_proof;
 mod incidents;
 mod kill;
+mod malformed;
 mod manual;
 mod scan;
 mod states;

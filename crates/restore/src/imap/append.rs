@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mail::Message;
-use memchr::memmem;
+use mail::record::header_length;
 
 use super::error::ImapError;
 use super::mailbox::{Mailbox, format_date, landed, naming, newcomers, next_uid, time_of};
@@ -31,6 +31,8 @@ struct Item<'p> {
     keywords_left_out: u64,
     /// A server may store it otherwise than it is.
     is_odd: bool,
+    /// Its header has no byte beyond ASCII.
+    has_plain_header: bool,
 }
 
 /// Why an account is left.
@@ -267,21 +269,20 @@ impl Mailbox<'_> {
 
     /// Reads messages that a server may have stored otherwise than they are, and says which it did.
     fn prove(&mut self, folder: &Folder<'_>, from: u64, items: &[Item<'_>], applied: &mut Applied) {
-        let odd: Vec<&Add<'_>> = items
-            .iter()
-            .filter(|item| item.is_odd)
-            .map(|item| item.add)
-            .collect();
+        let odd: Vec<&Item<'_>> = items.iter().filter(|item| item.is_odd).collect();
         if odd.is_empty() {
             return;
         }
-        let messages: Vec<&Message> = odd.iter().map(|add| add.message).collect();
+        let messages: Vec<&Message> = odd.iter().map(|item| item.add.message).collect();
         let found = self.patiently(|session| newcomers(session, &folder.name, from, &messages));
         match found {
             Ok(found) => {
-                for add in odd {
+                for item in odd {
+                    let add = item.add;
                     let identity = (add.message.normalised().clone(), time_of(add.message));
-                    if !found.alike.iter().any(|(found, _)| *found == identity) {
+                    let mut same = found.alike.iter().filter(|seen| seen.identity == identity);
+                    // Only the header tells the message from what a server made of it.
+                    if !same.any(|seen| seen.has_plain_header == item.has_plain_header) {
                         applied.failed.push(refused_message(
                             add,
                             "the server took it and stores it changed, or a client was quicker \
@@ -413,6 +414,7 @@ fn item<'p>(
         flags: flags.join(" "),
         keywords_left_out,
         is_odd: is_odd(&wire),
+        has_plain_header: has_plain_header(&wire),
         wire,
     })
 }
@@ -454,11 +456,15 @@ fn with_crlf(content: &[u8]) -> Vec<u8> {
 /// Whether servers are known to change such a message: one with a CR by itself, or with letters
 /// beyond ASCII in its header.
 fn is_odd(wire: &[u8]) -> bool {
-    let header = memmem::find(wire, b"\r\n\r\n").unwrap_or(wire.len());
-    let header = wire.get(..header).unwrap_or_default();
     let bare =
         memchr::memchr_iter(b'\r', wire).any(|at| wire.get(at.saturating_add(1)) != Some(&b'\n'));
-    bare || !header.is_ascii()
+    bare || !has_plain_header(wire)
+}
+
+/// Whether the header of a message has no byte beyond ASCII.
+pub(super) fn has_plain_header(content: &[u8]) -> bool {
+    let (header, _) = content.split_at(header_length(content));
+    header.is_ascii()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mail::{Address, Message, MessageId};
 
+use super::append::has_plain_header;
 use super::credentials::Login;
 use super::error::ImapError;
 use super::folders::Naming;
@@ -41,9 +42,20 @@ struct Listed {
     time: i64,
 }
 
-/// What a message on the server is known by: its contents without regard to line ends, and when it
-/// was delivered.
+/// What a message on the server is known by: its contents without regard to what servers change
+/// ([`MessageId::normalised`]), and when it was delivered.
 pub(super) type Identity = (MessageId, i64);
+
+/// A message of the server that was looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    /// What it is.
+    pub(super) identity: Identity,
+    /// How long it is, as the server says.
+    bytes: u64,
+    /// Whether its header has no byte beyond ASCII.
+    pub(super) has_plain_header: bool,
+}
 
 /// A message that may be on the server, and where it belongs.
 struct Wanted<'m> {
@@ -238,10 +250,15 @@ fn read_live(
             .map(|directory| (*directory).to_owned())
             .or_else(|| naming.directory(&folder));
         match directory {
-            Some(directory) => take_restored(&mut live, &directory, found.into_values(), &wanted),
+            Some(directory) => take_restored(
+                &mut live,
+                &directory,
+                found.into_values().map(|seen| seen.identity),
+                &wanted,
+            ),
             None => {
-                for (id, _) in found.into_values() {
-                    live.add_message(id);
+                for seen in found.into_values() {
+                    live.add_message(seen.identity.0);
                 }
             }
         }
@@ -331,11 +348,8 @@ fn list_messages(session: &mut Session, from: u64) -> Result<Vec<Listed>, ImapEr
 }
 
 /// What the messages `listed` of the open folder are, by UID.
-fn identify(
-    session: &mut Session,
-    listed: &[Listed],
-) -> Result<BTreeMap<u64, Identity>, ImapError> {
-    let times: HashMap<u64, i64> = listed.iter().map(|m| (m.uid, m.time)).collect();
+fn identify(session: &mut Session, listed: &[Listed]) -> Result<BTreeMap<u64, Seen>, ImapError> {
+    let known: HashMap<u64, &Listed> = listed.iter().map(|m| (m.uid, m)).collect();
     let mut found = BTreeMap::new();
     let mut rest = listed;
     while !rest.is_empty() {
@@ -353,9 +367,14 @@ fn identify(
             let items = Items::of(data);
             let content = items.get("BODY[]").and_then(Value::bytes);
             if let (Some(uid), Some(content)) = (items.number("UID"), content)
-                && let Some(time) = times.get(&uid)
+                && let Some(listed) = known.get(&uid)
             {
-                found.insert(uid, (MessageId::normalised(content), *time));
+                let seen = Seen {
+                    identity: (MessageId::normalised(content), listed.time),
+                    bytes: listed.bytes,
+                    has_plain_header: has_plain_header(content),
+                };
+                found.insert(uid, seen);
             }
         })?;
     }
@@ -364,9 +383,8 @@ fn identify(
 
 /// What came into a folder since some UID.
 pub(super) struct Newcomers {
-    /// What those are whose size and time are those of a message that was sent, by what the folder
-    /// tells of them.
-    pub(super) alike: Vec<(Identity, u64)>,
+    /// Those whose size and time are those of a message that was sent.
+    pub(super) alike: Vec<Seen>,
     /// How many came and are gone again.
     pub(super) gone: u64,
 }
@@ -392,11 +410,7 @@ pub(super) fn newcomers(
         .into_iter()
         .filter(|message| like.contains(&(message.bytes, message.time)))
         .collect();
-    let sizes: HashMap<u64, u64> = listed.iter().map(|m| (m.uid, m.bytes)).collect();
-    let alike = identify(session, &listed)?
-        .into_iter()
-        .map(|(uid, identity)| (identity, sizes.get(&uid).copied().unwrap_or(0)))
-        .collect();
+    let alike = identify(session, &listed)?.into_values().collect();
     Ok(Newcomers { alike, gone })
 }
 
@@ -411,10 +425,9 @@ pub(super) fn landed(sent: &[(&Message, bool)], mut found: Newcomers, at_once: b
         .iter()
         .map(|(message, odd)| {
             let identity = (message.normalised().clone(), time_of(message));
-            let is_same = |(found, _): &(Identity, u64)| *found == identity;
-            let is_alike = |(found, bytes): &(Identity, u64)| {
-                found.1 == identity.1 && *bytes == message.virtual_bytes
-            };
+            let is_same = |seen: &Seen| seen.identity == identity;
+            let is_alike =
+                |seen: &Seen| seen.identity.1 == identity.1 && seen.bytes == message.virtual_bytes;
             let at = found.alike.iter().position(is_same);
             let at = at.or_else(|| found.alike.iter().position(is_alike).filter(|_| *odd));
             at.is_some_and(|at| {
