@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,8 +25,30 @@ pub struct Line {
     pub input: serde_json::Value,
     /// What came out.
     pub output: serde_json::Value,
+    /// How long it took, and how much it went through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
     /// BLAKE3 of the line before, in hexadecimal.
     pub previous: String,
+}
+
+/// How long a step took, and how much it went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effort {
+    /// How long it took, in milliseconds.
+    pub milliseconds: u64,
+    /// How many bytes were read for it, or handed over by it.
+    pub bytes: u64,
+}
+
+impl Effort {
+    /// What went through `bytes` since `start`.
+    pub fn since(start: Instant, bytes: u64) -> Self {
+        Self {
+            milliseconds: u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            bytes,
+        }
+    }
 }
 
 impl Case {
@@ -37,6 +59,7 @@ impl Case {
         options: serde_json::Value,
         input: serde_json::Value,
         output: serde_json::Value,
+        effort: Option<Effort>,
     ) -> Result<(), CaseError> {
         let path = self.path().join("log.jsonl");
         let wrap = |source: io::Error| CaseError::io(&path, source);
@@ -49,6 +72,7 @@ impl Case {
             options,
             input,
             output,
+            effort,
             previous: digest(whole.lines().last()),
         };
         let mut text = serde_json::to_vec(&line).map_err(|source| CaseError::Malformed {
@@ -163,14 +187,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let case = Case::open_or_create(&dir.path().join("case")).unwrap();
         for step in ["scan", "assemble", "rebuild"] {
-            case.log(step, json!({}), json!({"n": 1}), json!(null))
+            case.log(step, json!({}), json!({"n": 1}), json!(null), None)
                 .unwrap();
         }
         let path = case.path().join("log.jsonl");
         let text = fs::read_to_string(&path).unwrap();
         let torn = [text.as_bytes(), b"{\"step\": \"\xC3"].concat();
         fs::write(&path, torn).unwrap();
-        case.log("sync", json!({}), json!(null), json!(null))
+        case.log("sync", json!({}), json!(null), json!(null), None)
             .unwrap();
         assert_eq!(case.verified_log().unwrap().len(), 4);
         fs::write(&path, text.replacen("\"n\":1", "\"n\":2", 1)).unwrap();
@@ -185,7 +209,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let case = Case::open_or_create(&dir.path().join("case")).unwrap();
         for step in ["scan", "sync"] {
-            case.log(step, json!({}), json!({"n": 1}), json!(null))
+            case.log(step, json!({}), json!({"n": 1}), json!(null), None)
                 .unwrap();
         }
         let path = case.path().join("log.jsonl");
@@ -206,7 +230,7 @@ mod tests {
         // A run that was killed before it wrote the head.
         fs::write(&path, &text).unwrap();
         let head = fs::read(case.path().join(HEAD)).unwrap();
-        case.log("report", json!({}), json!(null), json!(null))
+        case.log("report", json!({}), json!(null), json!(null), None)
             .unwrap();
         fs::write(case.path().join(HEAD), head).unwrap();
         assert_eq!(case.verified_log().unwrap().len(), 3);

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mail::Message;
 use mail::account::Owner;
+use mail::maildir::RECOVERED;
 use mail::record::{FileNote, FolderRecord};
 use restore::{Outcome, Place};
 
+use crate::damage::reasons;
 use crate::facts::{
     Account, Counts, DamagedMessage, Folder, GoneMessage, HoleFact, LostMessage, Month,
     RejectedFile,
@@ -24,6 +26,7 @@ const MOST_PLACES: usize = 20;
 pub(crate) struct Adding {
     counts: Counts,
     evidence: BTreeSet<String>,
+    used_by_imap: bool,
     dates: Dates,
     /// By name, and for unknown owners by place.
     folders: BTreeMap<(String, String), AddingFolder>,
@@ -86,6 +89,7 @@ impl Adding {
         let place = at(&message.origin.device, directory(&message.origin.path));
         let seconds = message.delivered.seconds;
         bump(&mut self.counts.found);
+        self.used_by_imap |= is_managed(message);
         let folder = self.folder(message.owner.as_ref(), &message.folder, &place);
         if sorted.status == Status::Duplicate {
             bump(&mut self.counts.duplicates);
@@ -235,6 +239,7 @@ impl Adding {
         Account {
             address: name_of(place),
             evidence: self.evidence.into_iter().collect(),
+            used_by_imap: self.used_by_imap,
             counts: self.counts,
             first_delivered: self.dates.first(),
             last_delivered: self.dates.last(),
@@ -276,6 +281,15 @@ fn folder(((name, _), sums): ((String, String), AddingFolder)) -> Folder {
     }
 }
 
+/// Whether a mail program did something to the message on the server.
+fn is_managed(message: &Message) -> bool {
+    // Reading sets S, which POP3 servers do as well.
+    let letters = message.flags.letters();
+    letters.contains(|letter| "RFDP".contains(letter))
+        || !message.keywords.is_empty()
+        || (message.folder != "INBOX" && message.folder != RECOVERED)
+}
+
 fn damaged(message: &Message, whole_copy: Option<&str>) -> DamagedMessage {
     DamagedMessage {
         folder: message.folder.clone(),
@@ -287,7 +301,9 @@ fn damaged(message: &Message, whole_copy: Option<&str>) -> DamagedMessage {
         grade: message.grade.name().to_owned(),
         state: message.state(),
         contradictions: message.contradictions.clone(),
+        broken_parts: message.broken_parts.clone(),
         holes: message.holes.iter().map(HoleFact::from).collect(),
+        reasons: reasons(message),
         device: message.origin.device.clone(),
         path: message.origin.path.clone(),
         id: message.id.to_string(),

@@ -10,10 +10,14 @@ use scan::{Class, Find};
 use crate::ReportError;
 use crate::facts::{Disk, DiskArea, EpochArea, FindKind, Looks, Run};
 
-/// Most stretches in the picture of a disk: more than a screen has dots.
-const MOST_BUCKETS: u64 = 1024;
+/// Most stretches in the pictures of all disks together: a browser must still draw them.
+const MOST_BUCKETS_OF_ALL: u64 = 48 << 10;
+/// Most stretches in the picture of a disk: what is seen of them when it is zoomed in.
+const MOST_BUCKETS: u64 = 8192;
+/// Least number of them that a disk may have before they are made longer: about a screen's dots.
+const LEAST_BUCKETS: u64 = 1024;
 /// Least length of a stretch, in bytes.
-const LEAST_BUCKET: u64 = 1 << 20;
+const LEAST_BUCKET: u64 = 64 << 10;
 /// Offsets kept of each kind of find.
 const MOST_OFFSETS: usize = 32;
 /// More layers of partitions on partitions than there are.
@@ -42,8 +46,12 @@ impl Catalogue {
     /// Reads the catalogue of a case.
     pub(crate) fn read(case: &Case, file: &CaseFile) -> Result<Self, ReportError> {
         let disks = file.evidence.iter();
+        let most = MOST_BUCKETS_OF_ALL
+            .checked_div(file.evidence.len() as u64)
+            .unwrap_or(0)
+            .clamp(LEAST_BUCKETS, MOST_BUCKETS);
         let mut disks: BTreeMap<String, Adding> = disks
-            .map(|(name, record)| (name.clone(), Adding::new(record.bytes)))
+            .map(|(name, record)| (name.clone(), Adding::new(record.bytes, most)))
             .collect();
         // Segment by segment, since all of them may be more than memory holds.
         for name in case.file_names(CATALOGUE, SEGMENT_EXTENSION)? {
@@ -75,9 +83,9 @@ impl Catalogue {
 }
 
 impl Adding {
-    fn new(bytes: u64) -> Self {
+    fn new(bytes: u64, most: u64) -> Self {
         let mut shift = LEAST_BUCKET.ilog2();
-        while bytes >> shift > MOST_BUCKETS {
+        while bytes >> shift > most {
             shift = shift.saturating_add(1);
         }
         let buckets = usize::try_from(bytes.div_ceil(1 << shift)).unwrap_or(0);

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use aggregate::document::{Epoch, FilesystemStatement, Group, Unused, Volume, VolumeGroup};
+use case::log::Effort;
+use mail::broken::BrokenPart;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::figures::{Day, Phase, Shares};
+use crate::figures::{Day, Phase, Rate, Shares};
 use crate::sort::Known;
+use crate::wanted::Wanted;
 
 /// The version of `report.json`. It goes up when a field is renamed, removed or means something
 /// else; new fields leave it.
@@ -35,6 +38,8 @@ pub struct Facts {
     pub phases: Vec<Phase>,
     /// What was handed over, by day.
     pub days: Vec<Day>,
+    /// How fast each step went, over all its runs.
+    pub rates: Vec<Rate>,
     /// Sums that must be equal, counted in different ways.
     pub checks: Vec<Check>,
     /// The accounts in the order of their domains, then [`UNATTRIBUTED`] if there is such mail.
@@ -47,6 +52,9 @@ pub struct Facts {
     pub aggregate: Option<Structure>,
     /// Parts of the file systems that could not be read: what mail was in them is not known.
     pub losses: Vec<LossFact>,
+    /// What would bring more, the most first; `None` if nobody tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Vec<Wanted>>,
     /// Where mail was handed over to.
     pub targets: Vec<Target>,
     /// What was done.
@@ -60,6 +68,12 @@ impl Facts {
     /// Whether the disks were searched to the end: phase 2 is done too.
     pub fn is_searched(&self) -> bool {
         self.log.steps.iter().any(|step| step.step == "carve")
+    }
+
+    /// How many bytes of the disks could not be read.
+    pub fn unread(&self) -> u64 {
+        let disks = self.evidence.iter().map(|disk| disk.unread);
+        disks.fold(0, u64::saturating_add)
     }
 }
 
@@ -167,6 +181,10 @@ pub struct Account {
     pub address: String,
     /// What says that the mail is this account's.
     pub evidence: Vec<String>,
+    /// Whether its mail shows that a mail program managed it on the server, as IMAP does: folders
+    /// besides the inbox, messages that were answered or marked, drafts, keywords. Who only
+    /// fetched mail by POP3 leaves none of these.
+    pub used_by_imap: bool,
     /// The counts.
     #[serde(flatten)]
     pub counts: Counts,
@@ -265,8 +283,12 @@ pub struct DamagedMessage {
     pub state: String,
     /// What speaks against it.
     pub contradictions: Vec<String>,
+    /// The parts of it that are not whole, in the order of the message.
+    pub broken_parts: Vec<BrokenPart>,
     /// What is missing in it.
     pub holes: Vec<HoleFact>,
+    /// All of this in words.
+    pub reasons: Vec<String>,
     /// The device that it was found on.
     pub device: String,
     /// Its path there.
@@ -541,4 +563,7 @@ pub struct Step {
     pub input: Value,
     /// What came out.
     pub output: Value,
+    /// How long it took and how much it went through, where it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
 }

@@ -4,7 +4,7 @@
 use mail::{Layer, Message};
 use serde::Serialize;
 
-use crate::facts::Account;
+use crate::facts::{Account, Log};
 
 /// An account is active if mail came to it in so many seconds before the incident: a year.
 const ACTIVE: i64 = 366 * 86_400;
@@ -38,6 +38,12 @@ pub struct Shares {
     pub active_accounts: Share,
     /// The same of active accounts with more than 10 MB of mail.
     pub large_active_accounts: Share,
+    /// The same of active accounts that a mail program managed: see [`Account::used_by_imap`].
+    pub active_imap_accounts: Share,
+    /// The same of those with more than 10 MB of mail.
+    pub large_active_imap_accounts: Share,
+    /// Accounts with mail that was handed over, or was live already, of all that are known.
+    pub handed_back: Share,
     /// Messages that came back whole, of all that are known of.
     pub messages: Share,
     /// Bytes that came back whole, of all that are known of. What is lost counts as far as the name of
@@ -57,14 +63,23 @@ impl Shares {
             let came_back = counts.whole.saturating_add(counts.damaged) > 0;
             let bytes = known_bytes(account);
             shares.accounts.count(came_back);
+            let handed = counts.handed_over.saturating_add(counts.already_live);
+            shares.handed_back.count(handed > 0);
             let is_active = match (last_delivery(account), &since) {
                 (Some(last), Some(since)) => last >= *since,
                 _ => false,
             };
             if is_active {
                 shares.active_accounts.count(came_back);
-                if bytes > LARGE {
+                let is_large = bytes > LARGE;
+                if is_large {
                     shares.large_active_accounts.count(came_back);
+                }
+                if account.used_by_imap {
+                    shares.active_imap_accounts.count(came_back);
+                }
+                if account.used_by_imap && is_large {
+                    shares.large_active_imap_accounts.count(came_back);
                 }
             }
         }
@@ -173,6 +188,55 @@ pub struct Day {
     pub bytes: u64,
 }
 
+/// How fast one step went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Rate {
+    /// `scan`, `rebuild`, `carve`, `sync` …
+    pub step: String,
+    /// How many runs of it went through something.
+    pub runs: u64,
+    /// How long they took together, in milliseconds.
+    pub milliseconds: u64,
+    /// How many bytes were read for it, or handed over by it.
+    pub bytes: u64,
+    /// Bytes a second.
+    pub bytes_per_second: u64,
+}
+
+/// The rates of the steps that the log measured, in the order in which they were first done.
+pub(crate) fn rates(log: &Log) -> Vec<Rate> {
+    let mut rates: Vec<Rate> = Vec::new();
+    for step in &log.steps {
+        let Some(effort) = step.effort.filter(|effort| effort.bytes > 0) else {
+            continue;
+        };
+        let rate = match rates.iter_mut().find(|rate| rate.step == step.step) {
+            Some(rate) => rate,
+            None => {
+                rates.push(Rate {
+                    step: step.step.clone(),
+                    ..Rate::default()
+                });
+                let Some(rate) = rates.last_mut() else {
+                    continue;
+                };
+                rate
+            }
+        };
+        rate.runs = rate.runs.saturating_add(1);
+        rate.milliseconds = rate.milliseconds.saturating_add(effort.milliseconds);
+        rate.bytes = rate.bytes.saturating_add(effort.bytes);
+    }
+    for rate in &mut rates {
+        // A clock that did not move measures nothing finer.
+        let milliseconds = u128::from(rate.milliseconds.max(1));
+        let thousandfold = u128::from(rate.bytes).saturating_mul(1000);
+        let per_second = thousandfold.checked_div(milliseconds).unwrap_or(0);
+        rate.bytes_per_second = u64::try_from(per_second).unwrap_or(u64::MAX);
+    }
+    rates
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +271,10 @@ mod tests {
         }];
         let accounts = [
             account("a@x.example", 3, 11_000_000, Some("2014-06-17T08:00:00Z")),
-            account("b@x.example", 1, 10, Some("2014-01-01T00:00:00Z")),
+            Account {
+                used_by_imap: true,
+                ..account("b@x.example", 1, 10, Some("2014-01-01T00:00:00Z"))
+            },
             account("c@x.example", 1, 10, Some("2012-01-01T00:00:00Z")),
             gone,
             account("_unattributed", 5, 100, Some("2020-01-01T00:00:00Z")),
@@ -218,6 +285,9 @@ mod tests {
         assert_eq!(shares.accounts, share(3, 4));
         assert_eq!(shares.active_accounts, share(2, 3));
         assert_eq!(shares.large_active_accounts, share(1, 2));
+        assert_eq!(shares.active_imap_accounts, share(1, 1));
+        assert_eq!(shares.large_active_imap_accounts, share(0, 0));
+        assert_eq!(shares.handed_back, share(0, 4));
         assert_eq!(shares.messages, share(10, 11));
         assert_eq!(shares.bytes, share(11_000_120, 31_000_120));
     }

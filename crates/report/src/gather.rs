@@ -14,7 +14,7 @@ use crate::facts::{
     Account, Check, Counts, Evidence, FORMAT, Facts, GroupFacts, Log, LossFact, Step, Structure,
     Totals,
 };
-use crate::figures::{Phases, Shares};
+use crate::figures::{Phases, Shares, rates};
 use crate::sort::{Known, Sorter, Status, place_of};
 use crate::{ReportError, words};
 
@@ -64,11 +64,13 @@ impl Facts {
             shares: Shares::of(&index.accounts),
             phases: index.phases.finish(),
             days: known.handed.days.clone(),
+            rates: rates(&log),
             accounts: index.accounts,
             evidence: evidence(&file),
             disks,
             aggregate: aggregate.map(structure),
             losses: index.losses,
+            wanted: None,
             targets: known.handed.targets.clone(),
             log,
             known,
@@ -275,6 +277,7 @@ fn read_log(case: &Case) -> Result<Log, ReportError> {
                     options: line.options,
                     input: line.input,
                     output: line.output,
+                    effort: line.effort,
                 })
                 .collect(),
         }),

@@ -32,6 +32,7 @@
 )]
 
 mod account;
+mod damage;
 mod disks;
 mod error;
 mod facts;
@@ -45,15 +46,18 @@ mod sort;
 mod tables;
 mod text;
 mod utf7;
+mod wanted;
 mod words;
 mod write;
 
+pub use damage::reasons;
 pub use error::ReportError;
 pub use facts::{
     Account, Check, Counts, DamagedMessage, Disk, DiskArea, Evidence, FORMAT, Facts, FindKind,
     Folder, GoneMessage, GroupFacts, HoleFact, Log, Looks, LossFact, LostMessage, Month,
     RejectedFile, Run, Step, Structure, Target, Totals, UNATTRIBUTED,
 };
-pub use figures::{Day, Phase, Share, Shares};
+pub use figures::{Day, Phase, Rate, Share, Shares};
 pub use notices::{NoticeOptions, Notices, TEMPLATE, notices};
+pub use wanted::{Wanted, WantedRegion, ranked};
 pub use write::{Paths, write};

@@ -9,7 +9,8 @@ use mail::record::{FileNote, Record};
 use restore::Outcome;
 
 use crate::account::delivered;
-use crate::facts::{Account, Facts, Folder, HoleFact};
+use crate::damage::reasons;
+use crate::facts::{Account, Facts, Folder};
 use crate::sort::{Sorted, Sorter, Status, name_of, place_of};
 use crate::text::cell;
 use crate::write::Failure;
@@ -269,8 +270,7 @@ fn message_row<W: Write>(
     message: &Message,
     sorted: &Sorted<'_>,
 ) -> Result<(), Failure> {
-    let holes: Vec<HoleFact> = message.holes.iter().map(HoleFact::from).collect();
-    let mut why = reasons(&message.contradictions, &holes);
+    let mut why = reasons(message);
     if sorted.status == Status::Duplicate {
         why.push("counted already: the same message was met before".to_owned());
     }
@@ -322,18 +322,4 @@ fn note_row<W: Write>(
         ..MessageRow::default()
     }
     .write(out)
-}
-
-/// What is wrong with a message, in words.
-pub(crate) fn reasons(contradictions: &[String], holes: &[HoleFact]) -> Vec<String> {
-    let holes = holes.iter().map(|hole| {
-        let last = hole.start.saturating_add(hole.bytes).saturating_sub(1);
-        format!(
-            "bytes {} to {} are missing: {}",
-            words::number(hole.start),
-            words::number(last),
-            hole.why
-        )
-    });
-    contradictions.iter().cloned().chain(holes).collect()
 }

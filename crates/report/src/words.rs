@@ -46,6 +46,18 @@ pub(crate) fn counted(value: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(value), if value == 1 { one } else { many })
 }
 
+/// A time that something took, as people say it: `2.5 s`, `14 min`, `3 h 20 min`.
+pub(crate) fn duration(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let minutes = seconds / 60;
+    match (minutes / 60, minutes % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds}.{} s", milliseconds % 1000 / 100),
+        (0, minutes, seconds) if minutes < 10 => format!("{minutes} min {seconds} s"),
+        (0, minutes, _) => format!("{minutes} min"),
+        (hours, minutes, _) => format!("{} h {minutes} min", number(hours)),
+    }
+}
+
 /// A length as people say it: `312.4 MB`.
 pub(crate) fn bytes(value: u64) -> String {
     const STEP: u64 = 1000;

@@ -13,7 +13,7 @@ use common::{damaged, empty, folder, incident, message, note};
 use evidence::GapCause;
 use mail::Record;
 use mail::proof::HoleCause;
-use report::{Account, Facts, Looks};
+use report::{Account, Facts, Looks, Wanted, WantedRegion};
 use serde_json::{Value, json};
 
 fn account<'a>(facts: &'a Facts, address: &str) -> &'a Account {
@@ -307,7 +307,20 @@ fn schema(value: &Value, path: &str, out: &mut BTreeSet<String>) {
 fn the_fields_of_the_json_stay_what_they_are() {
     let dir = tempfile::tempdir().unwrap();
     let case = incident(dir.path());
-    let facts = Facts::gather(&case).unwrap();
+    let mut facts = Facts::gather(&case).unwrap();
+    facts.wanted = Some(vec![Wanted {
+        what: "the missing member in role 2 of group:md0".to_owned(),
+        messages: 3,
+        bytes: 12_288,
+        with_others: 1,
+        places: 2,
+        regions: vec![WantedRegion {
+            start: 4096,
+            bytes: 512,
+            needed_by: 3,
+        }],
+        more_regions: 0,
+    }]);
     let paths = report::write(&facts, &case, &dir.path().join("out")).unwrap();
     let json: Value = serde_json::from_slice(&fs::read(paths.json).unwrap()).unwrap();
     assert_eq!(json["format"], report::FORMAT);

@@ -48,7 +48,8 @@ fn hostile(case: &Case) {
         .insert(SUBJECT.to_owned(), serde_json::from_value(record).unwrap());
     case.write_file(&file).unwrap();
     let step = serde_json::json!({SUBJECT: SUBJECT});
-    case.log(SUBJECT, step.clone(), step.clone(), step).unwrap();
+    case.log(SUBJECT, step.clone(), step.clone(), step, None)
+        .unwrap();
 }
 
 fn written() -> (tempfile::TempDir, Paths) {

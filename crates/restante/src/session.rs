@@ -182,7 +182,7 @@ pub(crate) fn not_identified(case: &Case) -> Result<Option<String>> {
 }
 
 /// What `aggregate.json` of a case says.
-fn stated(case: &Case) -> Result<Aggregate> {
+pub(crate) fn stated(case: &Case) -> Result<Aggregate> {
     case.read_json("aggregate.json")?.ok_or_else(|| {
         Usage::error("the case has no aggregate.json yet; run `restante assemble` on it")
     })
@@ -207,7 +207,8 @@ impl Session {
         Self::build(stated(case)?, disks)
     }
 
-    fn build(aggregate: Aggregate, disks: &[Disk]) -> Result<Self> {
+    /// Puts together what `aggregate` says, on `disks`.
+    pub(crate) fn build(aggregate: Aggregate, disks: &[Disk]) -> Result<Self> {
         let devices = aggregate::build(&aggregate, disks)?;
         Ok(Self { aggregate, devices })
     }

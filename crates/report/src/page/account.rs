@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-use super::answers::{Answer, answers, day, minute};
+use super::answers::{Answer, Outlook, answers, day, minute};
 use super::chart::{Bar, Chart};
 use crate::facts::{Account, DamagedMessage, Folder, GoneMessage, LostMessage, RejectedFile};
-use crate::tables::reasons;
 use crate::utf7;
 use crate::words::{bytes, number};
 
@@ -122,7 +121,7 @@ struct NoteView {
 }
 
 impl AccountView {
-    pub(super) fn new(id: usize, account: &Account, limit: usize, is_searched: bool) -> Self {
+    pub(super) fn new(id: usize, account: &Account, limit: usize, outlook: Outlook) -> Self {
         let undated = account
             .months
             .iter()
@@ -140,7 +139,7 @@ impl AccountView {
             unattributed: account.is_unattributed(),
             evidence: account.evidence.clone(),
             bar: Bar::new(&account.counts),
-            answers: answers(account, is_searched),
+            answers: answers(account, outlook),
             chart: Chart::new(&account.months),
             undated: some(undated),
             duplicates: some(account.counts.duplicates),
@@ -155,8 +154,8 @@ impl AccountView {
     }
 
     /// The account as its owner sees it: without where on the disks things lie.
-    pub(super) fn for_owner(account: &Account, is_searched: bool) -> Self {
-        let mut view = Self::new(0, account, MOST_DETAILS, is_searched);
+    pub(super) fn for_owner(account: &Account, outlook: Outlook) -> Self {
+        let mut view = Self::new(0, account, MOST_DETAILS, outlook);
         view.rest = "are in the table beside this page";
         view.page = None;
         view.evidence.clear();
@@ -239,7 +238,7 @@ impl DamagedView {
             bytes: bytes(message.bytes),
             grade: message.grade.clone(),
             state: message.state.clone(),
-            reasons: reasons(&message.contradictions, &message.holes),
+            reasons: message.reasons.clone(),
             whole_copy: message.whole_copy.clone(),
             place: format!("{}:{}", message.device, message.path),
             id: message.id.clone(),

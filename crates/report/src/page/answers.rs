@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::facts::Account;
+use crate::damage::misses;
+use crate::facts::{Account, Facts};
 use crate::words::{bytes, counted, number, percent};
 
 /// A question and its answer.
@@ -14,14 +15,32 @@ pub(super) struct Answer {
     pub(super) lines: Vec<String>,
 }
 
+/// What may still come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlook {
+    /// Whether the disks were searched to the end.
+    pub(super) is_searched: bool,
+    /// How many bytes of them could not be read.
+    pub(super) unread: u64,
+}
+
+impl Outlook {
+    pub(super) fn of(facts: &Facts) -> Self {
+        Self {
+            is_searched: facts.is_searched(),
+            unread: facts.unread(),
+        }
+    }
+}
+
 /// The answers for one account.
-pub(super) fn answers(account: &Account, is_searched: bool) -> [Answer; 4] {
+pub(super) fn answers(account: &Account, outlook: Outlook) -> [Answer; 4] {
     let answer = |question, lines| Answer { question, lines };
     [
         answer("Is mail lost?", lost(account)),
         answer("How much came back?", back(account)),
         answer("Why can one not be opened?", broken(account)),
-        answer("When is it finished?", finished(account, is_searched)),
+        answer("When is it finished?", finished(account, outlook)),
     ]
 }
 
@@ -133,6 +152,14 @@ fn broken(account: &Account) -> Vec<String> {
         counted(counts.damaged, "message is", "messages are"),
         if counts.damaged == 1 { "it" } else { "them" },
     )];
+    let mut missed: BTreeMap<&str, u64> = BTreeMap::new();
+    let parts = account.damaged_messages.iter();
+    for what in parts.filter_map(|message| misses(&message.broken_parts)) {
+        let count = missed.entry(what).or_default();
+        *count = count.saturating_add(1);
+    }
+    let missed = missed.iter();
+    lines.extend(missed.map(|(what, count)| format!("In {}, {what}.", number(*count))));
     // One cause a message is enough here: the first hole, or the first contradiction.
     let mut causes: BTreeMap<&str, u64> = BTreeMap::new();
     for message in &account.damaged_messages {
@@ -151,7 +178,7 @@ fn broken(account: &Account) -> Vec<String> {
     lines
 }
 
-fn finished(account: &Account, is_searched: bool) -> Vec<String> {
+fn finished(account: &Account, outlook: Outlook) -> Vec<String> {
     let counts = &account.counts;
     let all = counts.whole.saturating_add(counts.damaged);
     let mut done = Vec::new();
@@ -170,7 +197,7 @@ fn finished(account: &Account, is_searched: bool) -> Vec<String> {
         .map(|time| format!("Last handed over {}.", minute(time)));
     let line = match (all, counts.waiting, done.is_empty()) {
         (0, _, _) => "There is nothing to hand over.".to_owned(),
-        (_, 0, _) if is_searched => format!("It is: {}.", done.join(", ")),
+        (_, 0, _) if outlook.is_searched => format!("It is: {}.", done.join(", ")),
         (_, 0, _) => format!("Not yet: {} so far.", done.join(", ")),
         (_, waiting, true) => format!(
             "Not yet: {} to be handed over.",
@@ -180,11 +207,18 @@ fn finished(account: &Account, is_searched: bool) -> Vec<String> {
             format!("Not yet: {}, {} waiting.", done.join(", "), number(waiting))
         }
     };
-    let more = (!is_searched).then(|| {
+    let unread = (outlook.unread > 0).then(|| {
+        format!(
+            "{} of the disks could not be read. If that is possible one day, there may be more.",
+            bytes(outlook.unread)
+        )
+    });
+    let more = (!outlook.is_searched).then(|| {
         "The parts of the disks that no file system explains were not searched yet; there may be more."
             .to_owned()
     });
-    std::iter::once(line).chain(when).chain(more).collect()
+    let rest = when.into_iter().chain(more).chain(unread);
+    std::iter::once(line).chain(rest).collect()
 }
 
 /// A time without its seconds, with its zone in words.
@@ -199,6 +233,11 @@ pub(super) fn minute(time: &str) -> String {
 mod tests {
     use super::*;
     use crate::facts::Counts;
+
+    const DONE: Outlook = Outlook {
+        is_searched: true,
+        unread: 0,
+    };
 
     fn account(whole: u64, damaged: u64, lost: u64, waiting: u64) -> Account {
         Account {
@@ -219,7 +258,7 @@ mod tests {
     #[test]
     fn every_state_has_its_own_words() {
         let first =
-            |account: &Account, question: usize| answers(account, true)[question].lines[0].clone();
+            |account: &Account, question: usize| answers(account, DONE)[question].lines[0].clone();
         assert_eq!(
             first(&account(2, 0, 0, 0), 0),
             "No. Every message that is known to have been there came back whole."

@@ -29,8 +29,9 @@ pub(crate) fn render(facts: &Facts, mut out: impl Write) -> Result<(), Error> {
         .render_captured_to(Serde(&head), &mut out)?;
     let template = environment.get_template("account.html")?;
     let limit = account::limit(facts.accounts.len());
+    let outlook = answers::Outlook::of(facts);
     for (number, account) in facts.accounts.iter().enumerate() {
-        let view = account::AccountView::new(number, account, limit, facts.is_searched());
+        let view = account::AccountView::new(number, account, limit, outlook);
         template.render_captured_to(Serde(&view), &mut out)?;
     }
     let tail = structure::Engineering::new(facts);
@@ -47,7 +48,7 @@ pub(crate) fn render_account(
     mut out: impl Write,
 ) -> Result<(), Error> {
     let environment = environment()?;
-    let view = account::AccountView::for_owner(account, facts.is_searched());
+    let view = account::AccountView::for_owner(account, answers::Outlook::of(facts));
     let head = context! {
         as_of => facts.as_of.as_deref().map(answers::minute),
         program => facts.program.as_str(),

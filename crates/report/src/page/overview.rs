@@ -6,8 +6,9 @@ use super::account::{dates, some};
 use super::answers::minute;
 use super::chart::Bar;
 use crate::facts::{Account, Facts};
-use crate::figures::{Day, Phase, Share};
-use crate::words::{bytes, counted, number, percent};
+use crate::figures::{Day, Phase, Rate, Share};
+use crate::wanted::{Wanted, WantedRegion};
+use crate::words::{bytes, counted, duration, number, percent};
 
 /// The whole case.
 #[derive(Debug, Serialize)]
@@ -25,6 +26,9 @@ pub(super) struct Overview {
     figures: Vec<Figure>,
     shares: Vec<ShareView>,
     phases: Vec<PhaseView>,
+    wanted: Vec<WantedView>,
+    wanted_tried: bool,
+    rates: Vec<RateView>,
     days: Vec<DayView>,
     accounts: Vec<Row>,
 }
@@ -65,6 +69,9 @@ impl Overview {
             figures: figures(facts),
             shares: shares(facts),
             phases: facts.phases.iter().map(PhaseView::new).collect(),
+            wanted: facts.wanted.iter().flatten().map(WantedView::new).collect(),
+            wanted_tried: facts.wanted.is_some(),
+            rates: facts.rates.iter().map(RateView::new).collect(),
             days: facts
                 .days
                 .iter()
@@ -257,6 +264,63 @@ impl PhaseView {
     }
 }
 
+#[derive(Debug, Serialize)]
+struct WantedView {
+    what: String,
+    messages: String,
+    bytes: String,
+    with_others: String,
+    places: String,
+    regions: Vec<String>,
+    more: String,
+}
+
+impl WantedView {
+    fn new(wanted: &Wanted) -> Self {
+        let region = |region: &WantedRegion| {
+            format!(
+                "{} from byte {} (needed by {})",
+                bytes(region.bytes),
+                number(region.start),
+                number(region.needed_by)
+            )
+        };
+        Self {
+            what: wanted.what.clone(),
+            messages: some(wanted.messages),
+            bytes: match wanted.messages {
+                0 => String::new(),
+                _ => bytes(wanted.bytes),
+            },
+            with_others: some(wanted.with_others),
+            places: some(wanted.places),
+            regions: wanted.regions.iter().map(region).collect(),
+            more: some(wanted.more_regions),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct RateView {
+    step: String,
+    runs: String,
+    bytes: String,
+    took: String,
+    rate: String,
+}
+
+impl RateView {
+    fn new(rate: &Rate) -> Self {
+        Self {
+            step: rate.step.clone(),
+            runs: number(rate.runs),
+            bytes: bytes(rate.bytes),
+            took: duration(rate.milliseconds),
+            rate: format!("{}/s", bytes(rate.bytes_per_second)),
+        }
+    }
+}
+
 impl DayView {
     fn new(day: &Day) -> Self {
         Self {
@@ -269,29 +333,49 @@ impl DayView {
 
 fn shares(facts: &Facts) -> Vec<ShareView> {
     let shares = &facts.shares;
-    let view = |what: &str, share: Share, show: fn(u64) -> String| ShareView {
-        what: what.to_owned(),
-        percent: percent(share.part, share.of),
-        of: format!("{} of {}", show(share.part), show(share.of)),
-    };
-    if shares.messages.of == 0 {
-        return Vec::new();
-    }
-    vec![
-        view("of all accounts have mail back", shares.accounts, number),
-        view(
+    let rows: [(&str, Share, fn(u64) -> String); 8] = [
+        (
+            "of all accounts have mail that was recovered",
+            shares.accounts,
+            number,
+        ),
+        (
             "of active accounts (mail in the year before the incident)",
             shares.active_accounts,
             number,
         ),
-        view(
+        (
             "of active accounts above 10 MB",
             shares.large_active_accounts,
             number,
         ),
-        view("of all messages are back whole", shares.messages, number),
-        view("of all data", shares.bytes, bytes),
-    ]
+        (
+            "of active accounts that a mail program managed (IMAP)",
+            shares.active_imap_accounts,
+            number,
+        ),
+        (
+            "of these above 10 MB",
+            shares.large_active_imap_accounts,
+            number,
+        ),
+        (
+            "of all accounts have mail handed over",
+            shares.handed_back,
+            number,
+        ),
+        ("of all messages are back whole", shares.messages, number),
+        ("of all data", shares.bytes, bytes),
+    ];
+    // A share of nothing says nothing.
+    rows.into_iter()
+        .filter(|(_, share, _)| share.of > 0)
+        .map(|(what, share, show)| ShareView {
+            what: what.to_owned(),
+            percent: percent(share.part, share.of),
+            of: format!("{} of {}", show(share.part), show(share.of)),
+        })
+        .collect()
 }
 
 impl Row {

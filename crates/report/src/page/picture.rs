@@ -10,8 +10,12 @@ use super::chart::scale;
 use crate::facts::{Disk, DiskArea, Looks};
 use crate::words::{binary, bytes, counted, number, percent};
 
-/// The width of a picture, in its own units.
-const WIDTH: u64 = 10_000;
+/// The width of a picture, in its own units: fine enough for the largest scale.
+const WIDTH: u64 = 1_000_000;
+/// The scales that a person can choose: how many times the width of the page.
+const SCALES: [u64; 4] = [1, 4, 16, 64];
+/// Marks of the ruler on the width of a page.
+const MARKS: u64 = 8;
 /// Areas drawn below one another at most.
 const MOST_LANES: usize = 3;
 /// How many colours there are for users of areas.
@@ -50,14 +54,68 @@ struct Layer {
 
 #[derive(Debug, Serialize)]
 struct AreaView {
-    x: u64,
-    width: u64,
+    /// In percent of the disk.
+    left: String,
+    width: String,
     lane: usize,
     colour: usize,
     left_out: Option<String>,
     user: String,
     part: String,
     place: String,
+}
+
+/// A scale that the pictures can be shown on.
+#[derive(Debug, Serialize)]
+pub(super) struct Scale {
+    times: u64,
+    label: String,
+}
+
+/// The scales to choose from.
+pub(super) fn scales() -> Vec<Scale> {
+    let scale = |times| Scale {
+        times,
+        label: match times {
+            1 => "whole disks".to_owned(),
+            times => format!("{times} ×"),
+        },
+    };
+    SCALES.map(scale).into()
+}
+
+/// A mark of the ruler above the pictures.
+#[derive(Debug, Serialize)]
+pub(super) struct Mark {
+    /// Where it is, in percent of the width.
+    left: String,
+    /// Whether it is the one to leave out where there is room for half of them.
+    is_odd: bool,
+    /// The least scale at which it is shown.
+    from: u64,
+    label: String,
+}
+
+/// The ruler, where the largest disk has `largest` bytes.
+pub(super) fn ruler(largest: u64) -> Vec<Mark> {
+    let finest = SCALES.iter().copied().max().unwrap_or(1);
+    let count = MARKS.saturating_mul(finest);
+    let mark = |number: u64| {
+        let from = SCALES.iter().copied();
+        let mut from = from.filter(|times| {
+            let step = finest.checked_div(*times);
+            step.is_some_and(|step| number.is_multiple_of(step))
+        });
+        let from = from.next().unwrap_or(finest);
+        let step = finest.checked_div(from).unwrap_or(1);
+        Mark {
+            left: share(scale(number, count, WIDTH)),
+            is_odd: number.checked_div(step).is_some_and(|turn| turn % 2 == 1),
+            from,
+            label: bytes(scale(number, count, largest)),
+        }
+    };
+    (0..count).map(mark).collect()
 }
 
 /// The colours of users, the same on all disks.
@@ -177,9 +235,15 @@ fn epochs(disk: &Disk) -> Vec<Layer> {
     layers
 }
 
+/// A width of a picture in percent.
+fn share(width: u64) -> String {
+    const PERCENT: u64 = WIDTH / 100;
+    format!("{}.{:04}", width / PERCENT, width % PERCENT)
+}
+
 /// A range of a disk on the scale of its picture; never so narrow that it is not seen.
 fn span(start: u64, length: u64, disk: u64) -> (u64, u64) {
-    const LEAST: u64 = 10;
+    const LEAST: u64 = WIDTH / 4000;
     let x = scale(start, disk, WIDTH).min(WIDTH.saturating_sub(LEAST));
     let end = scale(start.saturating_add(length), disk, WIDTH).min(WIDTH);
     (x, end.saturating_sub(x).max(LEAST))
@@ -209,8 +273,8 @@ impl AreaView {
     fn new(area: &DiskArea, disk: u64, lane: usize, colours: &Colours) -> Self {
         let (x, width) = span(area.start, area.bytes, disk);
         Self {
-            x,
-            width,
+            left: share(x),
+            width: share(width),
             lane,
             colour: colours.of(&area.user),
             left_out: area.left_out.clone(),

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::account::Listed;
 use super::answers::minute;
-use super::picture::{Colours, Picture};
+use super::picture::{Colours, Mark, Picture, Scale, ruler, scales};
 use crate::facts::{Check, Evidence, Facts, GroupFacts, LossFact, Step, Structure, Target};
-use crate::words::{binary, bytes, counted, iso_unsigned, number};
+use crate::words::{binary, bytes, counted, duration, iso_unsigned, number};
 
 /// Losses, volumes and pieces listed on the page at most.
 const MOST_LINES: usize = 500;
@@ -25,6 +25,8 @@ pub(super) struct Engineering {
     checks: Vec<CheckView>,
     evidence: Vec<EvidenceView>,
     pictures: Vec<Picture>,
+    scales: Vec<Scale>,
+    ruler: Vec<Mark>,
     assembled: bool,
     groups: Vec<GroupView>,
     volume_groups: Vec<VolumeGroupView>,
@@ -56,6 +58,8 @@ impl Engineering {
                 .iter()
                 .map(|disk| Picture::new(disk, largest, &colours))
                 .collect(),
+            scales: scales(),
+            ruler: ruler(largest),
             assembled: structure.is_some(),
             groups: groups.map(GroupView::new).collect(),
             volume_groups: volume_groups.map(VolumeGroupView::new).collect(),
@@ -443,6 +447,7 @@ struct StepView {
     options: Vec<Pair>,
     input: Vec<Pair>,
     output: Vec<Pair>,
+    took: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -459,6 +464,10 @@ impl StepView {
             options: pairs(&step.options),
             input: pairs(&step.input),
             output: pairs(&step.output),
+            took: step
+                .effort
+                .map(|effort| duration(effort.milliseconds))
+                .unwrap_or_default(),
         }
     }
 }

@@ -13,10 +13,12 @@ use aggregate::document::{
     Aggregate, Area, BadBlocks, DeviceName, Epoch, FilesystemStatement, Group, Member, Region,
     Segment, SegmentMap, Unused, VERSION, Volume,
 };
+use case::log::Effort;
 use case::{Case, EvidenceRecord};
 use evidence::{ByteOffset, Cause, GapCause, Loss, Origin};
 use filesystem::Timestamp;
 use mail::account::{Address, Owner};
+use mail::broken::{BrokenPart, PartKind};
 use mail::codec::Codec;
 use mail::maildir::Flags;
 use mail::proof::{Hole, HoleCause, Proof};
@@ -76,9 +78,9 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
         proofs: vec![Proof::Extents, Proof::Size],
         contradictions: Vec::new(),
         holes: Vec::new(),
+        broken_parts: Vec::new(),
         owner: owner(account),
         folder: folder.to_owned(),
-        broken_parts: Vec::new(),
         uid: None,
         flags: Flags::new("S"),
         keywords: Vec::new(),
@@ -127,6 +129,16 @@ pub(crate) fn damaged(
             bytes: 65536,
             why,
         }],
+        broken_parts: vec![BrokenPart {
+            what: PartKind::Attachment,
+            name: Some("Angebot 7.pdf".to_owned()),
+            media: Some("application/pdf".to_owned()),
+            start: 4000,
+            bytes: 20_480,
+            missing: 4096,
+            doubtful: 512,
+            ends_early: true,
+        }],
         ..message(account, folder, n, seconds)
     }
 }
@@ -142,6 +154,7 @@ pub(crate) fn note(account: &str, folder: &str, n: u64, seconds: i64, why: &str)
         bytes: None,
         standing: filesystem::Standing::InUse,
         why: why.to_owned(),
+        needs: None,
     }
 }
 
@@ -155,7 +168,6 @@ pub(crate) fn folder(account: &str, name: &str, present: u64, gone: &[&str]) -> 
         present,
         listed: Some(present + gone.len() as u64),
         listed_but_gone: gone.iter().map(|name| (*name).to_owned()).collect(),
-        needs: None,
         doubt: None,
     })
 }
@@ -180,6 +192,7 @@ pub(crate) fn incident(dir: &Path) -> Case {
         json!({}),
         json!({"disks": 5}),
         json!({"groups": 1, "volumes": 2}),
+        None,
     )
     .unwrap();
     let records = records();
@@ -192,6 +205,10 @@ pub(crate) fn incident(dir: &Path) -> Case {
         json!({"threads": 8, "default_domain": null}),
         json!({"filesystems": ["volume:aggr0/mail1", "volume:aggr0/snap1"]}),
         json!({"messages": records.len(), "losses": 2}),
+        Some(Effort {
+            milliseconds: 2_500,
+            bytes: 1_000_000_000,
+        }),
     )
     .unwrap();
     hand_over(&case, &records);
@@ -200,6 +217,7 @@ pub(crate) fn incident(dir: &Path) -> Case {
         json!({"to": "maildir:/srv/live"}),
         json!({"accounts": 6}),
         json!({"added": 2000}),
+        None,
     )
     .unwrap();
     case
@@ -243,6 +261,7 @@ fn disks(case: &Case) {
         json!({"sha256": false}),
         json!({"images": 5}),
         output,
+        None,
     )
     .unwrap();
 }

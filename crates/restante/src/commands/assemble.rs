@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::fs;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aggregate::document::{Aggregate, DeviceName, FilesystemStatement, SegmentMap, Unused};
 use aggregate::{Devices, Disk};
 use anyhow::{Context, Result};
 use case::Case;
+use case::log::Effort;
 use evidence::{ByteOffset, Cause, GapCause, Loss, Origin, ReadAt};
 use serde_json::json;
 
@@ -26,6 +28,7 @@ const STATED: &str = "stated in a geometry file";
 pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
     let case = Case::open(&args.case)?;
     if let Some(path) = &args.geometry {
+        let start = Instant::now();
         let text = fs::read(path).with_context(|| path.display().to_string())?;
         let mut stated: Aggregate = serde_json::from_slice(&text).map_err(|error| {
             Usage::error(format!(
@@ -34,7 +37,7 @@ pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
             ))
         })?;
         aggregate::epochs::complete(&mut stated, &open_disks(&case)?)?;
-        return take(&case, stated, STATED, common);
+        return take(&case, stated, STATED, start, common);
     }
     if !args.again && edited(&case)? {
         return Err(Usage::error(
@@ -47,6 +50,7 @@ pub(crate) fn run(args: &Assemble, common: &Common) -> Result<Output> {
 
 /// Works out the aggregate from labels and contents of the disks and writes it to the case.
 pub(crate) fn assemble(case: &Case, common: &Common) -> Result<Output> {
+    let start = Instant::now();
     let disks = open_disks(case)?;
     let troubles = RefCell::new(Vec::new());
     let probe = |device, name: &DeviceName| probe(device, name, &troubles);
@@ -55,7 +59,7 @@ pub(crate) fn assemble(case: &Case, common: &Common) -> Result<Output> {
     found.losses.sort();
     found.losses.dedup();
     found.unused.extend(repeated(case, &disks)?);
-    take(case, found, "worked out from the disks", common)
+    take(case, found, "worked out from the disks", start, common)
 }
 
 /// The evidence that is not looked at because other evidence has the same contents.
@@ -102,8 +106,14 @@ pub(crate) fn evidence_digest(case: &Case) -> Result<serde_json::Value> {
     Ok(json!(all))
 }
 
-/// Checks `aggregate` against the disks and writes it to the case.
-fn take(case: &Case, mut aggregate: Aggregate, how: &str, common: &Common) -> Result<Output> {
+/// Checks `aggregate`, on which work began at `start`, against the disks and writes it to the case.
+fn take(
+    case: &Case,
+    mut aggregate: Aggregate,
+    how: &str,
+    start: Instant,
+    common: &Common,
+) -> Result<Output> {
     let disks = open_disks(case)?;
     let devices = aggregate::build(&aggregate, &disks)?;
     if aggregate.filesystems.is_empty() {
@@ -132,6 +142,7 @@ fn take(case: &Case, mut aggregate: Aggregate, how: &str, common: &Common) -> Re
         json!({ "how": how }),
         input,
         json!({ "aggregate": digest }),
+        Some(Effort::since(start, 0)),
     )?;
     Ok(Output::new(json!(aggregate), describe(&aggregate, common)))
 }

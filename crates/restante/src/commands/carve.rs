@@ -5,8 +5,10 @@ mod explained;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
+use case::log::Effort;
 use case::{Case, MESSAGES};
 use evidence::ReadAt;
 use filesystem::{Standing, View};
@@ -96,12 +98,14 @@ pub(crate) fn carve(case: &Case, all: bool, devices: &[String], common: &Common)
     let state = match state.filter(|state| state.made_from == made_from) {
         Some(state) => state,
         None => {
-            let state = make(case, &session, all, devices, made_from, common)?;
+            let start = Instant::now();
+            let (state, bytes) = make(case, &session, all, devices, made_from, common)?;
             case.log(
                 "carve",
                 json!({ "all": all, "devices": devices }),
                 json!({ "made_from": state.made_from }),
                 json!({ "devices": state.devices, "index": case.segments_digest(MESSAGES)? }),
+                Some(Effort::since(start, bytes)),
             )?;
             // Last of all: a run that is killed before carves and logs again.
             case.write_json(&state_name(), &state)?;
@@ -111,7 +115,7 @@ pub(crate) fn carve(case: &Case, all: bool, devices: &[String], common: &Common)
     Ok(Output::new(json!(state.devices), text(&state)))
 }
 
-/// Carves all devices anew.
+/// Carves all devices anew; says how many bytes they have.
 fn make(
     case: &Case,
     session: &Session,
@@ -119,7 +123,7 @@ fn make(
     devices: &[String],
     made_from: String,
     common: &Common,
-) -> Result<CarveState> {
+) -> Result<(CarveState, u64)> {
     case.remove_segments(MESSAGES, PREFIX)?;
     let known = Known::of(case)?;
     let taken = if all {
@@ -132,12 +136,14 @@ fn make(
         ..CarveState::default()
     };
     let mut found = Vec::new();
+    let mut bytes = 0_u64;
     for (name, device) in wanted(session, devices)? {
         let bar = progress::bar(common, "carve", device.len(), progress::Unit::Bytes);
         let none = Vec::new();
         let ranges = taken.get(&name).unwrap_or(&none);
         let carved = carve::carve(device.as_ref(), ranges, &|bytes| bar.inc(bytes));
         bar.finish_and_clear();
+        bytes = bytes.saturating_add(device.len());
         let counts = Counts {
             block_bytes: carved.grid.block,
             first_block: carved.grid.phase,
@@ -154,7 +160,7 @@ fn make(
     let messages = attribute(candidates, &known.names, &known.accounts);
     let present = present(case)?;
     write(case, &known, &present, &mut state, messages, &stories)?;
-    Ok(state)
+    Ok((state, bytes))
 }
 
 /// The beginning of the names of segments with carved messages.
@@ -265,13 +271,13 @@ fn of_deleted(mut message: mail::Message) -> Record {
             "it was deleted, and only a part of it is left: {}",
             message.contradictions.join("; ")
         ),
+        needs: None,
     })
 }
 
 /// Writes what is new into the message index, and counts all.
 fn write(
     case: &Case,
-        needs: None,
     known: &Known,
     present: &BTreeSet<String>,
     state: &mut CarveState,

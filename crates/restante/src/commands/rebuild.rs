@@ -1,9 +1,11 @@
 //! `rebuild`: phase 1, messages through the metadata of the file systems.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use aggregate::document::DeviceName;
 use anyhow::Result;
+use case::log::Effort;
 use case::{AccountPaths, Case, MESSAGES};
 use evidence::{Loss, ReadAt};
 use filesystem::{Filesystem, Found, FsPath, InodeNumber, Standing, View, find_all};
@@ -105,6 +107,7 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
         case.write_json(&state_name(), &state)?;
     }
     if !same || !state.is_some_and(|s| s.finished) {
+        let start = Instant::now();
         let (found, losses) = find_filesystems(&session, common)?;
         let losses: Vec<Record> = losses.into_iter().map(Record::Loss).collect();
         case.write_segment(MESSAGES, "filesystems", &losses)?;
@@ -121,6 +124,7 @@ pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) ->
             json!(options),
             json!({ "made_from": made_from }),
             output,
+            Some(Effort::since(start, looked_at(&session)?)),
         )?;
         // Last of all: a run that is killed before makes and logs the index again.
         case.write_json(&state_name(), &state)?;
@@ -146,6 +150,12 @@ pub(super) fn find_filesystems(
     Ok(found)
 }
 
+/// How many bytes were looked through for file systems.
+fn looked_at(session: &Session) -> Result<u64> {
+    let devices = session.devices_with_filesystems()?;
+    Ok(devices.iter().map(|device| device.bytes.len()).sum())
+}
+
 /// Everything that is not whole, a line each.
 fn details(case: &Case) -> Result<String> {
     let mut text = String::new();
@@ -156,11 +166,7 @@ fn details(case: &Case) -> Result<String> {
     for record in case.read_segments::<Record>(MESSAGES)? {
         match record? {
             Record::Message(message) if !message.grade.is_whole() => {
-                let holes = message.holes.iter().map(|hole| {
-                    let why = hole.why.describe();
-                    format!("{} bytes at {}: {why}", hole.bytes, hole.start)
-                });
-                let why: Vec<String> = holes.chain(message.contradictions).collect();
+                let why = report::reasons(&message);
                 line(message.grade.name(), &message.origin.path, &why.join("; "));
             }
             Record::Rejected(note) => line("rejected", &note.path, &note.why),

@@ -1,5 +1,7 @@
 //! `report`: write the report.
 
+mod wanted;
+
 use std::path::Path;
 
 use anyhow::Result;
@@ -11,6 +13,9 @@ use serde_json::json;
 use crate::args::Report;
 use crate::output::{Output, shown};
 use crate::usage::Usage;
+
+/// Lines about what would bring more.
+const MOST_WANTED: usize = 5;
 
 /// Runs the command.
 pub(crate) fn run(args: &Report) -> Result<Output> {
@@ -34,7 +39,15 @@ pub(crate) fn write(
 ) -> Result<Output> {
     let inside = case.path().join(case::REPORT);
     let directory = out.unwrap_or(&inside);
-    let facts = Facts::gather(case)?;
+    let mut facts = Facts::gather(case)?;
+    // A report needs no disks, and is written without them too.
+    let not_tried = match wanted::wanted(case, &facts) {
+        Ok(wanted) => {
+            facts.wanted = wanted;
+            None
+        }
+        Err(error) => Some(format!("{error:#}")),
+    };
     let paths = report::write(&facts, case, directory)?;
     let totals = &facts.totals;
     let mut text = format!(
@@ -46,7 +59,19 @@ pub(crate) fn write(
         totals.lost,
         paths.html.display()
     );
-    let mut json = json!({"totals": totals, "html": paths.html});
+    if let Some(why) = &not_tried {
+        text.push_str(&format!(
+            "what would bring more was not tried: {}\n",
+            shown(why)
+        ));
+    }
+    for wanted in facts.wanted.iter().flatten().take(MOST_WANTED) {
+        text.push_str(&format!(
+            "would bring more: {}\n",
+            shown(&wanted.describe())
+        ));
+    }
+    let mut json = json!({"totals": totals, "html": paths.html, "wanted": facts.wanted});
     if let Some(options) = notices {
         let notices = report::notices(&facts, directory, options)?;
         text.push_str(&format!(

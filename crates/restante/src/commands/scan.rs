@@ -6,8 +6,10 @@ mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Result;
+use case::log::Effort;
 use case::{CATALOGUE, Case, CaseFile, EvidenceRecord};
 use evidence::ReadAt;
 use evidence::image::{self, Format, Image};
@@ -65,6 +67,7 @@ fn forget(case: &Case, name: &str) -> Result<()> {
         json!({ "evidence": name }),
         json!(before),
         json!(null),
+        None,
     )?)
 }
 
@@ -119,9 +122,11 @@ pub(crate) fn scan(
         share,
         bar: &bar,
     };
+    let start = Instant::now();
     let counts = work.run()?;
+    let effort = Effort::since(start, bar.position());
     bar.finish_and_clear();
-    let identified = complete(case, &disks, hashes, share, added)?;
+    let identified = complete(case, &disks, hashes, share, added, effort)?;
     let left = identified.left;
     if left == 0 && !hashes.no_hash {
         stored::check(case, &disks, common)?;
@@ -146,6 +151,7 @@ fn complete(
     hashes: Hashes,
     share: Option<Share>,
     added: bool,
+    effort: Effort,
 ) -> Result<Identified> {
     // Another share may come to its end at the same moment.
     let edit = case.edit()?;
@@ -162,7 +168,7 @@ fn complete(
             "no_hash": hashes.no_hash,
             "units": share.map(|share| format!("{}/{}", share.part, share.of)),
         });
-        case.log("scan", options, input, json!(output))?;
+        case.log("scan", options, input, json!(output), Some(effort))?;
     }
     drop(edit);
     Ok(identified)

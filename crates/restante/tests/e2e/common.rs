@@ -40,7 +40,7 @@ impl Incident {
         self.dir.path().join(name)
     }
 
-    /// The disks, sorted by name.
+    /// The disks, sorted by name, without the mapfiles beside them.
     pub(crate) fn disks(&self) -> Vec<PathBuf> {
         let mut disks = Vec::new();
         let mut left = vec![self.path("unpacked")];
@@ -49,7 +49,7 @@ impl Incident {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     left.push(path);
-                } else {
+                } else if path.extension().is_none_or(|ending| ending != "map") {
                     disks.push(path);
                 }
             }

@@ -24,3 +24,4 @@ mod scan;
 mod states;
 mod usage;
 mod user;
+mod wanted;

@@ -74,7 +74,13 @@ pub(super) fn check(case: &Case, disks: &[(String, Image)], common: &Common) -> 
         .filter_map(|name| Some((*name, &file.evidence.get(*name)?.container.as_ref()?.hashes)))
         .collect();
     let names: Vec<&&str> = computed.keys().collect();
-    Ok(case.log("stored-hashes", json!({}), json!(names), json!(outcome))?)
+    Ok(case.log(
+        "stored-hashes",
+        json!({}),
+        json!(names),
+        json!(outcome),
+        None,
+    )?)
 }
 
 /// Whether a hash is stored that was not looked at yet.

@@ -10,10 +10,12 @@ mod summary;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use aggregate::document::DeviceName;
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use case::log::Effort;
 use case::{Case, LEDGER};
 use evidence::ReadAt;
 use indicatif::ProgressBar;
@@ -82,6 +84,8 @@ pub(crate) fn sync(
     });
     check_still_there(target, &planned)?;
     room::settle(target, &mut planned, options.when_full)?;
+    let start = Instant::now();
+    let mut handed_over = 0;
     let outcomes = if dry_run {
         planned
     } else {
@@ -92,6 +96,7 @@ pub(crate) fn sync(
             let carry_out = |outcome| accounts.carry_out(outcome, &views, &bar);
             planned.into_par_iter().map(carry_out).collect()
         });
+        handed_over = bar.position();
         bar.finish_and_clear();
         outcomes
     };
@@ -102,6 +107,7 @@ pub(crate) fn sync(
             json!({"target": target.id(), "accounts": wanted}),
             json!({"accounts": outcomes.len()}),
             output.json["totals"].clone(),
+            Some(Effort::since(start, handed_over)),
         )?;
     }
     Ok(output)
