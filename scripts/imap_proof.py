@@ -251,14 +251,19 @@ class Truth:
         missing = [one for one in must if one not in have]
         # What the server changed is strange by its content, and so is missing as it was.
         pairs = collections.Counter(map(bare, strange.elements())) & collections.Counter(map(bare, missing))
+        # Of a deleted one whose folder is not known the account and the time are left.
+        when = lambda identity: (identity[0], identity[-1])  # noqa: E731
+        recovered = collections.Counter(when(one) for one in strange.elements() if one[1] == "Recovered")
+        pairs_of_deleted = recovered & collections.Counter(when(one) for one in may if one not in must)
+        changed_deleted = sum(pairs_of_deleted.values())
         changed = sum(pairs.values())
         return {
             "shown": len(shown),
             "exact": sum(min(count, may[one]) for one, count in have.items()),
-            "changed": changed,
+            "changed": changed + changed_deleted,
             "missing": len(missing) - changed,
             "twice": sum(max(0, count - may[one]) for one, count in have.items() if one in may),
-            "strange": strange.total() - changed,
+            "strange": strange.total() - changed - changed_deleted,
             "returned": sum(1 for account, folder, message in shown if (account, folder, message["sha256"]) in gone),
         }
 
