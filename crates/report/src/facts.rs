@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use aggregate::document::{Epoch, FilesystemStatement, Group, Unused, Volume, VolumeGroup};
+use aggregate::document::{
+    Encrypted, Epoch, FilesystemStatement, Group, Unused, Volume, VolumeGroup,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -460,6 +462,8 @@ pub struct Structure {
     pub volume_groups: Vec<VolumeGroup>,
     /// File systems.
     pub filesystems: Vec<FilesystemStatement>,
+    /// Devices that are encrypted as a whole.
+    pub encrypted: Vec<Encrypted>,
     /// Devices that nothing uses.
     pub unused: Vec<Unused>,
     /// What could not be put together.

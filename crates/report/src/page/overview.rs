@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::account::{dates, some};
 use super::answers::minute;
 use super::chart::Bar;
+use super::encrypted;
 use crate::facts::{Account, Facts};
 use crate::figures::{Day, Phase, Share};
 use crate::words::{bytes, counted, number, percent};
@@ -153,6 +154,7 @@ fn notes(facts: &Facts) -> Vec<String> {
             },
         ));
     }
+    notes.extend(encrypted::note(facts));
     if !facts.losses.is_empty() {
         notes.push(format!(
             "{} of the file systems could not be read. What mail was there, if any, is not \

@@ -223,7 +223,16 @@ fn rebuild_filesystems(
 /// Which of the states of its device a file system is.
 fn layer(session: &Session, name: &str) -> Layer {
     let volumes = &session.aggregate.volumes;
+    // What a container holds is a state of what the container is.
+    let container = |device: &str| {
+        let mut encrypted = session.aggregate.encrypted.iter();
+        let is_in = |one: &DeviceName| one.0 == device;
+        let found = encrypted.find(|one| one.opened.as_ref().is_some_and(is_in))?;
+        Some(found.device.0.clone())
+    };
     let snapshot = |device: &str| {
+        let below = container(device);
+        let device = below.as_deref().unwrap_or(device);
         let volume = volumes.iter().find(|volume| volume.device.0 == device)?;
         volume.snapshot_of.as_ref()?;
         let bare = device.strip_prefix("volume:").unwrap_or(device);
