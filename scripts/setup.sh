@@ -24,6 +24,7 @@ tools=(
     /usr/lib/cyrus/bin/master:cyrus-common saslpasswd2:sasl2-bin
     ewfacquire:ewf-tools
     qemu-img:qemu-utils qemu-io:qemu-utils
+    cryptsetup:cryptsetup-bin
     mandoc:mandoc
 )
 

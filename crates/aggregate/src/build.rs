@@ -11,14 +11,12 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use evidence::ReadAt;
-
+use crate::devices::Devices;
 use crate::discover::Disk;
-use crate::document::{Aggregate, Area, DeviceName, Group, Region, SegmentMap, VERSION, Volume};
-use crate::raid::{GeometryError, GroupReader, open_member};
-use crate::volume::VolumeReader;
+use crate::document::{Aggregate, Area, DeviceName, Encrypted, Group, SegmentMap, VERSION, Volume};
+use crate::luks::Keys;
+use crate::raid::GeometryError;
 
 /// How many layers of devices may lie on each other: each one costs stack when it is read.
 pub(crate) const MOST_LAYERS: usize = 32;
@@ -47,8 +45,10 @@ pub enum Problem {
     /// Two statements about one device.
     #[error("two statements have this name: rename or remove one")]
     Twice,
-    /// A volume whose name is not that of a partition or volume.
-    #[error("the name of a volume begins with partition: or volume:")]
+    /// A device whose name is not of its kind.
+    #[error(
+        "the name of a volume begins with partition: or volume:, that of what is opened with luks:"
+    )]
     Name,
     /// It lies on a device that is nowhere.
     #[error(
@@ -122,85 +122,12 @@ pub enum Problem {
     Geometry(#[from] GeometryError),
 }
 
-/// The devices of a case, by name.
-#[derive(Clone, Default)]
-pub struct Devices(BTreeMap<DeviceName, Arc<dyn ReadAt>>);
-
-impl Devices {
-    /// The device `name`.
-    pub fn get(&self, name: &DeviceName) -> Option<Arc<dyn ReadAt>> {
-        self.0.get(name).map(Arc::clone)
-    }
-
-    /// All devices, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&DeviceName, &Arc<dyn ReadAt>)> {
-        self.0.iter()
-    }
-
-    /// The disks alone.
-    pub(crate) fn of_disks(disks: &[Disk]) -> Self {
-        let named = disks
-            .iter()
-            .map(|(name, disk)| (DeviceName::disk(name), Arc::clone(disk)));
-        Self(named.collect())
-    }
-
-    pub(crate) fn insert(&mut self, name: DeviceName, device: Arc<dyn ReadAt>) {
-        self.0.insert(name, device);
-    }
-
-    pub(crate) fn contains(&self, name: &DeviceName) -> bool {
-        self.0.contains_key(name)
-    }
-
-    /// The volume that is stated, on devices that are there already.
-    pub(crate) fn open_volume(&self, volume: &Volume) -> Result<Arc<dyn ReadAt>, Problem> {
-        check_segments(volume)?;
-        for device in on_devices(volume) {
-            if !self.contains(device) {
-                return Err(Problem::Unknown {
-                    device: device.clone(),
-                });
-            }
-        }
-        Ok(Arc::new(VolumeReader::new(volume, |area: &Area| {
-            area.device.as_ref().and_then(|device| self.get(device))
-        })))
-    }
-
-    /// The group that is stated, on devices that are there already, with the epochs of their
-    /// regions.
-    pub(crate) fn open_group(
-        &self,
-        group: &Group,
-        epochs: &[Region],
-    ) -> Result<Arc<dyn ReadAt>, Problem> {
-        check_members(group)?;
-        let mut members: Vec<Option<Arc<dyn ReadAt>>> = Vec::new();
-        let mut sorted: Vec<_> = group.members.iter().collect();
-        sorted.sort_by_key(|member| member.role);
-        for member in sorted {
-            let device = match &member.device {
-                Some(name) => Some(self.get(name).ok_or_else(|| Problem::Unknown {
-                    device: name.clone(),
-                })?),
-                None => None,
-            };
-            let regions = epochs.iter().filter(|region| {
-                let device = member.device.as_ref();
-                device.is_some_and(|device| region.concerns(&group.name, device))
-            });
-            members.push(device.and_then(|device| open_member(&device, member, regions)));
-        }
-        Ok(Arc::new(GroupReader::new(group.geometry.clone(), members)?))
-    }
-}
-
 /// A statement that makes a device.
 #[derive(Clone, Copy)]
 enum Statement<'a> {
     Group(&'a Group),
     Volume(&'a Volume),
+    Encrypted(&'a Encrypted),
 }
 
 impl Statement<'_> {
@@ -208,6 +135,7 @@ impl Statement<'_> {
         match self {
             Self::Group(group) => group.members.iter().flat_map(|m| &m.device).collect(),
             Self::Volume(volume) => on_devices(volume),
+            Self::Encrypted(encrypted) => BTreeSet::from([&encrypted.device]),
         }
     }
 }
@@ -217,6 +145,12 @@ impl Statement<'_> {
 /// Everything is checked, since a person may have edited the document. Disks and members that
 /// are missing are no errors: reads of what they held are gaps.
 pub fn build(aggregate: &Aggregate, disks: &[Disk]) -> Result<Devices, Error> {
+    build_with(aggregate, disks, &Keys::default())
+}
+
+/// As [`build()`], with `keys` for what is encrypted. Without one that opens it, what is stated to be
+/// opened is a gap as a whole, and is named in [`Devices::locked`].
+pub fn build_with(aggregate: &Aggregate, disks: &[Disk], keys: &Keys) -> Result<Devices, Error> {
     if aggregate.version != VERSION {
         return Err(Error {
             statement: "the document".to_owned(),
@@ -246,6 +180,7 @@ pub fn build(aggregate: &Aggregate, disks: &[Disk]) -> Result<Devices, Error> {
             let opened = match statement {
                 Statement::Group(group) => devices.open_group(group, &aggregate.epochs),
                 Statement::Volume(volume) => devices.open_volume(volume),
+                Statement::Encrypted(encrypted) => devices.open_encrypted(&name, encrypted, keys),
             };
             let device = opened.map_err(|problem| Error {
                 statement: name.to_string(),
@@ -276,11 +211,18 @@ fn statements<'a>(
         .volumes
         .iter()
         .map(|volume| (volume.device.clone(), Statement::Volume(volume)));
+    let opened = aggregate.encrypted.iter().filter_map(|encrypted| {
+        let name = encrypted.opened.clone()?;
+        Some((name, Statement::Encrypted(encrypted)))
+    });
     let mut all = BTreeMap::new();
-    for (name, statement) in groups.chain(volumes) {
-        let wrong_kind = matches!(statement, Statement::Volume(_))
-            && !name.0.starts_with("partition:")
-            && !name.0.starts_with("volume:");
+    for (name, statement) in groups.chain(volumes).chain(opened) {
+        let kinds: &[&str] = match statement {
+            Statement::Group(_) => &["group:"],
+            Statement::Volume(_) => &["partition:", "volume:"],
+            Statement::Encrypted(_) => &["luks:"],
+        };
+        let wrong_kind = !kinds.iter().any(|kind| name.0.starts_with(kind));
         let problem = if wrong_kind {
             Some(Problem::Name)
         } else if devices.contains(&name) || all.contains_key(&name) {
@@ -368,8 +310,11 @@ fn circle(waiting: &BTreeMap<DeviceName, Statement<'_>>, from: &DeviceName) -> P
 pub fn outermost<'d>(aggregate: &Aggregate, devices: &'d Devices) -> Vec<&'d DeviceName> {
     let members = aggregate.groups.iter().flat_map(|group| &group.members);
     let members = members.filter_map(|member| member.device.as_ref());
+    let encrypted = aggregate.encrypted.iter();
+    let opened = encrypted.filter(|encrypted| encrypted.opened.is_some());
     let below: BTreeSet<&DeviceName> = members
         .chain(aggregate.volumes.iter().flat_map(made_of))
+        .chain(opened.map(|encrypted| &encrypted.device))
         .collect();
     let names = devices.iter().map(|(name, _)| name);
     names.filter(|name| !below.contains(name)).collect()
@@ -421,7 +366,7 @@ pub(crate) fn areas(map: &SegmentMap) -> Vec<&Area> {
 }
 
 /// Whether the segments of a volume follow each other and make sense.
-fn check_segments(volume: &Volume) -> Result<(), Problem> {
+pub(crate) fn check_segments(volume: &Volume) -> Result<(), Problem> {
     let mut end = 0_u64;
     for (number, segment) in (1_usize..).zip(&volume.segments) {
         if segment.start != end {
@@ -471,7 +416,7 @@ fn check_segments(volume: &Volume) -> Result<(), Problem> {
 }
 
 /// Whether the members of a group have the roles of its geometry, each once.
-fn check_members(group: &Group) -> Result<(), Problem> {
+pub(crate) fn check_members(group: &Group) -> Result<(), Problem> {
     let count = group.geometry.members();
     let last = count.saturating_sub(1);
     let mut times: BTreeMap<u32, usize> = BTreeMap::new();

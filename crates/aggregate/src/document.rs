@@ -15,7 +15,7 @@ use crate::raid::Geometry;
 /// The version of the document that this program writes and reads.
 pub const VERSION: u32 = 1;
 
-/// The name of a device: `disk:…`, `partition:…`, `group:…` or `volume:…`.
+/// The name of a device: `disk:…`, `partition:…`, `group:…`, `volume:…` or `luks:…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DeviceName(pub String);
@@ -34,6 +34,11 @@ impl DeviceName {
     /// The name of a logical volume.
     pub fn volume(name: &str) -> Self {
         Self(format!("volume:{name}"))
+    }
+
+    /// The name of what a LUKS container with this UUID holds.
+    pub fn opened(uuid: &str) -> Self {
+        Self(format!("luks:{uuid}"))
     }
 
     /// The name of partition `number` of `device`: `disk:a` gives `partition:a/1`.
@@ -71,6 +76,9 @@ pub struct Aggregate {
     /// File systems and on what device they lie.
     #[serde(default)]
     pub filesystems: Vec<FilesystemStatement>,
+    /// Devices that are encrypted as a whole, and what would open them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub encrypted: Vec<Encrypted>,
     /// Disks, partitions and volumes that nothing uses, and what they look like.
     #[serde(default)]
     pub unused: Vec<Unused>,
@@ -384,6 +392,69 @@ pub struct FilesystemStatement {
     pub bytes: u64,
     /// What a person should know before trusting it.
     pub notes: Vec<String>,
+}
+
+/// A device that is encrypted as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encrypted {
+    /// The device.
+    pub device: DeviceName,
+    /// With what.
+    pub kind: EncryptionKind,
+    /// Its UUID or identifier, if the header has one.
+    #[serde(default)]
+    pub uuid: String,
+    /// What it is called, if the header says that.
+    #[serde(default)]
+    pub label: String,
+    /// Where on the device what is encrypted begins, in bytes.
+    #[serde(default)]
+    pub at: u64,
+    /// How many bytes are encrypted.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The cipher, and the length of its key.
+    #[serde(default)]
+    pub cipher: String,
+    /// What its key is locked with.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// What would open it, in words.
+    #[serde(default)]
+    pub needs: String,
+    /// The device of what it holds, if a key that opens it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<DeviceName>,
+    /// What a person should know of it.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What a device is encrypted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncryptionKind {
+    /// LUKS, version 1.
+    Luks1,
+    /// LUKS, version 2.
+    Luks2,
+    /// BitLocker.
+    Bitlocker,
+    /// It looks encrypted, and nothing names a format.
+    NoHeader,
+}
+
+impl EncryptionKind {
+    /// It in words.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Luks1 => "a LUKS1 encrypted volume",
+            Self::Luks2 => "a LUKS2 encrypted volume",
+            Self::Bitlocker => "a BitLocker encrypted volume",
+            Self::NoHeader => "what looks like encrypted data without a header",
+        }
+    }
 }
 
 /// A device that nothing uses.

@@ -15,7 +15,7 @@
 //! not the group's any more.
 //!
 //! Below them: [`raid`] is geometry and parity arithmetic, [`md`] the superblocks of Linux
-//! software RAID, [`framing`] data between checksums, [`lvm`] labels, metadata rings and segments of LVM2, [`partition`] MBR and GPT.
+//! software RAID, [`luks`] encrypted volumes, [`framing`] data between checksums, [`lvm`] labels, metadata rings and segments of LVM2, [`partition`] MBR and GPT.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -35,12 +35,15 @@
 
 mod build;
 mod chunks;
+mod devices;
 mod discover;
 pub mod document;
+mod encrypted;
 pub mod epochs;
 pub mod export;
 pub mod framing;
 mod infer;
+pub mod luks;
 pub mod lvm;
 pub mod md;
 pub mod partition;
@@ -48,5 +51,6 @@ pub mod raid;
 mod volume;
 mod volumes_found;
 
-pub use build::{Devices, Error, Problem, build, outermost};
-pub use discover::{Disk, Probe, discover, discover_over};
+pub use build::{Error, Problem, build, build_with, outermost};
+pub use devices::Devices;
+pub use discover::{Disk, Probe, discover, discover_over, discover_with};

@@ -1,7 +1,8 @@
 //! Labels of what lies below file systems, and superblocks.
 //!
 //! Sources: Linux `Documentation/admin-guide/md.rst` and `drivers/md/md_p.h`; LVM2
-//! `lib/label/label.h`; UEFI specification 5.3; cryptsetup `docs/on-disk-format.pdf`; and for the
+//! `lib/label/label.h`; UEFI specification 5.3; cryptsetup `docs/on-disk-format.pdf`
+//! and `docs/on-disk-format-luks2.pdf`; libbde's *BitLocker Drive Encryption format*; and for the
 //! superblocks the kernel's `fs/ext4/ext4.h`, `fs/xfs/libxfs/xfs_format.h`, and
 //! `include/uapi/linux/btrfs_tree.h`.
 
@@ -13,11 +14,13 @@ use scan::{Detector, Family, Found, Place, SECTOR_ALIGN, Signature};
 use crate::hex;
 
 /// What their finds are called.
-pub(crate) const NAMES: [&str; 7] = [
+pub(crate) const NAMES: [&str; 9] = [
     "md-superblock",
     "lvm-label",
     "gpt-header",
     "luks-header",
+    "bitlocker-header",
+    "bitlocker-metadata",
     "xfs-superblock",
     "ext-superblock",
     "btrfs-superblock",
@@ -36,7 +39,9 @@ pub fn detectors() -> Vec<Box<dyn Detector>> {
         label(&[&[0xFC, 0x4E, 0x2B, 0xA9]], 0, 256, md_superblock),
         label(&[b"LABELONE"], 0, 512, lvm_label),
         label(&[b"EFI PART"], 0, 512, gpt_header),
-        label(&[b"LUKS\xBA\xBE"], 0, 512, luks_header),
+        label(&[b"LUKS\xBA\xBE", b"SKUL\xBA\xBE"], 0, 512, luks_header),
+        label(&[b"-FVE-FS-"], 3, 512, bitlocker_header),
+        label(&[b"-FVE-FS-"], 0, 512, bitlocker_metadata),
         label(&[b"XFSB"], 0, 512, xfs_superblock),
         label(&[&[0x53, 0xEF]], 56, 1024, ext_superblock),
         Signature {
@@ -106,9 +111,42 @@ fn gpt_header(place: &Place<'_>) -> Option<Found> {
     })
 }
 
+/// `struct luks_phdr`, or `struct luks2_hdr_disk`, which is there twice: the second one says where
+/// it lies.
 fn luks_header(place: &Place<'_>) -> Option<Found> {
-    let version = Fields::new(place.bytes).be_u16(6)?;
-    matches!(version, 1 | 2).then(|| label("luks-header", 512, None))
+    let fields = Fields::new(place.bytes);
+    let version = fields.be_u16(6)?;
+    let is_second = place.bytes.starts_with(b"SKUL");
+    if !(version == 2 || version == 1 && !is_second) {
+        return None;
+    }
+    let uuid = fields.slice(168, 36)?.iter().filter(|byte| **byte != b'-');
+    let uuid: String = uuid.copied().map(char::from).collect();
+    let is_uuid = uuid.len() == 32 && uuid.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some(Found {
+        number: if is_second {
+            fields.be_u64(256)
+        } else {
+            Some(0)
+        },
+        part_of: is_uuid.then(|| uuid.to_ascii_lowercase()),
+        ..label("luks-header", 512, None)
+    })
+}
+
+/// The boot sector of a volume that BitLocker encrypts: it jumps behind its parameters.
+fn bitlocker_header(place: &Place<'_>) -> Option<Found> {
+    (place.bytes.first() == Some(&0xEB)).then(|| label("bitlocker-header", 512, None))
+}
+
+/// One of the three copies of its metadata, which state where the first one is.
+fn bitlocker_metadata(place: &Place<'_>) -> Option<Found> {
+    let fields = Fields::new(place.bytes);
+    let plausible = matches!(fields.le_u16(10)?, 1 | 2) && fields.le_u32(76)? < 65536;
+    plausible.then(|| Found {
+        number: fields.le_u64(32),
+        ..label("bitlocker-metadata", 512, fields.slice(80, 16))
+    })
 }
 
 /// `struct xfs_dsb`.

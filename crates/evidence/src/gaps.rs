@@ -34,6 +34,8 @@ pub enum GapCause {
     ChunkDamaged,
     /// The program that made the image could not read this from the disk.
     NotAcquired,
+    /// This is encrypted, and no key was given that opens it.
+    Locked,
 }
 
 impl GapCause {
@@ -59,6 +61,7 @@ impl GapCause {
             Self::DoesNotDecode => "this place is stored compressed and does not decode",
             Self::ChunkDamaged => "the image file is damaged here, as its own checksums say",
             Self::NotAcquired => "the disk could not be read here when the image was made",
+            Self::Locked => "this is encrypted, and no key was given that opens it",
         }
     }
 }

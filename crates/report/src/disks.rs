@@ -218,6 +218,11 @@ pub(crate) fn areas(aggregate: &Aggregate) -> BTreeMap<String, Vec<DiskArea>> {
         let use_of = Use::new(system.device.to_string(), &system.kind);
         map.add(&system.device, 0, system.bytes, &use_of, 0);
     }
+    for encrypted in &aggregate.encrypted {
+        let opened = encrypted.opened.as_ref();
+        let use_of = Use::new(opened.unwrap_or(&encrypted.device).to_string(), "encrypted");
+        map.add(&encrypted.device, encrypted.at, encrypted.bytes, &use_of, 0);
+    }
     let areas = map.areas.into_iter();
     areas
         .map(|(disk, areas)| (disk, areas.into_iter().collect()))

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use aggregate::document::{Epoch, FilesystemStatement, Group, Unused, Volume, VolumeGroup};
+use aggregate::document::{
+    Encrypted, Epoch, FilesystemStatement, Group, Unused, Volume, VolumeGroup,
+};
 use case::log::Effort;
 use mail::broken::BrokenPart;
 use serde::Serialize;
@@ -91,6 +93,8 @@ pub struct Counts {
     pub damaged: u64,
     /// Messages that were there and of which nothing could be had.
     pub lost: u64,
+    /// Of the lost: those that are there, encrypted by the mail system.
+    pub encrypted: u64,
     /// Of the whole and the damaged: those that had been deleted, and were recovered.
     pub deleted: u64,
     /// Of the whole and the damaged: those that only a snapshot has.
@@ -124,6 +128,7 @@ impl Counts {
             (&mut self.whole, other.whole),
             (&mut self.damaged, other.damaged),
             (&mut self.lost, other.lost),
+            (&mut self.encrypted, other.encrypted),
             (&mut self.deleted, other.deleted),
             (&mut self.in_snapshots, other.in_snapshots),
             (&mut self.rejected, other.rejected),
@@ -482,6 +487,8 @@ pub struct Structure {
     pub volume_groups: Vec<VolumeGroup>,
     /// File systems.
     pub filesystems: Vec<FilesystemStatement>,
+    /// Devices that are encrypted as a whole.
+    pub encrypted: Vec<Encrypted>,
     /// Devices that nothing uses.
     pub unused: Vec<Unused>,
     /// What could not be put together.

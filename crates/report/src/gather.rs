@@ -255,6 +255,7 @@ fn structure(aggregate: Aggregate) -> Structure {
         volumes: aggregate.volumes,
         volume_groups: aggregate.volume_groups,
         filesystems: aggregate.filesystems,
+        encrypted: aggregate.encrypted,
         unused: aggregate.unused,
         losses: aggregate.losses.iter().map(LossFact::from).collect(),
     }

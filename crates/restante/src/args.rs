@@ -28,6 +28,10 @@ pub(crate) struct Common {
     /// Append events to FILE as JSON Lines: steps that start, go on and end (- for standard error)
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
+    /// Open encrypted volumes (LUKS) with the keys in FILE, which only you can read (default: the
+    /// text of one in RESTANTE_UNLOCK); docs/encryption.md shows its form
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) unlock: Option<PathBuf>,
     /// Show no progress
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,

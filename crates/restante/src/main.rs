@@ -8,6 +8,7 @@ mod commands;
 mod output;
 mod progress;
 mod session;
+mod unlock;
 mod usage;
 
 use std::process::ExitCode;
@@ -32,6 +33,10 @@ fn main() -> ExitCode {
     {
         output::complain(&common, &error);
         return ExitCode::FAILURE;
+    }
+    if let Err(error) = unlock::take(common.unlock.as_deref()) {
+        output::complain(&common, &error);
+        return exit_code(&error);
     }
     let command = arguments.command.name();
     progress::event(

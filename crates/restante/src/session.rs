@@ -17,6 +17,7 @@ use filesystem::Filesystem;
 use scan::catalogue::{SEGMENT_EXTENSION, Segment, SegmentError, UnitRecord, segment_name};
 use scan::{Unit, hash_unit, units};
 
+use crate::unlock;
 use crate::usage::Usage;
 
 /// Opens the disks of a case, in the order of their names. Of images that are the same the one
@@ -188,6 +189,13 @@ pub(crate) fn stated(case: &Case) -> Result<Aggregate> {
     })
 }
 
+/// The devices of a case that are encrypted and were not opened.
+pub(crate) fn locked(case: &Case) -> Result<Vec<String>> {
+    let encrypted = stated(case)?.encrypted.into_iter();
+    let locked = encrypted.filter(|encrypted| encrypted.opened.is_none());
+    Ok(locked.map(|encrypted| encrypted.device.0).collect())
+}
+
 /// The aggregate of a case, put together.
 pub(crate) struct Session {
     /// What `aggregate.json` says.
@@ -209,7 +217,15 @@ impl Session {
 
     /// Puts together what `aggregate` says, on `disks`.
     pub(crate) fn build(aggregate: Aggregate, disks: &[Disk]) -> Result<Self> {
-        let devices = aggregate::build(&aggregate, disks)?;
+        let devices = aggregate::build_with(&aggregate, disks, unlock::keys())?;
+        if let Some((name, why)) = devices.locked().iter().next() {
+            return Err(Usage::error(format!(
+                "aggregate.json states {name}, which was opened with a key, and now {why}: give the \
+                 key again with --unlock FILE or in {}, or work the aggregate out without it by \
+                 `restante assemble CASE --again`",
+                unlock::UNLOCK_VARIABLE
+            )));
+        }
         Ok(Self { aggregate, devices })
     }
 
@@ -221,6 +237,7 @@ impl Session {
             DeviceName::group(name),
             DeviceName::disk(name),
             DeviceName(format!("partition:{name}")),
+            DeviceName::opened(name),
         ];
         candidates
             .into_iter()

@@ -11,6 +11,7 @@
 )]
 
 mod labels;
+mod locked;
 mod signature;
 mod volumes;
 
@@ -19,11 +20,13 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 
-use crate::build::{Devices, MOST_LAYERS, Problem, on_devices};
+use crate::build::{MOST_LAYERS, Problem, on_devices};
+use crate::devices::Devices;
 use crate::document::{
     Aggregate, Area, DeviceName, FilesystemStatement, Group, Member, Region, Segment, SegmentMap,
     Unused, VERSION, Volume,
 };
+use crate::luks::Keys;
 use crate::{epochs, infer, lvm, md, partition};
 
 /// A disk with its name in the case.
@@ -48,13 +51,26 @@ pub fn discover(disks: &[Disk], probe: &Probe<'_>) -> Aggregate {
 /// As [`discover()`], with `groups` that are known already, by inference or from a person:
 /// labels on their members are not read, and they are searched like any other device.
 pub fn discover_over(disks: &[Disk], groups: &[Group], probe: &Probe<'_>) -> Aggregate {
-    let mut discovery = Discovery::new(disks, groups, probe);
+    discover_with(disks, groups, &Keys::default(), probe)
+}
+
+/// As [`discover_over()`], with `keys` for what is encrypted: what they open is looked at like any
+/// other device.
+pub fn discover_with(
+    disks: &[Disk],
+    groups: &[Group],
+    keys: &Keys,
+    probe: &Probe<'_>,
+) -> Aggregate {
+    let mut discovery = Discovery::new(disks, groups, keys, probe);
     while discovery.examine_all()
         || discovery.add_known()
         || discovery.add_complete()
         || discovery.look_without_labels()
+        || discovery.unlock_surely()
         || discovery.add_incomplete()
         || discovery.infer()
+        || discovery.unlock()
         || discovery.find_volumes()
     {}
     discovery.finish()
@@ -62,6 +78,7 @@ pub fn discover_over(disks: &[Disk], groups: &[Group], probe: &Probe<'_>) -> Agg
 
 struct Discovery<'a> {
     probe: &'a Probe<'a>,
+    keys: &'a Keys,
     devices: Devices,
     /// On how many layers each device lies.
     layers: BTreeMap<DeviceName, usize>,
@@ -91,6 +108,8 @@ struct Discovery<'a> {
     searched: bool,
     /// What volumes are that were found and that no file system is recognised on.
     headless: BTreeMap<DeviceName, String>,
+    /// Encrypted devices that no key opens.
+    locked: BTreeSet<DeviceName>,
     aggregate: Aggregate,
 }
 
@@ -101,12 +120,14 @@ enum Addition {
 }
 
 impl<'a> Discovery<'a> {
-    fn new(disks: &[Disk], known: &[Group], probe: &'a Probe<'a>) -> Self {
+    fn new(disks: &[Disk], known: &[Group], keys: &'a Keys, probe: &'a Probe<'a>) -> Self {
         let devices = Devices::of_disks(disks);
         let names: Vec<DeviceName> = devices.iter().map(|(name, _)| name.clone()).collect();
         let members = known.iter().flat_map(|group| &group.members);
         Self {
             probe,
+            keys,
+            locked: BTreeSet::new(),
             layers: names.iter().map(|name| (name.clone(), 0)).collect(),
             waiting: names.into_iter().collect(),
             claimed: members.filter_map(|member| member.device.clone()).collect(),
@@ -178,8 +199,12 @@ impl<'a> Discovery<'a> {
             self.add_partitions(name, &table);
             return;
         }
-        if let Some(filesystem) = (self.probe)(Arc::clone(device), name) {
+        let filesystem = (self.probe)(Arc::clone(device), name);
+        let is_encrypted = self.note_encrypted(name, device, filesystem.is_some());
+        if let Some(filesystem) = filesystem {
             self.aggregate.filesystems.push(filesystem);
+        } else if is_encrypted {
+            // Its statement says what it is.
         } else if let Some(what) = signature::contents(device) {
             self.unused(name, what);
         } else {
@@ -420,6 +445,8 @@ impl<'a> Discovery<'a> {
             for device in group.members.iter().filter_map(|m| m.device.as_ref()) {
                 self.blank.remove(device);
                 self.aggregate.filesystems.retain(|fs| fs.device != *device);
+                let encrypted = &mut self.aggregate.encrypted;
+                encrypted.retain(|one| one.device != *device);
             }
             self.add_group(group, true);
         }
@@ -578,20 +605,11 @@ impl<'a> Discovery<'a> {
             let why = "a member is neither an image nor found on one".to_owned();
             self.lose(&name, name.to_string(), Cause::Corrupt(why));
         }
+        self.name_locked();
         for name in std::mem::take(&mut self.blank).into_keys() {
-            let Some(device) = self.devices.get(&name) else {
-                continue;
-            };
-            if !self
-                .aggregate
-                .unused
-                .iter()
-                .any(|unused| unused.device == name)
-            {
-                match self.headless.remove(&name) {
-                    Some(what) => self.unused(&name, &what),
-                    None => self.unused(&name, &signature::nothing(&device)),
-                }
+            let is_said = |unused: &Unused| unused.device == name;
+            if !self.aggregate.unused.iter().any(is_said) {
+                self.name_blank(&name);
             }
         }
         let aggregate = &mut self.aggregate;
@@ -611,6 +629,7 @@ impl<'a> Discovery<'a> {
         aggregate
             .filesystems
             .sort_by(|a, b| a.device.cmp(&b.device));
+        aggregate.encrypted.sort_by(|a, b| a.device.cmp(&b.device));
         aggregate.unused.sort_by(|a, b| a.device.cmp(&b.device));
         aggregate.unused.dedup_by(|a, b| a.device == b.device);
         aggregate.losses.sort();

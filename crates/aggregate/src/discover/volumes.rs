@@ -80,7 +80,8 @@ impl Discovery<'_> {
                 .find(|group| DeviceName::group(&group.name) == *name)?;
             row_bytes(&group.geometry)
         };
-        let devices = self.unexplained(&["group:", "disk:", "partition:"]);
+        let mut devices = self.unexplained(&["group:", "disk:", "partition:"]);
+        devices.retain(|(name, _)| !self.is_encrypted(name));
         let found = volumes_found::find(devices, &row);
         self.aggregate.losses.extend(found.losses);
         let undecided = &self.undecided;

@@ -37,6 +37,8 @@ pub fn dmsetup_table(aggregate: &Aggregate, device: &DeviceName) -> String {
             script.group(name, group);
         } else if let Some(volume) = statements.volumes.get(name) {
             script.volume(volume);
+        } else if let Some(below) = statements.opened.get(name) {
+            script.opened(name, below);
         }
     }
     script.text
@@ -80,6 +82,16 @@ impl Script<'_> {
     fn area(&self, area: &Area) -> Option<String> {
         let device = area.device.as_ref()?;
         Some(format!("{} {}", self.path(device), sectors(area.offset)))
+    }
+
+    /// A container, whose key cryptsetup asks for.
+    fn opened(&mut self, name: &DeviceName, below: &DeviceName) {
+        let _ = writeln!(
+            self.text,
+            "cryptsetup open --readonly {} {}",
+            self.path(below),
+            mapper_name(name)
+        );
     }
 
     fn volume(&mut self, volume: &Volume) {

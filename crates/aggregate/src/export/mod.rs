@@ -39,6 +39,8 @@ fn warning(aggregate: &Aggregate) -> &'static str {
 struct Statements<'a> {
     groups: BTreeMap<DeviceName, &'a Group>,
     volumes: BTreeMap<&'a DeviceName, &'a Volume>,
+    /// What was opened, and the device that it is the contents of.
+    opened: BTreeMap<&'a DeviceName, &'a DeviceName>,
     /// The shell variable of each disk.
     disks: BTreeMap<DeviceName, String>,
 }
@@ -47,15 +49,20 @@ impl<'a> Statements<'a> {
     fn new(aggregate: &'a Aggregate) -> Self {
         let groups = aggregate.groups.iter();
         let volumes = aggregate.volumes.iter();
+        let encrypted = aggregate.encrypted.iter();
         let mut this = Self {
             groups: groups.map(|g| (DeviceName::group(&g.name), g)).collect(),
             volumes: volumes.map(|v| (&v.device, v)).collect(),
+            opened: encrypted
+                .filter_map(|one| Some((one.opened.as_ref()?, &one.device)))
+                .collect(),
             disks: BTreeMap::new(),
         };
         let all: Vec<DeviceName> = this
             .groups
             .keys()
             .chain(this.volumes.keys().copied())
+            .chain(this.opened.keys().copied())
             .cloned()
             .collect();
         let named: BTreeSet<DeviceName> = all.iter().flat_map(|name| this.on(name)).collect();
@@ -82,6 +89,9 @@ impl<'a> Statements<'a> {
                 .iter()
                 .filter_map(|m| m.device.clone())
                 .collect();
+        }
+        if let Some(below) = self.opened.get(name) {
+            return BTreeSet::from([(*below).clone()]);
         }
         let volume = self.volumes.get(name);
         volume.map_or_else(BTreeSet::new, |v| {

@@ -7,6 +7,7 @@
 mod account;
 mod answers;
 mod chart;
+mod encrypted;
 mod overview;
 mod picture;
 mod structure;

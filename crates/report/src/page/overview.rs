@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::account::{dates, some};
 use super::answers::minute;
 use super::chart::Bar;
+use super::encrypted;
 use crate::facts::{Account, Facts};
 use crate::figures::{Day, Phase, Rate, Share};
 use crate::wanted::{Wanted, WantedRegion};
@@ -160,6 +161,14 @@ fn notes(facts: &Facts) -> Vec<String> {
             },
         ));
     }
+    if totals.encrypted > 0 {
+        notes.push(format!(
+            "Of the lost ones {} there, encrypted with Dovecot's mail_crypt: the private keys of the \
+             users or the server open them. The digest of the key stands at each.",
+            counted(totals.encrypted, "message is", "messages are"),
+        ));
+    }
+    notes.extend(encrypted::note(facts));
     if !facts.losses.is_empty() {
         notes.push(format!(
             "{} of the file systems could not be read. What mail was there, if any, is not \

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::account::Listed;
 use super::answers::minute;
+use super::encrypted::EncryptedView;
 use super::picture::{Colours, Mark, Picture, Scale, ruler, scales};
 use crate::facts::{Check, Evidence, Facts, GroupFacts, LossFact, Step, Structure, Target};
 use crate::words::{binary, bytes, counted, duration, iso_unsigned, number};
@@ -32,6 +33,7 @@ pub(super) struct Engineering {
     volume_groups: Vec<VolumeGroupView>,
     volumes: Listed<VolumeView>,
     filesystems: Vec<FilesystemView>,
+    encrypted: Vec<EncryptedView>,
     unused: Vec<UnusedView>,
     aggregate_losses: Listed<LossView>,
     losses_of_trees: Listed<LossView>,
@@ -49,6 +51,7 @@ impl Engineering {
         let groups = all(structure, |s| &s.groups).iter();
         let volume_groups = all(structure, |s| &s.volume_groups).iter();
         let filesystems = all(structure, |s| &s.filesystems).iter();
+        let encrypted = all(structure, |s| &s.encrypted).iter();
         let unused = all(structure, |s| &s.unused).iter();
         Self {
             checks: facts.checks.iter().map(CheckView::new).collect(),
@@ -65,6 +68,7 @@ impl Engineering {
             volume_groups: volume_groups.map(VolumeGroupView::new).collect(),
             volumes: Listed::new(all(structure, |s| &s.volumes), MOST_LINES, VolumeView::new),
             filesystems: filesystems.map(FilesystemView::new).collect(),
+            encrypted: encrypted.map(EncryptedView::new).collect(),
             unused: unused.map(UnusedView::new).collect(),
             aggregate_losses: Listed::new(all(structure, |s| &s.losses), MOST_LINES, LossView::new),
             losses_of_trees: Listed::new(&facts.losses, MOST_LINES, LossView::new),

@@ -10,8 +10,8 @@
 use std::path::Path;
 
 use aggregate::document::{
-    Aggregate, Area, BadBlocks, DeviceName, Epoch, FilesystemStatement, Group, Member, Region,
-    Segment, SegmentMap, Unused, VERSION, Volume,
+    Aggregate, Area, BadBlocks, DeviceName, Encrypted, EncryptionKind, Epoch, FilesystemStatement,
+    Group, Member, Region, Segment, SegmentMap, Unused, VERSION, Volume,
 };
 use case::log::Effort;
 use case::{Case, EvidenceRecord};
@@ -153,6 +153,7 @@ pub(crate) fn note(account: &str, folder: &str, n: u64, seconds: i64, why: &str)
         delivered: None,
         bytes: None,
         standing: filesystem::Standing::InUse,
+        is_encrypted: false,
         why: why.to_owned(),
         needs: None,
     }
@@ -398,11 +399,31 @@ fn aggregate() -> Aggregate {
             filesystem("aggr0/mail1", "ext4", 1500 << 20),
             filesystem("aggr0/snap1", "xfs", 500 << 20),
         ],
+        encrypted: vec![
+            encrypted("aggr0/keys", EncryptionKind::Luks2, None),
+            encrypted("aggr0/safe", EncryptionKind::Luks1, Some("luks:5d0a41c2")),
+        ],
         unused: vec![Unused {
             device: DeviceName::disk("disk-e"),
             why: "a spare of md0: it was never written to".to_owned(),
         }],
         losses: Vec::new(),
+    }
+}
+
+fn encrypted(name: &str, kind: EncryptionKind, opened: Option<&str>) -> Encrypted {
+    Encrypted {
+        device: DeviceName::volume(name),
+        kind,
+        uuid: "5d0a41c2-7d5b-4e0f-9a63-0a5f6c2b9d12".to_owned(),
+        label: "keys".to_owned(),
+        at: 16 << 20,
+        bytes: 40 << 20,
+        cipher: "aes-xts-plain64, 512 bits".to_owned(),
+        keys: vec!["slot 0: Argon2id of 1024 MiB, 4 passes, 4 lanes".to_owned()],
+        needs: "a passphrase or key file of one of its slots".to_owned(),
+        opened: opened.map(|name| DeviceName(name.to_owned())),
+        notes: vec!["the second header is gone or damaged".to_owned()],
     }
 }
 

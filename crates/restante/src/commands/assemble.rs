@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::args::{Assemble, Common};
 use crate::output::{Output, bytes, shown, table};
 use crate::session::open_disks;
+use crate::unlock;
 use crate::usage::Usage;
 
 /// Regions of epochs that are shown at most.
@@ -54,7 +55,7 @@ pub(crate) fn assemble(case: &Case, common: &Common) -> Result<Output> {
     let disks = open_disks(case)?;
     let troubles = RefCell::new(Vec::new());
     let probe = |device, name: &DeviceName| probe(device, name, &troubles);
-    let mut found = aggregate::discover(&disks, &probe);
+    let mut found = aggregate::discover_with(&disks, &[], unlock::keys(), &probe);
     found.losses.append(&mut troubles.take());
     found.losses.sort();
     found.losses.dedup();
@@ -115,7 +116,7 @@ fn take(
     common: &Common,
 ) -> Result<Output> {
     let disks = open_disks(case)?;
-    let devices = aggregate::build(&aggregate, &disks)?;
+    let devices = aggregate::build_with(&aggregate, &disks, unlock::keys())?;
     if aggregate.filesystems.is_empty() {
         // Who states a geometry need not state what lies on it.
         let troubles = RefCell::new(Vec::new());
@@ -127,6 +128,9 @@ fn take(
         for group in &aggregate.groups {
             let name = DeviceName::group(&group.name);
             statements.extend(devices.get(&name).and_then(|d| probe(d, &name, &troubles)));
+        }
+        for name in aggregate.encrypted.iter().flat_map(|one| &one.opened) {
+            statements.extend(devices.get(name).and_then(|d| probe(d, name, &troubles)));
         }
         aggregate.filesystems = statements;
         aggregate.losses.append(&mut troubles.take());
@@ -274,6 +278,17 @@ fn describe(aggregate: &Aggregate, common: &Common) -> String {
         }
         text.push_str("volumes\n");
         text.push_str(&table(&rows));
+    }
+    for encrypted in &aggregate.encrypted {
+        if let Some(opened) = &encrypted.opened {
+            text.push_str(&format!(
+                "opened {opened}: {} on {} ({}, {})\n",
+                encrypted.kind.describe(),
+                encrypted.device,
+                shown(&encrypted.cipher),
+                bytes(encrypted.bytes)
+            ));
+        }
     }
     text.push_str("file systems\n");
     let mut rows = vec![

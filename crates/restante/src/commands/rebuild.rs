@@ -229,7 +229,16 @@ fn rebuild_filesystems(
 /// Which of the states of its device a file system is.
 fn layer(session: &Session, name: &str) -> Layer {
     let volumes = &session.aggregate.volumes;
+    // What a container holds is a state of what the container is.
+    let container = |device: &str| {
+        let mut encrypted = session.aggregate.encrypted.iter();
+        let is_in = |one: &DeviceName| one.0 == device;
+        let found = encrypted.find(|one| one.opened.as_ref().is_some_and(is_in))?;
+        Some(found.device.0.clone())
+    };
     let snapshot = |device: &str| {
+        let below = container(device);
+        let device = below.as_deref().unwrap_or(device);
         let volume = volumes.iter().find(|volume| volume.device.0 == device)?;
         volume.snapshot_of.as_ref()?;
         let bare = device.strip_prefix("volume:").unwrap_or(device);
@@ -421,6 +430,8 @@ pub(crate) struct Counts {
     damaged: u64,
     fragments: u64,
     lost: u64,
+    /// Of the lost ones: those that are there, encrypted by the mail system.
+    encrypted: u64,
     rejected: u64,
     unattributed: u64,
     /// Of the messages: those that had been deleted.
@@ -451,7 +462,10 @@ impl Counts {
                     }
                 }
                 Record::Rejected(_) => counts.rejected += 1,
-                Record::Lost(_) => counts.lost += 1,
+                Record::Lost(note) => {
+                    counts.lost += 1;
+                    counts.encrypted += u64::from(note.is_encrypted);
+                }
                 Record::Folder(_) => counts.folders += 1,
                 Record::Loss(_) => counts.losses += 1,
             }
@@ -474,6 +488,10 @@ impl Counts {
             ("  of them deleted, and recovered", self.deleted.to_string()),
             ("  of them in snapshots", self.in_snapshots.to_string()),
             ("lost messages", self.lost.to_string()),
+            (
+                "  of them encrypted by Dovecot's mail_crypt",
+                self.encrypted.to_string(),
+            ),
             ("files that are no messages", self.rejected.to_string()),
             ("places of file systems lost", self.losses.to_string()),
         ];

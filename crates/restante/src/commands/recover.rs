@@ -10,6 +10,8 @@ use super::{assemble, carve, rebuild, report, scan, sync};
 use crate::args::{Common, Recover};
 use crate::output::Output;
 use crate::progress;
+use crate::session;
+use crate::unlock;
 use crate::usage::Usage;
 
 /// Runs the command.
@@ -58,14 +60,23 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     ]
     .map(|(title, output)| format!("{title}\n{}", indented(&output.text)))
     .join("\n");
+    let locked = session::locked(&case)?;
     if nothing {
         text.push_str(
             "\nNo mail folder was found. See above what was lost or not recognised; the recovery \
              guide, docs/recovery-guide.md, says what to try next.\n",
         );
     }
+    if !locked.is_empty() {
+        text.push_str(&format!(
+            "\nEncrypted, and not read: {}. What mail is in there is not known; the lines of \
+             `unused` above and the report say what would open it.\n",
+            locked.join(", ")
+        ));
+    }
     Ok(Output {
-        failed: synced.failed || nothing,
+        // What is locked may be all that there is: then everything was done that can be.
+        failed: synced.failed || nothing && locked.is_empty(),
         json: json!({
             "scan": scanned.json,
             "assemble": assembled.json,
@@ -86,6 +97,10 @@ fn needs_assembly(case: &Case) -> Result<bool> {
     }
     if assemble::edited(case)? {
         return Ok(false);
+    }
+    // A key may open now what was locked before.
+    if !unlock::keys().is_empty() && !session::locked(case)?.is_empty() {
+        return Ok(true);
     }
     let log = case.verified_log()?;
     let last = log.iter().rev().find(|line| line.step == "assemble");

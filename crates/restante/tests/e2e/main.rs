@@ -12,6 +12,7 @@ mod carve;
 mod common;
 mod containers;
 mod custody;
+mod encrypted;
 mod evidence;
 mod full;
 mod imap;
