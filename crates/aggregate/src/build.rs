@@ -454,6 +454,8 @@ pub(crate) fn check_members(group: &Group) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use evidence::view::Memory;
 
     use super::*;
