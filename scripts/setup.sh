@@ -25,6 +25,7 @@ tools=(
     ewfacquire:ewf-tools
     qemu-img:qemu-utils qemu-io:qemu-utils
     mandoc:mandoc
+    xmllint:libxml2-utils
 )
 
 PATH=$PATH:/usr/sbin:/sbin

@@ -84,6 +84,11 @@ fn digital_forensics_xml_leads_from_each_message_to_the_sectors_of_the_disks() {
     let incident = Incident::new("raid10-dirty");
     succeed(&mut incident.recover("case", "mail", &[]));
     succeed(&mut export(&incident, &["--dfxml"], "case.xml"));
+    let mut lint = Command::new("xmllint");
+    lint.args(["--nonet", "--noout", "--schema"])
+        .arg(top().join("fixtures/dfxml/dfxml.xsd"))
+        .arg(incident.path("case.xml"));
+    succeed(&mut lint);
     let mut python = Command::new("python3");
     python.args(["-c", READER]).arg(incident.path("case.xml"));
     let read: Value = serde_json::from_str(&succeed(&mut python)).unwrap();
