@@ -266,7 +266,7 @@ fn count(group: &Group, which: impl Fn(&Member) -> bool) -> u64 {
 fn read_log(case: &Case) -> Result<Log, ReportError> {
     match case.verified_log() {
         Ok(lines) => Ok(Log {
-            problem: None,
+            problem: lines.iter().find_map(|line| line.broken.clone()),
             steps: lines
                 .into_iter()
                 .map(|line| Step {
@@ -281,6 +281,7 @@ fn read_log(case: &Case) -> Result<Log, ReportError> {
         Err(
             error @ (CaseError::BrokenChain { .. }
             | CaseError::CutLog { .. }
+            | CaseError::NoHead { .. }
             | CaseError::Malformed { .. }),
         ) => Ok(Log {
             problem: Some(error.to_string()),
