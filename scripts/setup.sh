@@ -26,6 +26,7 @@ tools=(
     qemu-img:qemu-utils qemu-io:qemu-utils
     mandoc:mandoc
     xmllint:libxml2-utils
+    chromium:chromium pdftotext:poppler-utils
 )
 
 PATH=$PATH:/usr/sbin:/sbin

@@ -14,6 +14,7 @@ mod containers;
 mod custody;
 mod evidence;
 mod full;
+mod hostile;
 mod imap;
 mod imap_proof;
 mod incidents;
