@@ -9,13 +9,15 @@ Prints one line of JSON when it is ready, and ends when its standard input does:
     {"imap": 4143, "imaps": 4993, "ca": "DIR/ca.pem", "password": "…", "master": {…}}
 
 `imap` offers STARTTLS, `imaps` is TLS; the certificate is of `localhost` and 127.0.0.1 and signed by
-`ca`. `master` and `password` are as credentials have them (docs/imap.md). Runs as root, since both
-servers drop privileges.
+`ca`. `master` and `password` are as credentials have them (docs/imap.md). Dovecot takes OAuth 2 tokens too,
+`tokens` by user; `DIR/tokens.log` has a line for each one that it asked its authority about, `good` or
+`bad`. Runs as root, since both servers drop privileges.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.server
 import imaplib
 import json
 import os
@@ -25,7 +27,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
 
 from lab import dovecot
 
@@ -59,10 +63,17 @@ mail_max_userip_connections = 50
 passdb {{
   driver = static
   args = user={master} password={password}
+  mechanisms = plain
   master = yes
 }}
 passdb {{
+  driver = oauth2
+  mechanisms = xoauth2
+  args = {dir}/oauth2.conf
+}}
+passdb {{
   driver = passwd-file
+  mechanisms = plain
   args = scheme=PLAIN username_format=%u {dir}/users
 }}
 userdb {{
@@ -95,6 +106,15 @@ service anvil {{
 service stats {{
   chroot =
 }}
+"""
+
+# What an authority on the net answers is asked here of serve_tokens().
+_OAUTH2 = """\
+tokeninfo_url = http://127.0.0.1:{port}/tokeninfo?access_token=
+username_attribute = email
+active_attribute = active
+active_value = yes
+scope = mail
 """
 
 _CYRUS = """\
@@ -161,6 +181,37 @@ def certificates(folder: pathlib.Path) -> None:
         "-CAcreateserial", "-days", "30", "-extfile", subject, "-out", folder / "server.pem")  # fmt: skip
 
 
+def token_of(user: str) -> str:
+    """The OAuth 2 token of a user."""
+    return f"{PASSWORD}-that-is-a-token-of-{user}"
+
+
+def serve_tokens(folder: pathlib.Path, users: list[str]) -> int:
+    """The authority that says whose a token is, as a thread; gives its port."""
+    owners = {token_of(user): user for user in users}
+
+    class Authority(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+            user = owners.get(query.get("access_token", [""])[0])
+            said = {"email": user, "active": "yes", "scope": "mail"} if user else {"error": "invalid_token"}
+            body = json.dumps(said).encode()
+            with (folder / "tokens.log").open("a") as log:
+                log.write("good\n" if user else "bad\n")
+            self.send_response(200 if user else 401)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Authority)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
+
+
 def start_dovecot(folder: pathlib.Path, arguments: argparse.Namespace, ports: dict) -> subprocess.Popen:
     """Dovecot in the foreground."""
     dovecot.version()
@@ -170,6 +221,7 @@ def start_dovecot(folder: pathlib.Path, arguments: argparse.Namespace, ports: di
     (folder / "users").write_text("".join(f"{user}:{PASSWORD}\n" for user in arguments.user))
     location = "mdbox:~/mdbox" if arguments.mdbox else "maildir:~/Maildir"
     quota = f"quota_rule = *:storage={arguments.quota}K" if arguments.quota else ""
+    (folder / "oauth2.conf").write_text(_OAUTH2.format(port=serve_tokens(folder, arguments.user)))
     conf = folder / "dovecot.conf"
     conf.write_text(
         _DOVECOT.format(dir=folder, run=folder / "run", location=location, quota=quota, master=MASTER, password=PASSWORD, **ports)
@@ -250,7 +302,9 @@ def main() -> int:
             make_inboxes(arguments, ports["imap"])
         how = {"for": "name", "separator": "*"} if arguments.kind == "dovecot" else {"for": "authzid"}
         master = {"user": MASTER, "password": PASSWORD, **how}
-        print(json.dumps({**ports, "ca": str(folder / "ca.pem"), "password": PASSWORD, "master": master}), flush=True)
+        tokens = {user: token_of(user) for user in arguments.user}
+        ready = {**ports, "ca": str(folder / "ca.pem"), "password": PASSWORD, "master": master, "tokens": tokens}
+        print(json.dumps(ready), flush=True)
         sys.stdin.read()
     finally:
         process.terminate()

@@ -82,4 +82,29 @@ pack xfs_v4 "$work/xfs_v4.img"
 # A disk whose labels lead to each other.
 tar --zstd -xf fixtures/lvm/gpt-md.tar.zst -C "$work" a.img
 pack labels "$work/a.img"
+
+# A small disk in each container: text, zeros, and what does not pack.
+{ seq 1 9000; head -c 64K /dev/zero; head -c 16K /dev/urandom; head -c 40K /dev/zero; seq 1 3000; } >"$work/disk"
+truncate -s 192K "$work/disk"
+acquire() { ewfacquire -q -u -S 1048576 "$@" -t "$work/ewf" "$work/disk" >/dev/null; }
+acquire -d sha1 -c best -b 16 && pack ewf "$work/ewf.E01"
+rm -f "$work"/ewf.*
+acquire -f encase6 -c none -b 64 && pack ewf_stored "$work/ewf.E01"
+acquire -f smart -c best && pack smart "$work/ewf.s01"
+convert() {
+    local name=$1 format=$2
+    shift 2
+    qemu-img convert -f raw -O "$format" "$@" "$work/disk" "$work/$name"
+    pack "$name" "$work/$name"
+}
+convert qcow2 qcow2 -c -o cluster_size=4k
+convert qcow2_zstd qcow2 -c -o cluster_size=64k,compression_type=zstd
+convert vhd vpc
+convert vhd_fixed vpc -o subformat=fixed
+convert vhdx vhdx -o block_size=1M
+convert vmdk vmdk -o subformat=streamOptimized
+convert vdi vdi
+printf '%s\n' '# Disk DescriptorFile' 'version=1' 'CID=1' 'parentCID=ffffffff' 'createType="twoGbMaxExtentFlat"' \
+    'RW 16 FLAT "image-f001.vmdk" 0' 'RW 8 ZERO' >"$work/vmdk_text"
+pack vmdk_text "$work/vmdk_text"
 ls -l "$out"

@@ -26,6 +26,8 @@ tools=(
     qemu-img:qemu-utils qemu-io:qemu-utils
     cryptsetup:cryptsetup-bin
     mandoc:mandoc
+    xmllint:libxml2-utils
+    chromium:chromium pdftotext:poppler-utils
 )
 
 PATH=$PATH:/usr/sbin:/sbin

@@ -7,6 +7,7 @@
 //!
 //! `scripts/fuzz.sh` runs the targets; `tests/corpus.rs` replays what they kept.
 
+mod containers;
 mod disks;
 mod filesystems;
 mod patch;
@@ -15,6 +16,7 @@ mod stores;
 /// Feeds `input` to the target called `target`. Panics are the finds; there is no result.
 pub fn run(target: &str, input: &[u8]) {
     match target {
+        "containers" => containers::read(input),
         "labels" => disks::labels(input),
         "mapfile" => disks::mapfile(input),
         "stores" => stores::read(input),
@@ -23,7 +25,7 @@ pub fn run(target: &str, input: &[u8]) {
 }
 
 /// The names of all targets.
-pub const TARGETS: [&str; 9] = [
+pub const TARGETS: [&str; 10] = [
     "ext4",
     "ext4_2014",
     "ext3",
@@ -33,6 +35,7 @@ pub const TARGETS: [&str; 9] = [
     "labels",
     "stores",
     "mapfile",
+    "containers",
 ];
 
 /// Where the fixtures of the repository lie.

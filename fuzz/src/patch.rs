@@ -50,12 +50,21 @@ impl Base {
     }
 
     /// The image with the changes that `input` says.
+    pub(crate) fn patched(&self, input: &[u8]) -> Arc<dyn ReadAt> {
+        let mut overlay = Overlay::new(Arc::clone(&self.bytes));
+        for (at, bytes) in self.changes(input) {
+            overlay.lay(ByteOffset::new(at), bytes);
+        }
+        Arc::new(overlay)
+    }
+
+    /// The changes that `input` says: where, and what is laid there.
     ///
     /// A change is two bytes for one of the used sectors, two for a place in it (whose upper bits
     /// move on to the sectors behind it, which may be free), one for a length of 1 to 16, and the
     /// bytes that are laid there.
-    pub(crate) fn patched(&self, input: &[u8]) -> Arc<dyn ReadAt> {
-        let mut overlay = Overlay::new(Arc::clone(&self.bytes));
+    pub(crate) fn changes<'a>(&self, input: &'a [u8]) -> Vec<(u64, &'a [u8])> {
+        let mut changes = Vec::new();
         let mut rest = input;
         for _ in 0..MOST_CHANGES {
             let Some(([a, b, c, d, length], tail)) = rest.split_first_chunk() else {
@@ -66,10 +75,28 @@ impl Base {
             let sector = usize::from(u16::from_le_bytes([*a, *b])) % self.used.len().max(1);
             let place = u64::from(u16::from_le_bytes([*c, *d]) % 4096);
             let start = self.used.get(sector).copied().unwrap_or(0);
-            overlay.lay(ByteOffset::new(start + place), bytes);
+            changes.push((start + place, bytes));
             rest = tail;
         }
-        Arc::new(overlay)
+        changes
+    }
+
+    /// How long the image is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.len()
+    }
+
+    /// The `length` bytes of the image at `at`; zeros behind its end.
+    pub(crate) fn original(&self, at: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        let there = self.bytes.len().saturating_sub(at).min(length as u64);
+        let there = usize::try_from(there).unwrap_or(0);
+        let (front, _) = bytes.split_at_mut(there);
+        if !front.is_empty() {
+            let read = self.bytes.read_at(ByteOffset::new(at), front);
+            assert!(read.is_ok(), "{length} bytes at {at}");
+        }
+        bytes
     }
 }
 

@@ -108,6 +108,11 @@ impl Case {
     pub fn open(path: &Path) -> Result<Self, CaseError> {
         let case = Self::open_to_read(path)?;
         let lock = lock(path, "lock", FlockOperation::NonBlockingLockExclusive)?;
+        // One that a person removed, to have what lies in it made again.
+        for name in DIRECTORIES {
+            let dir = path.join(name);
+            fs::create_dir_all(&dir).map_err(|source| CaseError::io(&dir, source))?;
+        }
         Ok(Self {
             _lock: Some(lock),
             ..case

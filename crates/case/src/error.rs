@@ -73,6 +73,15 @@ pub enum CaseError {
         /// How many lines it had when the last one was written.
         line: usize,
     },
+    /// The file that names the end of the log is gone.
+    #[error(
+        "{}: log.head, which names its last line, is missing: lines at its end may be missing too",
+        path.display()
+    )]
+    NoHead {
+        /// The log.
+        path: PathBuf,
+    },
 }
 
 impl CaseError {

@@ -30,6 +30,16 @@ pub struct Line {
     pub effort: Option<Effort>,
     /// BLAKE3 of the line before, in hexadecimal.
     pub previous: String,
+    /// Which line it is, from 1. Those of the first versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// What did not hold of the log when this line was written. Writing goes on, but not as if nothing
+    /// had been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
+    /// BLAKE3 of this line, as it was read.
+    #[serde(skip)]
+    pub digest: String,
 }
 
 /// How long a step took, and how much it went through.
@@ -64,6 +74,8 @@ impl Case {
         let path = self.path().join("log.jsonl");
         let wrap = |source: io::Error| CaseError::io(&path, source);
         let whole = read_whole_lines(&path).map_err(wrap)?;
+        let broken = self.check_head(&path, &whole).err();
+        let number = whole.lines().count().saturating_add(1);
         let line = Line {
             time: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -74,6 +86,9 @@ impl Case {
             output,
             effort,
             previous: digest(whole.lines().last()),
+            number: Some(number as u64),
+            broken: broken.map(|error| error.to_string()),
+            digest: String::new(),
         };
         let mut text = serde_json::to_vec(&line).map_err(|source| CaseError::Malformed {
             path: path.clone(),
@@ -81,6 +96,10 @@ impl Case {
             source,
         })?;
         text.push(b'\n');
+        // So that a line with a number never stands in a log without a head, whenever a run is killed.
+        if self.read_json::<Head>(HEAD)?.is_none() {
+            self.write_head(&whole)?;
+        }
         let append = || -> io::Result<()> {
             let mut file = File::options().create(true).append(true).open(&path)?;
             // A run that was killed may have left half a line, which was never a record.
@@ -90,9 +109,15 @@ impl Case {
         };
         append().map_err(wrap)?;
         // A chain says nothing of its last line: that one stands beside it.
+        let text = String::from_utf8_lossy(&text);
+        self.write_head(&[whole.as_str(), &text].concat())
+    }
+
+    /// Notes where the log ends whose text is `whole`.
+    fn write_head(&self, whole: &str) -> Result<(), CaseError> {
         let head = Head {
-            lines: whole.lines().count().saturating_add(1),
-            digest: digest(std::str::from_utf8(&text).ok().map(str::trim_end)),
+            lines: whole.lines().count(),
+            digest: digest(whole.lines().last()),
         };
         let json = serde_json::to_vec(&head).unwrap_or_default();
         write_atomically(&self.path().join(HEAD), &json)
@@ -106,15 +131,17 @@ impl Case {
         let mut before = None;
         for (index, raw) in text.lines().enumerate() {
             let number = index.saturating_add(1);
-            let line: Line = serde_json::from_str(raw).map_err(|source| CaseError::Malformed {
-                path: path.clone(),
-                line: number,
-                source,
-            })?;
+            let mut line: Line =
+                serde_json::from_str(raw).map_err(|source| CaseError::Malformed {
+                    path: path.clone(),
+                    line: number,
+                    source,
+                })?;
             if line.previous != digest(before) {
                 return Err(CaseError::BrokenChain { path, line: number });
             }
             before = Some(raw);
+            line.digest = digest(before);
             lines.push(line);
         }
         self.check_head(&path, &text)?;
@@ -124,13 +151,25 @@ impl Case {
     /// Checks that the log reaches to the line that was written last, and that it is that one. A
     /// run that was killed in between leaves a line more than the head says.
     fn check_head(&self, path: &Path, text: &str) -> Result<(), CaseError> {
-        // Cases of the first versions have no head.
         let Some(head) = self.read_json::<Head>(HEAD)? else {
-            return Ok(());
+            // Cases of the first versions have no head, and no numbers either.
+            let numbered = text.lines().any(has_number);
+            return if numbered {
+                Err(CaseError::NoHead {
+                    path: path.to_owned(),
+                })
+            } else {
+                Ok(())
+            };
         };
-        let last = head.lines.checked_sub(1);
-        let line = last.and_then(|last| text.lines().nth(last));
-        if line.is_some() && digest(line) == head.digest {
+        let holds = match head.lines.checked_sub(1) {
+            None => head.digest == digest(None),
+            Some(last) => {
+                let line = text.lines().nth(last);
+                line.is_some() && digest(line) == head.digest
+            }
+        };
+        if holds {
             Ok(())
         } else {
             Err(CaseError::CutLog {
@@ -139,6 +178,11 @@ impl Case {
             })
         }
     }
+}
+
+/// Whether a line of the log says which it is.
+fn has_number(line: &str) -> bool {
+    serde_json::from_str::<Line>(line).is_ok_and(|line| line.number.is_some())
 }
 
 /// The file that names the last line of the log.
@@ -227,12 +271,40 @@ mod tests {
                 "{error}"
             );
         }
-        // A run that was killed before it wrote the head.
-        fs::write(&path, &text).unwrap();
+        // What is written after that is no cure: it says what it found.
+        fs::write(&path, format!("{first}\n")).unwrap();
+        case.log("report", json!({}), json!(null), json!(null), None)
+            .unwrap();
+        let lines = case.verified_log().unwrap();
+        assert!(lines[1].broken.as_deref().unwrap().contains("line 2"));
+        // Without a head the log may have ended anywhere.
+        fs::write(&path, format!("{first}\n")).unwrap();
+        fs::remove_file(case.path().join(HEAD)).unwrap();
+        let error = case.verified_log().unwrap_err();
+        assert!(matches!(error, CaseError::NoHead { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_run_that_is_killed_around_a_line_leaves_a_log_that_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let case = Case::open_or_create(&dir.path().join("case")).unwrap();
+        let path = case.path().join("log.jsonl");
+        // Killed after the head was begun and before the first line, or in it.
+        case.write_head("").unwrap();
+        assert_eq!(case.verified_log().unwrap(), []);
+        fs::write(&path, "{\"time").unwrap();
+        for step in ["scan", "sync"] {
+            case.log(step, json!({}), json!({"n": 1}), json!(null), None)
+                .unwrap();
+        }
+        assert_eq!(case.verified_log().unwrap().len(), 2);
+        // Killed before it wrote the head.
         let head = fs::read(case.path().join(HEAD)).unwrap();
         case.log("report", json!({}), json!(null), json!(null), None)
             .unwrap();
         fs::write(case.path().join(HEAD), head).unwrap();
-        assert_eq!(case.verified_log().unwrap().len(), 3);
+        let lines = case.verified_log().unwrap();
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.broken.is_none()));
     }
 }

@@ -305,6 +305,12 @@ fn contained(path: &Path, opened: container::Opened) -> Result<Image, Error> {
     })
 }
 
+/// Whether the checksum of a structure is the one that is stored. Built for fuzzing every one is, or nearly
+/// every change would end here.
+const fn sum_holds(computed: u32, stored: u32) -> bool {
+    cfg!(fuzzing) || computed == stored
+}
+
 fn refused(path: &Path, what: &str) -> Error {
     Error::NotEvidence {
         path: path.to_owned(),

@@ -551,7 +551,8 @@ pub struct Target {
 /// What was done, by the log of the case.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Log {
-    /// What is wrong with the log, if its chain does not hold: then it lists no steps.
+    /// What is wrong with the log. If its chain does not hold now, it lists no steps; if it did not when
+    /// a step was done, it does.
     pub problem: Option<String>,
     /// The steps in their order.
     pub steps: Vec<Step>,

@@ -7,6 +7,7 @@ use aggregate::document::{Aggregate, Group, Member};
 use case::{Case, CaseError, CaseFile};
 use mail::record::Record;
 use restore::Place;
+use serde_json::{Map, Value};
 
 use crate::account::Adding;
 use crate::disks::{Catalogue, areas, epochs};
@@ -265,11 +266,22 @@ fn count(group: &Group, which: impl Fn(&Member) -> bool) -> u64 {
     group.members.iter().filter(|member| which(member)).count() as u64
 }
 
+/// What came out of a step, with how many ledgers a sync left in place of the digest of each: there may be one
+/// for every account, and they are for `verify`.
+fn without_ledgers(mut output: Value) -> Value {
+    if let Some(ledgers) = output.get_mut("ledgers")
+        && let Some(count) = ledgers.as_object().map(Map::len)
+    {
+        *ledgers = count.into();
+    }
+    output
+}
+
 /// The log. One that was tampered with is a fact of its own, and no reason to report nothing.
 fn read_log(case: &Case) -> Result<Log, ReportError> {
     match case.verified_log() {
         Ok(lines) => Ok(Log {
-            problem: None,
+            problem: lines.iter().find_map(|line| line.broken.clone()),
             steps: lines
                 .into_iter()
                 .map(|line| Step {
@@ -277,7 +289,7 @@ fn read_log(case: &Case) -> Result<Log, ReportError> {
                     step: line.step,
                     options: line.options,
                     input: line.input,
-                    output: line.output,
+                    output: without_ledgers(line.output),
                     effort: line.effort,
                 })
                 .collect(),
@@ -285,6 +297,7 @@ fn read_log(case: &Case) -> Result<Log, ReportError> {
         Err(
             error @ (CaseError::BrokenChain { .. }
             | CaseError::CutLog { .. }
+            | CaseError::NoHead { .. }
             | CaseError::Malformed { .. }),
         ) => Ok(Log {
             problem: Some(error.to_string()),

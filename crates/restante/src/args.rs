@@ -354,6 +354,9 @@ pub(crate) struct Verify {
     /// Look at the mail that was restored there too
     #[arg(long, value_name = "TARGET")]
     pub(crate) to: Option<String>,
+    /// The BLAKE3 of a line of the log that you kept outside the case: `verify` names it each time
+    #[arg(long, value_name = "BLAKE3")]
+    pub(crate) log_line: Option<String>,
     /// How to reach a server.
     #[command(flatten)]
     pub(crate) server: Server,

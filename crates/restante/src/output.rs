@@ -42,8 +42,11 @@ impl Output {
     pub(crate) fn print(&self, common: &Common) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if common.json {
-            serde_json::to_writer_pretty(&mut out, &self.json)?;
-            writeln!(out)?;
+            writeln!(
+                out,
+                "{}",
+                harmless(&serde_json::to_string_pretty(&self.json)?)
+            )?;
         } else {
             out.write_all(self.text.as_bytes())?;
         }
@@ -80,17 +83,36 @@ fn explain(error: &anyhow::Error) -> String {
 pub(crate) fn shown(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        let turns = matches!(
-            c,
-            '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
-        );
-        if turns || (c.is_control() && c != '\n') {
+        if acts(c) {
             safe.extend(c.escape_unicode());
         } else {
             safe.push(c);
         }
     }
     safe
+}
+
+/// A JSON document as it may be shown on a terminal, where people look at it too: the same document, with
+/// characters that act there written as JSON's escapes. Such characters stand in its strings only.
+pub(crate) fn harmless(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        if acts(c) {
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// Whether a terminal does something else with a character than to show it in its place.
+fn acts(c: char) -> bool {
+    let turns = matches!(
+        c,
+        '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+    );
+    turns || (c.is_control() && c != '\n')
 }
 
 /// A table with its columns aligned; the first row is its head. Columns of numbers are set right.

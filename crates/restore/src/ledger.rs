@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Place, RestoreError};
 
+mod head;
+
+pub use head::{Growth, LedgerHead};
+
 /// The ledger of mail whose account is not proven, beside the domains. No domain has a `+`.
 const UNATTRIBUTED_FILE: &str = "+unattributed.jsonl";
 
@@ -281,6 +285,16 @@ impl LedgerFile {
         };
         Ok(lines.into_iter().filter_map(message).collect())
     }
+
+    /// How it is now.
+    pub fn head(&self) -> Result<LedgerHead, RestoreError> {
+        Ok(LedgerHead::of(&read(&self.path)?))
+    }
+
+    /// What became of it since it had the head `before`.
+    pub fn since(&self, before: &LedgerHead) -> Result<Growth, RestoreError> {
+        Ok(before.growth(&read(&self.path)?))
+    }
 }
 
 /// All ledgers in the directory `ledgers` of a case, by target and place. Files that no
@@ -340,14 +354,18 @@ fn names_in(directory: &Path) -> Result<Vec<(String, PathBuf)>, RestoreError> {
     Ok(names)
 }
 
+/// What a ledger's file holds; nothing if it is not there.
+fn read(path: &Path) -> Result<Vec<u8>, RestoreError> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.map_err(|source| RestoreError::io(path, source)),
+    }
+}
+
 /// The lines of a ledger and the length of the file up to its last whole line; nothing if it
 /// is not there.
 fn read_lines(path: &Path) -> Result<(Vec<Line>, u64), RestoreError> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(source) => return Err(RestoreError::io(path, source)),
-    };
+    let text = read(path)?;
     // A run that was killed may have left half a line, also half a letter: what it was about is
     // done again.
     let last = text.iter().rposition(|byte| *byte == b'\n');

@@ -34,7 +34,7 @@ mod target;
 
 pub use applied::Applied;
 pub use error::{RestoreError, Warning};
-pub use ledger::{Entry, Ledger, LedgerFile, Outcome, ledger_files};
+pub use ledger::{Entry, Growth, Ledger, LedgerFile, LedgerHead, Outcome, ledger_files};
 pub use mailbox::Mailbox;
 pub use room::{Demands, Room};
 pub use states::States;

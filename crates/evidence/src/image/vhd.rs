@@ -9,6 +9,7 @@ use super::Format;
 use super::blocks::{BlockMap, Blocks, Stored};
 use super::container::{Container, Opened, damaged, needs_parent};
 use super::files::Files;
+use super::sum_holds;
 use crate::{Error, Fields, GapCause, SECTOR_BYTES};
 
 const FOOTER_BYTES: u64 = 512;
@@ -31,7 +32,7 @@ impl Footer {
     /// damaged.
     fn read(bytes: &[u8]) -> Option<Self> {
         let fields = Fields::new(bytes);
-        let holds = fields.slice(0, 8)? == COOKIE && fields.be_u32(64)? == sum(bytes, 64)?;
+        let holds = fields.slice(0, 8)? == COOKIE && sum_holds(sum(bytes, 64)?, fields.be_u32(64)?);
         holds.then_some(())?;
         Some(Self {
             header_at: fields.be_u64(16)?,
@@ -150,7 +151,8 @@ struct Map {
 impl Map {
     fn read(header: &[u8]) -> Option<Self> {
         let fields = Fields::new(header);
-        let holds = fields.slice(0, 8)? == b"cxsparse" && fields.be_u32(36)? == sum(header, 36)?;
+        let holds =
+            fields.slice(0, 8)? == b"cxsparse" && sum_holds(sum(header, 36)?, fields.be_u32(36)?);
         let block_bytes = u64::from(fields.be_u32(32)?);
         let sane = block_bytes.is_power_of_two() && block_bytes >= SECTOR_BYTES;
         (holds && sane).then_some(Self {

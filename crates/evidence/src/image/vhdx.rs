@@ -9,6 +9,7 @@ use super::Format;
 use super::blocks::{BlockMap, Blocks, Stored};
 use super::container::{Container, Opened, damaged, needs_parent, unread};
 use super::files::Files;
+use super::sum_holds;
 use crate::{Error, Fields, GapCause};
 
 const HEADERS: [u64; 2] = [64 << 10, 128 << 10];
@@ -105,7 +106,10 @@ fn fits(bytes: &[u8]) -> Option<bool> {
     let stored = Fields::new(bytes).le_u32(4)?;
     let sum = crc32c::crc32c(bytes.get(..4)?);
     let sum = crc32c::crc32c_append(sum, &[0; 4]);
-    Some(crc32c::crc32c_append(sum, bytes.get(8..)?) == stored)
+    Some(sum_holds(
+        crc32c::crc32c_append(sum, bytes.get(8..)?),
+        stored,
+    ))
 }
 
 /// Whether the newer of the two headers that are whole names a log.

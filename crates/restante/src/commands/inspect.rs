@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::sync::{content, views};
 use crate::args::Inspect;
-use crate::output::{Output, shown, table};
+use crate::output::{Output, harmless, shown, table};
 use crate::session::Session;
 use crate::usage::Usage;
 
@@ -334,16 +334,16 @@ fn message(case: &Case, prefix: &str) -> Result<Output> {
             "several messages' ids begin with {prefix}; give more digits"
         )));
     }
-    let mut text = serde_json::to_string_pretty(&hits)?;
+    let mut text = harmless(&serde_json::to_string_pretty(&hits)?);
     text.push('\n');
     match content(&views(case)?, first) {
         Ok(bytes) => {
-            let head: Vec<&str> =
-                std::str::from_utf8(bytes.get(..bytes.len().min(4096)).unwrap_or_default())
-                    .unwrap_or_default()
-                    .lines()
-                    .take_while(|line| !line.trim().is_empty())
-                    .collect();
+            let head = bytes.get(..bytes.len().min(4096)).unwrap_or_default();
+            let head = String::from_utf8_lossy(head);
+            let head: Vec<&str> = head
+                .lines()
+                .take_while(|line| !line.trim().is_empty())
+                .collect();
             text.push_str(&shown(&head.join("\n")));
             text.push('\n');
         }

@@ -375,3 +375,48 @@ fn what_goes_wrong_is_said_and_no_secret_with_it() {
     let (done, said) = server.sync(&server.plain(), &one);
     assert!(done, "an account's own password: {said}");
 }
+
+#[test]
+fn a_token_that_dovecots_authority_knows_logs_in_and_another_is_said_to_be_refused_once() {
+    let server = Server::start("dovecot", &[]);
+    let account = "info@oakandash.example";
+    let with = |token: &str, more: &[&str]| {
+        let text = json!({"accounts": {account: {"token": token}}}).to_string();
+        write_private(&server.credentials, &text);
+        let one = ["--account", account];
+        server.sync(&server.plain(), &[&one[..], more].concat())
+    };
+    let asked = || {
+        let log = fs::read_to_string(server.incident.path("server/tokens.log"));
+        log.unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (done, said) = with("hunter2", &[]);
+    assert!(!done, "{said}");
+    assert_eq!(asked(), ["bad"], "it was tried more than once");
+    let failures = said["accounts"][account]["failures"].to_string();
+    assert!(!failures.contains("hunter2"), "{failures}");
+    for wanted in [
+        "the token was refused (",
+        "put a new one into the credentials",
+    ] {
+        assert!(failures.contains(wanted), "{failures}");
+    }
+    // The token of another account is none of this one's.
+    let tokens = &server.ready["tokens"];
+    let (done, said) = with(tokens["bruno@tidewater.example"].as_str().unwrap(), &[]);
+    assert!(!done && said["totals"]["added"] == 0, "{said}");
+    let good = tokens[account].as_str().unwrap();
+    let (done, said) = with(good, &[]);
+    assert!(
+        done && said["totals"]["added"].as_u64() > Some(40),
+        "{said}"
+    );
+    let added = said["totals"]["added"].as_u64().unwrap();
+    assert_eq!(asked().last().unwrap(), "good");
+    let seen = server.shown();
+    assert_eq!(seen.len() as u64, added);
+    assert!(seen.iter().all(|message| message.0 == account));
+}

@@ -15,6 +15,7 @@ mod custody;
 mod encrypted;
 mod evidence;
 mod full;
+mod hostile;
 mod imap;
 mod imap_proof;
 mod incidents;

@@ -187,19 +187,27 @@ impl Session {
             format!("{tag} AUTHENTICATE {mechanism}\r\n")
         };
         let mut to_send = (!self.can("SASL-IR")).then_some(answer);
+        let mut challenge = None;
         self.stream.write(first.as_bytes())?;
         self.stream.flush()?;
         loop {
             match self.read()? {
-                Response::Continue(_) => {
+                Response::Continue(text) => {
                     // A second one tells why a token is refused, and wants an empty line.
-                    let line = to_send.take().unwrap_or_default();
+                    let line = to_send.take().unwrap_or_else(|| {
+                        challenge = Some(text);
+                        String::new()
+                    });
                     self.stream.write(line.as_bytes())?;
                     self.stream.write(b"\r\n")?;
                     self.stream.flush()?;
                 }
                 Response::Status(Some(of), status) if of == tag => {
-                    return outcome("the login", status).map(|_| ());
+                    let refused = |error| match challenge.as_deref() {
+                        Some(text) => ImapError::token(text, error),
+                        None => error,
+                    };
+                    return outcome("the login", status).map(|_| ()).map_err(refused);
                 }
                 Response::Status(None, status) if status.condition == Condition::Bye => {
                     return Err(ImapError::Bye(status.text));

@@ -87,8 +87,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, Error> {
         check_header(&files, file, number)?;
         let sections = sections(&files, file)?;
         gathered.chunks_end = None;
-        for section in &sections {
-            gathered.take(&files, file, section)?;
+        for (index, section) in sections.iter().enumerate() {
+            let next = index.checked_add(1).and_then(|next| sections.get(next));
+            gathered.take(&files, file, section, next)?;
         }
         if sections.last().is_none_or(|last| last.kind == "done") {
             break;
@@ -139,7 +140,14 @@ fn next_segment(first: &Path, last: &Path, number: u16) -> Result<PathBuf, Error
 }
 
 impl Gathered {
-    fn take(&mut self, files: &Files, file: usize, section: &Section) -> Result<(), Error> {
+    /// Takes what `section` says; `next` is the one after it.
+    fn take(
+        &mut self,
+        files: &Files,
+        file: usize,
+        section: &Section,
+        next: Option<&Section>,
+    ) -> Result<(), Error> {
         match section.kind.as_str() {
             "volume" | "disk" if self.volume.is_none() => {
                 self.volume = Volume::read(files, file, section);
@@ -152,7 +160,7 @@ impl Gathered {
                 self.facts = header::values(files, file, section);
             }
             "sectors" => self.chunks_end = Some(section.end),
-            "table" => self.take_table(files, file, section)?,
+            "table" => self.take_table(files, file, section, next)?,
             "table2" => self.take_second_table(files, file, section),
             "error2" => match volume::errors(files, file, section) {
                 Some(errors) => self.errors.extend(errors),
@@ -186,12 +194,18 @@ impl Gathered {
         ));
     }
 
-    fn take_table(&mut self, files: &Files, file: usize, section: &Section) -> Result<(), Error> {
+    fn take_table(
+        &mut self,
+        files: &Files,
+        file: usize,
+        section: &Section,
+        next: Option<&Section>,
+    ) -> Result<(), Error> {
         // Chunks are counted through all tables: without the number of one table's chunks
         // nothing after it can be placed. The second copy, if there is one, says it too.
         let table = Table::read(files, file, section, self.chunks_end).or_else(|| {
-            let copy = second_of(files, file, section)?;
-            Table::read(files, file, &copy, self.chunks_end)
+            let copy = next.filter(|next| next.kind == "table2")?;
+            Table::read(files, file, copy, self.chunks_end)
         });
         let table = table.ok_or_else(|| {
             Error::corrupt(
@@ -276,14 +290,6 @@ impl Gathered {
             warnings: self.warnings,
         })
     }
-}
-
-/// The section right after a table, if it is the table's second copy.
-fn second_of(files: &Files, file: usize, section: &Section) -> Option<Section> {
-    let all = sections(files, file).ok()?;
-    let place = all.iter().position(|other| other == section)?;
-    let next = all.get(place.checked_add(1)?)?;
-    (next.kind == "table2").then(|| next.clone())
 }
 
 /// The sectors of the acquisition's errors in bytes, ordered and apart.

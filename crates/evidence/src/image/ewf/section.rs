@@ -4,6 +4,7 @@
 //! file header" and "The section descriptor".
 
 use crate::image::files::Files;
+use crate::image::sum_holds;
 use crate::{Error, Fields};
 
 /// The first bytes of a segment file of EnCase and SMART.
@@ -78,7 +79,10 @@ pub(super) fn sections(files: &Files, file: usize) -> Result<Vec<Section>, Error
 /// The section whose descriptor is at `at`, and where the next one begins.
 fn descriptor_of(bytes: &[u8], at: u64) -> Option<(Section, u64)> {
     let fields = Fields::new(bytes);
-    if adler2::adler32_slice(fields.slice(0, 72)?) != fields.le_u32(72)? {
+    if !sum_holds(
+        adler2::adler32_slice(fields.slice(0, 72)?),
+        fields.le_u32(72)?,
+    ) {
         return None;
     }
     let name: Vec<u8> = fields
@@ -94,7 +98,39 @@ fn descriptor_of(bytes: &[u8], at: u64) -> Option<(Section, u64)> {
         0 => next,
         size => at.checked_add(size)?,
     };
+    // No section reaches into the next: sections that share their bytes would let a small file have
+    // far more to read than it has bytes.
+    let end = if next > at { end.min(next) } else { end };
     let data = at.checked_add(DESCRIPTOR_BYTES)?;
     let end = end.max(data);
     Some((Section { kind, data, end }, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A descriptor as programs write it.
+    fn descriptor(kind: &[u8], next: u64, size: u64) -> Vec<u8> {
+        let mut bytes = kind.to_vec();
+        bytes.resize(16, 0);
+        bytes.extend(next.to_le_bytes());
+        bytes.extend(size.to_le_bytes());
+        bytes.resize(72, 0);
+        let sum = adler2::adler32_slice(&bytes);
+        bytes.extend(sum.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_section_ends_where_the_next_begins_whatever_size_it_claims() {
+        let read = |next, size| descriptor_of(&descriptor(b"table", next, size), 100);
+        for size in [900, 0, 1 << 40] {
+            let (section, next) = read(1000, size).unwrap();
+            assert_eq!((section.data, section.end, next), (176, 1000, 1000));
+        }
+        let (last, _) = read(100, 300).unwrap();
+        assert_eq!(last.end, 400);
+        assert_eq!(read(1000, u64::MAX), None);
+    }
 }

@@ -10,6 +10,7 @@ use super::section::Section;
 use crate::image::blocks::Stored;
 use crate::image::codec::Codec;
 use crate::image::files::Files;
+use crate::image::sum_holds;
 use crate::{Fields, GapCause};
 
 const HEADER_BYTES: u64 = 24;
@@ -45,7 +46,10 @@ impl Table {
     ) -> Option<Self> {
         let header: [u8; HEADER_BYTES as usize] = files.array(file, section.data)?;
         let fields = Fields::new(&header);
-        if adler2::adler32_slice(fields.slice(0, 20)?) != fields.le_u32(20)? {
+        if !sum_holds(
+            adler2::adler32_slice(fields.slice(0, 20)?),
+            fields.le_u32(20)?,
+        ) {
             return None;
         }
         let count = u64::from(fields.le_u32(0)?);
@@ -98,7 +102,7 @@ impl Table {
         let stored: Option<[u8; 4]> = (entries_end.checked_add(4)? <= section_end)
             .then(|| files.array(self.file, entries_end))
             .flatten();
-        Some(u32::from_le_bytes(stored?) == sum.checksum())
+        Some(sum_holds(sum.checksum(), u32::from_le_bytes(stored?)))
     }
 
     /// Where chunk `number` of this table is.

@@ -10,6 +10,7 @@ use crate::Fields;
 use crate::image::blocks::MAX_PACKED_BLOCK;
 use crate::image::container::hexadecimal;
 use crate::image::files::Files;
+use crate::image::sum_holds;
 
 /// Bytes of the volume section that EnCase writes; SMART's is 94 bytes long.
 const ENCASE_BYTES: usize = 1052;
@@ -36,7 +37,10 @@ impl Volume {
         let bytes = files.whole(file, section.data, length)?;
         let fields = Fields::new(&bytes);
         let sum = length.checked_sub(4)?;
-        if adler2::adler32_slice(fields.slice(0, sum)?) != fields.le_u32(sum)? {
+        if !sum_holds(
+            adler2::adler32_slice(fields.slice(0, sum)?),
+            fields.le_u32(sum)?,
+        ) {
             return None;
         }
         let sector_bytes = u64::from(fields.le_u32(12)?);
@@ -62,7 +66,10 @@ pub(super) fn errors(files: &Files, file: usize, section: &Section) -> Option<Ve
     const HEADER: u64 = 520;
     let header = files.whole(file, section.data, usize::try_from(HEADER).ok()?)?;
     let header = Fields::new(&header);
-    if adler2::adler32_slice(header.slice(0, 516)?) != header.le_u32(516)? {
+    if !sum_holds(
+        adler2::adler32_slice(header.slice(0, 516)?),
+        header.le_u32(516)?,
+    ) {
         return None;
     }
     let length = u64::from(header.le_u32(0)?).checked_mul(8)?;
@@ -74,7 +81,7 @@ pub(super) fn errors(files: &Files, file: usize, section: &Section) -> Option<Ve
     let entries = files.whole(file, at, length.checked_add(4)?)?;
     let entries = Fields::new(&entries);
     let listed = entries.slice(0, length)?;
-    if adler2::adler32_slice(listed) != entries.le_u32(length)? {
+    if !sum_holds(adler2::adler32_slice(listed), entries.le_u32(length)?) {
         return None;
     }
     let range = |entry: &[u8; 8]| {
@@ -89,7 +96,10 @@ pub(super) fn errors(files: &Files, file: usize, section: &Section) -> Option<Ve
 pub(super) fn md5(files: &Files, file: usize, section: &Section) -> Option<String> {
     let bytes: [u8; 36] = files.array(file, section.data)?;
     let fields = Fields::new(&bytes);
-    let holds = adler2::adler32_slice(fields.slice(0, 32)?) == fields.le_u32(32)?;
+    let holds = sum_holds(
+        adler2::adler32_slice(fields.slice(0, 32)?),
+        fields.le_u32(32)?,
+    );
     holds.then(|| fields.slice(0, 16).and_then(stored))?
 }
 
@@ -101,7 +111,10 @@ pub(super) fn digests(
 ) -> Option<(Option<String>, Option<String>)> {
     let bytes: [u8; 80] = files.array(file, section.data)?;
     let fields = Fields::new(&bytes);
-    if adler2::adler32_slice(fields.slice(0, 76)?) != fields.le_u32(76)? {
+    if !sum_holds(
+        adler2::adler32_slice(fields.slice(0, 76)?),
+        fields.le_u32(76)?,
+    ) {
         return None;
     }
     Some((stored(fields.slice(0, 16)?), stored(fields.slice(16, 20)?)))

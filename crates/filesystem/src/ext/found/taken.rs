@@ -49,6 +49,9 @@ pub(super) struct Taken {
     spans: Vec<Span>,
     /// How far the spans up to each reach, for searching.
     reach: Vec<u64>,
+    /// Whether another file system holds anything: every file is asked, so that looking through all
+    /// spans each time takes the square of the files.
+    foreign: bool,
 }
 
 impl Taken {
@@ -64,6 +67,7 @@ impl Taken {
 
     /// Adds one range of bytes.
     pub(super) fn add_range(&mut self, range: Range<u64>, until: Epoch, owner: Owner) {
+        self.foreign |= owner == Owner::Foreign;
         self.spans.push(Span {
             start: range.start,
             end: range.end,
@@ -94,8 +98,8 @@ impl Taken {
     }
 
     /// Whether another file system holds anything.
-    pub(super) fn has_foreign(&self) -> bool {
-        self.spans.iter().any(|span| span.owner == Owner::Foreign)
+    pub(super) const fn has_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// The pieces without what another file system holds.

@@ -140,6 +140,9 @@ fn head(case: &Case, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+/// The beginning of the year 1, in seconds since 1970.
+const FIRST_YEAR: i64 = -62_135_596_800;
+
 fn fileobject(
     message: &Message,
     sha256: Option<&str>,
@@ -157,17 +160,12 @@ fn fileobject(
     writeln!(out, "  <alloc>{}</alloc>", u8::from(!message.is_deleted()))?;
     writeln!(out, "  <inode>{}</inode>", origin.inode)?;
     let delivered = jiff::Timestamp::from_second(message.delivered.seconds);
-    if let Ok(time) = delivered {
+    // XML Schema has no year 0, and none before it in this form.
+    if let Ok(time) = delivered
+        && time.as_second() >= FIRST_YEAR
+    {
         writeln!(out, "  <mtime>{time}</mtime>")?;
     }
-    writeln!(
-        out,
-        "  <restante:message device=\"{}\" account=\"{}\" folder=\"{}\" grade=\"{}\"/>",
-        xml(&origin.device),
-        xml(owner.as_deref().unwrap_or("_unattributed")),
-        xml(&message.folder),
-        message.grade.name()
-    )?;
     writeln!(out, "  <byte_runs>")?;
     for piece in &origin.pieces {
         if let Place::At(at) | Place::Compressed { at, .. } = piece.place {
@@ -189,6 +187,15 @@ fn fileobject(
     if let Some(sha256) = sha256 {
         writeln!(out, "  <hashdigest type=\"sha256\">{sha256}</hashdigest>")?;
     }
+    // What is not of DFXML comes last: its schema has no other place for it.
+    writeln!(
+        out,
+        "  <restante:message device=\"{}\" account=\"{}\" folder=\"{}\" grade=\"{}\"/>",
+        xml(&origin.device),
+        xml(owner.as_deref().unwrap_or("_unattributed")),
+        xml(&message.folder),
+        message.grade.name()
+    )?;
     writeln!(out, "  <restante:byte_runs>")?;
     for run in runs {
         writeln!(

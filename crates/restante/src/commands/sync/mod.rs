@@ -3,6 +3,7 @@
 //! Accounts are planned and carried out one by one, several abreast: what is kept of all of them
 //! is where their messages lie in the index, and how each came out.
 
+pub(crate) mod custody;
 mod index;
 mod room;
 mod summary;
@@ -25,13 +26,13 @@ use rayon::prelude::*;
 use restore::imap::{Credentials, ImapOptions};
 use restore::plan::{Plan, plan};
 use restore::{Ledger, Mailbox, Outcome as Fate, Place, RestoreError, Target};
-use serde_json::json;
 
 use crate::args::{Common, HandingBack, Server, Sync};
 use crate::output::Output;
 use crate::progress;
 use crate::session::Session;
 use crate::usage::Usage;
+use custody::{Carried, Custody};
 pub(crate) use index::Index;
 use summary::{Outcome, summarise};
 
@@ -75,42 +76,31 @@ pub(crate) fn sync(
         target,
         index: &index,
     };
-    let places: Vec<&Place> = index.places().collect();
     let workers = workers(target, options)?;
-    // All is planned before anything is written: whether it fits, and whether the target is ours.
-    let mut planned: Vec<Outcome> = workers.run(|| {
-        let survey = |place: &&Place| accounts.survey(place);
-        places.par_iter().map(survey).collect()
-    });
-    check_still_there(target, &planned)?;
-    room::settle(target, &mut planned, options.when_full)?;
-    let start = Instant::now();
-    let mut handed_over = 0;
-    let outcomes = if dry_run {
-        planned
-    } else {
+    if dry_run {
+        let planned = accounts.survey_all(&workers, options)?;
+        return Ok(summarise(&planned, dry_run, common));
+    }
+    let custody = Custody::begin(case, target, wanted)?;
+    let carried_out = || -> Result<Carried> {
+        let planned = accounts.survey_all(&workers, options)?;
+        let start = Instant::now();
         let size = planned.iter().map(|outcome| outcome.bytes).sum();
         let bar = progress::bar(common, "sync", size, progress::Unit::Bytes);
         let views = views(case)?;
-        let outcomes = workers.run(|| {
+        let outcomes: Vec<Outcome> = workers.run(|| {
             let carry_out = |outcome| accounts.carry_out(outcome, &views, &bar);
             planned.into_par_iter().map(carry_out).collect()
         });
-        handed_over = bar.position();
+        let effort = Effort::since(start, bar.position());
         bar.finish_and_clear();
-        outcomes
+        Ok(Carried {
+            accounts: outcomes.len(),
+            effort,
+            output: summarise(&outcomes, dry_run, common),
+        })
     };
-    let output = summarise(&outcomes, dry_run, common);
-    if !dry_run {
-        case.log(
-            "sync",
-            json!({"target": target.id(), "accounts": wanted}),
-            json!({"accounts": outcomes.len()}),
-            output.json["totals"].clone(),
-            Some(Effort::since(start, handed_over)),
-        )?;
-    }
-    Ok(output)
+    custody.end(carried_out())
 }
 
 /// The accounts of a case at a target.
@@ -123,6 +113,18 @@ struct Accounts<'a> {
 }
 
 impl Accounts<'_> {
+    /// Plans all accounts before anything is written: whether it fits, and whether the target is ours.
+    fn survey_all(&self, workers: &Workers, options: &HandingBack) -> Result<Vec<Outcome>> {
+        let places: Vec<&Place> = self.index.places().collect();
+        let mut planned: Vec<Outcome> = workers.run(|| {
+            let survey = |place: &&Place| self.survey(place);
+            places.par_iter().map(survey).collect()
+        });
+        check_still_there(self.target, &planned)?;
+        room::settle(self.target, &mut planned, options.when_full)?;
+        Ok(planned)
+    }
+
     /// Plans one account and gives the plan to `then`.
     fn planned<T>(
         &self,
@@ -306,7 +308,7 @@ pub(crate) fn content(
     }
 }
 
-fn name_of(place: &Place) -> String {
+pub(crate) fn name_of(place: &Place) -> String {
     match place {
         Place::Account(account) => account.to_string(),
         Place::Unattributed => "_unattributed".to_owned(),

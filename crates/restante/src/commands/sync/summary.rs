@@ -191,7 +191,10 @@ pub(super) fn summarise(outcomes: &[Outcome], dry_run: bool, common: &Common) ->
         failed += outcome.failures().len();
         rows.extend(outcome.rows(dry_run, common.verbose));
         problems.push_str(&outcome.problems());
-        accounts.insert(name_of(&outcome.place), outcome.json());
+        // It takes more memory than all else that is kept of an account, and only programs read it.
+        if common.json {
+            accounts.insert(name_of(&outcome.place), outcome.json());
+        }
     }
     let mut text = if common.verbose || outcomes.len() <= 60 {
         table(&rows)

@@ -1,18 +1,16 @@
 //! `verify`: prove again what the case says.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs;
-use std::path::{Path, PathBuf};
+mod restored;
 
 use anyhow::Result;
-use case::{Case, EvidenceRecord, LEDGER, MESSAGES};
-use mail::maildir::MaildirName;
-use mail::{MessageId, Record};
+use case::log::Line;
+use case::{Case, EvidenceRecord, MESSAGES};
+use mail::Record;
 use rayon::prelude::*;
-use restore::{Ledger, Outcome, Place, Target};
 use serde_json::json;
 
-use super::sync::{Index, checked_target, content, views};
+pub(crate) use self::restored::files_by_name;
+use super::sync::{checked_target, content, custody, views};
 use crate::args::{Common, Verify};
 use crate::output::{Output, shown};
 use crate::progress;
@@ -22,6 +20,8 @@ use crate::session::open_evidence;
 #[derive(Default)]
 struct Findings {
     holds: Vec<String>,
+    /// What is neither, and for a person to look at.
+    notes: Vec<String>,
     fails: Vec<String>,
 }
 
@@ -34,35 +34,83 @@ pub(crate) fn run(args: &Verify, common: &Common) -> Result<Output> {
         .map(|text| checked_target(text, &args.server, case.path()))
         .transpose()?;
     let mut findings = Findings::default();
-    match case.verified_log() {
-        Ok(lines) => findings
-            .holds
-            .push(format!("the chain of the log's {} lines", lines.len())),
-        Err(error) => findings.fails.push(error.to_string()),
-    }
-    index(&case, &mut findings)?;
+    let log = log(&case, args.log_line.as_deref(), &mut findings)?;
+    index(&case, &log, &mut findings)?;
+    ledgers(&case, &log, &mut findings)?;
     evidence(&case, &mut findings, common)?;
     messages(&case, &mut findings, common)?;
+    let mut accounts = json!({});
     if let Some(target) = &target {
-        restored(&case, target, &mut findings)?;
+        accounts = restored::restored(&case, &log, target, &mut findings, common)?;
     }
     let mut text = String::new();
-    for line in &findings.holds {
-        text.push_str(&format!("holds: {}\n", shown(line)));
-    }
-    for line in &findings.fails {
-        text.push_str(&format!("FAILS: {}\n", shown(line)));
+    let kinds = [
+        ("holds", &findings.holds),
+        ("note", &findings.notes),
+        ("FAILS", &findings.fails),
+    ];
+    for (kind, lines) in kinds {
+        for line in lines {
+            text.push_str(&format!("{kind}: {}\n", shown(line)));
+        }
     }
     Ok(Output {
         failed: !findings.fails.is_empty(),
-        json: json!({"holds": findings.holds, "fails": findings.fails}),
+        json: json!({
+            "holds": findings.holds,
+            "notes": findings.notes,
+            "fails": findings.fails,
+            "log_line": log.last().map(|line| &line.digest),
+            "accounts": accounts,
+        }),
         text,
     })
 }
 
+/// Proves the chain of the log; `known` is a line that somebody wrote down elsewhere. Gives the log, or
+/// nothing if it does not hold.
+fn log(case: &Case, known: Option<&str>, findings: &mut Findings) -> Result<Vec<Line>> {
+    let log = match case.verified_log() {
+        Ok(log) => log,
+        Err(error) => {
+            findings.fails.push(error.to_string());
+            return Ok(Vec::new());
+        }
+    };
+    let mut holds = format!("the chain of the log's {} lines", log.len());
+    if let Some(last) = log.last() {
+        holds.push_str(&format!(
+            "; keep the last one's BLAKE3 outside the case for `verify --log-line`: {}",
+            last.digest
+        ));
+    }
+    findings.holds.push(holds);
+    for (index, line) in log.iter().enumerate() {
+        if let Some(broken) = &line.broken {
+            let number = index.saturating_add(1);
+            findings.fails.push(format!(
+                "when line {number} of the log was written, it did not hold: {broken}"
+            ));
+        }
+    }
+    if let Some(known) = known {
+        let wanted = known.to_ascii_lowercase();
+        let found = log.iter().position(|line| line.digest == wanted);
+        match found.and_then(|index| index.checked_add(1)) {
+            Some(number) => findings.holds.push(format!(
+                "line {number} of the log is the one with the BLAKE3 that was kept"
+            )),
+            None => findings.fails.push(format!(
+                "no line of the log has the BLAKE3 {known}: all of it was written anew since that was \
+                 kept, or it is of another case"
+            )),
+        }
+    }
+    Ok(log)
+}
+
 /// Compares the message index with what the log says of it: whose a message is stands there alone.
-fn index(case: &Case, findings: &mut Findings) -> Result<()> {
-    let log = case.verified_log().unwrap_or_default();
+fn index(case: &Case, log: &[Line], findings: &mut Findings) -> Result<()> {
     let logged = log
         .iter()
         .rev()
@@ -81,6 +129,26 @@ fn index(case: &Case, findings: &mut Findings) -> Result<()> {
                 .to_owned(),
         );
     }
+    Ok(())
+}
+
+/// Compares the ledgers of all targets with what the log says of how they were left.
+fn ledgers(case: &Case, log: &[Line], findings: &mut Findings) -> Result<()> {
+    if log.is_empty() {
+        return Ok(());
+    }
+    for (target, look) in custody::look(case, log)? {
+        let of = |what: &String| format!("{what} (target {target})");
+        if look.as_left > 0 {
+            findings.holds.push(format!(
+                "{} ledgers are as the syncs left them (target {target})",
+                look.as_left
+            ));
+        }
+        findings.notes.extend(look.cut_off.iter().map(of));
+        findings.fails.extend(look.changed.iter().map(of));
+    }
+    findings.fails.extend(custody::found_before(log));
     Ok(())
 }
 
@@ -192,132 +260,6 @@ fn messages(case: &Case, findings: &mut Findings, common: &Common) -> Result<()>
     }
     findings.fails.extend(failed);
     Ok(())
-}
-
-/// What became of the messages that the ledger says were restored.
-#[derive(Default)]
-struct Fates {
-    there: u64,
-    moved: u64,
-    /// Those that the account had before.
-    live: u64,
-}
-
-/// Looks at what was restored: each message is there and is what was put there, or the user moved
-/// it.
-fn restored(case: &Case, target: &Target, findings: &mut Findings) -> Result<()> {
-    let index = Index::open(case, &BTreeSet::new())?;
-    let mut fates = Fates::default();
-    for place in index.places() {
-        let ledger = Ledger::open(&case.path().join(LEDGER), &target.id(), place)?;
-        if ledger.entries().is_empty() {
-            continue;
-        }
-        match target {
-            Target::Maildir(maildirs) => {
-                let maildir = maildirs.path_of(place);
-                in_maildir(&maildir, &ledger, &mut fates, findings);
-            }
-            Target::Imap(_) => on_server(&index, target, place, &ledger, &mut fates, findings)?,
-        }
-    }
-    let Fates { there, moved, live } = fates;
-    let added = added_by_log(case, target)?;
-    if added > there + moved {
-        findings.fails.push(format!(
-            "the log counts {added} messages added to this target, the ledger knows {}: lines of \
-             the ledger are missing",
-            there + moved
-        ));
-    }
-    findings.holds.push(format!(
-        "{there} restored messages are where they were put and hold what they did; {moved} were \
-         moved or deleted since; {live} were there before"
-    ));
-    Ok(())
-}
-
-fn in_maildir(maildir: &Path, ledger: &Ledger, fates: &mut Fates, findings: &mut Findings) {
-    let mut folders: HashMap<&str, HashMap<Vec<u8>, PathBuf>> = HashMap::new();
-    for entry in ledger.entries() {
-        if entry.outcome == Outcome::AlreadyLive {
-            fates.live += 1;
-            continue;
-        }
-        let path = maildir.join(&entry.folder);
-        let files = folders
-            .entry(&entry.folder)
-            .or_insert_with(|| files_by_name(&path));
-        let bytes = files
-            .get(entry.name.as_bytes())
-            .and_then(|file| fs::read(file).ok());
-        match bytes {
-            None => fates.moved += 1,
-            Some(bytes) if MessageId::of(&bytes).as_str() == entry.id => fates.there += 1,
-            Some(_) => findings.fails.push(format!(
-                "{} in {} does not hold the message that was put there",
-                entry.name,
-                path.display()
-            )),
-        }
-    }
-}
-
-/// On a server a message is known by its contents: one that was changed is one that is gone.
-fn on_server(
-    index: &Index,
-    target: &Target,
-    place: &Place,
-    ledger: &Ledger,
-    fates: &mut Fates,
-    findings: &mut Findings,
-) -> Result<()> {
-    let Some(mut mailbox) = target.mailbox(place)? else {
-        return Ok(());
-    };
-    let live = match mailbox.live(place, &index.messages(place)?) {
-        Ok(live) => live,
-        Err(error) => {
-            findings.fails.push(error.to_string());
-            return Ok(());
-        }
-    };
-    for entry in ledger.entries() {
-        match entry.outcome {
-            Outcome::AlreadyLive => fates.live += 1,
-            Outcome::Restored if live.has_restored(&entry.folder, &entry.name) => fates.there += 1,
-            Outcome::Restored => fates.moved += 1,
-        }
-    }
-    Ok(())
-}
-
-/// How many messages the log says were added to `target`.
-fn added_by_log(case: &Case, target: &Target) -> Result<u64> {
-    let id = target.id();
-    let log = case.verified_log().unwrap_or_default();
-    Ok(log
-        .iter()
-        .filter(|line| line.step == "sync" && line.options["target"] == id.as_str())
-        .filter_map(|line| line.output["added"].as_u64())
-        .sum())
-}
-
-/// The messages of a maildir folder by their names up to the flags. Only files count: what a
-/// link leads to is not what was put there.
-pub(crate) fn files_by_name(folder: &Path) -> HashMap<Vec<u8>, PathBuf> {
-    let mut files = HashMap::new();
-    for directory in ["cur", "new"] {
-        let entries = fs::read_dir(folder.join(directory));
-        for entry in entries.into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                let name = entry.file_name();
-                let base = MaildirName::parse(name.as_encoded_bytes()).base.to_vec();
-                files.insert(base, entry.path());
-            }
-        }
-    }
-    files
 }
 
 impl Findings {
