@@ -5,15 +5,15 @@
 //! an account, and it must be the server of these mailboxes that wrote it there: mail that was
 //! kept or forwarded bears what other servers wrote.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use evidence::{ByteOffset, ReadAt};
 use filesystem::{Extent, Place, Standing, Timestamp};
 use mail_parser::{Host, MessageParser};
 
-use crate::account::{Address, Owner};
-use crate::attribution::owner_of_loose;
+use crate::account::{Accounts, Owner};
+use crate::attribution::{Judged, owner_of_loose};
 use crate::codec::Codec;
 use crate::content::{Content, reread};
 use crate::delivery::{Field, Trace};
@@ -75,6 +75,7 @@ impl Candidate {
             contradictions: carved.contradictions.clone(),
             holes,
             owner: None,
+            doubt: None,
             folder: RECOVERED.to_owned(),
             uid: None,
             flags: Flags::default(),
@@ -179,7 +180,7 @@ impl Names {
 
     /// The only name with the lengths of a message, if it is of an account that the message does
     /// not contradict.
-    fn of(&self, candidate: &Candidate) -> Option<&FileNote> {
+    fn of(&self, candidate: &Candidate, known: &Accounts) -> Option<&FileNote> {
         let message = &candidate.message;
         let lengths = (message.bytes, message.virtual_bytes);
         let [note] = self.by_lengths.get(&lengths)?.as_slice() else {
@@ -187,27 +188,22 @@ impl Names {
         };
         let owner = note.owner.as_ref()?;
         match &candidate.trace {
-            Some(Trace::To(to, Field::DeliveredTo)) if !is_same(to, &owner.account) => None,
+            Some(Trace::To(to, Field::DeliveredTo)) if !known.is_same(to, &owner.account) => None,
             _ => Some(note),
         }
     }
-}
-
-fn is_same(address: &Address, account: &Address) -> bool {
-    let local = address.local().split('+').next().unwrap_or_default();
-    address.domain() == account.domain() && local.eq_ignore_ascii_case(account.local())
 }
 
 /// Says whose the carved messages are; `known` are the accounts that something else names.
 pub fn attribute(
     candidates: Vec<Candidate>,
     names: &Names,
-    known: &BTreeSet<Address>,
+    known: &Accounts,
 ) -> Vec<Message> {
     let mut claims: BTreeMap<&str, usize> = BTreeMap::new();
     let named: Vec<Option<FileNote>> = candidates
         .iter()
-        .map(|candidate| names.of(candidate).cloned())
+        .map(|candidate| names.of(candidate, known).cloned())
         .collect();
     for note in named.iter().flatten() {
         *claims.entry(&note.path).or_default() += 1;
@@ -222,7 +218,10 @@ pub fn attribute(
         };
         Some(account.clone())
     });
-    let accounts: BTreeSet<Address> = known.iter().cloned().chain(delivered).collect();
+    let mut accounts = known.clone();
+    for account in delivered {
+        accounts.add(account);
+    }
     // Two messages of the lengths of one name: either may be it.
     let only = |note: &&FileNote| claims.get(note.path.as_str()) == Some(&1);
     let named: Vec<Option<FileNote>> = named
@@ -285,14 +284,14 @@ fn with_name(candidate: Candidate, note: FileNote) -> Message {
 fn with_trace(
     candidate: Candidate,
     server: Option<&str>,
-    known: &BTreeSet<Address>,
-    accounts: &BTreeSet<Address>,
+    known: &Accounts,
+    accounts: &Accounts,
 ) -> Message {
-    let mut message = candidate.message;
     let is_local = server.is_some() && candidate.server.as_deref() == server;
-    message.owner = match (&candidate.trace, server) {
+    let judged = match (&candidate.trace, server) {
         (Some(Trace::To(_, field)), Some(server)) if is_local => {
-            owner_of_loose(&candidate.head, accounts).map(|owner| Owner {
+            let judged = owner_of_loose(&candidate.head, accounts);
+            let owner = judged.owner.map(|owner| Owner {
                 evidence: format!(
                     "its own header names {} in {}, written by {server}, which delivered most of \
                      the mail that lies here",
@@ -300,13 +299,22 @@ fn with_trace(
                     field.name()
                 ),
                 ..owner
-            })
+            });
+            Judged { owner, ..judged }
         }
-        (Some(Trace::From(Some(from))), _) => accounts.get(from).map(|account| Owner {
-            account: account.clone(),
-            evidence: format!("no server delivered it, and {account}, an account here, wrote it"),
-        }),
+        (Some(Trace::From(Some(from))), _) => Judged {
+            owner: accounts.sender(from).map(|account| Owner {
+                account: account.clone(),
+                evidence: format!(
+                    "no server delivered it, and {account}, an account here, wrote it"
+                ),
+            }),
+            doubt: None,
+        },
         _ => owner_of_loose(&candidate.head, known),
     };
+    let mut message = candidate.message;
+    message.owner = judged.owner;
+    message.doubt = judged.doubt;
     message
 }

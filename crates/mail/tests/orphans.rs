@@ -204,7 +204,7 @@ fn placed(tree: &Tree) -> Vec<(String, String, String)> {
         fs: tree,
         stores: find(tree, &AccountRules::default()),
     }];
-    attribute(&mut places);
+    attribute(&mut places, &AccountRules::default());
     let folders = places[0].stores.folders.iter();
     folders
         .map(|folder| {
@@ -370,7 +370,7 @@ fn a_loose_file_is_a_message_if_it_begins_as_one_and_is_whose_its_header_says() 
         fs: &tree,
         stores: find(&tree, &AccountRules::default()),
     }];
-    let known = attribute(&mut places);
+    let known = attribute(&mut places, &AccountRules::default());
     let found: Vec<(String, Option<String>, String)> = places[0]
         .stores
         .loose

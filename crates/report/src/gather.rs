@@ -1,18 +1,19 @@
 //! Gathering the facts of a case, segment by segment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aggregate::document::{Aggregate, Group, Member};
 use case::{Case, CaseError, CaseFile};
+use mail::account::AccountList;
 use mail::record::Record;
 use restore::Place;
 
 use crate::account::Adding;
 use crate::disks::{Catalogue, areas, epochs};
 use crate::facts::{
-    Account, Check, Counts, Evidence, FORMAT, Facts, GroupFacts, Log, LossFact, Step, Structure,
-    Totals,
+    Account, Check, Counts, Evidence, FORMAT, Facts, GroupFacts, ListFacts, Log, LossFact, Step,
+    Structure, Totals,
 };
 use crate::figures::{Phases, Shares};
 use crate::sort::{Known, Sorter, Status, place_of};
@@ -64,6 +65,7 @@ impl Facts {
             shares: Shares::of(&index.accounts),
             phases: index.phases.finish(),
             days: known.handed.days.clone(),
+            account_list: account_list(case, &file, &index.accounts)?,
             accounts: index.accounts,
             evidence: evidence(&file),
             disks,
@@ -203,6 +205,31 @@ impl Index {
             ),
         ]
     }
+}
+
+/// What the list of accounts says of those that were found.
+fn account_list(
+    case: &Case,
+    file: &CaseFile,
+    found: &[Account],
+) -> Result<Option<ListFacts>, ReportError> {
+    let list: Option<AccountList> = match &file.accounts.list {
+        Some(_) => case.read_json(case::ACCOUNTS)?,
+        None => None,
+    };
+    let Some(list) = list else {
+        return Ok(None);
+    };
+    let found: BTreeSet<&str> = found.iter().map(|one| one.address.as_str()).collect();
+    let names = list.accounts().iter().map(ToString::to_string);
+    Ok(Some(ListFacts {
+        accounts: list.accounts().len() as u64,
+        aliases: list.alias_count() as u64,
+        domains: list.domains().len() as u64,
+        nothing_found: names
+            .filter(|name| !found.contains(name.as_str()))
+            .collect(),
+    }))
 }
 
 fn sum(counts: impl IntoIterator<Item = u64>) -> u64 {

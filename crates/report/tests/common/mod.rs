@@ -76,6 +76,7 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
         proofs: vec![Proof::Extents, Proof::Size],
         contradictions: Vec::new(),
         holes: Vec::new(),
+        doubt: None,
         owner: owner(account),
         folder: folder.to_owned(),
         uid: None,

@@ -10,9 +10,10 @@ use anyhow::Result;
 use case::{Case, MESSAGES};
 use evidence::ReadAt;
 use filesystem::{Standing, View};
+use mail::account::Accounts;
 use mail::carved::{Candidate, Names, attribute};
 use mail::record::FileNote;
-use mail::{Address, Layer, MessageId, Proof, Record};
+use mail::{Layer, MessageId, Proof, Record};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -202,7 +203,7 @@ fn candidates(
 /// What the file systems gave.
 struct Known {
     whole: BTreeSet<MessageId>,
-    accounts: BTreeSet<Address>,
+    accounts: Accounts,
     names: Names,
 }
 
@@ -210,7 +211,7 @@ impl Known {
     fn of(case: &Case) -> Result<Self> {
         let mut known = Self {
             whole: BTreeSet::new(),
-            accounts: BTreeSet::new(),
+            accounts: Accounts::new(&crate::account_rules::kept(case)?),
             names: Names::default(),
         };
         for record in case.read_segments::<Record>(MESSAGES)? {
@@ -229,7 +230,9 @@ impl Known {
                 }
                 Record::Message(_) | Record::Loss(_) => None,
             };
-            known.accounts.extend(owner.map(|owner| owner.account));
+            if let Some(owner) = owner {
+                known.accounts.add(owner.account);
+            }
         }
         Ok(known)
     }

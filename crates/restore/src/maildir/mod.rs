@@ -31,6 +31,7 @@ pub(crate) mod tests {
             proofs: Vec::new(),
             contradictions: Vec::new(),
             holes: Vec::new(),
+            doubt: None,
             owner: None,
             folder: folder.to_owned(),
             uid: None,
