@@ -12,7 +12,7 @@ use evidence::{ByteOffset, ReadAt};
 use filesystem::{Extent, Place, Standing, Timestamp};
 use mail_parser::{Host, MessageParser};
 
-use crate::account::{Accounts, Owner};
+use crate::account::{Accounts, Address, Nobody, Owner, Stage};
 use crate::attribution::{Judged, owner_of_loose};
 use crate::codec::Codec;
 use crate::content::{Content, reread};
@@ -195,11 +195,7 @@ impl Names {
 }
 
 /// Says whose the carved messages are; `known` are the accounts that something else names.
-pub fn attribute(
-    candidates: Vec<Candidate>,
-    names: &Names,
-    known: &Accounts,
-) -> Vec<Message> {
+pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &Accounts) -> Vec<Message> {
     let mut claims: BTreeMap<&str, usize> = BTreeMap::new();
     let named: Vec<Option<FileNote>> = candidates
         .iter()
@@ -212,16 +208,7 @@ pub fn attribute(
     let local = |candidate: &&Candidate| {
         server.is_some() && candidate.server.as_deref() == server.as_deref()
     };
-    let delivered = candidates.iter().filter(local).filter_map(|candidate| {
-        let Some(Trace::To(account, Field::DeliveredTo)) = &candidate.trace else {
-            return None;
-        };
-        Some(account.clone())
-    });
-    let mut accounts = known.clone();
-    for account in delivered {
-        accounts.add(account);
-    }
+    let accounts = with_delivered(known, candidates.iter().filter(local));
     // Two messages of the lengths of one name: either may be it.
     let only = |note: &&FileNote| claims.get(note.path.as_str()) == Some(&1);
     let named: Vec<Option<FileNote>> = named
@@ -235,6 +222,31 @@ pub fn attribute(
             None => with_trace(candidate, server.as_deref(), known, &accounts),
         })
         .collect()
+}
+
+/// The accounts that are known, and those that mail was delivered to by the server that knows them:
+/// of what differs in case and detail alone, the spelling that is there most often.
+fn with_delivered<'c>(
+    known: &Accounts,
+    delivered: impl Iterator<Item = &'c Candidate>,
+) -> Accounts {
+    let mut counts: BTreeMap<Address, usize> = BTreeMap::new();
+    for candidate in delivered {
+        if let Some(Trace::To(address, Field::DeliveredTo)) = &candidate.trace
+            && let Some(account) = known.without_detail(address)
+        {
+            *counts.entry(account).or_default() += 1;
+        }
+    }
+    let mut counts: Vec<(Address, usize)> = counts.into_iter().collect();
+    counts.sort_by(|(a, x), (b, y)| (std::cmp::Reverse(x), a).cmp(&(std::cmp::Reverse(y), b)));
+    let mut accounts = known.clone();
+    for (account, _) in counts {
+        if accounts.whose(&account, Stage::AfterAliases) == Err(Nobody::Unknown) {
+            accounts.add(account);
+        }
+    }
+    accounts
 }
 
 /// The server that delivered the most of the mail, if it is clear.

@@ -68,6 +68,8 @@ impl Consensus {
                 *count = count.saturating_add(1);
                 self.named = self.named.saturating_add(1);
             }
+            // It names somebody, and not whom the others name.
+            Trace::Split(_) => self.named = self.named.saturating_add(1),
             Trace::Silent => {}
             Trace::From(from) => {
                 self.untraced = self.untraced.saturating_add(1);
@@ -127,7 +129,10 @@ impl Consensus {
         let domain = known.is_empty() || known.iter().any(|one| one.domain() == account.domain());
         let enough = sum.count >= LEAST || (sum.count == self.all && sum.is_known);
         if enough && (sum.is_known || (sum.is_final && domain && sum.count >= LEAST)) {
-            let how = format!("{} of its {} messages were delivered to it", sum.count, self.all);
+            let how = format!(
+                "{} of its {} messages were delivered to it",
+                sum.count, self.all
+            );
             return Agreed::On(account.clone(), how);
         }
         Agreed::Nothing

@@ -105,8 +105,15 @@ pub struct Judged {
 /// The owner of a message that lost its directory, by its own trace; only an account that something
 /// else names.
 pub fn owner_of_loose(content: &[u8], accounts: &Accounts) -> Judged {
-    let Some(Trace::To(address, field)) = Trace::of(content) else {
-        return Judged::default();
+    let (address, field) = match Trace::of(content) {
+        Some(Trace::To(address, field)) => (address, field),
+        Some(Trace::Split(sides)) => {
+            return Judged {
+                owner: None,
+                doubt: Some(format!("its own header names {sides}")),
+            };
+        }
+        _ => return Judged::default(),
     };
     match accounts.whose(&address, stage(field)) {
         Ok(account) => Judged {
