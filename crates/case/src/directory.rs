@@ -17,6 +17,8 @@ const DIRECTORIES: [&str; 4] = [CATALOGUE, MESSAGES, LEDGER, REPORT];
 pub const CATALOGUE: &str = "catalogue";
 /// The directory of the segments of the message index.
 pub const MESSAGES: &str = "messages";
+/// The list of accounts that a person gave, if `case.json` names one.
+pub const ACCOUNTS: &str = "accounts.json";
 /// The directory of what was handed over.
 pub const LEDGER: &str = "ledger";
 /// The directory of the report.

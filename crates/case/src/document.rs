@@ -31,6 +31,12 @@ pub struct AccountPaths {
     /// The domain of accounts whose path names only a local part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_domain: Option<String>,
+    /// The characters between an account and a detail, such as `+`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiters: Option<String>,
+    /// BLAKE3 of the list of accounts, which the case keeps beside this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
 }
 
 impl CaseFile {

@@ -5,15 +5,15 @@
 //! an account, and it must be the server of these mailboxes that wrote it there: mail that was
 //! kept or forwarded bears what other servers wrote.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use evidence::{ByteOffset, ReadAt};
 use filesystem::{Extent, Place, Standing, Timestamp};
 use mail_parser::{Host, MessageParser};
 
-use crate::account::{Address, Owner};
-use crate::attribution::owner_of_loose;
+use crate::account::{Accounts, Address, Nobody, Owner, Stage};
+use crate::attribution::{Judged, owner_of_loose};
 use crate::broken::BrokenPart;
 use crate::codec::Codec;
 use crate::content::{Content, reread};
@@ -81,6 +81,7 @@ impl Candidate {
             holes,
             broken_parts,
             owner: None,
+            doubt: None,
             folder: RECOVERED.to_owned(),
             uid: None,
             flags: Flags::default(),
@@ -185,7 +186,7 @@ impl Names {
 
     /// The only name with the lengths of a message, if it is of an account that the message does
     /// not contradict.
-    fn of(&self, candidate: &Candidate) -> Option<&FileNote> {
+    fn of(&self, candidate: &Candidate, known: &Accounts) -> Option<&FileNote> {
         let message = &candidate.message;
         let lengths = (message.bytes, message.virtual_bytes);
         let [note] = self.by_lengths.get(&lengths)?.as_slice() else {
@@ -193,27 +194,18 @@ impl Names {
         };
         let owner = note.owner.as_ref()?;
         match &candidate.trace {
-            Some(Trace::To(to, Field::DeliveredTo)) if !is_same(to, &owner.account) => None,
+            Some(Trace::To(to, Field::DeliveredTo)) if !known.is_same(to, &owner.account) => None,
             _ => Some(note),
         }
     }
 }
 
-fn is_same(address: &Address, account: &Address) -> bool {
-    let local = address.local().split('+').next().unwrap_or_default();
-    address.domain() == account.domain() && local.eq_ignore_ascii_case(account.local())
-}
-
 /// Says whose the carved messages are; `known` are the accounts that something else names.
-pub fn attribute(
-    candidates: Vec<Candidate>,
-    names: &Names,
-    known: &BTreeSet<Address>,
-) -> Vec<Message> {
+pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &Accounts) -> Vec<Message> {
     let mut claims: BTreeMap<&str, usize> = BTreeMap::new();
     let named: Vec<Option<FileNote>> = candidates
         .iter()
-        .map(|candidate| names.of(candidate).cloned())
+        .map(|candidate| names.of(candidate, known).cloned())
         .collect();
     for note in named.iter().flatten() {
         *claims.entry(&note.path).or_default() += 1;
@@ -222,13 +214,7 @@ pub fn attribute(
     let local = |candidate: &&Candidate| {
         server.is_some() && candidate.server.as_deref() == server.as_deref()
     };
-    let delivered = candidates.iter().filter(local).filter_map(|candidate| {
-        let Some(Trace::To(account, Field::DeliveredTo)) = &candidate.trace else {
-            return None;
-        };
-        Some(account.clone())
-    });
-    let accounts: BTreeSet<Address> = known.iter().cloned().chain(delivered).collect();
+    let accounts = with_delivered(known, candidates.iter().filter(local));
     // Two messages of the lengths of one name: either may be it.
     let only = |note: &&FileNote| claims.get(note.path.as_str()) == Some(&1);
     let named: Vec<Option<FileNote>> = named
@@ -242,6 +228,31 @@ pub fn attribute(
             None => with_trace(candidate, server.as_deref(), known, &accounts),
         })
         .collect()
+}
+
+/// The accounts that are known, and those that mail was delivered to by the server that knows them:
+/// of what differs in case and detail alone, the spelling that is there most often.
+fn with_delivered<'c>(
+    known: &Accounts,
+    delivered: impl Iterator<Item = &'c Candidate>,
+) -> Accounts {
+    let mut counts: BTreeMap<Address, usize> = BTreeMap::new();
+    for candidate in delivered {
+        if let Some(Trace::To(address, Field::DeliveredTo)) = &candidate.trace
+            && let Some(account) = known.without_detail(address)
+        {
+            *counts.entry(account).or_default() += 1;
+        }
+    }
+    let mut counts: Vec<(Address, usize)> = counts.into_iter().collect();
+    counts.sort_by(|(a, x), (b, y)| (std::cmp::Reverse(x), a).cmp(&(std::cmp::Reverse(y), b)));
+    let mut accounts = known.clone();
+    for (account, _) in counts {
+        if accounts.whose(&account, Stage::AfterAliases) == Err(Nobody::Unknown) {
+            accounts.add(account);
+        }
+    }
+    accounts
 }
 
 /// The server that delivered the most of the mail, if it is clear.
@@ -292,14 +303,14 @@ fn with_name(candidate: Candidate, note: FileNote) -> Message {
 fn with_trace(
     candidate: Candidate,
     server: Option<&str>,
-    known: &BTreeSet<Address>,
-    accounts: &BTreeSet<Address>,
+    known: &Accounts,
+    accounts: &Accounts,
 ) -> Message {
-    let mut message = candidate.message;
     let is_local = server.is_some() && candidate.server.as_deref() == server;
-    message.owner = match (&candidate.trace, server) {
+    let judged = match (&candidate.trace, server) {
         (Some(Trace::To(_, field)), Some(server)) if is_local => {
-            owner_of_loose(&candidate.head, accounts).map(|owner| Owner {
+            let judged = owner_of_loose(&candidate.head, accounts);
+            let owner = judged.owner.map(|owner| Owner {
                 evidence: format!(
                     "its own header names {} in {}, written by {server}, which delivered most of \
                      the mail that lies here",
@@ -307,13 +318,22 @@ fn with_trace(
                     field.name()
                 ),
                 ..owner
-            })
+            });
+            Judged { owner, ..judged }
         }
-        (Some(Trace::From(Some(from))), _) => accounts.get(from).map(|account| Owner {
-            account: account.clone(),
-            evidence: format!("no server delivered it, and {account}, an account here, wrote it"),
-        }),
+        (Some(Trace::From(Some(from))), _) => Judged {
+            owner: accounts.sender(from).map(|account| Owner {
+                account: account.clone(),
+                evidence: format!(
+                    "no server delivered it, and {account}, an account here, wrote it"
+                ),
+            }),
+            doubt: None,
+        },
         _ => owner_of_loose(&candidate.head, known),
     };
+    let mut message = candidate.message;
+    message.owner = judged.owner;
+    message.doubt = judged.doubt;
     message
 }

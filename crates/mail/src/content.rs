@@ -1,7 +1,6 @@
 //! The bytes of a message, from the file that holds it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use filesystem::{
 
 use crate::claims::Claims;
 
-use crate::Address;
+use crate::account::Accounts;
 use crate::attribution::owner_of_loose;
 use crate::broken::BrokenPart;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
@@ -358,12 +357,13 @@ pub fn examine_loose(
     path: &FsPath,
     inode: InodeNumber,
     claims: &Claims,
-    known: &BTreeSet<Address>,
+    known: &Accounts,
 ) -> Option<Record> {
     let mail = MailFile {
         path: path.clone(),
         inode,
         owner: None,
+        doubt: None,
         folder: RECOVERED.to_owned(),
         keywords: Vec::new(),
         part: None,
@@ -384,7 +384,9 @@ pub fn examine_loose(
     if !Structure::of_part(&content.bytes).has_header {
         return None;
     }
-    message.owner = owner_of_loose(&content.bytes, known);
+    let judged = owner_of_loose(&content.bytes, known);
+    message.owner = judged.owner;
+    message.doubt = judged.doubt;
     Some(Record::Message(message))
 }
 
@@ -456,6 +458,7 @@ fn message(
         holes: verdict.holes,
         broken_parts,
         owner: mail.owner.clone(),
+        doubt: mail.doubt.as_deref().map(str::to_owned),
         folder: mail.folder.clone(),
         uid: mail.known.uid,
         flags: mail.known.flags.clone(),

@@ -152,6 +152,9 @@ pub struct Message {
     pub broken_parts: Vec<BrokenPart>,
     /// Whose it is; `None` if nothing names anybody.
     pub owner: Option<Owner>,
+    /// Why it is nobody's though something names somebody: what speaks against that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// The folder it was in, with `.` between levels; `INBOX` for the mailbox itself.
     pub folder: String,
     /// Its number in the folder, where the store says it.

@@ -6,13 +6,12 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use evidence::ReadAt;
 use evidence::view::Memory;
 use filesystem::Standing;
-use mail::account::Owner;
+use mail::account::{AccountRules, Accounts, Owner};
 use mail::carved::{Candidate, Carved, Names, attribute};
 use mail::record::{FileNote, Repair};
 use mail::{Address, Message, Proof};
@@ -53,8 +52,11 @@ fn attributed(texts: &[String], names: &Names, known: &[&str]) -> Vec<Message> {
     let candidates = texts
         .iter()
         .map(|text| candidate(text, Some(Proof::Structure), Vec::new()));
-    let known: BTreeSet<Address> = known.iter().map(|known| address(known)).collect();
-    attribute(candidates.collect(), names, &known)
+    let mut accounts = Accounts::new(&AccountRules::default());
+    for known in known {
+        accounts.add(address(known));
+    }
+    attribute(candidates.collect(), names, &accounts)
 }
 
 fn owners(texts: &[String], known: &[&str]) -> Vec<Option<String>> {

@@ -6,112 +6,20 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+#[path = "common/tree.rs"]
+mod tree;
 
-use evidence::view::Memory;
-use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
-use filesystem::{
-    DirEntry, Extent, Extents, FileKind, Filesystem, Info, Inode, InodeNumber, Kind, Listing,
-    Place as At, Standing, Timestamp,
-};
+use evidence::ByteOffset;
+use filesystem::{Extent, FileKind, Place as At, Standing};
 use mail::account::AccountRules;
 use mail::attribution::{Place, attribute};
 use mail::claims::Claims;
 use mail::content::{examine, examine_among, examine_loose};
 use mail::store::find;
 use mail::{Grade, Record};
-
-const BLOCK: usize = 4096;
-
-/// A file system in memory: a tree of names, each file in blocks of its own.
-struct Tree {
-    info: Info,
-    view: Arc<dyn ReadAt>,
-    inodes: BTreeMap<u64, (Inode, Vec<Extent>)>,
-    entries: BTreeMap<u64, Vec<DirEntry>>,
-}
-
-/// Puts a tree together.
-#[derive(Default)]
-struct Maker {
-    bytes: Vec<u8>,
-    inodes: BTreeMap<u64, (Inode, Vec<Extent>)>,
-    entries: BTreeMap<u64, BTreeMap<Vec<u8>, u64>>,
-}
+use tree::{BLOCK, Maker, Tree};
 
 impl Maker {
-    fn new() -> Self {
-        let mut maker = Self::default();
-        maker.inode(FileKind::Directory, 0);
-        maker
-    }
-
-    fn inode(&mut self, kind: FileKind, size: u64) -> u64 {
-        let number = self.inodes.len() as u64 + 2;
-        let time = Timestamp {
-            seconds: 1_400_000_000 + i64::try_from(number).unwrap(),
-            nanoseconds: 0,
-        };
-        let inode = Inode {
-            number: InodeNumber(number),
-            standing: Standing::InUse,
-            kind,
-            mode: 0,
-            uid: 0,
-            gid: 0,
-            links: 1,
-            size,
-            accessed: time,
-            modified: time,
-            changed: time,
-            created: None,
-            place: ByteOffset::ZERO,
-            raw: Vec::new(),
-        };
-        self.inodes.insert(number, (inode, Vec::new()));
-        number
-    }
-
-    fn directory(&mut self, path: &str) -> u64 {
-        let mut at = 2;
-        for name in path.split('/').filter(|name| !name.is_empty()) {
-            let known = self.entries.entry(at).or_default().get(name.as_bytes());
-            at = match known.copied() {
-                Some(number) => number,
-                None => {
-                    let number = self.inode(FileKind::Directory, 0);
-                    self.name(at, name, number);
-                    number
-                }
-            };
-        }
-        at
-    }
-
-    fn name(&mut self, directory: u64, name: &str, number: u64) {
-        let entries = self.entries.entry(directory).or_default();
-        entries.insert(name.as_bytes().to_vec(), number);
-    }
-
-    /// A file at `path`; its inode.
-    fn file(&mut self, path: &str, contents: &[u8]) -> u64 {
-        let (directory, name) = path.rsplit_once('/').unwrap();
-        let directory = self.directory(directory);
-        let number = self.inode(FileKind::Regular, contents.len() as u64);
-        let start = self.bytes.len() as u64;
-        self.bytes.extend(contents);
-        self.bytes
-            .resize(self.bytes.len().next_multiple_of(BLOCK), 0);
-        self.inodes.get_mut(&number).unwrap().1 = vec![Extent {
-            file_offset: 0,
-            length: contents.len() as u64,
-            place: At::At(ByteOffset::new(start)),
-        }];
-        self.name(directory, name, number);
-        number
-    }
-
     /// The folder at `path` with messages delivered to `to`.
     fn folder(&mut self, path: &str, to: &[&str]) {
         for (number, to) in to.iter().enumerate() {
@@ -122,68 +30,6 @@ impl Maker {
             );
         }
         self.directory(&format!("{path}/new"));
-    }
-
-    fn done(self) -> Tree {
-        let entries = self.entries.into_iter().map(|(directory, names)| {
-            let names = names.into_iter().map(|(name, number)| DirEntry {
-                name,
-                inode: InodeNumber(number),
-            });
-            (directory, names.collect())
-        });
-        Tree {
-            info: Info {
-                kind: Kind::Ext4,
-                version: String::new(),
-                uuid: [0; 16],
-                label: String::new(),
-                block_bytes: u32::try_from(BLOCK).unwrap(),
-                bytes: self.bytes.len() as u64,
-                notes: Vec::new(),
-            },
-            view: Arc::new(Memory::new(self.bytes)),
-            inodes: self.inodes,
-            entries: entries.collect(),
-        }
-    }
-}
-
-impl Filesystem for Tree {
-    fn info(&self) -> &Info {
-        &self.info
-    }
-
-    fn view(&self) -> &Arc<dyn ReadAt> {
-        &self.view
-    }
-
-    fn root(&self) -> InodeNumber {
-        InodeNumber(2)
-    }
-
-    fn inode(&self, number: InodeNumber) -> Result<Inode, Loss> {
-        let found = self.inodes.get(&number.0).map(|(inode, _)| inode.clone());
-        found.ok_or_else(|| Loss {
-            what: format!("inode {number}"),
-            origin: Origin::new("volume:v", ByteOffset::ZERO),
-            cause: Cause::Corrupt("it is gone".to_owned()),
-        })
-    }
-
-    fn entries(&self, dir: &Inode) -> Listing {
-        Listing {
-            entries: self.entries.get(&dir.number.0).cloned().unwrap_or_default(),
-            losses: Vec::new(),
-        }
-    }
-
-    fn extents(&self, file: &Inode) -> Extents {
-        let found = self.inodes.get(&file.number.0);
-        Extents {
-            pieces: found.map(|(_, pieces)| pieces.clone()).unwrap_or_default(),
-            losses: Vec::new(),
-        }
     }
 }
 
@@ -204,7 +50,7 @@ fn placed(tree: &Tree) -> Vec<(String, String, String)> {
         fs: tree,
         stores: find(tree, &AccountRules::default()),
     }];
-    attribute(&mut places);
+    attribute(&mut places, &AccountRules::default());
     let folders = places[0].stores.folders.iter();
     folders
         .map(|folder| {
@@ -370,7 +216,7 @@ fn a_loose_file_is_a_message_if_it_begins_as_one_and_is_whose_its_header_says() 
         fs: &tree,
         stores: find(&tree, &AccountRules::default()),
     }];
-    let known = attribute(&mut places);
+    let known = attribute(&mut places, &AccountRules::default());
     let found: Vec<(String, Option<String>, String)> = places[0]
         .stores
         .loose

@@ -46,6 +46,9 @@ pub struct Facts {
     pub checks: Vec<Check>,
     /// The accounts in the order of their domains, then [`UNATTRIBUTED`] if there is such mail.
     pub accounts: Vec<Account>,
+    /// What the list of accounts says, if one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_list: Option<ListFacts>,
     /// The disks that were given as evidence, by name.
     pub evidence: Vec<Evidence>,
     /// What is on each disk, in the same order.
@@ -177,6 +180,19 @@ pub struct Check {
     pub right: u64,
     /// Whether they are equal.
     pub holds: bool,
+}
+
+/// The accounts as a person listed them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ListFacts {
+    /// How many accounts are listed.
+    pub accounts: u64,
+    /// How many aliases.
+    pub aliases: u64,
+    /// How many domains by themselves.
+    pub domains: u64,
+    /// The listed accounts of which nothing was found.
+    pub nothing_found: Vec<String>,
 }
 
 /// What is known of one account.

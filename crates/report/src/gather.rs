@@ -1,10 +1,11 @@
 //! Gathering the facts of a case, segment by segment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aggregate::document::{Aggregate, Group, Member};
 use case::{Case, CaseError, CaseFile};
+use mail::account::AccountList;
 use mail::record::Record;
 use restore::Place;
 use serde_json::{Map, Value};
@@ -12,8 +13,8 @@ use serde_json::{Map, Value};
 use crate::account::Adding;
 use crate::disks::{Catalogue, areas, epochs};
 use crate::facts::{
-    Account, Check, Counts, Evidence, FORMAT, Facts, GroupFacts, Log, LossFact, Step, Structure,
-    Totals,
+    Account, Check, Counts, Evidence, FORMAT, Facts, GroupFacts, ListFacts, Log, LossFact, Step,
+    Structure, Totals,
 };
 use crate::figures::{Phases, Shares, rates};
 use crate::sort::{Known, Sorter, Status, place_of};
@@ -66,6 +67,7 @@ impl Facts {
             phases: index.phases.finish(),
             days: known.handed.days.clone(),
             rates: rates(&log),
+            account_list: account_list(case, &file, &index.accounts)?,
             accounts: index.accounts,
             evidence: evidence(&file),
             disks,
@@ -206,6 +208,31 @@ impl Index {
             ),
         ]
     }
+}
+
+/// What the list of accounts says of those that were found.
+fn account_list(
+    case: &Case,
+    file: &CaseFile,
+    found: &[Account],
+) -> Result<Option<ListFacts>, ReportError> {
+    let list: Option<AccountList> = match &file.accounts.list {
+        Some(_) => case.read_json(case::ACCOUNTS)?,
+        None => None,
+    };
+    let Some(list) = list else {
+        return Ok(None);
+    };
+    let found: BTreeSet<&str> = found.iter().map(|one| one.address.as_str()).collect();
+    let names = list.accounts().iter().map(ToString::to_string);
+    Ok(Some(ListFacts {
+        accounts: list.accounts().len() as u64,
+        aliases: list.alias_count() as u64,
+        domains: list.domains().len() as u64,
+        nothing_found: names
+            .filter(|name| !found.contains(name.as_str()))
+            .collect(),
+    }))
 }
 
 fn sum(counts: impl IntoIterator<Item = u64>) -> u64 {

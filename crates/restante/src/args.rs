@@ -237,6 +237,14 @@ pub(crate) struct AccountOptions {
     /// The domain of accounts whose path names only a local part, such as home/ada/Maildir
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) default_domain: Option<String>,
+    /// The accounts, aliases and domains that there are, a line each; all mail is judged against
+    /// them. docs/accounts.md shows its forms; the word none forgets the list that was given before
+    #[arg(long = "accounts", value_name = "FILE")]
+    pub(crate) list: Option<PathBuf>,
+    /// The characters that your server has between an account and a detail, as in ada+lists@…
+    /// (default: +)
+    #[arg(long = "recipient-delimiter", value_name = "CHARS")]
+    pub(crate) delimiters: Option<String>,
 }
 
 /// Scan.

@@ -3,6 +3,7 @@
 //! Each command is a module of [`commands`] that reads and writes the case and gives an
 //! [`output::Output`]; only this crate prints and exits.
 
+mod account_rules;
 mod args;
 mod commands;
 mod output;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use case::CaseError;
-use mail::account::PatternError;
+use mail::account::{ListError, RulesError};
 use restore::RestoreError;
 
 /// Something that the person at the terminal asked for and that cannot be done as asked.
@@ -22,7 +22,8 @@ impl Usage {
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     let usage = error.chain().any(|cause| {
         cause.is::<Usage>()
-            || cause.is::<PatternError>()
+            || cause.is::<RulesError>()
+            || cause.is::<ListError>()
             || cause.is::<aggregate::Error>()
             || matches!(
                 cause.downcast_ref(),

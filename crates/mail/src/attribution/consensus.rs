@@ -1,9 +1,9 @@
 //! What the messages of a mailbox say of its account, by what servers wrote on top of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::among;
-use crate::account::Address;
+use super::stage;
+use crate::account::{Accounts, Address, Nobody};
 use crate::delivery::{Field, Trace};
 
 /// So many messages must name an account that is to be believed on their word.
@@ -13,8 +13,8 @@ const LEAST: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Consensus {
     muted: bool,
-    /// How often each address is named, and whether every time in `Delivered-To`.
-    to: BTreeMap<Address, (usize, bool)>,
+    /// How often each address is named in which field.
+    to: BTreeMap<(Address, Field), usize>,
     /// How many messages name a recipient.
     named: usize,
     /// Senders of mail without a trace.
@@ -23,6 +23,18 @@ pub(super) struct Consensus {
     untraced: usize,
     /// How many messages were read.
     all: usize,
+}
+
+/// How an account is named.
+#[derive(Debug)]
+struct Sum {
+    count: usize,
+    /// Whether each time in `Delivered-To`.
+    is_final: bool,
+    /// Whether something else names it.
+    is_known: bool,
+    /// Why it is none.
+    ruled_out: Option<String>,
 }
 
 /// What a consensus comes to.
@@ -52,11 +64,12 @@ impl Consensus {
         self.all = self.all.saturating_add(1);
         match trace {
             Trace::To(address, field) => {
-                let (count, final_) = self.to.entry(address).or_insert((0, true));
+                let count = self.to.entry((address, field)).or_default();
                 *count = count.saturating_add(1);
-                *final_ &= field == Field::DeliveredTo;
                 self.named = self.named.saturating_add(1);
             }
+            // It names somebody, and not whom the others name.
+            Trace::Split(_) => self.named = self.named.saturating_add(1),
             Trace::Silent => {}
             Trace::From(from) => {
                 self.untraced = self.untraced.saturating_add(1);
@@ -74,33 +87,52 @@ impl Consensus {
     /// fewer. An account that nothing else names may be an alias of another one, so it is
     /// believed only by three and if each has it in `Delivered-To`, which stands behind all
     /// aliases, and in a domain of which others are known, if any are.
-    pub(super) fn agreed(&self, known: &BTreeSet<Address>) -> Agreed {
-        let mut sums: BTreeMap<Address, (usize, bool, bool)> = BTreeMap::new();
-        for (address, (count, final_)) in &self.to {
-            let known = among(address, known);
-            let account = known.cloned().or_else(|| without_detail(address));
+    pub(super) fn agreed(&self, accounts: &Accounts) -> Agreed {
+        let mut sums: BTreeMap<Address, Sum> = BTreeMap::new();
+        for ((address, field), count) in &self.to {
+            let final_ = *field == Field::DeliveredTo;
+            let (account, is_known, ruled_out) = match accounts.whose(address, stage(*field)) {
+                Ok(account) => (Some(account), true, None),
+                Err(Nobody::Unknown) => (accounts.without_detail(address), false, None),
+                Err(Nobody::RuledOut(why)) => (Some(address.clone()), false, Some(why)),
+            };
             let Some(account) = account else { continue };
-            let sum = sums.entry(account).or_insert((0, true, known.is_some()));
-            sum.0 = sum.0.saturating_add(*count);
-            sum.1 &= *final_;
+            let sum = sums.entry(account).or_insert(Sum {
+                count: 0,
+                is_final: true,
+                is_known,
+                ruled_out,
+            });
+            sum.count = sum.count.saturating_add(*count);
+            sum.is_final &= final_;
         }
-        let Some((account, (count, final_, is_known))) = sums
+        let Some((account, sum)) = sums
             .iter()
-            .max_by_key(|(address, (count, ..))| (*count, std::cmp::Reverse(*address)))
+            .max_by_key(|(address, sum)| (sum.count, std::cmp::Reverse(*address)))
         else {
             return Agreed::Nothing;
         };
-        let enough = *count >= LEAST || (*count == self.all && *is_known);
-        if count.saturating_mul(10) < self.named.saturating_mul(9) {
+        if sum.count.saturating_mul(10) < self.named.saturating_mul(9) {
             return if self.named >= LEAST {
-                Agreed::Split(self.sides(sums.iter().map(|(a, (n, ..))| (a, *n))))
+                Agreed::Split(self.sides(sums.iter().map(|(a, sum)| (a, sum.count))))
             } else {
                 Agreed::Nothing
             };
         }
+        if let Some(why) = &sum.ruled_out {
+            return Agreed::Split(format!(
+                "{} of its {} messages were delivered to it, but {why}",
+                sum.count, self.all
+            ));
+        }
+        let known = accounts.all();
         let domain = known.is_empty() || known.iter().any(|one| one.domain() == account.domain());
-        if enough && (*is_known || (*final_ && domain && *count >= LEAST)) {
-            let how = format!("{count} of its {} messages were delivered to it", self.all);
+        let enough = sum.count >= LEAST || (sum.count == self.all && sum.is_known);
+        if enough && (sum.is_known || (sum.is_final && domain && sum.count >= LEAST)) {
+            let how = format!(
+                "{} of its {} messages were delivered to it",
+                sum.count, self.all
+            );
             return Agreed::On(account.clone(), how);
         }
         Agreed::Nothing
@@ -121,9 +153,9 @@ impl Consensus {
     }
 
     /// The account that wrote the mail, if none of it was delivered.
-    pub(super) fn sender(&self, known: &BTreeSet<Address>) -> Option<(Address, String)> {
+    pub(super) fn sender(&self, accounts: &Accounts) -> Option<(Address, String)> {
         let (from, count) = self.from.iter().max_by_key(|(_, count)| **count)?;
-        let account = among(from, known)?;
+        let account = accounts.sender(from)?;
         let all_untraced = self.untraced == self.all;
         let most = count.saturating_mul(10) >= self.all.saturating_mul(9);
         let enough = *count >= LEAST && all_untraced && most;
@@ -137,23 +169,17 @@ impl Consensus {
     }
 }
 
-/// An address without the detail behind a plus sign.
-fn without_detail(address: &Address) -> Option<Address> {
-    match address.local().split_once('+') {
-        Some((local, _)) => Address::new(local, address.domain()),
-        None => Some(address.clone()),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::account::AccountRules;
 
-    pub(in crate::attribution) fn known(accounts: &[&str]) -> BTreeSet<Address> {
+    pub(in crate::attribution) fn known(names: &[&str]) -> Accounts {
+        let mut accounts = Accounts::new(&AccountRules::default());
+        for name in names {
+            accounts.add(Address::parse(name).unwrap());
+        }
         accounts
-            .iter()
-            .map(|text| Address::parse(text).unwrap())
-            .collect()
     }
 
     pub(in crate::attribution) fn consensus(to: &[&str]) -> Consensus {

@@ -17,14 +17,15 @@
 mod consensus;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use filesystem::{Filesystem, FsPath};
 
 use consensus::{Agreed, Consensus};
 
-use crate::account::{Address, Owner};
+use crate::account::{AccountRules, Accounts, Address, Nobody, Owner, Stage};
 use crate::content::head;
-use crate::delivery::Trace;
+use crate::delivery::{Field, Trace};
 use crate::maildir::{MaildirName, Uidlist};
 use crate::store::{Folder, Stores};
 
@@ -45,65 +46,103 @@ pub struct Place<'a> {
     pub stores: Stores,
 }
 
-/// Gives owners to the orphaned folders of `places`, and a name to those whose name is lost and
-/// which are known; gives the accounts that are known from anything but single messages.
-pub fn attribute(places: &mut [Place<'_>]) -> BTreeSet<Address> {
-    let folders = places.iter().flat_map(|place| &place.stores.folders);
-    let mut known: BTreeSet<Address> = folders
-        .filter_map(|folder| Some(folder.owner.as_ref()?.account.clone()))
-        .collect();
+/// Judges the owners of all folders of `places` by `rules`, gives owners to the orphaned ones, and a
+/// name to those whose name is lost and which are known; gives the accounts that are known from
+/// anything but single messages.
+pub fn attribute(places: &mut [Place<'_>], rules: &AccountRules) -> Accounts {
+    let mut accounts = Accounts::new(rules);
+    for folder in folders_mut(places) {
+        let Some(owner) = folder.owner.take() else {
+            continue;
+        };
+        match rules.judge(owner) {
+            Ok(owner) => {
+                accounts.add(owner.account.clone());
+                folder.owner = Some(owner);
+            }
+            Err(why) => folder.doubt = Some(Arc::from(why)),
+        }
+    }
     let mut mailboxes = mailboxes(places);
     if mailboxes.is_empty() {
-        return known;
+        return accounts;
     }
     let index = KnownNames::of(places, &mailboxes);
     // Mail without a trace is given by its sender, who must be known: so after all the rest.
     let mut waiting = Vec::new();
     for mailbox in &mut mailboxes {
-        let verdict = mailbox.judge(&index, &known);
+        let verdict = mailbox.judge(&index, &accounts);
         if verdict.is_silent() {
             waiting.push(mailbox);
         } else {
             verdict.apply(places, mailbox);
         }
     }
-    let folders = places.iter().flat_map(|place| &place.stores.folders);
-    known.extend(folders.filter_map(|folder| Some(folder.owner.as_ref()?.account.clone())));
+    for owner in folders_mut(places).filter_map(|folder| folder.owner.as_ref()) {
+        accounts.add(owner.account.clone());
+    }
     for mailbox in waiting {
-        mailbox.by_sender(&known).apply(places, mailbox);
+        mailbox.by_sender(&accounts).apply(places, mailbox);
     }
-    known
+    accounts
 }
 
-/// The owner of a message that lost its directory, by its own trace; `known` are the accounts
-/// that something else names.
-pub fn owner_of_loose(content: &[u8], known: &BTreeSet<Address>) -> Option<Owner> {
-    let Some(Trace::To(address, field)) = Trace::of(content) else {
-        return None;
-    };
-    let account = among(&address, known)?;
-    Some(Owner {
-        evidence: format!(
-            "its own header names {address} in {}; nothing else of its path is left",
-            field.name()
-        ),
-        account: account.clone(),
-    })
+fn folders_mut<'p>(places: &'p mut [Place<'_>]) -> impl Iterator<Item = &'p mut Folder> {
+    let places = places.iter_mut();
+    places.flat_map(|place| place.stores.folders.iter_mut())
 }
 
-/// The account of `known` that mail to `address` goes to: itself, with other case in the local
-/// part, or without the detail behind a plus sign.
-fn among<'k>(address: &Address, known: &'k BTreeSet<Address>) -> Option<&'k Address> {
-    if let Some(same) = known.get(address) {
-        return Some(same);
-    }
-    let find = |local: &str| {
-        let mut alike = known.iter().filter(|account| {
-            account.domain() == address.domain() && account.local().eq_ignore_ascii_case(local)
-        });
-        alike.next().filter(|_| alike.next().is_none())
+/// Whose a message is that only its own header says something of; or, in words, why nobody's though
+/// it names somebody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// The account, and what says so.
+    pub owner: Option<Owner>,
+    /// What speaks against the account that something names.
+    pub doubt: Option<String>,
+}
+
+/// The owner of a message that lost its directory, by its own trace; only an account that something
+/// else names.
+pub fn owner_of_loose(content: &[u8], accounts: &Accounts) -> Judged {
+    let (address, field) = match Trace::of(content) {
+        Some(Trace::To(address, field)) => (address, field),
+        Some(Trace::Split(sides)) => {
+            return Judged {
+                owner: None,
+                doubt: Some(format!("its own header names {sides}")),
+            };
+        }
+        _ => return Judged::default(),
     };
-    find(address.local()).or_else(|| find(address.local().split_once('+')?.0))
+    match accounts.whose(&address, stage(field)) {
+        Ok(account) => Judged {
+            owner: Some(Owner {
+                evidence: format!(
+                    "its own header names {address} in {}; nothing else of its path is left",
+                    field.name()
+                ),
+                account,
+            }),
+            doubt: None,
+        },
+        Err(Nobody::Unknown) => Judged::default(),
+        Err(Nobody::RuledOut(why)) => Judged {
+            owner: None,
+            doubt: Some(format!(
+                "its own header names {address} in {}, but {why}",
+                field.name()
+            )),
+        },
+    }
+}
+
+/// When a server writes a field: what it puts down of the delivery itself stands behind all aliases.
+pub(crate) fn stage(field: Field) -> Stage {
+    match field {
+        Field::DeliveredTo => Stage::AfterAliases,
+        Field::EnvelopeTo | Field::OriginalTo | Field::ReceivedFor => Stage::BeforeAliases,
+    }
 }
 
 /// The folders of one mailbox that lost its path, and what was read of them.
@@ -124,7 +163,8 @@ fn mailboxes(places: &[Place<'_>]) -> Vec<Mailbox> {
     for (number, place) in places.iter().enumerate() {
         let mut by_path: BTreeMap<&FsPath, Vec<usize>> = BTreeMap::new();
         for (index, folder) in place.stores.folders.iter().enumerate() {
-            if folder.wants_evidence() {
+            // What the list of accounts rules out is nobody's, whatever else it says.
+            if folder.wants_evidence() && folder.doubt.is_none() {
                 by_path.entry(&folder.mailbox).or_default().push(index);
             }
         }
@@ -253,7 +293,7 @@ struct Verdict {
 
 impl Mailbox {
     /// Puts together what all evidence says.
-    fn judge(&self, index: &KnownNames, known: &BTreeSet<Address>) -> Verdict {
+    fn judge(&self, index: &KnownNames, known: &Accounts) -> Verdict {
         let mut said: Vec<(Address, String)> = Vec::new();
         let path = self.path.iter();
         said.extend(path.map(|owner| (owner.account.clone(), owner.evidence.clone())));
@@ -329,7 +369,7 @@ impl Mailbox {
     }
 
     /// The account whose own mail this is, if it is mail that nobody delivered.
-    fn by_sender(&self, known: &BTreeSet<Address>) -> Verdict {
+    fn by_sender(&self, known: &Accounts) -> Verdict {
         let owner = self.consensus.sender(known);
         Verdict {
             owner: owner.map(|(account, evidence)| Owner { account, evidence }),
@@ -353,7 +393,7 @@ impl Verdict {
             let name = names.next().flatten();
             if let Some(folder) = place.stores.folders.get_mut(*index) {
                 folder.owner.clone_from(&self.owner);
-                folder.doubt.clone_from(&self.doubt);
+                folder.doubt = self.doubt.as_deref().map(Arc::from);
                 if let Some(name) = name.filter(|_| folder.name == crate::maildir::RECOVERED) {
                     folder.name = name;
                 }
@@ -370,11 +410,12 @@ mod tests {
     #[test]
     fn a_loose_message_needs_an_account_that_something_else_names() {
         let message = b"Delivered-To: ada+x@x.example\nFrom: b@y.example\n\nhi\n";
-        let owner = owner_of_loose(message, &known(&["ada@x.example"])).unwrap();
-        assert_eq!(owner.account.to_string(), "ada@x.example");
-        assert_eq!(owner_of_loose(message, &known(&["bob@x.example"])), None);
+        let owner = |content: &[u8], names: &[&str]| owner_of_loose(content, &known(names)).owner;
+        let found = owner(message, &["ada@x.example"]).unwrap();
+        assert_eq!(found.account.to_string(), "ada@x.example");
+        assert_eq!(owner(message, &["bob@x.example"]), None);
         let sent = b"From: ada@x.example\n\nhi\n";
-        assert_eq!(owner_of_loose(sent, &known(&["ada@x.example"])), None);
+        assert_eq!(owner(sent, &["ada@x.example"]), None);
     }
 
     #[test]

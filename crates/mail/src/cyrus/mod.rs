@@ -237,6 +237,7 @@ fn file(
         path: folder.path.join(&entry.name),
         inode: entry.inode,
         owner: folder.owner.clone(),
+        doubt: folder.doubt.clone(),
         folder: folder.name.clone(),
         keywords,
         part: None,

@@ -218,6 +218,7 @@ impl Reading<'_> {
             path: path.clone(),
             inode,
             owner: self.store.owner.clone(),
+            doubt: self.store.doubt.clone(),
             folder: self.original_folder(record),
             keywords: Vec::new(),
             part: Some(part_of(record, wiped)),

@@ -109,6 +109,7 @@ impl Reading<'_> {
             path: path.clone(),
             inode: entry.inode,
             owner: self.folder.owner.clone(),
+            doubt: self.folder.doubt.clone(),
             folder: self.folder.name.clone(),
             keywords: self
                 .index

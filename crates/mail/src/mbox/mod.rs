@@ -190,6 +190,7 @@ impl Reading<'_> {
             path: self.folder.path.clone(),
             inode: self.folder.inode,
             owner: self.folder.owner.clone(),
+            doubt: self.folder.doubt.clone(),
             folder: self.folder.name.clone(),
             keywords,
             part: Some(part),

@@ -102,6 +102,7 @@ pub(crate) fn list(folder: &Folder, fs: &dyn Filesystem, device: &str) -> Conten
             path,
             inode: entry.inode,
             owner: folder.owner.clone(),
+            doubt: folder.doubt.clone(),
             folder: folder.name.clone(),
             keywords: Vec::new(),
             part: None,

@@ -1,5 +1,7 @@
 //! A message in a store, before it is read.
 
+use std::sync::Arc;
+
 use filesystem::{FsPath, InodeNumber, Timestamp};
 
 use super::Part;
@@ -15,6 +17,8 @@ pub struct MailFile {
     pub inode: InodeNumber,
     /// Whose mailbox it is in.
     pub owner: Option<Owner>,
+    /// Why it is nobody's, though something names somebody.
+    pub doubt: Option<Arc<str>>,
     /// The folder that it is in.
     pub folder: String,
     /// Its keywords, sorted.

@@ -13,6 +13,8 @@ mod name;
 mod part;
 mod place;
 
+use std::sync::Arc;
+
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
 use filesystem::{DirEntry, File, FileKind, Filesystem, FsPath, InodeNumber};
 
@@ -63,7 +65,7 @@ pub struct Folder {
     /// The folder's name with `.` between levels; `INBOX` for the mailbox itself.
     pub name: String,
     /// Why nobody is the owner though something names somebody: what contradicts what.
-    pub doubt: Option<String>,
+    pub doubt: Option<Arc<str>>,
     /// The format.
     pub kind: Kind,
     /// The mailbox that it is a folder of.
@@ -153,7 +155,7 @@ impl Folder {
             present: 0,
             listed: None,
             listed_but_gone: Vec::new(),
-            doubt: self.doubt.clone(),
+            doubt: self.doubt.as_deref().map(str::to_owned),
         }
     }
 

@@ -123,6 +123,9 @@ fn lead(facts: &Facts) -> String {
     lead
 }
 
+/// So many listed accounts of which nothing was found are named.
+const MOST_NAMES: usize = 20;
+
 fn notes(facts: &Facts) -> Vec<String> {
     let totals = &facts.totals;
     let mut notes = Vec::new();
@@ -147,6 +150,24 @@ fn notes(facts: &Facts) -> Vec<String> {
             "For {} nothing on the disks proves whose mail it is. That waits under _unattributed \
              for a person to decide; no account got any of it.",
             counted(totals.unattributed, "find", "finds"),
+        ));
+    }
+    if let Some(list) = facts.account_list.as_ref()
+        && !list.nothing_found.is_empty()
+    {
+        let count = list.nothing_found.len();
+        let names = list.nothing_found.iter().take(MOST_NAMES);
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        let more = count.saturating_sub(MOST_NAMES);
+        notes.push(format!(
+            "Of {} in the list of accounts nothing was found: {}{}.",
+            counted(count as u64, "account", "accounts"),
+            names.join(", "),
+            if more > 0 {
+                format!(" and {more} more, which report.json names")
+            } else {
+                String::new()
+            },
         ));
     }
     if totals.listed_but_gone > 0 {

@@ -79,6 +79,7 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
         contradictions: Vec::new(),
         holes: Vec::new(),
         broken_parts: Vec::new(),
+        doubt: None,
         owner: owner(account),
         folder: folder.to_owned(),
         uid: None,

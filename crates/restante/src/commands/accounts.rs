@@ -5,11 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use case::{Case, MESSAGES};
 use mail::Record;
+use mail::account::AccountList;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::account_rules;
 use crate::args::CaseOnly;
-use crate::output::{Output, bytes, table};
+use crate::output::{Output, bytes, shown, table};
+
+/// Statements of evidence kept for an account; single messages of nobody have one each.
+const MOST_EVIDENCE: usize = 1000;
 
 /// What is known of one account.
 #[derive(Debug, Default, Serialize)]
@@ -22,6 +27,9 @@ struct Account {
     deleted: u64,
     folders: BTreeSet<String>,
     evidence: BTreeSet<String>,
+    /// Whether it is in the list of accounts by its name; left out without a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listed: Option<bool>,
 }
 
 /// Runs the command.
@@ -45,6 +53,9 @@ pub(crate) fn run(args: &CaseOnly) -> Result<Output> {
         match record? {
             Record::Message(message) => {
                 of(message.owner.as_ref(), &message.folder, &|account| {
+                    if account.evidence.len() < MOST_EVIDENCE {
+                        account.evidence.extend(message.doubt.clone());
+                    }
                     account.messages += 1;
                     account.bytes += message.bytes;
                     account.deleted += u64::from(message.is_deleted());
@@ -61,6 +72,8 @@ pub(crate) fn run(args: &CaseOnly) -> Result<Output> {
             Record::Rejected(_) | Record::Loss(_) => {}
         }
     }
+    let list = account_rules::list(&case)?;
+    let missing = list.map_or_else(Vec::new, |list| add_listed(&mut accounts, &list));
     let mut rows = vec![
         [
             "account", "messages", "size", "damaged", "lost", "folders", "evidence",
@@ -84,5 +97,28 @@ pub(crate) fn run(args: &CaseOnly) -> Result<Output> {
                 .join("; "),
         ]);
     }
-    Ok(Output::new(json!(accounts), table(&rows)))
+    let mut text = table(&rows);
+    if !missing.is_empty() {
+        text.push_str(&format!(
+            "\nlisted accounts of which nothing was found: {}\n",
+            shown(&missing.join(", "))
+        ));
+    }
+    Ok(Output::new(json!(accounts), text))
+}
+
+/// Marks the accounts that are listed and adds those of which nothing was found; gives these.
+fn add_listed(accounts: &mut BTreeMap<String, Account>, list: &AccountList) -> Vec<String> {
+    for account in accounts.values_mut() {
+        account.listed = Some(false);
+    }
+    let mut missing = Vec::new();
+    for name in list.accounts().iter().map(ToString::to_string) {
+        let account = accounts.entry(name.clone()).or_default();
+        account.listed = Some(true);
+        if account.messages == 0 && account.lost == 0 && account.folders.is_empty() {
+            missing.push(name);
+        }
+    }
+    missing
 }

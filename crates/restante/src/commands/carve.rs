@@ -12,9 +12,10 @@ use case::log::Effort;
 use case::{Case, MESSAGES};
 use evidence::ReadAt;
 use filesystem::{Standing, View};
+use mail::account::Accounts;
 use mail::carved::{Candidate, Names, attribute};
 use mail::record::FileNote;
-use mail::{Address, Layer, MessageId, Proof, Record};
+use mail::{Layer, MessageId, Proof, Record};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -208,7 +209,7 @@ fn candidates(
 /// What the file systems gave.
 struct Known {
     whole: BTreeSet<MessageId>,
-    accounts: BTreeSet<Address>,
+    accounts: Accounts,
     names: Names,
 }
 
@@ -216,7 +217,7 @@ impl Known {
     fn of(case: &Case) -> Result<Self> {
         let mut known = Self {
             whole: BTreeSet::new(),
-            accounts: BTreeSet::new(),
+            accounts: Accounts::new(&crate::account_rules::kept(case)?),
             names: Names::default(),
         };
         for record in case.read_segments::<Record>(MESSAGES)? {
@@ -235,7 +236,9 @@ impl Known {
                 }
                 Record::Message(_) | Record::Loss(_) => None,
             };
-            known.accounts.extend(owner.map(|owner| owner.account));
+            if let Some(owner) = owner {
+                known.accounts.add(owner.account);
+            }
         }
         Ok(known)
     }

@@ -93,6 +93,8 @@ pub(crate) fn run(args: &Drill, common: &Common) -> Result<Output> {
             accounts: AccountOptions {
                 patterns: Vec::new(),
                 default_domain: None,
+                list: None,
+                delimiters: None,
             },
             handing_back: HandingBack {
                 when_full: WhenFull::Stop,

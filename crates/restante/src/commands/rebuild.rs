@@ -9,17 +9,18 @@ use case::log::Effort;
 use case::{AccountPaths, Case, MESSAGES};
 use evidence::{Loss, ReadAt};
 use filesystem::{Filesystem, Found, FsPath, InodeNumber, Standing, View, find_all};
-use mail::account::AccountRules;
+use mail::account::{AccountRules, Accounts};
 use mail::attribution::{Place, attribute};
 use mail::claims::Claims;
 use mail::content::{examine, examine_among, examine_loose};
 use mail::store::{MailFile, find};
-use mail::{Address, Grade, Layer, Record};
+use mail::{Grade, Layer, Record};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::args::{AccountOptions, Common, Rebuild};
+use crate::account_rules::Said;
+use crate::args::{Common, Rebuild};
 use crate::output::{Output, bytes, shown, table};
 use crate::progress;
 use crate::session::Session;
@@ -60,38 +61,14 @@ fn state_name() -> String {
 
 /// Runs the command.
 pub(crate) fn run(args: &Rebuild, common: &Common) -> Result<Output> {
-    check(&args.accounts)?;
+    let said = Said::check(&args.accounts, &args.case)?;
     let case = Case::open(&args.case)?;
-    rebuild(&case, &args.accounts, common)
-}
-
-/// Checks what was said of accounts, before anything is done.
-pub(crate) fn check(options: &AccountOptions) -> Result<()> {
-    AccountRules::new(&options.patterns, options.default_domain.as_deref())?;
-    Ok(())
-}
-
-/// How paths name accounts in this case: as is said now, or as was said last. Each of the two
-/// options stands until it is given again, so that a later run does not sort mail otherwise.
-fn account_paths(case: &Case, options: &AccountOptions) -> Result<AccountPaths> {
-    let mut file = case.file()?;
-    let before = file.accounts.clone();
-    if !options.patterns.is_empty() {
-        file.accounts.patterns = options.patterns.clone();
-    }
-    if options.default_domain.is_some() {
-        file.accounts.default_domain = options.default_domain.clone();
-    }
-    if file.accounts != before {
-        case.write_file(&file)?;
-    }
-    Ok(file.accounts)
+    rebuild(&case, &said, common)
 }
 
 /// Makes the message index of the case, or goes on with it.
-pub(crate) fn rebuild(case: &Case, options: &AccountOptions, common: &Common) -> Result<Output> {
-    let options = account_paths(case, options)?;
-    let rules = AccountRules::new(&options.patterns, options.default_domain.as_deref())?;
+pub(crate) fn rebuild(case: &Case, said: &Said, common: &Common) -> Result<Output> {
+    let (options, rules) = said.rules(case)?;
     let session = Session::open(case)?;
     let made_from = made_from(case, &session, &options)?;
     let state: Option<IndexState> = case.read_json(&state_name())?;
@@ -217,7 +194,7 @@ fn rebuild_filesystems(
             stores: find(found.fs.as_ref(), rules),
         })
         .collect();
-    let known = attribute(&mut places);
+    let known = attribute(&mut places, rules);
     for place in places {
         let layer = layer(session, place.device);
         rebuild_filesystem(case, place, layer, &known, common)?;
@@ -259,7 +236,7 @@ fn rebuild_filesystem(
     case: &Case,
     place: Place<'_>,
     layer: Layer,
-    known: &BTreeSet<Address>,
+    known: &Accounts,
     common: &Common,
 ) -> Result<()> {
     let Place { device, fs, stores } = place;
@@ -363,7 +340,7 @@ impl Writer<'_> {
         &mut self,
         loose: &[(FsPath, InodeNumber)],
         claims: &Claims,
-        known: &BTreeSet<Address>,
+        known: &Accounts,
     ) -> Result<()> {
         let (fs, device) = (self.fs, self.device);
         for batch in loose.chunks(BATCH) {

@@ -7,6 +7,7 @@ use case::Case;
 use serde_json::json;
 
 use super::{assemble, carve, rebuild, report, scan, sync};
+use crate::account_rules::Said;
 use crate::args::{Common, Recover};
 use crate::output::Output;
 use crate::progress;
@@ -16,7 +17,7 @@ use crate::usage::Usage;
 
 /// Runs the command.
 pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
-    rebuild::check(&args.accounts)?;
+    let said = Said::check(&args.accounts, &args.case)?;
     let images = scan::open_images(&args.images, &args.raw)?;
     if images.is_empty() && !args.case.join("case.json").exists() {
         return Err(Usage::error(
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
             "aggregate.json is kept as it is\n".to_owned(),
         )
     };
-    let rebuilt = rebuild::rebuild(&case, &args.accounts, common)?;
+    let rebuilt = rebuild::rebuild(&case, &said, common)?;
     let carved = carve::carve(&case, false, &[], common)?;
     let everybody = BTreeSet::new();
     let synced = sync::sync(

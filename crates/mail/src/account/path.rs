@@ -1,128 +1,10 @@
-//! Whose mail it is: accounts and the evidence for them.
+//! How the path of a mail store names its account.
 
-use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use super::address::domain_of;
+use super::{AccountList, Address, Owner};
 use crate::maildir::is_placeholder;
-
-/// A mail account: `local@domain`. Both parts are safe as names of directories.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Address {
-    domain: String,
-    local: String,
-}
-
-impl Address {
-    /// The account `local` in `domain`; `None` unless the domain is a host name of two labels
-    /// or more and the local part is printable, without `/`, and no special directory name.
-    ///
-    /// The domain is turned to lower case, in which DNS compares.
-    pub fn new(local: &str, domain: &str) -> Option<Self> {
-        (is_domain(domain) && is_local(local)).then(|| Self {
-            domain: domain.to_ascii_lowercase(),
-            local: local.to_owned(),
-        })
-    }
-
-    /// Reads `local@domain`, split at the last `@`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (local, domain) = text.rsplit_once('@')?;
-        Self::new(local, domain)
-    }
-
-    /// The part after the `@`.
-    pub fn domain(&self) -> &str {
-        &self.domain
-    }
-
-    /// The part before the `@`.
-    pub fn local(&self) -> &str {
-        &self.local
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.local, self.domain)
-    }
-}
-
-impl From<Address> for String {
-    fn from(address: Address) -> Self {
-        address.to_string()
-    }
-}
-
-impl TryFrom<String> for Address {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or_else(|| format!("{text:?} is not an account like local@domain"))
-    }
-}
-
-/// A host name (RFC 1123, section 2.1) of at least two labels whose last is not a number.
-fn is_domain(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let Some((_, last)) = text.rsplit_once('.') else {
-        return false;
-    };
-    text.len() <= 253
-        && text.split('.').all(label)
-        && last.bytes().any(|byte| byte.is_ascii_alphabetic())
-}
-
-fn is_local(text: &str) -> bool {
-    // 64 octets are RFC 5321's limit; a directory name may hold more, and stores do.
-    (1..=200).contains(&text.len())
-        && !text.starts_with('.')
-        && !text
-            .chars()
-            .any(|c| c.is_control() || c.is_whitespace() || matches!(c, '/' | '\\' | '@'))
-        && !is_store_directory(text)
-}
-
-/// Names that stores give to directories of their own, which no account is called.
-fn is_store_directory(name: &str) -> bool {
-    const NAMES: [&str; 16] = [
-        "Maildir",
-        "maildir",
-        "mdbox",
-        "sdbox",
-        "cur",
-        "new",
-        "tmp",
-        "mailboxes",
-        // Folders, as clients that keep their own maildirs name them below a server's name.
-        "INBOX",
-        "Inbox",
-        "Drafts",
-        "Sent",
-        "Trash",
-        "Junk",
-        "Templates",
-        "Archives",
-    ];
-    NAMES.contains(&name)
-}
-
-/// An account and what says that something is its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// The account.
-    pub account: Address,
-    /// The evidence, in words.
-    pub evidence: String,
-}
 
 /// How the path of a mail store names its account.
 ///
@@ -130,6 +12,8 @@ pub struct Owner {
 /// and `{account}` (both, with `@`) each stand for a whole name, `*` for any name, and `{store}`
 /// for those that servers give to the directory of a mailbox (`Maildir`, `mdbox`, `mail`, …).
 /// `{local}-{time}` is a local part with the time behind it at which iRedMail made the account.
+/// `{hash}` is a name of one or two letters that the local part begins with; of several, each may
+/// also be the next letter of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPattern {
     text: String,
@@ -143,6 +27,7 @@ enum Part {
     /// `{local}-{time}`: the local part, a dash, and year to second with dots.
     LocalAndTime,
     Account,
+    Hash,
     Any,
     Store,
     Name(String),
@@ -174,18 +59,50 @@ const STORE_DIRECTORIES: [&str; 11] = [
     ".mail", "mbox",
 ];
 
-/// Why a text is no pattern.
+/// Whether the names above a local part are what servers spread accounts over directories by: its
+/// first letters each time (Dovecot's `%1n/%2n`), or its letters in their order, the last one
+/// repeated (iRedMail).
+fn are_hashes(hashes: &[&str], local: &str) -> bool {
+    let local = local.to_lowercase();
+    let is_beginning = |hash: &&str| {
+        let letters = hash.chars().count();
+        (1..=2).contains(&letters) && local.starts_with(&hash.to_lowercase())
+    };
+    if hashes.iter().all(is_beginning) {
+        return true;
+    }
+    let last = local.chars().next_back();
+    let letters = local.chars().chain(last.into_iter().cycle());
+    let in_order: String = letters.take(hashes.len()).collect();
+    hashes.concat().to_lowercase() == in_order
+}
+
+/// Why rules cannot be made of what was said.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{pattern:?} is not a path pattern: {why}. An example: {{domain}}/{{local}}/Maildir")]
-pub struct PatternError {
-    pattern: String,
-    why: &'static str,
+pub enum RulesError {
+    /// A text is no pattern.
+    #[error("{pattern:?} is not a path pattern: {why}. An example: {{domain}}/{{local}}/Maildir")]
+    Pattern {
+        /// The text.
+        pattern: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The default domain is none.
+    #[error("{0:?} is not a domain: write a host name such as lindenhof.example")]
+    Domain(String),
+    /// The delimiters are characters that do more than delimit.
+    #[error(
+        "{0:?} are not recipient delimiters: write one or more of the characters that your server \
+         has between an account and a detail, such as + or +- (not letters, digits, dots, @)"
+    )]
+    Delimiters(String),
 }
 
 impl PathPattern {
     /// Reads a pattern.
-    pub fn parse(text: &str) -> Result<Self, PatternError> {
-        let error = |why| PatternError {
+    pub fn parse(text: &str) -> Result<Self, RulesError> {
+        let error = |why| RulesError::Pattern {
             pattern: text.to_owned(),
             why,
         };
@@ -197,6 +114,7 @@ impl PathPattern {
                 "{local}-{time}" => Part::LocalAndTime,
                 "{account}" => Part::Account,
                 "{store}" => Part::Store,
+                "{hash}" => Part::Hash,
                 "*" => Part::Any,
                 other if other.contains(['{', '}', '*']) => {
                     return Err(error("a placeholder must be a whole name"));
@@ -231,7 +149,7 @@ impl PathPattern {
     fn matches(&self, path: &[&str], default_domain: Option<&str>) -> Option<(Address, usize)> {
         let start = path.len().checked_sub(self.parts.len())?;
         let (mut domain, mut local, mut account) = (default_domain, None, None);
-        let mut first = None;
+        let (mut first, mut hashes) = (None, Vec::new());
         for (index, (part, name)) in self.parts.iter().zip(path.get(start..)?).enumerate() {
             if part.names_account() {
                 first.get_or_insert(start.saturating_add(index));
@@ -244,6 +162,7 @@ impl PathPattern {
                 Part::Local => local = Some(*name),
                 Part::LocalAndTime => local = Some(without_time(name)?),
                 Part::Account => account = Some(*name),
+                Part::Hash => hashes.push(*name),
                 Part::Any => {}
                 Part::Store => STORE_DIRECTORIES.contains(name).then_some(())?,
                 Part::Name(wanted) => (wanted == name).then_some(())?,
@@ -252,8 +171,9 @@ impl PathPattern {
         let address = match account {
             Some(account) => Address::parse(account),
             None => Address::new(local?, domain?),
-        };
-        Some((address?, first?))
+        }?;
+        (hashes.is_empty() || are_hashes(&hashes, address.local())).then_some(())?;
+        Some((address, first?))
     }
 }
 
@@ -264,6 +184,8 @@ pub struct AccountRules {
     /// Whether a person gave the patterns.
     given: bool,
     default_domain: Option<String>,
+    list: Option<Arc<AccountList>>,
+    delimiters: String,
 }
 
 impl Default for AccountRules {
@@ -272,11 +194,16 @@ impl Default for AccountRules {
             patterns: Vec::new(),
             given: false,
             default_domain: None,
+            list: None,
+            delimiters: Self::DELIMITERS.to_owned(),
         })
     }
 }
 
 impl AccountRules {
+    /// What stands between an account and a detail, unless a person says otherwise.
+    pub const DELIMITERS: &'static str = "+";
+
     /// The patterns that are tried when none are given, in this order.
     ///
     /// With the first ones go Dovecot's and Courier's usual places (`/var/vmail`, `/var/mail/vhosts`
@@ -303,7 +230,7 @@ impl AccountRules {
 
     /// Rules with `patterns` ([`Self::PATTERNS`] if there are none); paths that name only a
     /// local part belong to `default_domain`.
-    pub fn new(patterns: &[String], default_domain: Option<&str>) -> Result<Self, PatternError> {
+    pub fn new(patterns: &[String], default_domain: Option<&str>) -> Result<Self, RulesError> {
         let parsed: Result<Vec<_>, _> = if patterns.is_empty() {
             Self::PATTERNS
                 .iter()
@@ -312,19 +239,61 @@ impl AccountRules {
         } else {
             patterns.iter().map(|p| PathPattern::parse(p)).collect()
         };
-        if let Some(domain) = default_domain
-            && !is_domain(domain)
-        {
-            return Err(PatternError {
-                pattern: domain.to_owned(),
-                why: "the domain is not a host name",
-            });
-        }
+        let domain =
+            |text: &str| domain_of(text).ok_or_else(|| RulesError::Domain(text.to_owned()));
         Ok(Self {
             patterns: parsed?,
             given: !patterns.is_empty(),
-            default_domain: default_domain.map(str::to_owned),
+            default_domain: default_domain.map(domain).transpose()?,
+            list: None,
+            delimiters: Self::DELIMITERS.to_owned(),
         })
+    }
+
+    /// The same rules, with everything judged against `list`.
+    #[must_use]
+    pub fn with_list(self, list: AccountList) -> Self {
+        Self {
+            list: Some(Arc::new(list)),
+            ..self
+        }
+    }
+
+    /// The same rules, where any of `delimiters` stands between an account and a detail.
+    pub fn with_delimiters(self, delimiters: &str) -> Result<Self, RulesError> {
+        let delimits = |c: char| c.is_ascii_punctuation() && !matches!(c, '.' | '@' | '/' | '"');
+        if delimiters.is_empty() || !delimiters.chars().all(delimits) {
+            return Err(RulesError::Delimiters(delimiters.to_owned()));
+        }
+        Ok(Self {
+            delimiters: delimiters.to_owned(),
+            ..self
+        })
+    }
+
+    /// What a person knows of the accounts.
+    pub const fn list(&self) -> Option<&Arc<AccountList>> {
+        self.list.as_ref()
+    }
+
+    /// The characters that may stand between an account and a detail.
+    pub fn delimiters(&self) -> &str {
+        &self.delimiters
+    }
+
+    /// The owner of a mailbox as the list of accounts has it; an error says, in words, why it is
+    /// nobody's.
+    pub fn judge(&self, owner: Owner) -> Result<Owner, String> {
+        let Some(list) = &self.list else {
+            return Ok(owner);
+        };
+        match list.admit(&owner.account) {
+            Some(account) => Ok(Owner { account, ..owner }),
+            None => Err(format!(
+                "{}: but {} is not in the list of accounts",
+                owner.evidence, owner.account
+            )),
+        }
     }
 
     /// The owner of the mail store in the directory at `path`, by the first pattern that fits.
