@@ -5,6 +5,7 @@
 //! `src/lib-storage/index/maildir/maildir-uidlist.c`.
 
 use evidence::Fields;
+use mail::dovecot::crypt;
 use scan::{Detector, Found, Place, SECTOR_ALIGN, Signature, Trigger};
 
 /// The detectors of Dovecot's files.
@@ -28,7 +29,17 @@ pub fn detectors() -> Vec<Box<dyn Detector>> {
         // `major_version` and `compat_sizeof_uoff_t` of `struct mail_cache_header`.
         file(&[&[1, 8], &[1, 4]], 0, 32, cache),
         file(&[b"3 V"], 0, 256, uidlist),
+        file(&[crypt::MAGIC], 0, 256, encrypted),
     ]
+}
+
+/// A message that the plugin mail_crypt encrypted, as a Maildir keeps it.
+fn encrypted(place: &Place<'_>) -> Option<Found> {
+    let encrypted = crypt::recognise(place.bytes)?;
+    Some(Found {
+        part_of: encrypted.key,
+        ..Found::new("encrypted-message")
+    })
 }
 
 /// A message in an sdbox or mdbox file: `struct dbox_message_header`.

@@ -17,6 +17,7 @@ use crate::Address;
 use crate::attribution::owner_of_loose;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
+use crate::dovecot::crypt;
 use crate::maildir::{MaildirName, RECOVERED};
 use crate::proof::{Facts, Hole, HoleCause, holes_of, judge, virtual_size, wiped};
 use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Record, Repair, Summary};
@@ -272,6 +273,23 @@ pub fn examine_among(
     let Some(file) = open(fs, &inode, mail) else {
         return lost("the file is shorter than its store says");
     };
+    if let Some(encrypted) = encrypted(&file) {
+        return match lost(&encrypted.why()) {
+            Record::Lost(note) if !mail.known.is_expunged => Record::Lost(FileNote {
+                is_encrypted: true,
+                ..note
+            }),
+            // Nobody misses it, as above.
+            _ => Record::Rejected(FileNote {
+                standing: Standing::Deleted,
+                is_encrypted: true,
+                ..note(
+                    inode.modified,
+                    format!("it was deleted, and is {}", encrypted.why()),
+                )
+            }),
+        };
+    }
     let mut content = match read(&file, cuts(mail)) {
         Ok(content) => content,
         Err(Unreadable::TooLong) => {
@@ -295,6 +313,15 @@ pub fn examine_among(
         Ok(message) => Record::Message(Box::new(message)),
         Err(why) => lost(&why),
     }
+}
+
+/// What says that the message in `file` is encrypted, if it is.
+fn encrypted(file: &File) -> Option<crypt::Encrypted> {
+    let length = usize::try_from(file.len()).unwrap_or(usize::MAX);
+    let (head, _) = file
+        .read_vec(ByteOffset::ZERO, length.min(crypt::HEAD_BYTES))
+        .ok()?;
+    crypt::recognise(&head)
 }
 
 /// Why nothing is left of a message, if that is so.
@@ -330,8 +357,16 @@ pub fn examine_loose(
         part: None,
         known: name_of(path),
     };
-    let Record::Message(mut message) = examine_among(fs, device, &mail, claims) else {
-        return None;
+    let mut message = match examine_among(fs, device, &mail, claims) {
+        Record::Message(message) => message,
+        // A message all the same, though not one that could be read.
+        found @ (Record::Lost(FileNote {
+            is_encrypted: true, ..
+        })
+        | Record::Rejected(FileNote {
+            is_encrypted: true, ..
+        })) => return Some(found),
+        _ => return None,
     };
     let content = reread(fs.view(), &message.origin)?;
     if !Structure::of_part(&content.bytes).has_header {

@@ -2,7 +2,7 @@
 //!
 //! * [`store`] finds mail stores in a file system and lists what is in them, each format by a module
 //!   of its own: [`maildir`], [`mbox`], [`dbox`], [`cyrus`], [`mh`], [`zimbra`]; [`dovecot`] reads
-//!   the indexes that Dovecot's share.
+//!   the indexes that Dovecot's share, and recognises messages that it encrypted.
 //! * [`codec`] undoes the compression that Dovecot stores messages with.
 //! * [`header`] tells whether something begins with a message, on a disk that may be damaged.
 //! * [`proof`] judges a message: its [`Grade`], the proofs for it, the holes in it.

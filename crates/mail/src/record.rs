@@ -301,6 +301,9 @@ pub struct FileNote {
     /// Whether it was in use, or deleted.
     #[serde(default, skip_serializing_if = "is_in_use")]
     pub standing: Standing,
+    /// Whether it is there, and encrypted by the mail system.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_encrypted: bool,
     /// Why it is not handed over.
     pub why: String,
 }
@@ -316,6 +319,7 @@ impl FileNote {
             delivered: mail.said_received(),
             bytes: mail.known.size,
             standing: Standing::InUse,
+            is_encrypted: false,
             why,
         }
     }

@@ -153,6 +153,7 @@ fn note(account: &str, path: &str) -> FileNote {
         folder: "Archive".to_owned(),
         delivered: None,
         bytes: None,
+        is_encrypted: false,
         standing: Standing::Deleted,
         why: "it was deleted".to_owned(),
     }

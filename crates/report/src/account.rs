@@ -146,6 +146,9 @@ impl Adding {
         bump(&mut self.month(delivered).lost);
         bump(&mut self.counts.expected);
         bump(&mut self.counts.lost);
+        if note.is_encrypted {
+            bump(&mut self.counts.encrypted);
+        }
         self.lost.push(LostMessage {
             folder: note.folder.clone(),
             delivered: delivered.map(words::iso),

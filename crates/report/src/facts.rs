@@ -79,6 +79,8 @@ pub struct Counts {
     pub damaged: u64,
     /// Messages that were there and of which nothing could be had.
     pub lost: u64,
+    /// Of the lost: those that are there, encrypted by the mail system.
+    pub encrypted: u64,
     /// Of the whole and the damaged: those that had been deleted, and were recovered.
     pub deleted: u64,
     /// Of the whole and the damaged: those that only a snapshot has.
@@ -112,6 +114,7 @@ impl Counts {
             (&mut self.whole, other.whole),
             (&mut self.damaged, other.damaged),
             (&mut self.lost, other.lost),
+            (&mut self.encrypted, other.encrypted),
             (&mut self.deleted, other.deleted),
             (&mut self.in_snapshots, other.in_snapshots),
             (&mut self.rejected, other.rejected),

@@ -153,6 +153,7 @@ fn values(facts: &Facts, account: &Account) -> minijinja::Value {
         whole => counts.whole,
         damaged => counts.damaged,
         lost => counts.lost,
+        encrypted => counts.encrypted,
         back => back,
         percent => percent(back, counts.expected),
         size => bytes(counts.whole_bytes.saturating_add(counts.damaged_bytes)),

@@ -237,3 +237,42 @@ fn a_translated_template_and_hostile_names_make_a_mail_without_other_headers() {
         );
     }
 }
+
+#[test]
+fn owners_are_told_that_messages_are_encrypted_by_the_mail_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = empty(dir.path());
+    let account = "ada@lindenhof.example";
+    let why = "encrypted with Dovecot's mail_crypt, key digest 29354bd2; it cannot be read without \
+               the private key of the user or the server";
+    let mut lost = note(account, "INBOX", 3, 1_400_000_000, why);
+    lost.is_encrypted = true;
+    let records = [
+        Record::Message(Box::new(common::message(
+            account,
+            "INBOX",
+            1,
+            1_400_000_000,
+        ))),
+        Record::Lost(lost),
+    ];
+    case.write_segment("messages", "volume-000000", &records)
+        .unwrap();
+    let facts = Facts::gather(&case).unwrap();
+    assert_eq!((facts.totals.lost, facts.totals.encrypted), (1, 1));
+    assert!(facts.checks.iter().all(|check| check.holds));
+    let out = dir.path().join("out");
+    report::write(&facts, &case, &out).unwrap();
+    report::notices(&facts, &out, &NoticeOptions::default()).unwrap();
+    let read = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let page = read("accounts/lindenhof.example/ada.html");
+    assert!(page.contains("1 message is encrypted by the mail system"));
+    assert!(page.contains("key digest 29354bd2"));
+    assert!(read("report.html").contains("encrypted with Dovecot&#x27;s mail_crypt"));
+    let mail = read_by_python(&out.join("notices/lindenhof.example/ada.eml"));
+    let body = mail["body"].as_str().unwrap();
+    assert!(
+        body.contains("1 of these messages are encrypted by the mail system"),
+        "{body}"
+    );
+}

@@ -5,9 +5,12 @@
 //! index is read first and the log behind it, and a log alone is as good while it goes back to the
 //! beginning ([`MailIndex::read`]). What a format adds lies in *extensions*, by name.
 //!
+//! [`crypt`] recognises the messages that the plugin mail_crypt encrypted, in any of them.
+//!
 //! Source: Dovecot's `src/lib-index/mail-index.h`, `mail-index-private.h` and
 //! `mail-transaction-log.h`.
 
+pub mod crypt;
 mod index;
 mod log;
 

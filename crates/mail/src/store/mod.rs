@@ -167,6 +167,7 @@ impl Folder {
             delivered: None,
             bytes: None,
             standing: filesystem::Standing::InUse,
+            is_encrypted: false,
             why: why.to_owned(),
         }
     }

@@ -42,6 +42,13 @@ fn lost(account: &Account) -> Vec<String> {
             counted(expected, "message", "messages"),
         ),
     }];
+    if counts.encrypted > 0 {
+        lines.push(format!(
+            "{} encrypted by the mail system: what is stored is there, and cannot be read without \
+             the key that it was stored with. Ask whoever runs the mail system for that key.",
+            counted(counts.encrypted, "message is", "messages are"),
+        ));
+    }
     let lists = account.folders.iter().filter_map(|folder| {
         let count = counted(folder.counted_by_list?, "message", "messages");
         let name = folder.shown.as_ref().unwrap_or(&folder.name);

@@ -154,6 +154,13 @@ fn notes(facts: &Facts) -> Vec<String> {
             },
         ));
     }
+    if totals.encrypted > 0 {
+        notes.push(format!(
+            "Of the lost ones {} there, encrypted with Dovecot's mail_crypt: the private keys of the \
+             users or the server open them. The digest of the key stands at each.",
+            counted(totals.encrypted, "message is", "messages are"),
+        ));
+    }
     notes.extend(encrypted::note(facts));
     if !facts.losses.is_empty() {
         notes.push(format!(

@@ -140,6 +140,7 @@ pub(crate) fn note(account: &str, folder: &str, n: u64, seconds: i64, why: &str)
         delivered: None,
         bytes: None,
         standing: filesystem::Standing::InUse,
+        is_encrypted: false,
         why: why.to_owned(),
     }
 }

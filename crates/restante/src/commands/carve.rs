@@ -261,6 +261,7 @@ fn of_deleted(mut message: mail::Message) -> Record {
         delivered: Some(message.delivered),
         bytes: None,
         standing: Standing::Deleted,
+        is_encrypted: false,
         why: format!(
             "it was deleted, and only a part of it is left: {}",
             message.contradictions.join("; ")

@@ -424,6 +424,8 @@ pub(crate) struct Counts {
     damaged: u64,
     fragments: u64,
     lost: u64,
+    /// Of the lost ones: those that are there, encrypted by the mail system.
+    encrypted: u64,
     rejected: u64,
     unattributed: u64,
     /// Of the messages: those that had been deleted.
@@ -454,7 +456,10 @@ impl Counts {
                     }
                 }
                 Record::Rejected(_) => counts.rejected += 1,
-                Record::Lost(_) => counts.lost += 1,
+                Record::Lost(note) => {
+                    counts.lost += 1;
+                    counts.encrypted += u64::from(note.is_encrypted);
+                }
                 Record::Folder(_) => counts.folders += 1,
                 Record::Loss(_) => counts.losses += 1,
             }
@@ -477,6 +482,10 @@ impl Counts {
             ("  of them deleted, and recovered", self.deleted.to_string()),
             ("  of them in snapshots", self.in_snapshots.to_string()),
             ("lost messages", self.lost.to_string()),
+            (
+                "  of them encrypted by Dovecot's mail_crypt",
+                self.encrypted.to_string(),
+            ),
             ("files that are no messages", self.rejected.to_string()),
             ("places of file systems lost", self.losses.to_string()),
         ];
