@@ -32,6 +32,7 @@ pub(crate) mod tests {
             contradictions: Vec::new(),
             holes: Vec::new(),
             doubt: None,
+            likeness: None,
             owner: None,
             folder: folder.to_owned(),
             uid: None,
