@@ -65,6 +65,7 @@ impl Candidate {
         let whole = carved.proof.filter(|_| holes.is_empty());
         let id = MessageId::of(&bytes);
         let normalised = Some(MessageId::normalised(&bytes)).filter(|other| *other != id);
+        let likeness = MessageId::likeness(&bytes).filter(|_| whole.is_some());
         let head = bytes.get(..HEAD.min(bytes.len())).unwrap_or_default();
         let broken_parts = match whole {
             Some(_) => Vec::new(),
@@ -73,6 +74,7 @@ impl Candidate {
         let message = Message {
             id,
             normalised,
+            likeness,
             bytes: bytes.len() as u64,
             virtual_bytes: virtual_size(&bytes),
             grade: whole.map_or(Grade::Damaged, |_| Grade::Complete),

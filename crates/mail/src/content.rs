@@ -447,9 +447,12 @@ fn message(
     let summary = Summary::of(&content.bytes);
     let id = MessageId::of(&content.bytes);
     let normalised = Some(MessageId::normalised(&content.bytes)).filter(|other| *other != id);
+    let is_whole = verdict.grade.is_whole();
+    let likeness = MessageId::likeness(&content.bytes).filter(|_| is_whole);
     Ok(Message {
         id,
         normalised,
+        likeness,
         bytes: content.bytes.len() as u64,
         virtual_bytes: virtual_size(&content.bytes),
         grade: verdict.grade,

@@ -42,6 +42,23 @@ impl MessageId {
         Self(hasher.finalize().to_hex().to_string())
     }
 
+    /// The digest of a message's Message-ID and its body with LF line ends, which is the same for two
+    /// copies that came on different ways; `None` without a Message-ID or a body.
+    pub fn likeness(content: &[u8]) -> Option<Self> {
+        let head = content.get(..Summary::HEAD.min(content.len()))?;
+        let message = mail_parser::MessageParser::default().parse_headers(head)?;
+        let name = message.message_id().filter(|name| !name.is_empty())?;
+        let unix = memchr::memmem::find(head, b"\n\n").map(|at| (at, 2));
+        let dos = memchr::memmem::find(head, b"\n\r\n").map(|at| (at, 3));
+        let (at, length) = unix.into_iter().chain(dos).min()?;
+        let body = content.get(at.checked_add(length)?..)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        hasher.update(Self::normalised(body).as_str().as_bytes());
+        (!body.is_empty()).then(|| Self(hasher.finalize().to_hex().to_string()))
+    }
+
     /// The hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -133,6 +150,9 @@ pub struct Message {
     /// [`MessageId::normalised`], where that differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalised: Option<MessageId>,
+    /// What it shares with its near-duplicates: see [`MessageId::likeness`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likeness: Option<MessageId>,
     /// Its length in bytes.
     pub bytes: u64,
     /// Its length with CR LF line ends.
@@ -406,6 +426,28 @@ mod tests {
         assert_eq!(MessageId::normalised(unix), MessageId::normalised(dos));
         assert_eq!(MessageId::normalised(unix), MessageId::of(unix));
         assert_ne!(MessageId::of(unix), MessageId::of(dos));
+    }
+
+    #[test]
+    fn copies_that_came_on_different_ways_are_alike_and_others_are_not() {
+        let copy = |trace: &str, id: &str, body: &str, end: &str| {
+            let text = format!("{trace}Message-ID: <{id}>\nSubject: x\n\n{body}\n");
+            MessageId::likeness(text.replace('\n', end).as_bytes())
+        };
+        let one = copy("Delivered-To: ada@x.example\n", "1@x", "hello", "\n");
+        assert!(one.is_some());
+        let other = copy(
+            "Received: from l by x\nList-Id: <l>\n",
+            "1@x",
+            "hello",
+            "\r\n",
+        );
+        assert_eq!(one, other);
+        assert_ne!(one, copy("", "2@x", "hello", "\n"));
+        assert_ne!(one, copy("", "1@x", "hello, with a footer", "\n"));
+        assert_eq!(MessageId::likeness(b"Subject: x\n\nhello\n"), None);
+        assert_eq!(MessageId::likeness(b"Message-ID: <1@x>\n\n"), None);
+        assert_eq!(MessageId::likeness(b"Message-ID: <1@x>\n"), None);
     }
 
     #[test]

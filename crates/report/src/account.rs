@@ -11,7 +11,7 @@ use restore::{Outcome, Place};
 use crate::damage::reasons;
 use crate::facts::{
     Account, Counts, DamagedMessage, Folder, GoneMessage, HoleFact, LostMessage, Month,
-    RejectedFile,
+    NearDuplicate, RejectedFile,
 };
 use crate::sort::{Known, Sorted, Status, name_of, server_name};
 use crate::{utf7, words};
@@ -35,6 +35,7 @@ pub(crate) struct Adding {
     lost: Vec<LostMessage>,
     rejected: Vec<RejectedFile>,
     gone: BTreeSet<GoneMessage>,
+    alike: BTreeSet<NearDuplicate>,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +131,20 @@ impl Adding {
             Some(Outcome::AlreadyLive) => &mut counts.already_live,
             None => &mut counts.waiting,
         });
+        if let Some(likeness) = message
+            .likeness
+            .as_ref()
+            .filter(|_| whole && sorted.is_alike)
+        {
+            bump(&mut self.counts.near_duplicates);
+            self.alike.insert(NearDuplicate {
+                likeness: likeness.to_string(),
+                id: message.id.to_string(),
+                folder: message.folder.clone(),
+                delivered: words::iso(seconds),
+                subject: message.summary.subject.clone(),
+            });
+        }
         if !whole {
             self.damaged.push((seconds, damaged(message, sorted.copy)));
         }
@@ -253,6 +268,7 @@ impl Adding {
             lost_messages: self.lost,
             rejected_files: self.rejected,
             gone_messages: self.gone.into_iter().collect(),
+            near_duplicate_messages: self.alike.into_iter().collect(),
         }
     }
 }

@@ -106,6 +106,9 @@ pub struct Counts {
     pub rejected: u64,
     /// Finds of a message that is counted already.
     pub duplicates: u64,
+    /// Of the whole: those of which the account has another copy with the same Message-ID and body,
+    /// and other trace headers. All are handed over.
+    pub near_duplicates: u64,
     /// Messages that were handed over.
     pub handed_over: u64,
     /// Messages that the account had already when they were to be handed over.
@@ -136,6 +139,7 @@ impl Counts {
             (&mut self.in_snapshots, other.in_snapshots),
             (&mut self.rejected, other.rejected),
             (&mut self.duplicates, other.duplicates),
+            (&mut self.near_duplicates, other.near_duplicates),
             (&mut self.handed_over, other.handed_over),
             (&mut self.already_live, other.already_live),
             (&mut self.waiting, other.waiting),
@@ -227,6 +231,9 @@ pub struct Account {
     pub rejected_files: Vec<RejectedFile>,
     /// The messages that only an index lists, by folder and name.
     pub gone_messages: Vec<GoneMessage>,
+    /// Messages with the same Message-ID and body and other trace headers, those that are alike
+    /// behind one another.
+    pub near_duplicate_messages: Vec<NearDuplicate>,
 }
 
 impl Account {
@@ -381,6 +388,21 @@ pub struct GoneMessage {
     pub name: String,
     /// When it was delivered, by that name.
     pub delivered: Option<String>,
+}
+
+/// One of several copies of a message that came on different ways.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct NearDuplicate {
+    /// What those that are alike have in common: a digest of Message-ID and body.
+    pub likeness: String,
+    /// Its identity.
+    pub id: String,
+    /// The folder it was in.
+    pub folder: String,
+    /// When it was delivered.
+    pub delivered: String,
+    /// Its subject.
+    pub subject: String,
 }
 
 /// One disk that was given.

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use case::Case;
-use mail::Message;
 use mail::account::Owner;
 use mail::maildir::MaildirName;
 use mail::record::{FileNote, Record};
+use mail::{Message, MessageId};
 use restore::plan::destination;
 use restore::{Outcome, Place, States};
 
@@ -97,6 +97,8 @@ pub(crate) struct Known {
     copies: HashMap<Key, Copy>,
     /// Messages that were found in more than one state.
     states: States,
+    /// What several messages of an account share that are not the same.
+    alike: HashSet<Key>,
 }
 
 impl Known {
@@ -106,7 +108,8 @@ impl Known {
             handed: Handed::load(case)?,
             ..Self::default()
         };
-        let wanted = wanted_names(case, &mut known.states)?;
+        let (wanted, alike) = wanted_names(case, &mut known.states)?;
+        known.alike = alike;
         if wanted.is_empty() && !known.states.has_former() {
             return Ok(known);
         }
@@ -133,6 +136,17 @@ impl Known {
         Ok(known)
     }
 
+    /// What a message shares with another one of its account that is not the same.
+    pub(crate) fn likeness<'m>(&self, message: &'m Message) -> Option<&'m str> {
+        let key = likeness_key(message)?;
+        let is_alike = self.alike.contains(&key);
+        message
+            .likeness
+            .as_ref()
+            .filter(|_| is_alike)
+            .map(MessageId::as_str)
+    }
+
     /// Where a message with this file name was found whole in the same account.
     fn whole_copy(&self, owner: Option<&Owner>, path: &str) -> Option<&str> {
         let copy = self.copies.get(&name_key(owner, path)?)?;
@@ -145,14 +159,26 @@ impl Known {
     }
 }
 
-/// The file names that more than one record may be about; `states` learns what was found in
-/// former states.
-fn wanted_names(case: &Case, states: &mut States) -> Result<HashSet<Key>, ReportError> {
+/// The file names that more than one record may be about, and what several messages share; `states`
+/// learns what was found in former states.
+fn wanted_names(
+    case: &Case,
+    states: &mut States,
+) -> Result<(HashSet<Key>, HashSet<Key>), ReportError> {
     let mut wanted = HashSet::new();
+    // Of each likeness the first message: another one makes it known.
+    let mut first: HashMap<Key, Key> = HashMap::new();
+    let mut alike = HashSet::new();
     for record in case.read_segments::<Record>(case::MESSAGES)? {
         match record? {
             Record::Message(message) => {
                 states.expect(&place_of(message.owner.as_ref()), &message);
+                if let Some(key) = likeness_key(&message) {
+                    let id = Key::of(&[message.normalised().as_str()]);
+                    if *first.entry(key).or_insert(id) != id {
+                        alike.insert(key);
+                    }
+                }
                 if !message.grade.is_whole() {
                     wanted.extend(name_key(message.owner.as_ref(), &message.origin.path));
                 }
@@ -166,7 +192,15 @@ fn wanted_names(case: &Case, states: &mut States) -> Result<HashSet<Key>, Report
             Record::Rejected(_) | Record::Loss(_) => {}
         }
     }
-    Ok(wanted)
+    Ok((wanted, alike))
+}
+
+/// The key of what a message may share with others of its account. Mail of unknown owners may be of
+/// several people, each of whom has a copy.
+fn likeness_key(message: &Message) -> Option<Key> {
+    let account = message.owner.as_ref()?.account.to_string();
+    let likeness = message.likeness.as_ref()?;
+    Some(Key::of(&["likeness", &account, likeness.as_str()]))
 }
 
 /// The key of a file's name within its account. Mail of unknown owners may be of several people,
@@ -184,6 +218,8 @@ pub(crate) struct Sorted<'a> {
     pub(crate) handed: Option<Outcome>,
     /// Where the same message was found before or in better shape.
     pub(crate) copy: Option<&'a str>,
+    /// Whether the account has a copy of it that came on another way.
+    pub(crate) is_alike: bool,
 }
 
 /// Judges finds one after the other; those that come again are duplicates.
@@ -222,6 +258,7 @@ impl<'a> Sorter<'a> {
             status,
             handed: self.known.handed.outcome(key),
             copy,
+            is_alike: self.known.likeness(message).is_some(),
         }
     }
 
@@ -239,6 +276,7 @@ impl<'a> Sorter<'a> {
             },
             handed: None,
             copy: copy.map(|copy| copy.place.as_str()),
+            is_alike: false,
         }
     }
 }

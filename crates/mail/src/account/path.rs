@@ -11,7 +11,8 @@ use crate::maildir::is_placeholder;
 /// A pattern is the end of a path, such as `{domain}/{local}/Maildir`. `{domain}`, `{local}`
 /// and `{account}` (both, with `@`) each stand for a whole name, `*` for any name, and `{store}`
 /// for those that servers give to the directory of a mailbox (`Maildir`, `mdbox`, `mail`, …).
-/// `{local}-{time}` is a local part with the time behind it at which iRedMail made the account.
+/// `{local}-{time}` is a local part with the time behind it at which iRedMail made the account,
+/// `{local}-{id}` one with a number behind it, as Synology has for users of a directory service.
 /// `{hash}` is a name of one or two letters that the local part begins with; of several, each may
 /// also be the next letter of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ enum Part {
     Local,
     /// `{local}-{time}`: the local part, a dash, and year to second with dots.
     LocalAndTime,
+    /// `{local}-{id}`: the local part, a dash, and a number.
+    LocalAndId,
     Account,
     Hash,
     Any,
@@ -37,7 +40,7 @@ impl Part {
     const fn names_account(&self) -> bool {
         matches!(
             self,
-            Self::Domain | Self::Local | Self::LocalAndTime | Self::Account
+            Self::Domain | Self::Local | Self::LocalAndTime | Self::LocalAndId | Self::Account
         )
     }
 }
@@ -51,6 +54,12 @@ fn without_time(name: &str) -> Option<&str> {
     };
     let is_time = numbers.len() == 6 && numbers.iter().zip([4, 2, 2, 2, 2, 2]).all(is_number);
     is_time.then_some(local)
+}
+
+/// What stands before `-1105`.
+fn without_id(name: &str) -> Option<&str> {
+    let (local, id) = name.rsplit_once('-')?;
+    (!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())).then_some(local)
 }
 
 /// What servers call the directory of a mailbox.
@@ -112,6 +121,7 @@ impl PathPattern {
                 "{domain}" => Part::Domain,
                 "{local}" => Part::Local,
                 "{local}-{time}" => Part::LocalAndTime,
+                "{local}-{id}" => Part::LocalAndId,
                 "{account}" => Part::Account,
                 "{store}" => Part::Store,
                 "{hash}" => Part::Hash,
@@ -124,7 +134,7 @@ impl PathPattern {
         }
         let count = |part: &Part| {
             let same = |other: &&Part| match (part, other) {
-                (Part::Local, Part::LocalAndTime) => true,
+                (Part::Local, Part::LocalAndTime | Part::LocalAndId) => true,
                 (part, other) => part == *other,
             };
             parts.iter().filter(same).count()
@@ -161,6 +171,7 @@ impl PathPattern {
                 Part::Domain => domain = Some(*name),
                 Part::Local => local = Some(*name),
                 Part::LocalAndTime => local = Some(without_time(name)?),
+                Part::LocalAndId => local = Some(without_id(name)?),
                 Part::Account => account = Some(*name),
                 Part::Hash => hashes.push(*name),
                 Part::Any => {}
@@ -204,28 +215,35 @@ impl AccountRules {
     /// What stands between an account and a detail, unless a person says otherwise.
     pub const DELIMITERS: &'static str = "+";
 
-    /// The patterns that are tried when none are given, in this order.
+    /// The patterns that are tried when none are given, in this order; `docs/accounts.md` says which
+    /// are of which server.
     ///
-    /// With the first ones go Dovecot's and Courier's usual places (`/var/vmail`, `/var/mail/vhosts`
-    /// of Postfix's virtual(8)), Plesk's `/var/qmail/mailnames/DOMAIN/LOCAL/Maildir` and cPanel's
-    /// `/home/USER/mail/DOMAIN/LOCAL`. iRedMail hashes: `DOMAIN/a/d/a/ada-2014.06.01.10.11.12`.
-    /// Those that name no domain serve with a default one: users of the system, whose mail lies in
-    /// `/home` or `/var/mail`, on a Synology in `/volume1/homes`.
-    pub const PATTERNS: [&'static str; 14] = [
+    /// Those that name no domain serve with a default one.
+    pub const PATTERNS: [&'static str; 24] = [
         "{domain}/*/*/*/{local}-{time}/{store}",
         "{domain}/*/*/{local}-{time}/{store}",
         "{domain}/*/{local}-{time}/{store}",
         "{domain}/{local}-{time}/{store}",
         "{domain}/{local}/{store}",
+        "{domain}/{hash}/{local}/{store}",
+        "{domain}/{hash}/{hash}/{local}/{store}",
+        "{domain}/{hash}/{hash}/{hash}/{local}/{store}",
         "{account}/{store}",
         "{domain}/{local}",
+        "{domain}/{hash}/{local}",
+        "{domain}/{hash}/{hash}/{local}",
         "{account}",
         "home/{local}/{store}",
         "homes/{local}/{store}",
+        "homes/*/*/{local}-{id}/{store}",
         "home/{local}",
         "homes/{local}",
         "var/mail/{local}",
         "spool/mail/{local}",
+        "var/mail/{hash}/{local}",
+        "spool/mail/{hash}/{local}",
+        "var/mail/{hash}/{hash}/{local}",
+        "spool/mail/{hash}/{hash}/{local}",
     ];
 
     /// Rules with `patterns` ([`Self::PATTERNS`] if there are none); paths that name only a
@@ -407,6 +425,130 @@ mod tests {
         ];
         for (path, want) in table {
             assert_eq!(owner(&rules, path).as_deref(), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn each_system_has_its_paths() {
+        let rules = AccountRules::new(&[], Some("saltmarsh.example")).unwrap();
+        let (ada, home) = ("ada@lindenhof.example", "ada@saltmarsh.example");
+        // The sources stand in docs/accounts.md.
+        let table = [
+            (
+                "Dovecot, %d/%n",
+                "var/mail/vhosts/lindenhof.example/ada",
+                ada,
+            ),
+            (
+                "Dovecot, %d/%n/mail",
+                "var/mail/vhosts/lindenhof.example/ada/mail",
+                ada,
+            ),
+            (
+                "Dovecot, %d/%u",
+                "srv/vmail/lindenhof.example/ada@lindenhof.example",
+                ada,
+            ),
+            (
+                "Dovecot, %d/%1n/%n",
+                "srv/vmail/lindenhof.example/a/ada",
+                ada,
+            ),
+            (
+                "Dovecot, %d/%1n/%2n/%n",
+                "srv/lindenhof.example/a/ad/ada/mdbox",
+                ada,
+            ),
+            ("Dovecot, %1n/%n of users", "var/mail/a/ada", home),
+            ("Courier, users", "home/ada/Maildir", home),
+            (
+                "Courier, virtual",
+                "home/vmail/lindenhof.example/ada/Maildir",
+                ada,
+            ),
+            ("cPanel", "home/lindenho/mail/lindenhof.example/ada", ada),
+            (
+                "cPanel, second disk",
+                "home2/lindenho/mail/lindenhof.example/ada",
+                ada,
+            ),
+            (
+                "Plesk",
+                "var/qmail/mailnames/lindenhof.example/ada/Maildir",
+                ada,
+            ),
+            (
+                "iRedMail",
+                "var/vmail/vmail1/lindenhof.example/a/d/a/ada-2014.06.01.10.11.12/Maildir",
+                ada,
+            ),
+            (
+                "iRedMail, no time",
+                "var/vmail/vmail1/lindenhof.example/a/d/a/ada/Maildir",
+                ada,
+            ),
+            (
+                "Postfix virtual(8)",
+                "var/mail/vhosts/lindenhof.example/ada",
+                ada,
+            ),
+            (
+                "PostfixAdmin",
+                "var/vmail/lindenhof.example/ada@lindenhof.example",
+                ada,
+            ),
+            ("Synology", "volume1/homes/ada/.Maildir", home),
+            (
+                "Synology, domain user",
+                "volume1/homes/@DH-QUARRY/7/ada-1105/.Maildir",
+                home,
+            ),
+        ];
+        for (system, path, want) in table {
+            assert_eq!(owner(&rules, path).as_deref(), Some(want), "{system}");
+        }
+        let bo = owner(&rules, "vmail1/lindenhof.example/b/o/o/bo/Maildir");
+        assert_eq!(bo.as_deref(), Some("bo@lindenhof.example"));
+        for (what, path) in [
+            (
+                "a hash that is not of the name",
+                "srv/vmail/lindenhof.example/x/ada/Maildir",
+            ),
+            (
+                "a folder of an account",
+                "srv/vmail/lindenhof.example/ada/clients/bob/Maildir",
+            ),
+            (
+                "Zimbra: a number, which its database knows",
+                "opt/zimbra/store/0/3/msg/0",
+            ),
+            (
+                "a domain user without number",
+                "volume1/homes/@DH-QUARRY/7/ada/.Maildir",
+            ),
+        ] {
+            assert_eq!(owner(&rules, path), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_list_rules_out_what_a_path_names() {
+        let list = "Ada@lindenhof.example\ninfo@lindenhof.example -> ada@lindenhof.example\n";
+        let list = AccountList::parse(list, None).unwrap();
+        let rules = AccountRules::default().with_list(list);
+        let judged = |name: &str| {
+            let names = ["srv", "lindenhof.example", name, "Maildir"];
+            let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+            rules.judge(rules.owner_of(&names).unwrap())
+        };
+        let ada = judged("ada").unwrap();
+        assert_eq!(ada.account.to_string(), "Ada@lindenhof.example");
+        for name in ["old", "info"] {
+            let why = judged(name).unwrap_err();
+            assert!(
+                why.contains("path /srv") && why.contains("not in the list"),
+                "{why}"
+            );
         }
     }
 

@@ -1,8 +1,9 @@
 //! Cyrus IMAP: a folder a directory, a message a file `UID.`, with CR LF line ends.
 //!
 //! `cyrus.index` keeps flags, time of delivery, length and the SHA-1 of each message: what is left
-//! of one is proved by that. Directories are hashed by the first letter of a name, as in
-//! `user/a/ada` or `a/user/ada`, domains lie below `domain`; a dot in a name is stored as `^`. Since
+//! of one is proved by that. Directories are hashed by a letter before `user`, as in `a/user/ada`,
+//! domains lie below `domain` (`mboxname_hash` in Cyrus' imap/mboxname.c); a dot in a name is stored as
+//! `^`. Since
 //! 3.6 directories are called by the unique id of a mailbox, and its name stands in `cyrus.header`.
 
 mod header;
@@ -125,7 +126,8 @@ fn mailbox_of_name(name: &str) -> Option<Mailbox> {
     }
 }
 
-/// Reads a path: `[domain/H/DOMAIN/][H/]user/[H/]LOCAL/FOLDER`, where `H` is a hash.
+/// Reads a path: `[domain/[H/]DOMAIN/][H/]user/LOCAL/FOLDER`, where `H` is a hash. Behind `user` there
+/// is none: `user/a/Sent` is a folder of the account `a`.
 fn mailbox_of_path(path: &FsPath) -> Option<Mailbox> {
     let names: Option<Vec<&str>> = path
         .names()
@@ -139,11 +141,7 @@ fn mailbox_of_path(path: &FsPath) -> Option<Mailbox> {
     let names = names?;
     let user = names.iter().position(|name| *name == "user")?;
     let (above, rest) = names.split_at_checked(user)?;
-    let rest = match rest.get(1..)? {
-        // With full hashing the hash stands before the name.
-        [hash, name, ..] if is_hash(hash, name) => rest.get(2..)?,
-        rest => rest,
-    };
+    let rest = rest.get(1..)?;
     let domain = above.iter().rposition(|name| *name == "domain");
     let domain = domain.and_then(|at| {
         let below = above.get(at.checked_add(1)?..)?;
@@ -153,13 +151,6 @@ fn mailbox_of_path(path: &FsPath) -> Option<Mailbox> {
         names.next().map(|name| (*name).to_owned())
     });
     Mailbox::new(domain, rest, above.contains(&DELETED))
-}
-
-/// Whether a directory is the hash of a name: one letter.
-fn is_hash(hash: &str, name: &str) -> bool {
-    let mut letters = hash.chars();
-    let letter = letters.next().filter(char::is_ascii_alphabetic);
-    letter.is_some() && letters.next().is_none() && name.len() > 1
 }
 
 /// Lists a folder.
@@ -285,8 +276,13 @@ mod tests {
                 mailbox(None, "ada", "Sent"),
             ),
             (
-                "mail/user/j/john^doe/Archive/2014",
+                "mail/J/user/john^doe/Archive/2014",
                 mailbox(None, "john.doe", "Archive.2014"),
+            ),
+            ("mail/a/user/a/Sent", mailbox(None, "a", "Sent")),
+            (
+                "mail/domain/x.example/user/ada",
+                mailbox(Some("x.example"), "ada", "INBOX"),
             ),
             (
                 "mail/domain/x/x.example/a/user/ada/Entw&APw-rfe",

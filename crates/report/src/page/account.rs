@@ -4,7 +4,9 @@ use serde::Serialize;
 
 use super::answers::{Answer, Outlook, answers, day, minute};
 use super::chart::{Bar, Chart};
-use crate::facts::{Account, DamagedMessage, Folder, GoneMessage, LostMessage, RejectedFile};
+use crate::facts::{
+    Account, DamagedMessage, Folder, GoneMessage, LostMessage, NearDuplicate, RejectedFile,
+};
 use crate::utf7;
 use crate::words::{bytes, number};
 
@@ -60,6 +62,7 @@ pub(super) struct AccountView {
     lost: Listed<NoteView>,
     rejected: Listed<NoteView>,
     gone: Listed<NoteView>,
+    alike: Listed<AlikeView>,
     /// The page of the account alone, from here; nothing on that page itself.
     page: Option<String>,
     /// Where the rest of a list that was cut is.
@@ -111,6 +114,15 @@ struct DamagedView {
     id: String,
 }
 
+/// A message of which there is another copy that came on another way.
+#[derive(Debug, Serialize)]
+struct AlikeView {
+    subject: String,
+    delivered: String,
+    folder: NameView,
+    id: String,
+}
+
 /// Something with a path and a reason.
 #[derive(Debug, Serialize)]
 struct NoteView {
@@ -148,6 +160,7 @@ impl AccountView {
             lost: Listed::new(&account.lost_messages, limit, NoteView::lost),
             rejected: Listed::new(&account.rejected_files, limit, NoteView::rejected),
             gone: Listed::new(&account.gone_messages, limit, NoteView::gone),
+            alike: Listed::new(&account.near_duplicate_messages, limit, AlikeView::new),
             page: owners_page(&account.address),
             rest: "are in messages.csv and report.json",
         }
@@ -162,6 +175,9 @@ impl AccountView {
         view.rejected = Listed::new(&[], 0, NoteView::rejected);
         for message in &mut view.damaged.items {
             message.place.clear();
+        }
+        for message in &mut view.alike.items {
+            message.id.clear();
         }
         for note in view.lost.items.iter_mut().chain(&mut view.gone.items) {
             note.place.clear();
@@ -241,6 +257,21 @@ impl DamagedView {
             reasons: message.reasons.clone(),
             whole_copy: message.whole_copy.clone(),
             place: format!("{}:{}", message.device, message.path),
+            id: message.id.clone(),
+        }
+    }
+}
+
+impl AlikeView {
+    fn new(message: &NearDuplicate) -> Self {
+        let subject = match message.subject.as_str() {
+            "" => "(no subject)",
+            subject => subject,
+        };
+        Self {
+            subject: subject.to_owned(),
+            delivered: minute(&message.delivered),
+            folder: NameView::new(&message.folder),
             id: message.id.clone(),
         }
     }

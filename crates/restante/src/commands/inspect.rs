@@ -1,5 +1,6 @@
 //! `inspect`: what is at a place, for a person's eyes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use aggregate::document::{DeviceName, Group};
@@ -334,8 +335,18 @@ fn message(case: &Case, prefix: &str) -> Result<Output> {
             "several messages' ids begin with {prefix}; give more digits"
         )));
     }
+    let alike = near_duplicates(case, first)?;
     let mut text = harmless(&serde_json::to_string_pretty(&hits)?);
     text.push('\n');
+    for message in &alike {
+        let place = format!("{}, {}", message.folder, message.origin.path);
+        let _ = writeln!(
+            text,
+            "near-duplicate (same Message-ID and body): {} in {}",
+            message.id,
+            shown(&place)
+        );
+    }
     match content(&views(case)?, first) {
         Ok(bytes) => {
             let head = bytes.get(..bytes.len().min(4096)).unwrap_or_default();
@@ -351,5 +362,29 @@ fn message(case: &Case, prefix: &str) -> Result<Output> {
             let _ = writeln!(text, "{error}");
         }
     }
-    Ok(Output::new(json!(hits), text))
+    let ids: BTreeSet<&str> = alike.iter().map(|message| message.id.as_str()).collect();
+    let mut json = json!(hits);
+    for hit in json.as_array_mut().into_iter().flatten() {
+        hit["near_duplicates"] = json!(ids);
+    }
+    Ok(Output::new(json, text))
+}
+
+/// The other messages of the same account that have the same Message-ID and body.
+fn near_duplicates(case: &Case, message: &Message) -> Result<Vec<Message>> {
+    let mut alike = Vec::new();
+    if message.likeness.is_none() {
+        return Ok(alike);
+    }
+    let account = |message: &Message| message.owner.as_ref().map(|owner| owner.account.clone());
+    for record in case.read_segments::<Record>(MESSAGES)? {
+        if let Record::Message(other) = record?
+            && other.likeness == message.likeness
+            && other.normalised() != message.normalised()
+            && account(&other) == account(message)
+        {
+            alike.push(*other);
+        }
+    }
+    Ok(alike)
 }

@@ -7,6 +7,7 @@
     reason = "a test that cannot set up its incident has failed"
 )]
 
+mod accounts;
 mod beside;
 mod carve;
 mod common;

@@ -33,6 +33,7 @@ pub(crate) mod tests {
             holes: Vec::new(),
             broken_parts: Vec::new(),
             doubt: None,
+            likeness: None,
             owner: None,
             folder: folder.to_owned(),
             uid: None,
