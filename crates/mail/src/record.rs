@@ -48,14 +48,11 @@ impl MessageId {
         let head = content.get(..Summary::HEAD.min(content.len()))?;
         let message = mail_parser::MessageParser::default().parse_headers(head)?;
         let name = message.message_id().filter(|name| !name.is_empty())?;
-        let unix = memchr::memmem::find(head, b"\n\n").map(|at| (at, 2));
-        let dos = memchr::memmem::find(head, b"\n\r\n").map(|at| (at, 3));
-        let (at, length) = unix.into_iter().chain(dos).min()?;
-        let body = content.get(at.checked_add(length)?..)?;
+        let (_, body) = content.split_at(header_length(content));
         let mut hasher = blake3::Hasher::new();
         hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
-        hasher.update(Self::normalised(body).as_str().as_bytes());
+        with_line_feeds(&mut hasher, body);
         (!body.is_empty()).then(|| Self(hasher.finalize().to_hex().to_string()))
     }
 
