@@ -40,7 +40,7 @@ pub enum ImapError {
     },
     /// It takes no such OAuth 2 token.
     #[error(
-        "the token was refused{status}{scope}: {text}. Tokens end after a while: put a new one into the \
+        "the token was refused{status}{scope}: {text}; tokens end after a while: put a new one into the \
          credentials, made for this server and this account, and run the same command again"
     )]
     Token {
@@ -145,12 +145,12 @@ mod tests {
         let said = error.to_string();
         assert!(!error.is_passing());
         let wanted = "the token was refused (invalid_token), which must be for the scope mail: \
-                      [AUTHENTICATIONFAILED] Failed. ";
+                      [AUTHENTICATIONFAILED] Failed.; tokens ";
         assert!(said.starts_with(wanted), "{said}");
         let json = BASE64.encode(r#"{"status":"401","scope":""}"#);
         let said = ImapError::token(&json, refused("")).to_string();
         assert!(
-            said.starts_with("the token was refused (401): Failed. "),
+            said.starts_with("the token was refused (401): Failed.; tokens "),
             "{said}"
         );
         assert!(ImapError::token(&json, refused("[UNAVAILABLE] ")).is_passing());
