@@ -65,12 +65,15 @@ impl Trace {
         if top.was_delivered {
             return Some(top.trace());
         }
-        // What bears the marks of servers was not kept by its author: its trace is lost.
-        if headers.iter().any(is_of_server) {
-            return Some(Self::Silent);
-        }
         let from = message.from().filter(|from| from.iter().count() == 1);
         let from = from.and_then(|from| Address::parse(from.first()?.address()?));
+        let domain = from.as_ref().map(Address::domain);
+        // What bears the marks of servers was not kept by its author: its trace is lost. A server that
+        // signs what its users send may keep it so for them.
+        let is_foreign = |header: &&Header<'_>| !is_signature_of(domain, header, head);
+        if headers.iter().filter(is_foreign).any(is_of_server) {
+            return Some(Self::Silent);
+        }
         (!headers.is_empty()).then_some(Self::From(from))
     }
 }
@@ -224,6 +227,23 @@ fn is_of_server(header: &Header<'_>) -> bool {
             .iter()
             .any(|beginning| name.starts_with(beginning))
         || field_of(&header.name).is_some()
+}
+
+/// Whether a field is the DKIM signature (RFC 6376, section 3.5) of `domain` itself.
+fn is_signature_of(domain: Option<&str>, header: &Header<'_>, head: &[u8]) -> bool {
+    let Some(domain) =
+        domain.filter(|_| header.name.as_str().eq_ignore_ascii_case("dkim-signature"))
+    else {
+        return false;
+    };
+    let value = String::from_utf8_lossy(raw(header, head));
+    let mut signers = value
+        .split(';')
+        .filter_map(|tag| tag.split_once('='))
+        .filter(|(name, _)| name.trim() == "d");
+    let first = signers.next();
+    first.is_some_and(|(_, signer)| signer.trim().eq_ignore_ascii_case(domain))
+        && signers.next().is_none()
 }
 
 /// The bytes of a field behind its name.

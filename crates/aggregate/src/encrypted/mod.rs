@@ -1,6 +1,16 @@
 //! Encryption of whole devices: recognised and named, so that a person knows what is there and what
 //! would open it.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )
+)]
+
 mod bitlocker;
 mod noise;
 

@@ -12,6 +12,16 @@
 //! Sources: *LUKS1 On-Disk Format Specification* 1.2.3 ([`v1`]) and *LUKS2 On-Disk Format
 //! Specification* 1.1.3 ([`v2`]), both in cryptsetup's `docs`.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )
+)]
+
 mod cipher;
 mod hash;
 mod keys;
