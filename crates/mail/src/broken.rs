@@ -81,19 +81,15 @@ impl BrokenPart {
         };
         let length = content.len() as u64;
         let sections = sections(&message.parts, length);
-        let breaks_off = if breaks_off || holes.iter().any(|hole| end(hole) > length) {
-            Some(length)
-        } else if holes.is_empty() {
-            end_of_open(&message.parts, content)
-        } else {
-            None
-        };
-        let last = breaks_off.and_then(|end| {
-            let within = |section: &Section<'_>| section.range.start < end;
-            sections
-                .iter()
-                .rposition(|section| section.what != PartKind::Between && within(section))
+        let root_is_open = message.parts.first().is_some_and(|root| {
+            matches!(root.body, PartType::Multipart(_)) && !is_closed(root, content)
         });
+        let breaks_off = breaks_off
+            || (holes.is_empty() && root_is_open)
+            || holes.iter().any(|hole| end(hole) > length);
+        let last = sections
+            .iter()
+            .rposition(|section| section.what != PartKind::Between);
         let broken = sections.iter().enumerate().filter_map(|(index, section)| {
             let (mut missing, mut doubtful) = (0_u64, 0_u64);
             for hole in holes {
@@ -105,7 +101,7 @@ impl BrokenPart {
                 };
                 *sum = sum.saturating_add(common);
             }
-            let ends_early = last == Some(index);
+            let ends_early = breaks_off && last == Some(index);
             (missing > 0 || doubtful > 0 || ends_early).then(|| {
                 let bytes = section.range.end.saturating_sub(section.range.start);
                 Self {
@@ -123,17 +119,6 @@ impl BrokenPart {
         });
         broken.take(MOST).collect()
     }
-}
-
-/// Where the last part ends that is made of others and is not ended by its boundary.
-fn end_of_open(parts: &[MessagePart<'_>], content: &[u8]) -> Option<u64> {
-    let open = |part: &&MessagePart<'_>| {
-        matches!(part.body, PartType::Multipart(_)) && !is_closed(part, content)
-    };
-    // A message of ten thousand parts is not searched ten thousand times.
-    let mut last = parts.iter().rev().take(MOST).filter(open);
-    let part = last.next().or_else(|| parts.first().filter(open))?;
-    Some(u64::from(part.offset_end))
 }
 
 const fn end(hole: &Hole) -> u64 {
@@ -281,14 +266,6 @@ mod tests {
         assert_eq!(part.media.as_deref(), Some("application/pdf"));
         assert!(part.ends_early && part.missing == 0);
         assert_eq!(BrokenPart::of(text.as_bytes(), &[], false), []);
-        // The inner boundary is not ended, the outer one is.
-        let inner = text.replace("--a--\n", "");
-        let parts = BrokenPart::of(inner.as_bytes(), &[], false);
-        let kinds: Vec<_> = parts
-            .iter()
-            .map(|part| (part.what, part.ends_early))
-            .collect();
-        assert_eq!(kinds, [(PartKind::Html, true)]);
     }
 
     #[test]
