@@ -31,8 +31,9 @@ pub(super) fn places_of_noise(device: &dyn ReadAt) -> Option<u64> {
     let mut places = 0_u64;
     for number in 0..PLACES {
         // The first place is the beginning, the last one the end.
-        let at = u128::from(last).saturating_mul(u128::from(number)) / u128::from(PLACES - 1);
-        let at = u64::try_from(at).ok()? / 512 * 512;
+        let at = u128::from(last).saturating_mul(u128::from(number));
+        let at = at.checked_div(u128::from(PLACES.saturating_sub(1)))?;
+        let at = u64::try_from(at).ok()? & !511;
         let Some(bytes) = device.read_whole(ByteOffset::new(at), PLACE_BYTES) else {
             if number == 0 {
                 return None;

@@ -9,8 +9,8 @@
 //! The ciphers and hashes are those of libraries; the format of the container is read here, since
 //! no library reads both versions, and none over bytes of which some cannot be read.
 //!
-//! Sources: *LUKS1 On-Disk Format Specification* 1.2.3 ([`v1`]) and *LUKS2 On-Disk Format
-//! Specification* 1.1.3 ([`v2`]), both in cryptsetup's `docs`.
+//! Sources: *LUKS1 On-Disk Format Specification* 1.2.3 (`v1.rs`) and *LUKS2 On-Disk Format
+//! Specification* 1.1.3 (`v2.rs`), both in cryptsetup's `docs`.
 
 #![cfg_attr(
     not(test),

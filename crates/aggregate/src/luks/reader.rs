@@ -61,7 +61,8 @@ impl Opened {
         let sector = usize::try_from(self.sector).unwrap_or(usize::MAX).max(1);
         let whole = |range: &Range<usize>| {
             let end = range.end.checked_next_multiple_of(sector).unwrap_or(total);
-            range.start.saturating_sub(range.start % sector)..end.min(total)
+            let before = range.start.checked_rem(sector).unwrap_or(0);
+            range.start.saturating_sub(before)..end.min(total)
         };
         let mut gaps = Gaps::none();
         for gap in read.iter() {

@@ -361,9 +361,12 @@ impl DayView {
     }
 }
 
+/// A share in words, and how its numbers are written.
+type ShareRow = (&'static str, Share, fn(u64) -> String);
+
 fn shares(facts: &Facts) -> Vec<ShareView> {
     let shares = &facts.shares;
-    let rows: [(&str, Share, fn(u64) -> String); 8] = [
+    let rows: [ShareRow; 8] = [
         (
             "of all accounts have mail that was recovered",
             shares.accounts,
