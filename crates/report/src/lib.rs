@@ -59,5 +59,6 @@ pub use facts::{
 };
 pub use figures::{Day, Phase, Rate, Share, Shares};
 pub use notices::{NoticeOptions, Notices, TEMPLATE, notices};
+pub use text::{harmless_json, is_hostile};
 pub use wanted::{Wanted, WantedRegion, ranked};
 pub use write::{Paths, write};

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 /// Whether a character acts on what shows it: controls, and marks that change the direction of
 /// text (Unicode TR9) or that are not seen at all.
-pub(crate) fn is_hostile(c: char) -> bool {
+pub fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{061C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}' | '\u{2029}'
@@ -51,7 +51,7 @@ pub(crate) fn cell(text: &str) -> Cow<'_, str> {
 
 /// JSON with every hostile character inside its strings written as `\u202e`. What a program
 /// reads from it is the same; what a terminal shows of it is harmless.
-pub(crate) fn harmless_json(text: &str) -> String {
+pub fn harmless_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         // Outside of strings JSON has no other control than the line feeds between its lines.

@@ -45,7 +45,7 @@ impl Output {
             writeln!(
                 out,
                 "{}",
-                harmless(&serde_json::to_string_pretty(&self.json)?)
+                report::harmless_json(&serde_json::to_string_pretty(&self.json)?)
             )?;
         } else {
             out.write_all(self.text.as_bytes())?;
@@ -83,36 +83,13 @@ fn explain(error: &anyhow::Error) -> String {
 pub(crate) fn shown(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        if acts(c) {
+        if c != '\n' && report::is_hostile(c) {
             safe.extend(c.escape_unicode());
         } else {
             safe.push(c);
         }
     }
     safe
-}
-
-/// A JSON document as it may be shown on a terminal, where people look at it too: the same document, with
-/// characters that act there written as JSON's escapes. Such characters stand in its strings only.
-pub(crate) fn harmless(json: &str) -> String {
-    let mut safe = String::with_capacity(json.len());
-    for c in json.chars() {
-        if acts(c) {
-            let _ = write!(safe, "\\u{:04x}", u32::from(c));
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
-/// Whether a terminal does something else with a character than to show it in its place.
-fn acts(c: char) -> bool {
-    let turns = matches!(
-        c,
-        '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
-    );
-    turns || (c.is_control() && c != '\n')
 }
 
 /// A table with its columns aligned; the first row is its head. Columns of numbers are set right.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::sync::{content, views};
 use crate::args::Inspect;
-use crate::output::{Output, harmless, shown, table};
+use crate::output::{Output, shown, table};
 use crate::session::Session;
 use crate::usage::Usage;
 
@@ -336,7 +336,7 @@ fn message(case: &Case, prefix: &str) -> Result<Output> {
         )));
     }
     let alike = near_duplicates(case, first)?;
-    let mut text = harmless(&serde_json::to_string_pretty(&hits)?);
+    let mut text = report::harmless_json(&serde_json::to_string_pretty(&hits)?);
     text.push('\n');
     for message in &alike {
         let place = format!("{}, {}", message.folder, message.origin.path);

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{fail, messages, restante, succeed};
+use crate::common::{ext4_image, fail, messages, restante, succeed};
 
 const DOMAIN: &str = "vmail/lindenhof.example";
 
@@ -49,13 +48,7 @@ fn image(dir: &Path) -> PathBuf {
     put(&root, "ada", "", 4, &mail("ada", by_list, 3));
     put(&root, "old", "", 5, &mail("old", "", 5));
     let image = dir.join("disk.img");
-    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    let output = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-b", "4096", "-d"])
-        .args([&root, &image])
-        .output()
-        .expect("mke2fs is needed; scripts/setup.sh installs it");
-    assert!(output.status.success(), "{output:?}");
+    ext4_image(&root, &image, 16 << 20);
     image
 }
 

@@ -133,6 +133,17 @@ fn both(output: &Output) -> String {
     )
 }
 
+/// An ext4 image of `bytes` that holds what is below `root`.
+pub(crate) fn ext4_image(root: &Path, image: &Path, bytes: u64) {
+    fs::File::create(image).unwrap().set_len(bytes).unwrap();
+    let output = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-b", "4096", "-d"])
+        .args([root, image])
+        .output()
+        .expect("mke2fs is needed; scripts/setup.sh installs it");
+    assert!(output.status.success(), "{}", both(&output));
+}
+
 /// Every file and directory below `root`: its mode, the time of files, and their contents.
 pub(crate) fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, i64, String)> {
     let mut all = BTreeMap::new();

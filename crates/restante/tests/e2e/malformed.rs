@@ -1,10 +1,9 @@
 //! Mail that breaks the rules comes back byte for byte.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::process::Command;
+use std::fs;
 
-use crate::common::{messages, restante, succeed};
+use crate::common::{ext4_image, messages, restante, succeed};
 
 /// Messages that break rules, by what they break. Each is told from all others by its bytes.
 fn letters() -> BTreeMap<&'static str, Vec<u8>> {
@@ -107,10 +106,7 @@ fn mail_that_breaks_the_rules_comes_back_as_it_was_stored() {
         .unwrap();
     }
     let image = dir.path().join("mail.img");
-    File::create(&image).unwrap().set_len(96 << 20).unwrap();
-    let mut mkfs = Command::new("mke2fs");
-    mkfs.args(["-q", "-t", "ext4", "-d"]);
-    succeed(mkfs.arg(dir.path().join("tree")).arg(&image));
+    ext4_image(&dir.path().join("tree"), &image, 96 << 20);
 
     let mail = dir.path().join("mail");
     let mut recover = restante();

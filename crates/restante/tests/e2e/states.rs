@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::common::{messages, restante, succeed};
+use crate::common::{ext4_image, messages, restante, succeed};
 
 const CHUNK: usize = 4096;
 const MAILDIR: &str = "vmail/lindenhof.example/ada/Maildir";
@@ -33,13 +33,7 @@ fn image(dir: &Path) -> PathBuf {
         fs::write(root.join(MAILDIR).join("cur").join(name), text).unwrap();
     }
     let image = dir.join("now.img");
-    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    let output = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-b", "4096", "-d"])
-        .args([&root, &image])
-        .output()
-        .expect("mke2fs is needed; scripts/setup.sh installs it");
-    assert!(output.status.success(), "{output:?}");
+    ext4_image(&root, &image, 16 << 20);
     image
 }
 
