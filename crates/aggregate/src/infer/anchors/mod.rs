@@ -474,8 +474,11 @@ fn is_uniform(content: &[u8]) -> bool {
 /// The anchors without those that several devices show at one place: where the rest of a row
 /// is zeros, parity shows the data's address too, and mirrors show everything twice.
 fn without_ghosts(mut anchors: Vec<Anchor>) -> Vec<Anchor> {
-    anchors
-        .sort_unstable_by_key(|anchor| (anchor.source, anchor.address, anchor.at, anchor.device));
+    // Of those that say the same, the whole order decides which remains: they come out of maps.
+    anchors.sort_unstable_by_key(|anchor| {
+        let place = (anchor.source, anchor.address, anchor.at, anchor.device);
+        (place, *anchor)
+    });
     anchors.dedup_by_key(|anchor| (anchor.source, anchor.address, anchor.at, anchor.device));
     let same = |a: &Anchor, b: &Anchor| (a.source, a.address, a.at) == (b.source, b.address, b.at);
     let groups = anchors.chunk_by(same);
