@@ -13,14 +13,16 @@ use filesystem::{Extent, Place, Standing, Timestamp};
 use mail_parser::{Host, MessageParser};
 
 use crate::account::{Accounts, Address, Nobody, Owner, Stage};
-use crate::attribution::{Judged, owner_of_loose};
+use crate::attribution::{Agreed, Consensus, Judged, owner_of_loose};
 use crate::broken::BrokenPart;
 use crate::codec::Codec;
 use crate::content::{Content, reread};
 use crate::delivery::{Field, Trace};
-use crate::maildir::{Flags, MaildirName, RECOVERED};
+use crate::header::may_lack_its_top;
+use crate::maildir::{MaildirName, RECOVERED};
 use crate::proof::{Grade, Proof, virtual_size};
 use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Repair, Summary};
+use crate::store::Known;
 
 /// Headers are looked for in so many bytes.
 const HEAD: usize = 64 << 10;
@@ -30,7 +32,7 @@ const MOST_OF_IT: usize = 50;
 const LEAST_DELIVERED: usize = 3;
 
 /// What a carver says of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Carved {
     /// Where its bytes lie in the view: offset and length in bytes, in their order.
     pub pieces: Vec<(u64, u64)>,
@@ -40,6 +42,47 @@ pub struct Carved {
     pub repairs: Vec<Repair>,
     /// What speaks against it, in words.
     pub contradictions: Vec<String>,
+    /// What the file of a mail store says of it that it lay in with others.
+    pub stored: Option<Stored>,
+}
+
+/// What a file of many messages says of one of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// What stands beside the message.
+    pub known: Known,
+    /// Its keywords.
+    pub keywords: Vec<String>,
+    /// The folder that it was saved to, if the file says that, with `.` between levels.
+    pub folder: Option<String>,
+    /// A number that is the same for messages of one file, which is one account's.
+    pub file: u64,
+}
+
+impl Stored {
+    /// The proofs that the lengths in it give for `content`; an error if they are of another.
+    fn proofs(&self, content: &[u8]) -> Result<Vec<Proof>, String> {
+        let known = &self.known;
+        let lengths = [
+            (known.size, content.len() as u64, Proof::Size),
+            (
+                known.virtual_size,
+                virtual_size(content),
+                Proof::VirtualSize,
+            ),
+        ];
+        let mut proofs = Vec::new();
+        for (said, is, proof) in lengths {
+            match said {
+                Some(said) if said == is => proofs.push(proof),
+                Some(said) => {
+                    return Err(format!("its record says {said} bytes, and these are {is}"));
+                }
+                None => {}
+            }
+        }
+        Ok(proofs)
+    }
 }
 
 /// A carved message, before it is known whose it is.
@@ -51,6 +94,8 @@ pub struct Candidate {
     server: Option<String>,
     /// The content, as far as headers go.
     head: Vec<u8>,
+    /// The file that it lies in with others.
+    file: Option<u64>,
 }
 
 impl Candidate {
@@ -62,7 +107,22 @@ impl Candidate {
             codec,
             holes,
         } = reread(view, &origin)?;
-        let whole = carved.proof.filter(|_| holes.is_empty());
+        let stored = carved.stored.clone().unwrap_or_default();
+        let mut contradictions = carved.contradictions.clone();
+        let by_lengths = match stored.proofs(&bytes) {
+            Ok(proofs) => proofs,
+            Err(why) => {
+                contradictions.push(why);
+                Vec::new()
+            }
+        };
+        if carved.stored.is_none() && codec == Codec::Plain && may_lack_its_top(&bytes) {
+            let why = "its first line may be the rest of one: what stood before lies elsewhere";
+            contradictions.push(why.to_owned());
+        }
+        let whole = carved
+            .proof
+            .filter(|_| holes.is_empty() && contradictions.is_empty());
         let id = MessageId::of(&bytes);
         let normalised = Some(MessageId::normalised(&bytes)).filter(|other| *other != id);
         let likeness = MessageId::likeness(&bytes).filter(|_| whole.is_some());
@@ -78,17 +138,17 @@ impl Candidate {
             bytes: bytes.len() as u64,
             virtual_bytes: virtual_size(&bytes),
             grade: whole.map_or(Grade::Damaged, |_| Grade::Complete),
-            proofs: whole.into_iter().collect(),
-            contradictions: carved.contradictions.clone(),
+            proofs: proofs_of(whole, by_lengths),
+            contradictions,
             holes,
             broken_parts,
             owner: None,
             doubt: None,
-            folder: RECOVERED.to_owned(),
-            uid: None,
-            flags: Flags::default(),
-            keywords: Vec::new(),
-            delivered: delivered(head),
+            folder: stored.folder.unwrap_or_else(|| RECOVERED.to_owned()),
+            uid: stored.known.uid,
+            flags: stored.known.flags,
+            keywords: stored.keywords,
+            delivered: stored.known.received.unwrap_or_else(|| delivered(head)),
             standing: Standing::InUse,
             layer: Layer::Carved,
             origin: FileOrigin { codec, ..origin },
@@ -98,6 +158,7 @@ impl Candidate {
             trace: Trace::of(head),
             server: server(head),
             head: head.to_vec(),
+            file: carved.stored.as_ref().map(|stored| stored.file),
             message,
         })
     }
@@ -111,6 +172,15 @@ impl Candidate {
     pub const fn is_whole(&self) -> bool {
         self.message.grade.is_whole()
     }
+}
+
+/// All proofs of a message that the carver calls whole by `whole`; none if it does not.
+fn proofs_of(whole: Option<Proof>, by_lengths: Vec<Proof>) -> Vec<Proof> {
+    let Some(whole) = whole else {
+        return Vec::new();
+    };
+    let others = by_lengths.into_iter().filter(|proof| *proof != whole);
+    std::iter::once(whole).chain(others).collect()
 }
 
 /// Where a carved message lies.
@@ -223,13 +293,41 @@ pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &Accounts) ->
         .iter()
         .map(|note| note.as_ref().filter(only).cloned())
         .collect();
+    let files = owners_of_files(&candidates, &accounts);
     let pairs = candidates.into_iter().zip(named);
     pairs
-        .map(|(candidate, note)| match note {
-            Some(note) => with_name(candidate, note),
-            None => with_trace(candidate, server.as_deref(), known, &accounts),
+        .map(|(candidate, note)| {
+            let owner = candidate.file.and_then(|file| files.get(&file));
+            match (note, owner) {
+                (Some(note), _) => with_name(candidate, note),
+                (None, Some(owner)) => Message {
+                    owner: Some(owner.clone()),
+                    ..candidate.message
+                },
+                (None, None) => with_trace(candidate, server.as_deref(), known, &accounts),
+            }
         })
         .collect()
+}
+
+/// Whose the files are that several messages lie in, where those agree.
+fn owners_of_files(candidates: &[Candidate], accounts: &Accounts) -> BTreeMap<u64, Owner> {
+    let mut files: BTreeMap<u64, Consensus> = BTreeMap::new();
+    for candidate in candidates {
+        if let Some(file) = candidate.file {
+            files.entry(file).or_default().add(&candidate.head);
+        }
+    }
+    let agreed = files.into_iter().filter_map(|(file, consensus)| {
+        let Agreed::On(account, how) = consensus.agreed(accounts) else {
+            return None;
+        };
+        // A folder of mail that was kept from elsewhere agrees too.
+        accounts.whose(&account, Stage::AfterAliases).ok()?;
+        let evidence = format!("of the file that it lies in with others, {how}");
+        Some((file, Owner { account, evidence }))
+    });
+    agreed.collect()
 }
 
 /// The accounts that are known, and those that mail was delivered to by the server that knows them:

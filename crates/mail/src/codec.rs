@@ -4,7 +4,7 @@
 //! Formats: RFC 1952 (gzip), the bzip2 and xz file formats, RFC 8878 (zstd), and Dovecot's own
 //! frame around LZ4 blocks (`src/lib-compression/iostream-lz4.h`).
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use evidence::Fields;
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,28 @@ pub fn decode(codec: Codec, stored: &[u8]) -> Decoded {
     }
 }
 
+/// Undoes the compression of the one file that `from` begins with, and takes no more out of `from`
+/// than that: behind it something else may lie.
+///
+/// Dovecot's LZ4 frame does not say where it ends; its last chunk is shorter than the others, or the
+/// length of one more is zero.
+pub fn decode_one(codec: Codec, from: &mut impl BufRead) -> Decoded {
+    let mut bytes = Vec::new();
+    let result = match codec {
+        Codec::Plain => Err(io::Error::other("a plain file does not say where it ends")),
+        Codec::Gzip => drain(flate2::bufread::GzDecoder::new(from), &mut bytes),
+        Codec::Bzip2 => drain(bzip2::bufread::BzDecoder::new(from), &mut bytes),
+        Codec::Xz => drain(liblzma::bufread::XzDecoder::new(from), &mut bytes),
+        Codec::Zstd => zstd::Decoder::with_buffer(from)
+            .and_then(|decoder| drain(decoder.single_frame(), &mut bytes)),
+        Codec::Lz4 => lz4_stream(from, &mut bytes),
+    };
+    Decoded {
+        bytes,
+        error: result.err().map(|error| error.to_string()),
+    }
+}
+
 /// Reads `from` to its end, piece by piece, so that what came before an error stays.
 fn drain(mut from: impl Read, into: &mut Vec<u8>) -> io::Result<()> {
     let mut piece = vec![0; 64 << 10];
@@ -117,6 +139,43 @@ const LZ4_MAGIC: &[u8] = b"Dovecot-LZ4\x0d\x2a\x9b\xc5";
 const LZ4_HEADER_BYTES: usize = 19;
 /// A chunk claims no more than this; Dovecot writes 64 KiB.
 const LZ4_MAX_CHUNK: usize = 16 << 20;
+
+/// The chunks of a frame that something else follows.
+fn lz4_stream(from: &mut impl BufRead, into: &mut Vec<u8>) -> io::Result<()> {
+    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
+    let mut header = [0; LZ4_HEADER_BYTES];
+    from.read_exact(&mut header)?;
+    let largest = Fields::new(&header)
+        .be_u32(LZ4_MAGIC.len())
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .filter(|bytes| header.starts_with(LZ4_MAGIC) && *bytes <= LZ4_MAX_CHUNK)
+        .ok_or_else(|| bad("the LZ4 header claims too large a chunk"))?;
+    let mut chunk = vec![0; largest];
+    loop {
+        // A length of zero is of what lies behind the file, and is left there.
+        if from.fill_buf()?.starts_with(&[0; 4]) {
+            return Ok(());
+        }
+        let mut length = [0; 4];
+        from.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        // A block of LZ4 is little longer than what it holds.
+        if length == 0 || length > largest.saturating_add(largest / 128).saturating_add(64) {
+            return Err(bad("an LZ4 chunk claims another length than chunks have"));
+        }
+        let mut block = vec![0; length];
+        from.read_exact(&mut block)?;
+        let count = lz4_flex::block::decompress_into(&block, &mut chunk)
+            .map_err(|_| bad("an LZ4 chunk does not decode"))?;
+        into.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        if into.len() as u64 > MAX_MESSAGE_BYTES {
+            return Err(bad("longer than any message"));
+        }
+        if count < largest {
+            return Ok(());
+        }
+    }
+}
 
 /// Chunks, each the big-endian length of an LZ4 block and the block.
 fn lz4_frame(stored: &[u8], into: &mut Vec<u8>) -> io::Result<()> {
@@ -196,6 +255,13 @@ mod tests {
             assert_eq!(decoded.error, None, "{codec:?}");
             assert!(decoded.bytes == text, "{codec:?}");
             if codec != Codec::Plain {
+                let mut followed = stored.clone();
+                followed.extend([0; 700]);
+                let mut rest = &followed[..];
+                let one = decode_one(codec, &mut rest);
+                assert_eq!(one.error, None, "{codec:?}");
+                assert!(one.bytes == text, "{codec:?}");
+                assert_eq!(followed.len() - rest.len(), stored.len(), "{codec:?}");
                 let cut = decode(codec, &stored[..stored.len() - 5]);
                 assert!(cut.error.is_some(), "{codec:?}");
                 assert!(text.starts_with(&cut.bytes), "{codec:?}");

@@ -50,6 +50,40 @@ const FIELDS: [(&[u8], Fact); 20] = [
     (b"received-spf", Fact::Signature),
 ];
 
+/// Other fields that stand on top of messages, or prefixes of their names: those of RFC 5322,
+/// RFC 2045, RFC 2369, RFC 4021 and RFC 8617, and what programs write of their own.
+const TOPS: [&[u8]; 29] = [
+    b"x-",
+    b"arc-",
+    b"list-",
+    b"resent-",
+    b"content-",
+    b"disposition-",
+    b"thread-",
+    b"references",
+    b"in-reply-to",
+    b"bcc",
+    b"comments",
+    b"keywords",
+    b"user-agent",
+    b"importance",
+    b"priority",
+    b"precedence",
+    b"sensitivity",
+    b"organization",
+    b"auto-submitted",
+    b"autocrypt",
+    b"errors-to",
+    b"envelope-from",
+    b"apparently-to",
+    b"delivery-date",
+    b"domainkey-signature",
+    b"accept-language",
+    b"feedback-id",
+    b"mailing-list",
+    b"status",
+];
+
 /// A header block that was recognised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
@@ -96,6 +130,18 @@ pub fn header(bytes: &[u8]) -> Option<Header> {
         first = false;
     }
     seen.header(None, bytes.len() as u64)
+}
+
+/// Whether a message, by its first field, may have lost what stood before it: the name is none that
+/// messages begin with, so it may be the rest of a longer one.
+pub fn may_lack_its_top(message: &[u8]) -> bool {
+    let end = memchr::memchr(b'\n', message).unwrap_or(message.len());
+    let Some((name, _)) = field(message.get(..end).unwrap_or_default()) else {
+        return true;
+    };
+    let name = name.to_ascii_lowercase();
+    let is_known = FIELDS.iter().any(|(known, _)| **known == *name);
+    !is_known && !TOPS.iter().any(|top| name.starts_with(top))
 }
 
 /// What was seen in the lines of a header block.
@@ -240,6 +286,22 @@ mod tests {
             "From ada@b.example Mon Jan  1\nFrom: a@b.example\nDate: 1 Jan 2024 10:00:00 GMT\n\n",
         ] {
             assert!(header(head.as_bytes()).is_some(), "{head}");
+        }
+    }
+
+    #[test]
+    fn what_begins_within_a_field_lacks_its_top() {
+        for (message, lacks) in [
+            ("Return-Path: <a@b.example>\n\n", false),
+            ("X-Sieve: dovecot\n\n", false),
+            ("DKIM-Signature: v=1;\n\n", false),
+            ("eturn-Path: <a@b.example>\n\n", true),
+            ("37:11 +0100\nFrom: a@b.example\n\n", true),
+            ("h: <a@b.example>\n\n", true),
+            ("ignature: v=1;\n\n", true),
+            ("and so on\n", true),
+        ] {
+            assert_eq!(may_lack_its_top(message.as_bytes()), lacks, "{message}");
         }
     }
 

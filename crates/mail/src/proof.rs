@@ -68,8 +68,8 @@ impl Proof {
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Extents => "its file system maps every byte of it",
-            Self::Size => "its length is the one in its name",
-            Self::VirtualSize => "its length with CR LF line ends is the one in its name",
+            Self::Size => "its length is the one that its store says",
+            Self::VirtualSize => "its length with CR LF line ends is the one that its store says",
             Self::Checksum => "the checksum of its compression holds",
             Self::Sha1 => "its digest is the one that its store recorded",
             Self::BodyHash => "the body hash of a signature verifies",

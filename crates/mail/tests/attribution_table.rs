@@ -170,8 +170,7 @@ impl Row {
             let carved = Carved {
                 pieces: vec![(0, text.len() as u64)],
                 proof: Some(Proof::Structure),
-                repairs: Vec::new(),
-                contradictions: Vec::new(),
+                ..Carved::default()
             };
             let view: Arc<dyn ReadAt> = Arc::new(Memory::new(text));
             Candidate::read(&view, "disk:a#blocks", &carved).unwrap()

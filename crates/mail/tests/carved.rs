@@ -12,7 +12,7 @@ use evidence::ReadAt;
 use evidence::view::Memory;
 use filesystem::Standing;
 use mail::account::{AccountRules, Accounts, Owner};
-use mail::carved::{Candidate, Carved, Names, attribute};
+use mail::carved::{Candidate, Carved, Names, Stored, attribute};
 use mail::record::{FileNote, Repair};
 use mail::{Address, Message, Proof};
 
@@ -43,7 +43,7 @@ fn candidate(text: &str, proof: Option<Proof>, repairs: Vec<Repair>) -> Candidat
         pieces: vec![(0, text.len() as u64)],
         proof,
         repairs,
-        contradictions: Vec::new(),
+        ..Carved::default()
     };
     Candidate::read(&view, "disk:a#blocks", &carved).unwrap()
 }
@@ -124,6 +124,72 @@ fn mail_goes_to_whom_the_server_of_these_mailboxes_delivered_it_and_to_nobody_el
             wanted,
             "{what}"
         );
+    }
+}
+
+#[test]
+fn a_message_in_a_file_of_others_is_whose_they_are_if_they_agree() {
+    let silent = || "Subject: x\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\nx\n".to_owned();
+    let to = |to: &str, number| delivered(to, SERVER, number);
+    let (ada, bo) = ("ada@lindenhof.example", "bo@lindenhof.example");
+    let kept = |number| delivered("ada@old.example", "mx.old.example", number);
+    for (what, file, wanted) in [
+        (
+            "all hers",
+            vec![to(ada, 5), to(ada, 6), to(ada, 7)],
+            Some(ada),
+        ),
+        (
+            "two accounts'",
+            vec![to(ada, 5), to(ada, 6), to(bo, 7), to(bo, 8)],
+            None,
+        ),
+        ("kept from elsewhere", vec![kept(5), kept(6), kept(7)], None),
+        ("nobody's", vec![], None),
+    ] {
+        let carved = |text: &String, file: Option<u64>| {
+            let view: Arc<dyn ReadAt> = Arc::new(Memory::new(text.as_bytes().to_vec()));
+            let carved = Carved {
+                pieces: vec![(0, text.len() as u64)],
+                proof: Some(Proof::Structure),
+                stored: file.map(|file| Stored {
+                    folder: Some("Orders".to_owned()),
+                    file,
+                    ..Stored::default()
+                }),
+                ..Carved::default()
+            };
+            Candidate::read(&view, "disk:a#blocks", &carved).unwrap()
+        };
+        let usual = usual();
+        let all = usual.iter().map(|text| carved(text, None));
+        let file = file.iter().map(|text| carved(text, Some(7)));
+        let last = std::iter::once(carved(&silent(), Some(7)));
+        let accounts = Accounts::new(&AccountRules::default());
+        let all: Vec<Candidate> = all.chain(file).chain(last).collect();
+        let last = attribute(all, &Names::default(), &accounts).pop().unwrap();
+        let owner = last.owner.map(|owner| owner.account.to_string());
+        assert_eq!(owner.as_deref(), wanted, "{what}");
+        assert_eq!(last.folder, "Orders");
+    }
+}
+
+#[test]
+fn lengths_beside_a_message_that_are_not_its_own_make_it_damaged() {
+    let text = delivered("ada@lindenhof.example", SERVER, 1);
+    let length = text.len() as u64;
+    for (size, is_whole) in [(length, true), (length + 1, false)] {
+        let view: Arc<dyn ReadAt> = Arc::new(Memory::new(text.as_bytes().to_vec()));
+        let mut stored = Stored::default();
+        stored.known.size = Some(size);
+        let carved = Carved {
+            pieces: vec![(0, length)],
+            proof: Some(Proof::Size),
+            stored: Some(stored),
+            ..Carved::default()
+        };
+        let candidate = Candidate::read(&view, "disk:a#blocks", &carved).unwrap();
+        assert_eq!(candidate.is_whole(), is_whole);
     }
 }
 

@@ -11,7 +11,7 @@ const LEAST: usize = 3;
 
 /// What the messages of a mailbox say of the account.
 #[derive(Debug, Default)]
-pub(super) struct Consensus {
+pub(crate) struct Consensus {
     muted: bool,
     /// How often each address is named in which field.
     to: BTreeMap<(Address, Field), usize>,
@@ -39,7 +39,7 @@ struct Sum {
 
 /// What a consensus comes to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Agreed {
+pub(crate) enum Agreed {
     /// It names this account, and how.
     On(Address, String),
     /// Messages name several, in words.
@@ -57,7 +57,7 @@ impl Consensus {
         }
     }
 
-    pub(super) fn add(&mut self, content: &[u8]) {
+    pub(crate) fn add(&mut self, content: &[u8]) {
         let Some(trace) = Some(content).filter(|_| !self.muted).and_then(Trace::of) else {
             return;
         };
@@ -87,7 +87,7 @@ impl Consensus {
     /// fewer. An account that nothing else names may be an alias of another one, so it is
     /// believed only by three and if each has it in `Delivered-To`, which stands behind all
     /// aliases, and in a domain of which others are known, if any are.
-    pub(super) fn agreed(&self, accounts: &Accounts) -> Agreed {
+    pub(crate) fn agreed(&self, accounts: &Accounts) -> Agreed {
         let mut sums: BTreeMap<Address, Sum> = BTreeMap::new();
         for ((address, field), count) in &self.to {
             let final_ = *field == Field::DeliveredTo;

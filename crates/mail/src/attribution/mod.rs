@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use filesystem::{Filesystem, FsPath};
 
-use consensus::{Agreed, Consensus};
+pub(crate) use consensus::{Agreed, Consensus};
 
 use crate::account::{AccountRules, Accounts, Address, Nobody, Owner, Stage};
 use crate::content::head;

@@ -10,6 +10,7 @@
 //!
 //! Source: Dovecot's `src/lib-storage/index/dbox-{common,single,multi}`.
 
+pub mod loose;
 mod multi;
 mod record;
 mod single;

@@ -20,9 +20,9 @@ use memchr::memmem;
 use crate::store::{Wiped, wiped_sectors};
 
 /// `DBOX_MAGIC_PRE` and the type of a message, `DBOX_MESSAGE_TYPE_NORMAL`.
-const MAGIC_PRE: &[u8] = b"\x01\x02N ";
+pub(super) const MAGIC_PRE: &[u8] = b"\x01\x02N ";
 /// `DBOX_MAGIC_POST`, with the line ends around it.
-const MAGIC_POST: &[u8] = b"\n\x01\x03\n";
+pub(super) const MAGIC_POST: &[u8] = b"\n\x01\x03\n";
 /// The length of `struct dbox_message_header`.
 const MESSAGE_HEADER: usize = 30;
 /// Metadata is no longer: names of folders and of files with attachments.
@@ -105,7 +105,7 @@ fn first(file: &dyn ReadAt) -> u64 {
 }
 
 /// The message whose header is at `at`, and where the next one begins.
-fn record_at(file: &dyn ReadAt, at: u64) -> Option<(Record, u64)> {
+pub(super) fn record_at(file: &dyn ReadAt, at: u64) -> Option<(Record, u64)> {
     let header = file.read_whole(ByteOffset::new(at), MESSAGE_HEADER)?;
     let start = at.checked_add(MESSAGE_HEADER as u64)?;
     let size = size_of(&header)?;
@@ -137,14 +137,14 @@ fn size_of(header: &[u8]) -> Option<u64> {
 }
 
 /// Metadata that was read.
-struct Metadata {
-    lines: BTreeMap<u8, String>,
+pub(super) struct Metadata {
+    pub(super) lines: BTreeMap<u8, String>,
     /// Where what is behind it begins; `None` if it breaks off before its end.
-    next: Option<u64>,
+    pub(super) next: Option<u64>,
 }
 
 /// The metadata whose magic is at `at`: its lines up to the empty one, or up to damage.
-fn metadata_at(file: &dyn ReadAt, at: u64) -> Option<Metadata> {
+pub(super) fn metadata_at(file: &dyn ReadAt, at: u64) -> Option<Metadata> {
     let rest = file.len().checked_sub(at)?;
     let length = usize::try_from(rest)
         .unwrap_or(usize::MAX)

@@ -12,6 +12,7 @@
 //! the `>` that one of the two ways adds. See `split.rs` for where messages end.
 
 mod header;
+pub mod loose;
 mod postmark;
 mod scan;
 mod split;
@@ -155,35 +156,14 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn file(&self, item: &Item) -> MailFile {
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        let mut at = item.range.start;
-        let hidden = item.header.hidden.iter().map(|hidden| {
-            let of_file = |at: usize| item.range.start.saturating_add(at as u64);
-            of_file(hidden.start)..of_file(hidden.end)
-        });
-        let quotes = self.quotes(item);
-        for left_out in hidden.chain(quotes) {
-            ranges.push(at..left_out.start);
-            at = left_out.end;
-        }
-        ranges.push(at..item.range.end);
+        let ranges = ranges(item, self.seen);
         let mut part = if self.is_decoded {
             Part::new(ranges, &Wiped::default())
         } else {
             Part::new(ranges, &self.seen.wiped)
         };
         part.is_decoded = self.is_decoded;
-        let mut known = Known {
-            uid: item.header.uid,
-            flags: item.header.flags(),
-            received: item.postmark.map(|mark| Timestamp {
-                seconds: mark.seconds,
-                nanoseconds: 0,
-            }),
-            damage: item.damage.clone(),
-            is_fragment: item.postmark.is_none(),
-            ..Known::default()
-        };
+        let mut known = known_of(item);
         let mut keywords: Vec<String> = item.header.keywords.iter().cloned().collect();
         self.changed(&mut known, &mut keywords);
         MailFile {
@@ -209,34 +189,65 @@ impl Reading<'_> {
             *keywords = index.keywords(uid);
         }
     }
+}
 
-    /// The `>` that quote lines of a message, where its length proves that they do.
-    fn quotes(&self, item: &Item) -> Vec<Range<u64>> {
-        let body = item.body()..item.range.end;
-        let quoted = &self.seen.quoted;
-        let first = quoted.partition_point(|line| line.at < body.start);
-        let lines = quoted.get(first..).unwrap_or_default().iter();
-        let lines: Vec<&Quoted> = lines.take_while(|line| line.at < body.end).collect();
-        let length = body.end.saturating_sub(body.start);
-        let Some(added) = item
-            .header
-            .content_length
-            .filter(|_| !item.is_measured)
-            .and_then(|before| length.checked_sub(before))
-        else {
-            return Vec::new();
-        };
-        let single = lines.iter().filter(|line| line.depth == 1).count() as u64;
-        let one = |line: &Quoted| line.at..line.at.saturating_add(1);
-        match added {
-            0 => Vec::new(),
-            added if added == lines.len() as u64 => lines.into_iter().map(one).collect(),
-            added if added == single => {
-                let single = lines.into_iter().filter(|line| line.depth == 1);
-                single.map(one).collect()
-            }
-            _ => Vec::new(),
+/// What an mbox itself says of a message.
+fn known_of(item: &Item) -> Known {
+    Known {
+        uid: item.header.uid,
+        flags: item.header.flags(),
+        received: item.postmark.map(|mark| Timestamp {
+            seconds: mark.seconds,
+            nanoseconds: 0,
+        }),
+        damage: item.damage.clone(),
+        is_fragment: item.postmark.is_none(),
+        ..Known::default()
+    }
+}
+
+/// What of the file is handed over as a message.
+fn ranges(item: &Item, seen: &Scan) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    let mut at = item.range.start;
+    let hidden = item.header.hidden.iter().map(|hidden| {
+        let of_file = |at: usize| item.range.start.saturating_add(at as u64);
+        of_file(hidden.start)..of_file(hidden.end)
+    });
+    for left_out in hidden.chain(quotes(item, seen)) {
+        ranges.push(at..left_out.start);
+        at = left_out.end;
+    }
+    ranges.push(at..item.range.end);
+    ranges
+}
+
+/// The `>` that quote lines of a message, where its length proves that they do.
+fn quotes(item: &Item, seen: &Scan) -> Vec<Range<u64>> {
+    let body = item.body()..item.range.end;
+    let quoted = &seen.quoted;
+    let first = quoted.partition_point(|line| line.at < body.start);
+    let lines = quoted.get(first..).unwrap_or_default().iter();
+    let lines: Vec<&Quoted> = lines.take_while(|line| line.at < body.end).collect();
+    let length = body.end.saturating_sub(body.start);
+    let Some(added) = item
+        .header
+        .content_length
+        .filter(|_| !item.is_measured)
+        .and_then(|before| length.checked_sub(before))
+    else {
+        return Vec::new();
+    };
+    let single = lines.iter().filter(|line| line.depth == 1).count() as u64;
+    let one = |line: &Quoted| line.at..line.at.saturating_add(1);
+    match added {
+        0 => Vec::new(),
+        added if added == lines.len() as u64 => lines.into_iter().map(one).collect(),
+        added if added == single => {
+            let single = lines.into_iter().filter(|line| line.depth == 1);
+            single.map(one).collect()
         }
+        _ => Vec::new(),
     }
 }
 

@@ -4,6 +4,8 @@
 //! zone on either side of the year; some programs write the one of a header field. Sources:
 //! RFC 4155, appendix A; Dovecot's `src/lib-storage/index/mbox/mbox-from.c`.
 
+/// What a postmark begins with, at the beginning of a line.
+pub const POSTMARK: &[u8] = b"From ";
 /// The longest line that is looked at.
 pub(super) const MOST_LINE: usize = 1000;
 
@@ -11,7 +13,7 @@ pub(super) const MOST_LINE: usize = 1000;
 /// is no postmark. A date without a zone is taken for UTC: which zone the server was in, the file
 /// does not say.
 pub(super) fn date_of(line: &[u8]) -> Option<i64> {
-    let line = std::str::from_utf8(line.strip_prefix(b"From ")?).ok();
+    let line = std::str::from_utf8(line.strip_prefix(POSTMARK)?).ok();
     let line = line?;
     let words: Vec<&str> = line.split_ascii_whitespace().take(64).collect();
     // The sender may have blanks in it, or be missing.
