@@ -50,6 +50,34 @@ impl Grid {
         self.phase.saturating_add(number.saturating_mul(self.block))
     }
 
+    /// How far into its block `offset` is.
+    pub(crate) fn within(self, offset: u64) -> u64 {
+        let block = self.block.max(1);
+        // What lies before the first block is in one too.
+        let shift = block.saturating_sub(self.phase % block);
+        (offset % block).saturating_add(shift) % block
+    }
+
+    /// The grid of `heads` for what must not miss a border: that of the sectors if they are few, for
+    /// those may all lie on a coarser one than theirs.
+    pub(crate) fn sure(heads: &[u64]) -> Self {
+        if heads.len() >= FEW_HEADS {
+            return Self::of(heads);
+        }
+        Self {
+            block: SECTOR as u64,
+            phase: 0,
+        }
+    }
+
+    /// Where blocks begin behind `offset`, one after the other.
+    pub(crate) fn borders(self, offset: u64) -> impl Iterator<Item = u64> {
+        let first = offset
+            .saturating_sub(self.within(offset))
+            .checked_add(self.block);
+        std::iter::successors(first, move |at| at.checked_add(self.block))
+    }
+
     /// The block that begins at `offset`.
     pub(crate) fn number_at(self, offset: u64) -> Option<u64> {
         let past = offset.checked_sub(self.phase)?;
@@ -135,6 +163,22 @@ impl<'a> Blocks<'a> {
         } else {
             BlockKind::Zero
         }
+    }
+
+    /// What the sector at `offset` holds.
+    pub(crate) fn sector(&self, offset: u64) -> Sector {
+        self.survey.sector(offset)
+    }
+
+    /// Whether the header of a message begins at `offset`, which is a sector's.
+    pub(crate) fn begins_message(&self, offset: u64) -> bool {
+        let is_block = self.grid.number_at(offset);
+        is_block.is_some_and(|number| self.heads.contains(&number))
+    }
+
+    /// Whether something else explains where a block begins.
+    pub(crate) fn is_taken(&self, number: u64) -> bool {
+        self.sector(self.grid.offset(number)) == Sector::Taken
     }
 
     /// The bytes of a block, or nothing if they cannot be read.

@@ -8,7 +8,9 @@ use crate::reader::Reader;
 
 /// What the next block must be worth, in nats, to be taken for the next of the message where it
 /// lies behind it: files seldom break, so a little may speak against it.
-const BREAK: f64 = -8.0;
+pub(crate) const BREAK: f64 = -8.0;
+/// A boundary of the message that is met in a block says so much for it, in nats.
+pub(crate) const BOUNDARY: f64 = 8.0;
 /// That another message begins in a block speaks so much against its being part of one, in nats.
 const HEAD: f64 = 10.0;
 /// What is behind the end of a message is of another if so much speaks against its being the same,
@@ -36,6 +38,8 @@ pub enum End {
     /// A body hash verifies here, or the last part is closed, and what follows may be of this message
     /// or not: what a list added, or what the block held before.
     Open,
+    /// The file that it lies in with others says so, or the end of its compression.
+    Stored,
 }
 
 impl End {
@@ -45,6 +49,7 @@ impl End {
             Self::Zeros => "zeros follow up to the end of the block",
             Self::Edge => "the block is full, and the next cannot go on",
             Self::Hash => "its body hash verifies here, and something else follows",
+            Self::Stored => "its length stands beside it, or the next message begins behind it",
             Self::Open => "all that it began is ended here, and what follows may be its own or not",
         }
     }
@@ -106,7 +111,7 @@ impl Chain {
             Some((_, End::Zeros)) => self.reader.may_end(),
             Some((_, End::Edge)) => self.reader.may_end() && self.reader.closed().is_some(),
             Some((_, End::Hash)) => self.reader.verifies(),
-            Some((_, End::Open)) | None => false,
+            Some((_, End::Open | End::Stored)) | None => false,
         }
     }
 }
@@ -159,7 +164,7 @@ impl Judge<'_> {
         after.feed(block.get(..filled(block)).unwrap_or_default());
         let mut nats = before.cost() - after.cost();
         let met = after.boundaries().saturating_sub(before.boundaries());
-        nats += 8.0 * f64::from(met.min(2));
+        nats += BOUNDARY * f64::from(met.min(2));
         if let Some((length, _)) = before.base64_phase() {
             // One block of base64 in so many has the right phase by chance.
             if after.base64_lines() > before.base64_lines() {

@@ -13,6 +13,7 @@ use crate::chain::{Chain, End, Judge};
 use crate::pool::Pool;
 use crate::repair::repair;
 use crate::search::{Found, Search};
+use crate::stored::{self, Stores};
 use crate::survey::Survey;
 use crate::{Carved, Carving, Grid};
 
@@ -30,8 +31,8 @@ const MARGIN: f64 = 3.0;
 ///
 /// The result depends on the device and on what is taken alone, not on the number of threads.
 pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) + Sync)) -> Carved {
-    let survey = Survey::of(device, taken, progress);
-    let grid = Grid::of(&survey.heads);
+    let mut survey = Survey::of(device, taken, progress);
+    let Stores { grid, messages } = stored::take(device, &mut survey);
     let blocks = Blocks::new(device, &survey, grid);
     let judge = Judge {
         blocks: &blocks,
@@ -46,7 +47,7 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
         judge: &judge,
         pool: Pool::of(&blocks),
         open,
-        messages: Vec::new(),
+        messages,
     };
     rest.take_all(proven, Proof::BodyHash);
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
@@ -336,8 +337,7 @@ fn message(grid: &Grid, chain: &Chain, proof: Option<Proof>) -> Carving {
         found: mail::carved::Carved {
             pieces,
             proof,
-            repairs: Vec::new(),
-            contradictions: Vec::new(),
+            ..mail::carved::Carved::default()
         },
         end: chain.end.map(|(_, end)| end),
         borders: borders.collect(),

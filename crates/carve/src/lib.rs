@@ -29,6 +29,7 @@ mod pool;
 mod reader;
 mod repair;
 mod search;
+mod stored;
 mod survey;
 
 pub use blocks::Grid;

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use crate::chain::{Chain, Judge};
+use crate::chain::{BOUNDARY, Chain, Judge};
 use crate::device::WEAK;
 use crate::pool::Pool;
 
@@ -253,9 +253,14 @@ impl<'a> Search<'a> {
         let backward = if place < near { 1.0 } else { 0.0 };
         let starts = self.pool.starts(chain.reader.is_in_base64());
         let chance = (starts.max(1) as f64).ln();
-        // How a piece goes on says as much of it as how it begins.
+        // How a piece goes on says as much of it as how it begins. That a boundary of the message is
+        // met behind it says so of the message, and of this piece nothing.
+        let met = longer
+            .reader
+            .boundaries()
+            .saturating_sub(chain.reader.boundaries());
         let before = if step.jumps > 0 {
-            step.last + link
+            step.last + link - BOUNDARY * f64::from(met.min(2))
         } else {
             f64::MAX
         };

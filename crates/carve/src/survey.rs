@@ -7,6 +7,7 @@ use mail::header::{REACH, header};
 use rayon::prelude::*;
 
 use crate::language::{Language, SAMPLE_BYTES};
+use crate::stored::Sightings;
 
 /// The smallest unit that a disk reads and a file system gives.
 pub(crate) const SECTOR: usize = 512;
@@ -78,6 +79,8 @@ pub(crate) struct Survey {
     pub(crate) heads: Vec<u64>,
     /// How the text of the device goes.
     pub(crate) language: Language,
+    /// Where files of mail stores seem to be.
+    pub(crate) stores: Sightings,
 }
 
 impl Survey {
@@ -108,6 +111,7 @@ impl Survey {
             sectors: Vec::with_capacity(parts.iter().map(|part| part.sectors.len()).sum()),
             heads: Vec::new(),
             language: Language::default(),
+            stores: Sightings::default(),
         };
         let mut covered = 0;
         for part in parts {
@@ -120,8 +124,23 @@ impl Survey {
                 }
             }
             survey.language.learn(&part.sample);
+            survey.stores.append(part.stores);
         }
         survey
+    }
+
+    /// Takes the sectors that `span` touches, with the heads in it: something else explains them.
+    pub(crate) fn take(&mut self, span: &Range<u64>) {
+        let sector = SECTOR as u64;
+        for number in span.start / sector..span.end.div_ceil(sector) {
+            let byte = usize::try_from(number / 4).ok();
+            if let Some(byte) = byte.and_then(|at| self.sectors.get_mut(at)) {
+                *byte |= (Sector::Taken as u8) << (number % 4 * 2);
+            }
+        }
+        let from = self.heads.partition_point(|head| *head < span.start);
+        let to = self.heads.partition_point(|head| *head < span.end);
+        self.heads.drain(from..to.max(from));
     }
 
     /// What the sector at a multiple of [`SECTOR`] holds.
@@ -142,6 +161,7 @@ struct Part {
     /// Where headers lie.
     heads: Vec<Range<u64>>,
     sample: Vec<u8>,
+    stores: Sightings,
 }
 
 /// So much of each sampled block is learned from.
@@ -153,6 +173,7 @@ impl Part {
             sectors: Vec::new(),
             heads: Vec::new(),
             sample: Vec::new(),
+            stores: Sightings::default(),
         };
         let own = WINDOW.min(device.len().saturating_sub(start));
         let length = own
@@ -197,6 +218,8 @@ impl Part {
                 part.sectors.push(std::mem::take(&mut packed));
             }
         }
+        part.stores
+            .look(&bytes, own, start, &|at| !is_taken(taken, at));
         part
     }
 }

@@ -286,8 +286,12 @@ impl Reader {
 
     /// Whether a message may end here: in a line's end, with all parts closed.
     pub(crate) fn may_end(&self) -> bool {
-        let closed = !self.is_multipart || self.closed.is_some();
-        self.body_start.is_some() && self.line.is_empty() && closed
+        self.is_closed() && self.line.is_empty()
+    }
+
+    /// Whether its header and all parts that it began are ended.
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.body_start.is_some() && (!self.is_multipart || self.closed.is_some())
     }
 
     /// The unfinished line, and whether it is text that a model of language can judge.

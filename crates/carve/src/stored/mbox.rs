@@ -1,0 +1,257 @@
+//! Messages of an mbox: from one postmark to the next, or to the end of the file.
+//!
+//! Nothing stands beside a message that would prove it. It is whole if its ends show and every
+//! border of blocks in it fits, or the hash of its body verifies.
+
+use std::ops::Range;
+
+use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
+use mail::Proof;
+use mail::carved::Stored;
+use mail::header::{REACH, header};
+use mail::mbox::loose::{Loose, begins, messages as messages_in};
+use rayon::prelude::*;
+
+use super::{MOST_POSTMARK, Taken, carving};
+use crate::blocks::filled;
+use crate::chain::{BREAK, Judge};
+use crate::device::WEAK;
+use crate::reader::Reader;
+use crate::survey::{SECTOR, Sector};
+
+/// A stretch is no longer: files of mail are split above that, and what is cut is damaged.
+const MOST_STRETCH: u64 = 1 << 30;
+
+/// So much of other bytes may lie before the next postmark.
+const MOST_OTHER: u64 = 64 << 10;
+
+/// A stretch of a device in which one file seems to lie.
+struct Stretch<'a> {
+    device: &'a dyn ReadAt,
+    range: Range<u64>,
+    /// Whether the end of the file shows: zeros follow.
+    is_ended: bool,
+}
+
+impl ReadAt for Stretch<'_> {
+    fn len(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
+    }
+
+    fn read_at(&self, offset: ByteOffset, buffer: &mut [u8]) -> Result<Gaps, OutOfRange> {
+        let at = self.range.start.saturating_add(offset.get());
+        self.device.read_at(ByteOffset::new(at), buffer)
+    }
+}
+
+/// The messages behind the postmarks at `places` of `device`.
+pub(super) fn messages(judge: &Judge<'_>, device: &dyn ReadAt, places: &[u64]) -> Vec<Taken> {
+    let mut stretches: Vec<Stretch<'_>> = Vec::new();
+    for place in places {
+        let is_inside = stretches
+            .last()
+            .is_some_and(|stretch| *place < stretch.range.end);
+        if !is_inside && judge.blocks.sector(*place) == Sector::Text {
+            stretches.push(stretch(judge, device, *place, places));
+        }
+    }
+    let taken: Vec<Vec<Taken>> = stretches
+        .par_iter()
+        .map(|stretch| taken(judge, stretch))
+        .collect();
+    taken.into_iter().flatten().collect()
+}
+
+/// Whether what looks like the header of a file at `head` stands within an mbox: behind a postmark
+/// or in the header there, or as a postmark behind text.
+pub(super) fn is_inside(device: &dyn ReadAt, postmarks: &[u64], head: u64) -> bool {
+    let next = postmarks.partition_point(|place| *place < head);
+    if postmarks.get(next) == Some(&head) {
+        let before = head.checked_sub(1).map(ByteOffset::new);
+        let before = before.and_then(|at| device.read_whole(at, 1));
+        return before.is_some_and(|byte| byte != [0]);
+    }
+    let last = next.checked_sub(1).and_then(|last| postmarks.get(last));
+    let reach = MOST_POSTMARK.saturating_add(REACH);
+    let Some(last) = last.filter(|last| head.saturating_sub(**last) <= reach as u64) else {
+        return false;
+    };
+    let rest = usize::try_from(device.len().saturating_sub(*last)).unwrap_or(reach);
+    let text = device.read_vec(ByteOffset::new(*last), rest.min(reach));
+    let text = text.unwrap_or_default().0;
+    // The postmark counts as the first line of the header.
+    header(&text).is_some_and(|header| head < last.saturating_add(header.seen))
+}
+
+/// How far text goes on from the postmark at `start`.
+///
+/// Mail with other bytes in it is no text; where the next postmark is near, its file goes on.
+fn stretch<'a>(
+    judge: &Judge<'_>,
+    device: &'a dyn ReadAt,
+    start: u64,
+    postmarks: &[u64],
+) -> Stretch<'a> {
+    let sector = SECTOR as u64;
+    let mut at = start - start % sector;
+    let limit = device.len().min(start.saturating_add(MOST_STRETCH));
+    let ended = |end: u64, is_ended: bool| Stretch {
+        device,
+        range: start..end.max(start),
+        is_ended,
+    };
+    while at < limit {
+        let kind = judge.blocks.sector(at);
+        let goes_on = || {
+            let next = postmarks.partition_point(|place| *place < at);
+            let next = postmarks.get(next);
+            next.is_some_and(|next| next.saturating_sub(at) <= MOST_OTHER)
+        };
+        if kind == Sector::Other && goes_on() {
+            at = at.saturating_add(sector);
+            continue;
+        }
+        if kind != Sector::Text {
+            // A file that fills its last sector has zeros in the next.
+            return ended(at, kind == Sector::Zero);
+        }
+        let Some(bytes) = device.read_whole(ByteOffset::new(at), SECTOR) else {
+            return ended(at, false);
+        };
+        if at > start && judge.blocks.begins_message(at) && !is_postmark(device, at) {
+            return ended(at, false);
+        }
+        let text = filled(&bytes);
+        if text < SECTOR {
+            return ended(at.saturating_add(text as u64), true);
+        }
+        at = at.saturating_add(sector);
+    }
+    ended(limit, false)
+}
+
+fn is_postmark(device: &dyn ReadAt, at: u64) -> bool {
+    let rest = usize::try_from(device.len().saturating_sub(at)).unwrap_or(MOST_POSTMARK);
+    let head = device.read_vec(ByteOffset::new(at), rest.min(MOST_POSTMARK));
+    head.is_ok_and(|(head, _)| begins(&head))
+}
+
+/// The messages in a stretch.
+fn taken(judge: &Judge<'_>, stretch: &Stretch<'_>) -> Vec<Taken> {
+    let messages = messages_in(stretch);
+    let count = messages.len();
+    let mut all = Vec::new();
+    let mut from = stretch.range.start;
+    for (number, message) in messages.into_iter().enumerate() {
+        let on_device = |at: u64| stretch.range.start.saturating_add(at);
+        let span = from..on_device(message.span.end);
+        from = span.end;
+        if message.is_pseudo {
+            continue;
+        }
+        let is_last = number.saturating_add(1) == count;
+        let shows_end = !is_last || stretch.is_ended;
+        all.push(Taken::one(
+            span,
+            judged(judge, stretch, &message, shows_end),
+        ));
+    }
+    all
+}
+
+/// What a message is worth: `shows_end` if something says where it ends.
+fn judged(
+    judge: &Judge<'_>,
+    stretch: &Stretch<'_>,
+    message: &Loose,
+    shows_end: bool,
+) -> crate::Carving {
+    let on_device = |at: u64| stretch.range.start.saturating_add(at);
+    let span = on_device(message.span.start)..on_device(message.span.end);
+    let read = read(judge, stretch.device, &span);
+    let pieces = message
+        .ranges
+        .iter()
+        .map(|range| on_device(range.start)..on_device(range.end));
+    let stored = Stored {
+        known: message.known.clone(),
+        keywords: message.keywords.clone(),
+        folder: None,
+        file: stretch.range.start,
+    };
+    let weak = read.borders.iter().find(|(_, nats)| *nats < WEAK);
+    let broken = read.borders.iter().any(|(_, nats)| *nats < BREAK);
+    let is_sound = message.known.damage.is_empty() && shows_end && read.may_end;
+    let proof = if read.verifies {
+        Some(Proof::BodyHash)
+    } else if message.is_measured && is_sound && !broken {
+        Some(Proof::Size)
+    } else {
+        (is_sound && weak.is_none()).then_some(Proof::Structure)
+    };
+    let mut carving = match (proof, weak) {
+        (Some(proof), _) => {
+            let pieces: Vec<Range<u64>> = pieces.collect();
+            carving(&pieces, Some(proof), None, Some(stored))
+        }
+        (None, Some((at, _))) => {
+            let end = span.start.saturating_add(*at);
+            let cut = pieces.map(|piece| piece.start.min(end)..piece.end.min(end));
+            let pieces: Vec<Range<u64>> = cut.collect();
+            let why = format!(
+                "how it goes on after {at} bytes may lie elsewhere: the border between two blocks \
+                 says too little"
+            );
+            carving(&pieces, None, Some(why), Some(stored))
+        }
+        (None, None) => {
+            let why = if shows_end {
+                "it ends before all that it began is ended"
+            } else {
+                "its file goes on elsewhere, and nothing says where"
+            };
+            let pieces: Vec<Range<u64>> = pieces.collect();
+            carving(&pieces, None, Some(why.to_owned()), Some(stored))
+        }
+    };
+    carving.borders = read.borders;
+    carving
+}
+
+/// What reading a message block by block shows.
+struct Read {
+    /// How much speaks for each border of blocks, in nats, by the offset in what was read.
+    borders: Vec<(u64, f64)>,
+    /// Whether all that it began is ended.
+    may_end: bool,
+    verifies: bool,
+}
+
+fn read(judge: &Judge<'_>, device: &dyn ReadAt, span: &Range<u64>) -> Read {
+    let grid = judge.blocks.grid;
+    let mut reader = Reader::new();
+    let mut borders = Vec::new();
+    let mut from = span.start;
+    for border in grid.borders(span.start) {
+        let stop = border.min(span.end);
+        let length = usize::try_from(stop.saturating_sub(from)).unwrap_or(0);
+        let piece = device.read_vec(ByteOffset::new(from), length);
+        let piece = piece.unwrap_or_default().0;
+        if from == span.start {
+            reader.feed(&piece);
+        } else {
+            let (after, nats) = judge.link(&reader, u64::MAX, &piece);
+            reader = after;
+            borders.push((from.saturating_sub(span.start), nats));
+        }
+        from = stop;
+        if from >= span.end {
+            break;
+        }
+    }
+    Read {
+        borders,
+        may_end: reader.is_closed(),
+        verifies: reader.is_signed() && reader.verifies(),
+    }
+}

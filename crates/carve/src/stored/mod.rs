@@ -1,0 +1,228 @@
+//! Messages that lie in files of mail stores with others, or compressed: they say themselves where
+//! they end, and need not begin where blocks do.
+//!
+//! | module | takes |
+//! |---|---|
+//! | [`compressed`] | files that begin at a sector and whose checksum holds, or whose stream ends |
+//! | [`dbox`] | records of sdbox and mdbox, by the sizes before and behind each message |
+//! | [`mbox`] | what lies between two postmarks of an mbox |
+//!
+//! What a record says proves a message; so it is taken before all that only looks like one, and
+//! with the file its sectors are.
+
+mod compressed;
+mod dbox;
+mod mbox;
+
+use std::ops::Range;
+
+use evidence::ReadAt;
+use mail::Proof;
+use mail::carved::Stored;
+use mail::codec::Codec;
+use mail::dbox::loose;
+use mail::mbox::loose as mbox_file;
+
+use crate::Carving;
+use crate::blocks::{Blocks, Grid};
+use crate::chain::{End, Judge};
+use crate::survey::{SECTOR, Survey};
+
+/// A postmark and the first field behind it are looked for in so many bytes.
+const MOST_POSTMARK: usize = 4 << 10;
+
+/// Where files of mail stores seem to be, as the pass over the device saw them.
+#[derive(Debug, Default)]
+pub(crate) struct Sightings {
+    /// Sectors that begin as compressed files do.
+    compressed: Vec<u64>,
+    /// Headers of messages in a dbox.
+    records: Vec<u64>,
+    /// Metadata behind messages in a dbox.
+    metadata: Vec<u64>,
+    /// Sectors that begin as a file of a dbox does.
+    dbox_files: Vec<u64>,
+    /// Postmarks of an mbox.
+    postmarks: Vec<u64>,
+}
+
+impl Sightings {
+    /// Notes what begins in the first `own` bytes of `window`, which lies at `start`, where it
+    /// `is_free`.
+    pub(crate) fn look(
+        &mut self,
+        window: &[u8],
+        own: usize,
+        start: u64,
+        is_free: &dyn Fn(u64) -> bool,
+    ) {
+        let place = |at: usize| start.saturating_add(at as u64);
+        for at in (0..own).step_by(SECTOR) {
+            let rest = window.get(at..).unwrap_or_default();
+            let places = if Codec::of(rest) != Codec::Plain {
+                &mut self.compressed
+            } else if loose::begins(rest) {
+                &mut self.dbox_files
+            } else {
+                continue;
+            };
+            places.extend(Some(place(at)).filter(|at| is_free(*at)));
+        }
+        let hits = |needle| {
+            let hits = memchr::memmem::find_iter(window, needle);
+            hits.take_while(move |hit| *hit < own)
+        };
+        let free = |hit: &usize| is_free(place(*hit));
+        self.records
+            .extend(hits(loose::HEADER).filter(free).map(place));
+        self.metadata
+            .extend(hits(loose::METADATA).filter(free).map(place));
+        let begins = hits(mbox_file::POSTMARK).filter(|hit| {
+            let starts_line = match hit.checked_sub(1).and_then(|before| window.get(before)) {
+                Some(before) => *before == b'\n' || hit.is_multiple_of(SECTOR),
+                None => true,
+            };
+            let end = hit.saturating_add(MOST_POSTMARK).min(window.len());
+            starts_line && mbox_file::begins(window.get(*hit..end).unwrap_or_default())
+        });
+        self.postmarks.extend(begins.filter(free).map(place));
+    }
+
+    /// Adds what another window has.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.compressed.append(&mut other.compressed);
+        self.records.append(&mut other.records);
+        self.metadata.append(&mut other.metadata);
+        self.dbox_files.append(&mut other.dbox_files);
+        self.postmarks.append(&mut other.postmarks);
+    }
+}
+
+/// A message of a file of a store, with all of the file that is its own.
+struct Taken {
+    /// What it takes of the device: the message with all that its store puts around it.
+    spans: Vec<Range<u64>>,
+    carving: Carving,
+}
+
+impl Taken {
+    /// A message whose file takes one span.
+    fn one(span: Range<u64>, carving: Carving) -> Self {
+        Self {
+            spans: std::iter::once(span).collect(),
+            carving,
+        }
+    }
+}
+
+/// What was taken from files of stores.
+pub(crate) struct Stores {
+    /// On which grid the blocks of the file system lay.
+    pub(crate) grid: Grid,
+    /// The messages, in the order of the device.
+    pub(crate) messages: Vec<Carving>,
+}
+
+/// Takes all messages that lie in files of stores; their sectors and the heads in them are taken
+/// out of `survey`.
+pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
+    let seen = std::mem::take(&mut survey.stores);
+    let mut messages = Vec::new();
+    let mut starts = Vec::new();
+    for file in compressed::files(device, &seen.compressed) {
+        starts.extend(file.spans.first().map(|span| span.start));
+        claim(survey, file, &mut messages);
+    }
+    let mut records = dbox::records(device, &seen.records);
+    for record in std::mem::take(&mut records.whole) {
+        claim(survey, record, &mut messages);
+    }
+    for record in &records.open {
+        // Whatever becomes of it, no file begins behind its header.
+        survey.take(&(record.header..record.message.start.saturating_add(1)));
+    }
+    survey
+        .heads
+        .retain(|head| !mbox::is_inside(device, &seen.postmarks, *head));
+    let starts = starts_of_files(survey, &seen, starts);
+    let grid = Grid::of(&starts);
+    let pieces = with_judge(device, survey, Grid::sure(&starts), |judge| {
+        let mut pieces = dbox::Pieces::new(judge, device, &seen.metadata, &records);
+        pieces.put_together(&records.open)
+    });
+    for record in pieces {
+        claim(survey, record, &mut messages);
+    }
+    let mail = with_judge(device, survey, grid, |judge| {
+        mbox::messages(judge, device, &seen.postmarks)
+    });
+    for message in mail {
+        claim(survey, message, &mut messages);
+    }
+    messages.sort_by_key(|message| message.found.pieces.first().copied());
+    Stores { grid, messages }
+}
+
+/// Calls `with` with what blocks are judged with.
+fn with_judge<T>(
+    device: &dyn ReadAt,
+    survey: &Survey,
+    grid: Grid,
+    with: impl FnOnce(&Judge<'_>) -> T,
+) -> T {
+    let blocks = Blocks::new(device, survey, grid);
+    with(&Judge {
+        blocks: &blocks,
+        language: &survey.language,
+    })
+}
+
+/// Takes a message if its sectors are free: the first that has them keeps them.
+fn claim(survey: &mut Survey, taken: Taken, messages: &mut Vec<Carving>) {
+    for span in &taken.spans {
+        survey.take(span);
+    }
+    messages.push(taken.carving);
+}
+
+/// Where files begin: messages, files of a dbox, compressed ones, and an mbox where nothing stands
+/// before its postmark.
+fn starts_of_files(survey: &Survey, seen: &Sightings, compressed: Vec<u64>) -> Vec<u64> {
+    let mut starts = survey.heads.clone();
+    starts.extend(&seen.dbox_files);
+    starts.extend(compressed);
+    starts.sort_unstable();
+    starts.dedup();
+    starts
+}
+
+/// A carving of `pieces` of the device.
+fn carving(
+    pieces: &[Range<u64>],
+    proof: Option<Proof>,
+    why: Option<String>,
+    stored: Option<Stored>,
+) -> Carving {
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for piece in pieces {
+        let length = piece.end.saturating_sub(piece.start);
+        match joined.last_mut() {
+            Some((start, before)) if start.saturating_add(*before) == piece.start => {
+                *before = before.saturating_add(length);
+            }
+            _ => joined.push((piece.start, length)),
+        }
+    }
+    joined.retain(|(_, length)| *length > 0);
+    Carving {
+        found: mail::carved::Carved {
+            pieces: joined,
+            proof,
+            repairs: Vec::new(),
+            contradictions: why.into_iter().collect(),
+            stored,
+        },
+        end: proof.map(|_| End::Stored),
+        borders: Vec::new(),
+    }
+}
