@@ -18,7 +18,7 @@ use mail::record::FileNote;
 use mail::{Layer, MessageId, Proof, Record};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{Carve, Common};
 use crate::output::{Output, bytes, table};
@@ -114,6 +114,16 @@ pub(crate) fn carve(case: &Case, all: bool, devices: &[String], common: &Common)
         }
     };
     Ok(Output::new(json!(state.devices), text(&state)))
+}
+
+/// Whether what the command says it did includes mail, whole or damaged.
+pub(crate) fn found_mail(said: &Value) -> bool {
+    let devices = said
+        .as_object()
+        .into_iter()
+        .flat_map(|devices| devices.values());
+    let mut counts = devices.flat_map(|device| [&device["whole"], &device["damaged"]]);
+    counts.any(|count| count.as_u64().is_some_and(|count| count > 0))
 }
 
 /// Carves all devices anew; says how many bytes they have.

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
         common,
     )?;
     let report = progress::step(common, "report", || report::write(&case, None, None))?;
-    let nothing = rebuilt.json["folders"] == 0;
+    let nothing = rebuilt.json["folders"] == 0 && !carve::found_mail(&carved.json);
     let mut text = [
         ("evidence", &scanned),
         ("aggregate", &assembled),
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
     let locked = session::locked(&case)?;
     if nothing {
         text.push_str(
-            "\nNo mail folder was found. See above what was lost or not recognised; the recovery \
+            "\nNo mail was found. See above what was lost or not recognised; the recovery \
              guide, docs/recovery-guide.md, says what to try next.\n",
         );
     }

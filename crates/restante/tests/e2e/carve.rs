@@ -1,11 +1,13 @@
 //! Mail on a disk whose file system is gone, and of which only blocks are left.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
-use crate::common::{fail, messages, restante, succeed, tree};
+use crate::common::{fail, messages, restante, succeed, top, tree};
 
 const BLOCK: usize = 4096;
 
@@ -23,6 +25,71 @@ fn mail(to: &str, server: &str, number: usize, bytes: usize) -> Vec<u8> {
         ));
     }
     text.into_bytes()
+}
+
+/// The file of the mdbox in `fixtures/maildir`, as Dovecot wrote it.
+fn mdbox() -> Vec<u8> {
+    let packed = fs::File::open(top().join("fixtures/maildir/stores.tar.zst")).unwrap();
+    let mut archive = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.path().unwrap().ends_with("mdbox/mdbox/storage/m.1") {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            return bytes;
+        }
+    }
+    panic!("the fixture has no m.1");
+}
+
+#[test]
+fn an_mdbox_without_indexes_or_file_system_comes_back_into_its_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = disk(dir.path(), &[mdbox()]);
+    let out = dir.path().join("mail");
+    let target = format!("maildir:{}", out.display());
+    let mut recover = restante();
+    let case = dir.path().join("case");
+    succeed(
+        recover
+            .arg("recover")
+            .arg(&case)
+            .arg(&image)
+            .args(["--to", &target]),
+    );
+
+    let manifest = fs::read(top().join("fixtures/maildir/manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let listed = manifest["stores"]["mdbox"].as_array().unwrap().iter();
+    let mut wanted: Vec<(String, String)> = listed
+        .map(|message| {
+            let folder = message["folder"].as_str().unwrap().replace('/', ".");
+            let folder = match folder.as_str() {
+                "INBOX" => ".restored_emails".to_owned(),
+                folder => format!(".restored_emails.{folder}"),
+            };
+            (folder, message["sha256"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    wanted.sort();
+    // All of it is hers, whatever other servers wrote on top of some of it.
+    let ada = out.join("tidewater.example/ada/Maildir");
+    let mut found: Vec<(String, String)> = messages(&ada)
+        .iter()
+        .map(|path| {
+            let folder = path.parent().and_then(Path::parent).unwrap();
+            let folder = folder.file_name().unwrap().to_string_lossy().into_owned();
+            (folder, sha256(path))
+        })
+        .collect();
+    found.sort();
+    assert_eq!(found, wanted);
+    assert!(!out.join("_unattributed").exists());
+}
+
+fn sha256(path: &Path) -> String {
+    let digest = Sha256::digest(fs::read(path).unwrap());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A disk without a file system, with messages in its blocks.

@@ -223,6 +223,10 @@ pub(crate) fn drill_truth() -> (BTreeSet<Shown>, BTreeSet<Shown>) {
             message["date"].as_i64().unwrap(),
         );
         if message["deleted"] == true {
+            // Of what was carved, only the message itself says something.
+            let (account, _, digest, .., date) = shown.clone();
+            let folder = "restored_emails.Recovered".to_owned();
+            deleted.insert((account, folder, digest, String::new(), Vec::new(), date));
             deleted.insert(shown);
         } else {
             in_use.insert(shown);

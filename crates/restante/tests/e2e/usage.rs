@@ -126,7 +126,7 @@ fn evidence_without_mail_says_what_to_do_next() {
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("No mail folder was found"), "{text}");
+    assert!(text.contains("No mail was found"), "{text}");
     assert!(text.contains("recovery-guide"), "{text}");
 }
 
