@@ -5,6 +5,7 @@ use crate::blocks::{BlockKind, Blocks, filled};
 use crate::language::Language;
 use crate::pool::Pool;
 use crate::reader::Reader;
+use crate::words::Words;
 
 /// What the next block must be worth, in nats, to be taken for the next of the message where it
 /// lies behind it: files seldom break, so a little may speak against it.
@@ -23,6 +24,8 @@ const BASE64_RUN: usize = 6;
 /// The name of a field has so many characters.
 const LEAST_NAME: usize = 2;
 const MOST_NAME: usize = 60;
+/// Blocks on either side of a border whose words are compared.
+const MOST_READ: usize = 16;
 /// No message is longer.
 const MOST_BYTES: u64 = mail::codec::MAX_MESSAGE_BYTES;
 
@@ -154,6 +157,7 @@ fn begins_field(text: &[u8]) -> bool {
 pub(crate) struct Judge<'a> {
     pub(crate) blocks: &'a Blocks<'a>,
     pub(crate) language: &'a Language,
+    pub(crate) words: &'a Words,
 }
 
 impl Judge<'_> {
@@ -185,6 +189,29 @@ impl Judge<'_> {
             nats -= HEAD;
         }
         (after, nats)
+    }
+
+    /// How much the words on both sides of border `number` of a chain speak for its being none
+    /// between two messages, in nats; `until` is the next border that says little.
+    pub(crate) fn shared_words(&self, chain: &Chain, number: usize, until: usize) -> f64 {
+        let text = |range: std::ops::Range<usize>| {
+            let blocks = chain.blocks.get(range).unwrap_or_default().iter();
+            let mut text = Vec::new();
+            for block in blocks {
+                let bytes = self.blocks.read(*block);
+                text.extend_from_slice(bytes.get(..filled(&bytes)).unwrap_or_default());
+            }
+            text
+        };
+        let border = number.saturating_add(1);
+        let before = text(border.saturating_sub(MOST_READ)..border);
+        let after = text(
+            border
+                ..until
+                    .saturating_add(1)
+                    .min(border.saturating_add(MOST_READ)),
+        );
+        self.words.shared(&before, &after)
     }
 
     /// Follows a message from its first block on, as long as it lies in one piece.

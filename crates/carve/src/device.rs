@@ -15,6 +15,7 @@ use crate::repair::repair;
 use crate::search::{Found, Search};
 use crate::stored::{self, Stores};
 use crate::survey::Survey;
+use crate::words::Words;
 use crate::{Carved, Carving, Grid};
 
 /// A border that says less than this may be a break.
@@ -34,9 +35,11 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
     let mut survey = Survey::of(device, taken, progress);
     let Stores { grid, messages } = stored::take(device, &mut survey);
     let blocks = Blocks::new(device, &survey, grid);
+    let words = Words::of(&blocks);
     let judge = Judge {
         blocks: &blocks,
         language: &survey.language,
+        words: &words,
     };
     let heads: Vec<u64> = blocks.heads().iter().copied().collect();
     let chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
@@ -48,12 +51,14 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
         pool: Pool::of(&blocks),
         open,
         messages,
+        excuses_lists: false,
     };
     rest.take_all(proven, Proof::BodyHash);
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
     rest.take_all(fitting, Proof::Structure);
     rest.solve(|chain| chain.reader.is_signed());
     rest.mend();
+    rest.excuses_lists = true;
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
     rest.give_up();
     let mut messages = rest.messages;
@@ -77,6 +82,9 @@ struct Rest<'a> {
     pool: Pool,
     open: Vec<Chain>,
     messages: Vec<Carving>,
+    /// Whether a message that a list sent on may be whole although its hash does not verify: not
+    /// before it is tried whether one wrong bit is why.
+    excuses_lists: bool,
 }
 
 impl Rest<'_> {
@@ -166,7 +174,8 @@ impl Rest<'_> {
                 verified: true,
             })
         } else {
-            Search::run(self.judge, &self.pool, chain)
+            let excuses = self.excuses_lists && chain.reader.is_from_list();
+            Search::run(self.judge, &self.pool, chain, excuses)
         };
         found.filter(|found| !found.verified || self.header_support(&found.chain) > LEAST_HEADER)
     }

@@ -34,6 +34,9 @@ const LEAST: f64 = 5.0;
 /// A border that looks worse than this is a break, unless a body hash says otherwise.
 const LEAST_BORDER: f64 = -4.5;
 
+/// What the words on both sides of such a border must say, in nats.
+const LEAST_WORDS: f64 = 4.0;
+
 /// What the border of a jump must say, in nats.
 pub(crate) const LEAST_LINK: f64 = -2.0;
 /// As much, where it is no jump or a body hash will tell.
@@ -86,6 +89,28 @@ pub(crate) struct Found {
     pub(crate) verified: bool,
 }
 
+/// Whether no border of a chain is a break: where one looks bad in a piece, the words on both sides
+/// must say that they are of one message.
+fn no_break(judge: &Judge<'_>, step: &Step) -> bool {
+    let chain = &step.chain;
+    let links = chain.links.iter().enumerate();
+    let bad: Vec<usize> = links
+        .filter(|(_, link)| **link <= LEAST_BORDER)
+        .map(|(number, _)| number)
+        .collect();
+    let weak = |from: usize| {
+        let rest = chain.links.iter().enumerate().skip(from);
+        let mut weak = rest.filter(|(_, link)| **link < WEAK);
+        weak.next().map_or(chain.links.len(), |(number, _)| number)
+    };
+    bad.is_empty()
+        || step.jumps == 0
+            && bad.into_iter().all(|number| {
+                let until = weak(number.saturating_add(1));
+                judge.shared_words(chain, number, until) >= LEAST_WORDS
+            })
+}
+
 /// A search for one message.
 pub(crate) struct Search<'a> {
     judge: &'a Judge<'a>,
@@ -95,11 +120,19 @@ pub(crate) struct Search<'a> {
     spent: u64,
     /// Whole messages that were found, without a proof.
     whole: Vec<Step>,
+    /// Whether a message that is signed may be whole although the hash of its body does not verify.
+    excuses: bool,
 }
 
 impl<'a> Search<'a> {
-    /// Looks for the rest of the message that begins as `chain` does.
-    pub(crate) fn run(judge: &'a Judge<'a>, pool: &'a Pool, chain: &Chain) -> Option<Found> {
+    /// Looks for the rest of the message that begins as `chain` does. `excuses` is whether it may be
+    /// signed, and whole although the hash of its body does not verify.
+    pub(crate) fn run(
+        judge: &'a Judge<'a>,
+        pool: &'a Pool,
+        chain: &Chain,
+        excuses: bool,
+    ) -> Option<Found> {
         let mut search = Self {
             judge,
             pool,
@@ -107,6 +140,7 @@ impl<'a> Search<'a> {
             made: 0,
             spent: 0,
             whole: Vec::new(),
+            excuses,
         };
         let budget = if chain.reader.is_signed() {
             SIGNED_BUDGET
@@ -161,6 +195,7 @@ impl<'a> Search<'a> {
     fn best(mut self) -> Option<Found> {
         self.whole.sort_by(|a, b| b.cmp(a));
         let waiting = self.queue.peek().map_or(f64::MIN, |step| step.score);
+        let judge = self.judge;
         let mut whole = self.whole.into_iter();
         let best = whole.next()?;
         let differs = |other: &Step| other.chain.blocks != best.chain.blocks;
@@ -170,8 +205,8 @@ impl<'a> Search<'a> {
         let is_sure = stands_out
             && (best.jumps == 0 || best.is_tied() && best.score - waiting >= MARGIN)
             && best.least.min(best.last) >= LEAST
-            && best.chain.links.iter().all(|link| *link > LEAST_BORDER)
-            && !best.chain.reader.is_signed();
+            && no_break(judge, &best)
+            && (self.excuses || !best.chain.reader.is_signed());
         is_sure.then(|| Found {
             chain: Arc::unwrap_or_clone(best.chain),
             verified: false,

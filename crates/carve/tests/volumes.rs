@@ -205,6 +205,24 @@ fn text_that_fills_its_last_block_may_go_on_and_is_not_whole() {
 }
 
 #[test]
+fn a_body_that_a_list_changed_is_whole_by_its_structure_and_any_other_is_not() {
+    for (list, is_whole) in [
+        ("List-Id: shelves <shelves.list.example>\n", true),
+        ("", false),
+    ] {
+        let text = String::from_utf8(mail(5, 3000, true)).unwrap();
+        let text = text.replacen("Subject:", &format!("{list}Subject:"), 1);
+        let text = text
+            .replace("The shelf in", "[list] The shelf in")
+            .into_bytes();
+        let mut volume = volume();
+        volume.lay(20, &text, 0, 99);
+        let wanted = if is_whole { vec![text] } else { Vec::new() };
+        assert_eq!(volume.whole(), wanted, "{list:?}");
+    }
+}
+
+#[test]
 fn what_a_list_added_below_a_signed_body_is_not_cut_off_and_called_whole() {
     let mut text = mail(5, 3000, true);
     text.extend_from_slice(b"_______________\nShelf mailing list\n");

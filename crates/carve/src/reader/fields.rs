@@ -52,6 +52,9 @@ impl Reader {
                 self.hashes
                     .extend(BodySignature::parse(value).map(BodyHash::new));
             }
+            b"list-id" | b"list-post" | b"mailing-list" | b"x-mailman-version" => {
+                self.is_from_list |= is_top;
+            }
             _ => {}
         }
     }

@@ -111,6 +111,8 @@ pub(crate) struct Reader {
     closed: Option<u64>,
     is_multipart: bool,
     hashes: Vec<BodyHash>,
+    /// A mailing list sent it on, and may have changed its body.
+    is_from_list: bool,
     /// Where a body hash verified at the end of a line.
     verified: Option<u64>,
     /// Whether to look for that at each line.
@@ -141,6 +143,7 @@ impl Reader {
             closed: None,
             is_multipart: false,
             hashes: Vec::new(),
+            is_from_list: false,
             verified: None,
             watches: false,
             flaws: [0; KINDS],
@@ -253,6 +256,11 @@ impl Reader {
         self.hashes
             .iter()
             .any(|hash| !hash.signature().is_partial())
+    }
+
+    /// Whether a mailing list sent it on: then a body hash that does not verify says nothing.
+    pub(crate) const fn is_from_list(&self) -> bool {
+        self.is_from_list
     }
 
     /// What its signatures say of the body.

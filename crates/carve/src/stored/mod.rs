@@ -27,6 +27,7 @@ use crate::Carving;
 use crate::blocks::{Blocks, Grid};
 use crate::chain::{End, Judge};
 use crate::survey::{SECTOR, Survey};
+use crate::words::Words;
 
 /// A postmark and the first field behind it are looked for in so many bytes.
 const MOST_POSTMARK: usize = 4 << 10;
@@ -174,6 +175,7 @@ fn with_judge<T>(
     with(&Judge {
         blocks: &blocks,
         language: &survey.language,
+        words: &Words::default(),
     })
 }
 
