@@ -31,6 +31,8 @@ const MET: f64 = 16.0;
 const MARGIN: f64 = 5.0;
 /// How much more than chance must speak for each of its pieces.
 const LEAST: f64 = 5.0;
+/// As much for those that are not the last: where such a piece ends says something of it too.
+const LEAST_INNER: f64 = 3.5;
 /// A border that looks worse than this is a break, unless a body hash says otherwise.
 const LEAST_BORDER: f64 = -4.5;
 
@@ -204,7 +206,8 @@ impl<'a> Search<'a> {
             .is_none_or(|next| best.score - next.score >= MARGIN);
         let is_sure = stands_out
             && (best.jumps == 0 || best.is_tied() && best.score - waiting >= MARGIN)
-            && best.least.min(best.last) >= LEAST
+            && best.least >= LEAST_INNER
+            && best.last >= LEAST
             && no_break(judge, &best)
             && (self.excuses || !best.chain.reader.is_signed());
         is_sure.then(|| Found {

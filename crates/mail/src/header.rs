@@ -50,38 +50,20 @@ const FIELDS: [(&[u8], Fact); 20] = [
     (b"received-spf", Fact::Signature),
 ];
 
-/// Other fields that stand on top of messages, or prefixes of their names: those of RFC 5322,
-/// RFC 2045, RFC 2369, RFC 4021 and RFC 8617, and what programs write of their own.
-const TOPS: [&[u8]; 29] = [
-    b"x-",
-    b"arc-",
-    b"list-",
-    b"resent-",
-    b"content-",
-    b"disposition-",
-    b"thread-",
-    b"references",
-    b"in-reply-to",
-    b"bcc",
-    b"comments",
-    b"keywords",
+/// Names whose ends look like names of fields themselves.
+const LONG: [&[u8]; 12] = [
     b"user-agent",
-    b"importance",
-    b"priority",
-    b"precedence",
-    b"sensitivity",
-    b"organization",
-    b"auto-submitted",
-    b"autocrypt",
-    b"errors-to",
-    b"envelope-from",
-    b"apparently-to",
-    b"delivery-date",
+    b"in-reply-to",
+    b"references",
+    b"x-mailer",
+    b"content-type",
+    b"content-transfer-encoding",
+    b"content-disposition",
+    b"list-unsubscribe",
+    b"list-id",
     b"domainkey-signature",
-    b"accept-language",
-    b"feedback-id",
-    b"mailing-list",
-    b"status",
+    b"errors-to",
+    b"disposition-notification-to",
 ];
 
 /// A header block that was recognised.
@@ -132,16 +114,27 @@ pub fn header(bytes: &[u8]) -> Option<Header> {
     seen.header(None, bytes.len() as u64)
 }
 
-/// Whether a message, by its first field, may have lost what stood before it: the name is none that
-/// messages begin with, so it may be the rest of a longer one.
+/// Whether a message, by its first line, may have lost what stood before it: it seems to be the
+/// rest of a line. It is no field, or its name is the end of a longer one, or too short, or begins
+/// as no name does, or in lower case where the next does not.
 pub fn may_lack_its_top(message: &[u8]) -> bool {
-    let end = memchr::memchr(b'\n', message).unwrap_or(message.len());
-    let Some((name, _)) = field(message.get(..end).unwrap_or_default()) else {
+    let mut lines = message.split(|byte| *byte == b'\n');
+    let Some((name, _)) = lines.next().and_then(field) else {
         return true;
     };
-    let name = name.to_ascii_lowercase();
-    let is_known = FIELDS.iter().any(|(known, _)| **known == *name);
-    !is_known && !TOPS.iter().any(|top| name.starts_with(top))
+    let lower = name.to_ascii_lowercase();
+    let known = || FIELDS.iter().map(|(known, _)| *known).chain(LONG);
+    if known().any(|known| known == lower) {
+        return false;
+    }
+    let next = lines.find(|line| !matches!(line.first(), Some(b' ' | b'\t')));
+    let next_is_capital = next.is_some_and(|next| next.first().is_some_and(u8::is_ascii_uppercase));
+    let first = name.first().copied().unwrap_or_default();
+    let is_end = known().any(|known| known.ends_with(&lower));
+    name.len() < 3
+        || !first.is_ascii_alphabetic()
+        || is_end
+        || first.is_ascii_lowercase() && next_is_capital
 }
 
 /// What was seen in the lines of a header block.
@@ -295,6 +288,11 @@ mod tests {
             ("Return-Path: <a@b.example>\n\n", false),
             ("X-Sieve: dovecot\n\n", false),
             ("DKIM-Signature: v=1;\n\n", false),
+            ("Shelf-Number: 12\nFrom: a@b.example\n\n", false),
+            ("shelf-number: 12\nfrom: a@b.example\n\n", false),
+            ("elf-Number: 12\nFrom: a@b.example\n\n", true),
+            ("-Number: 12\nFrom: a@b.example\n\n", true),
+            ("Agent: Mutt\nFrom: a@b.example\n\n", true),
             ("eturn-Path: <a@b.example>\n\n", true),
             ("37:11 +0100\nFrom: a@b.example\n\n", true),
             ("h: <a@b.example>\n\n", true),
