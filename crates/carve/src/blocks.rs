@@ -25,6 +25,12 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// That of the sectors, which all others keep to.
+    pub(crate) const SECTORS: Self = Self {
+        block: SECTOR as u64,
+        phase: 0,
+    };
+
     /// The largest grid on which nearly all of `heads` lie: a file begins at a block.
     pub(crate) fn of(heads: &[u64]) -> Self {
         let mut block = MOST_BLOCK;
@@ -64,10 +70,7 @@ impl Grid {
         if heads.len() >= FEW_HEADS {
             return Self::of(heads);
         }
-        Self {
-            block: SECTOR as u64,
-            phase: 0,
-        }
+        Self::SECTORS
     }
 
     /// Where blocks begin behind `offset`, one after the other.

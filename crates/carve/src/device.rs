@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use evidence::ReadAt;
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
 use mail::record::Repair;
 use rayon::prelude::*;
@@ -12,9 +12,9 @@ use crate::blocks::Blocks;
 use crate::chain::{Chain, End, Judge};
 use crate::pool::Pool;
 use crate::repair::repair;
-use crate::search::{Found, Search};
+use crate::search::{Found, Search, no_break};
 use crate::stored::{self, Stores};
-use crate::survey::Survey;
+use crate::survey::{SECTOR, Sector, Survey};
 use crate::words::Words;
 use crate::{Carved, Carving, Grid};
 
@@ -34,7 +34,23 @@ const MARGIN: f64 = 3.0;
 pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) + Sync)) -> Carved {
     let mut survey = Survey::of(device, taken, progress);
     let Stores { grid, messages } = stored::take(device, &mut survey);
-    let blocks = Blocks::new(device, &survey, grid);
+    let mut carved = on_grid(device, &survey, grid, messages);
+    if grid != Grid::SECTORS {
+        carved
+            .messages
+            .extend(off_grid(device, &mut survey, &carved));
+        sort(&mut carved.messages);
+    }
+    carved
+}
+
+fn sort(messages: &mut [Carving]) {
+    messages.sort_by_key(|message| message.found.pieces.first().copied());
+}
+
+/// Takes what begins where blocks do, beside the `messages` that are taken already.
+fn on_grid(device: &dyn ReadAt, survey: &Survey, grid: Grid, messages: Vec<Carving>) -> Carved {
+    let blocks = Blocks::new(device, survey, grid);
     let words = Words::of(&blocks);
     let judge = Judge {
         blocks: &blocks,
@@ -62,12 +78,57 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
     rest.give_up();
     let mut messages = rest.messages;
-    messages.sort_by_key(|message| message.found.pieces.first().copied());
+    sort(&mut messages);
     Carved {
         grid,
         messages,
         unclaimed: rest.pool.bytes(&blocks),
     }
+}
+
+/// Takes whole messages in one piece that begin at sectors within blocks, as those of another file
+/// system do: behind text one might be a part of what is there, so nothing may stand before it.
+fn off_grid(device: &dyn ReadAt, survey: &mut Survey, carved: &Carved) -> Vec<Carving> {
+    let is_alone = |head: &u64| {
+        let before = head.checked_sub(1).map(ByteOffset::new);
+        let before = before.and_then(|at| device.read_whole(at, 1));
+        let sector = survey.sector(head.saturating_sub(SECTOR as u64));
+        before.is_none_or(|byte| byte == [0]) || matches!(sector, Sector::Other | Sector::Taken)
+    };
+    let heads = survey.heads.iter().copied();
+    let mut heads: Vec<u64> = heads
+        .filter(|head| carved.grid.number_at(*head).is_none() && is_alone(head))
+        .collect();
+    for (at, length) in carved.messages.iter().flat_map(|one| &one.found.pieces) {
+        survey.take(&(*at..at.saturating_add(*length)));
+    }
+    heads.retain(|head| survey.sector(*head) != Sector::Taken);
+    if heads.is_empty() {
+        return Vec::new();
+    }
+    let blocks = Blocks::new(device, survey, Grid::SECTORS);
+    let words = Words::of(&blocks);
+    let judge = Judge {
+        blocks: &blocks,
+        language: &survey.language,
+        words: &words,
+    };
+    let numbers = heads
+        .iter()
+        .filter_map(|head| Grid::SECTORS.number_at(*head));
+    let numbers: Vec<u64> = numbers.collect();
+    let chains: Vec<Chain> = numbers.par_iter().map(|head| judge.follow(*head)).collect();
+    let whole = chains.into_iter().filter_map(|chain| {
+        let is_one = chain.is_proven() && chain.header_borders(Grid::SECTORS.block) == 0;
+        let proof = if is_one || chain.is_proven() && no_break(&judge, &chain) {
+            Proof::BodyHash
+        } else {
+            let is_sure = !chain.reader.is_signed() && chain.is_whole();
+            (is_sure && no_break(&judge, &chain)).then_some(Proof::Structure)?
+        };
+        Some(message(&Grid::SECTORS, &chain, Some(proof)))
+    });
+    whole.collect()
 }
 
 /// Whether all that an unsigned message in one piece has fits, so that nothing need be searched.

@@ -91,26 +91,18 @@ pub(crate) struct Found {
     pub(crate) verified: bool,
 }
 
-/// Whether no border of a chain is a break: where one looks bad in a piece, the words on both sides
+/// Whether no border of a chain in one piece is a break: where one looks bad, the words on both sides
 /// must say that they are of one message.
-fn no_break(judge: &Judge<'_>, step: &Step) -> bool {
-    let chain = &step.chain;
-    let links = chain.links.iter().enumerate();
-    let bad: Vec<usize> = links
-        .filter(|(_, link)| **link <= LEAST_BORDER)
-        .map(|(number, _)| number)
-        .collect();
+pub(crate) fn no_break(judge: &Judge<'_>, chain: &Chain) -> bool {
     let weak = |from: usize| {
         let rest = chain.links.iter().enumerate().skip(from);
         let mut weak = rest.filter(|(_, link)| **link < WEAK);
         weak.next().map_or(chain.links.len(), |(number, _)| number)
     };
-    bad.is_empty()
-        || step.jumps == 0
-            && bad.into_iter().all(|number| {
-                let until = weak(number.saturating_add(1));
-                judge.shared_words(chain, number, until) >= LEAST_WORDS
-            })
+    chain.links.iter().enumerate().all(|(number, link)| {
+        let until = weak(number.saturating_add(1));
+        *link > LEAST_BORDER || judge.shared_words(chain, number, until) >= LEAST_WORDS
+    })
 }
 
 /// A search for one message.
@@ -204,11 +196,12 @@ impl<'a> Search<'a> {
         let stands_out = whole
             .find(differs)
             .is_none_or(|next| best.score - next.score >= MARGIN);
+        let sound = best.chain.links.iter().all(|link| *link > LEAST_BORDER);
         let is_sure = stands_out
             && (best.jumps == 0 || best.is_tied() && best.score - waiting >= MARGIN)
             && best.least >= LEAST_INNER
             && best.last >= LEAST
-            && no_break(judge, &best)
+            && (sound || best.jumps == 0 && no_break(judge, &best.chain))
             && (self.excuses || !best.chain.reader.is_signed());
         is_sure.then(|| Found {
             chain: Arc::unwrap_or_clone(best.chain),

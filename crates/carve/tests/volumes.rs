@@ -159,6 +159,29 @@ fn one_wrong_bit_of_a_signed_body_is_mended_and_noted() {
 }
 
 #[test]
+fn a_message_that_begins_within_a_block_comes_back_where_nothing_stands_before_it() {
+    let mut volume = volume();
+    for number in 0..14_u64 {
+        volume.lay(8 + 4 * number as usize, &mail(number, 5000, true), 0, 99);
+    }
+    let within = mail(77, 9000, false);
+    let at = 100 * BLOCK + 3 * 512;
+    volume.0[at..at + within.len()].copy_from_slice(&within);
+    // One that is forwarded as it was begins at a sector too, and is no message of its own.
+    let inner = mail(78, 2000, true);
+    let mut outer =
+        b"From: ada@lindenhof.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\n".to_vec();
+    outer.resize(BLOCK + 1023, b'x');
+    outer.push(b'\n');
+    outer.extend_from_slice(&inner);
+    volume.lay(120, &outer, 0, 99);
+    let whole = volume.whole();
+    assert_eq!(whole.len(), 16);
+    assert!(whole.contains(&within) && whole.contains(&outer));
+    assert!(!whole.contains(&inner));
+}
+
+#[test]
 fn the_outcome_does_not_depend_on_the_number_of_threads() {
     let mut volume = volume();
     for number in 0..8_usize {
