@@ -43,6 +43,9 @@ const COPIES: [(usize, usize, bool); 4] =
 /// Chunks that are no power of two, in KiB.
 const ODD_CHUNKS: [usize; 5] = [12, 24, 48, 96, 160];
 
+/// Chunks that mail hosts are likely to have, in KiB.
+const USUAL_CHUNKS: [usize; 4] = [64, 128, 256, 512];
+
 /// Where data begins, in bytes: old labels, mdadm's defaults through the years (2048, 132736
 /// and 264192 sectors), and what controllers take.
 const OFFSETS: [u64; 8] = [
@@ -157,6 +160,23 @@ impl Case {
     /// How many members are there.
     pub fn present(&self) -> usize {
         self.array.members - self.missing.len()
+    }
+
+    /// Whether it is what a mail host is likely to have: RAID-5, RAID-6 or RAID-10 with copies
+    /// beside each other, of four to twelve disks that all begin alike, in the chunks of
+    /// controllers and of mdadm through the years, with one disk missing at most.
+    pub fn is_usual(&self) -> bool {
+        let is_level = match self.array.level {
+            Level::Raid5(_) | Level::Raid6(_) => true,
+            Level::Raid10 { near, far, .. } => (near, far) == (2, 1) && self.array.members % 2 == 0,
+            _ => false,
+        };
+        is_level
+            && (4..=12).contains(&self.array.members)
+            && USUAL_CHUNKS.contains(&(self.array.chunk >> 10))
+            && !matches!(self.kind, Kind::Gzip | Kind::Random)
+            && self.missing.len() <= 1
+            && self.offsets.windows(2).all(|pair| pair[0] == pair[1])
     }
 
     /// The content as it lies on the array.

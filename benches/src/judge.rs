@@ -15,8 +15,9 @@ const PIECE: usize = 1 << 20;
 /// are multiples of them.
 const BLOCK: usize = 4096;
 
-/// How far into a group its content is looked for: further than any data offset.
-const MOST_BEFORE: u64 = 256 << 20;
+/// How far into a group its content is looked for: further than any data offset, on each of as
+/// many members as hold data.
+const MOST_BEFORE: u64 = 14 * (132 << 20);
 
 /// Places that are read once more without some members, and how much at each.
 const DEGRADED_READS: usize = 24;

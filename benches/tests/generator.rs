@@ -184,6 +184,34 @@ fn a_group_that_begins_rows_later_is_exact_but_for_its_start() {
     );
 }
 
+/// A group that is stated from the start of its disks has its content as far from its own start
+/// as data begins on all of its members together.
+#[test]
+fn what_begins_far_into_every_member_is_found_there() {
+    let contents = Contents::new();
+    let is_wide = |case: &Case| case.array.level == Level::Raid4 && case.array.members >= 6;
+    let mut case = (0..).map(small).find(is_wide).unwrap();
+    case.missing.clear();
+    case.leftovers = 0;
+    case.array.chunk = 64 << 10;
+    case.offsets.fill(264_192 * 512);
+    case.bytes = case.array.row_bytes() * 4;
+    let content = case.content(&contents).unwrap();
+    let mut group = stated(&case, &content);
+    let before = case.offsets[0];
+    let data = case.array.members as u64 - 1;
+    for member in &mut group.members {
+        member.data_offset -= before;
+        member.data_size += before;
+    }
+    group.geometry.bytes += before * data;
+    assert_eq!(
+        verdict(&case, &content, group),
+        Verdict::StartUnknown,
+        "{case}"
+    );
+}
+
 /// A mirror's members read the same from any place on: its start is not to be known.
 #[test]
 fn a_mirror_of_whole_disks_is_exact_but_for_its_start() {

@@ -156,10 +156,12 @@ impl Looked {
         let device = devices.get(&self.volume(uuid).device).unwrap();
         assert_eq!(device.len(), image.len() as u64);
         for at in (from..image.len()).step_by(MIB) {
-            let (bytes, gaps) = device.read_vec(ByteOffset::new(at as u64), MIB).unwrap();
-            if gaps.is_empty() {
-                assert!(bytes == image[at..at + MIB], "wrong at {at}");
+            let (mut bytes, gaps) = device.read_vec(ByteOffset::new(at as u64), MIB).unwrap();
+            for gap in gaps.iter() {
+                let there = at + gap.range.start..at + gap.range.end;
+                bytes[gap.range.clone()].copy_from_slice(&image[there]);
             }
+            assert!(bytes == image[at..at + MIB], "wrong at {at}");
         }
     }
 }
@@ -252,6 +254,31 @@ fn what_lay_on_a_missing_group_is_missing() {
     };
     assert_eq!((*bytes, *start, map), (over, over, &linear(0, MIB)));
     looked.assert_contents("7a1f6a9e", &XFS, 0);
+}
+
+/// The first member of a linear array whose others are gone: it has room behind its data that the
+/// file system never had, whether its data begins where LVM lets extents begin or elsewhere.
+#[test]
+fn a_volume_that_goes_on_elsewhere_has_no_room_behind_the_data() {
+    let is_full = |at: usize| EXT4[at..at + 4096].iter().any(|byte| *byte != 0);
+    // A place at which files lie on both sides.
+    let mut places = (17 * MIB..EXT4.len()).step_by(4096);
+    let over = places.find(|at| (at - 8192..at + 8192).step_by(4096).all(is_full));
+    let over = over.unwrap();
+    for start in [MIB, MIB + 12288] {
+        let mut first = vec![0; start];
+        first.extend_from_slice(&EXT4[..over]);
+        let length = (first.len() + 160 * 1024).max((over / EXTENT + 1) * EXTENT + start);
+        first.resize(length, 0);
+        let looked = look(vec![first]);
+        let segments = looked.segments("11111111");
+        let [(0, bytes, map), (.., SegmentMap::Missing { .. })] = segments.as_slice() else {
+            panic!("{segments:?}")
+        };
+        assert_eq!(map, &linear(0, start));
+        assert!((8 * MIB..=over).contains(bytes), "{bytes} of {over}");
+        looked.assert_contents("11111111", &EXT4, 0);
+    }
 }
 
 /// A stripe over three groups, in an order that is not that of their names.

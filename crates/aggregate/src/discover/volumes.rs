@@ -6,9 +6,10 @@ use evidence::Cause;
 
 use super::Discovery;
 use crate::build::on_devices;
-use crate::document::{Area, DeviceName, SegmentMap, Volume};
+use crate::document::{Area, DeviceName, SegmentMap};
+use crate::lvm;
 use crate::raid::{Geometry, Level};
-use crate::{lvm, volumes_found};
+use crate::volumes_found::{self, FoundVolume};
 
 impl Discovery<'_> {
     /// Looks for LVM metadata on the devices where nothing was recognised; whether it was found.
@@ -86,11 +87,9 @@ impl Discovery<'_> {
         self.aggregate.losses.extend(found.losses);
         let undecided = &self.undecided;
         let volumes = found.volumes.into_iter();
-        let volumes: Vec<_> = volumes
-            .filter(|(volume, _)| is_sound(volume, undecided))
-            .collect();
+        let volumes: Vec<_> = volumes.filter(|found| is_sound(found, undecided)).collect();
         let any = !volumes.is_empty();
-        for (volume, what) in volumes {
+        for FoundVolume { volume, what, .. } in volumes {
             let on: BTreeSet<DeviceName> = on_devices(&volume).into_iter().cloned().collect();
             self.blank.retain(|device, _| !on.contains(device));
             let filesystems = &mut self.aggregate.filesystems;
@@ -102,24 +101,32 @@ impl Discovery<'_> {
     }
 }
 
-/// The shortest piece of a volume on a disk of an undecided group: longer than any chunk.
+/// The shortest piece of a volume on a disk of an undecided group, and how far apart blocks in it
+/// must lie that state their address: further than a chunk reaches. Up to where a piece is taken
+/// to reach says nothing of that.
 const LEAST_PIECE: u64 = 8 << 20;
+const LEAST_STATED: u64 = 4 << 20;
 
 /// Whether a volume may be believed that lies on disks of which something ties them to others in
 /// a way that is not decided: only if it lies there in long pieces, one after the other.
-fn is_sound(volume: &Volume, undecided: &BTreeSet<DeviceName>) -> bool {
+fn is_sound(found: &FoundVolume, undecided: &BTreeSet<DeviceName>) -> bool {
     let doubtful = |area: &Area| area.device.iter().any(|on| undecided.contains(on));
-    volume.segments.iter().all(|segment| match &segment.map {
-        SegmentMap::Linear(area) => !doubtful(area) || segment.bytes >= LEAST_PIECE,
-        SegmentMap::Striped { areas, .. } | SegmentMap::Mirrored { areas } => {
-            !areas.iter().any(doubtful)
-        }
-        SegmentMap::Framed { area, .. } => !doubtful(area),
-        SegmentMap::Snapshot { .. } | SegmentMap::Thin { .. } => {
-            !crate::build::areas(&segment.map).into_iter().any(doubtful)
-        }
-        SegmentMap::Zero | SegmentMap::Missing { .. } => true,
-    })
+    let is_long = |bytes: u64| bytes >= LEAST_PIECE && found.stated > LEAST_STATED;
+    found
+        .volume
+        .segments
+        .iter()
+        .all(|segment| match &segment.map {
+            SegmentMap::Linear(area) => !doubtful(area) || is_long(segment.bytes),
+            SegmentMap::Striped { areas, .. } | SegmentMap::Mirrored { areas } => {
+                !areas.iter().any(doubtful)
+            }
+            SegmentMap::Framed { area, .. } => !doubtful(area),
+            SegmentMap::Snapshot { .. } | SegmentMap::Thin { .. } => {
+                !crate::build::areas(&segment.map).into_iter().any(doubtful)
+            }
+            SegmentMap::Zero | SegmentMap::Missing { .. } => true,
+        })
 }
 
 /// How many bytes of data a row of a group has, where that is the same in every row.
@@ -132,4 +139,40 @@ fn row_bytes(geometry: &Geometry) -> Option<u64> {
     };
     let data = geometry.members().checked_sub(parities)?;
     geometry.chunk_bytes()?.checked_mul(u64::from(data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Segment, Volume};
+
+    #[test]
+    fn a_piece_on_a_doubtful_disk_must_be_stated_further_than_a_chunk_reaches() {
+        let disk = DeviceName::disk("a");
+        let area = Area {
+            device: Some(disk.clone()),
+            offset: 1 << 20,
+        };
+        let found = |stated| FoundVolume {
+            volume: Volume {
+                device: DeviceName::volume("found/1"),
+                uuid: None,
+                bytes: 64 << 20,
+                hidden: false,
+                snapshot_of: None,
+                segments: vec![Segment {
+                    start: 0,
+                    bytes: 64 << 20,
+                    map: SegmentMap::Linear(area.clone()),
+                }],
+                evidence: Vec::new(),
+            },
+            what: String::new(),
+            stated,
+        };
+        let undecided = BTreeSet::from([disk]);
+        assert!(!is_sound(&found(3 << 20), &undecided));
+        assert!(is_sound(&found(7 << 20), &undecided));
+        assert!(is_sound(&found(3 << 20), &BTreeSet::new()));
+    }
 }

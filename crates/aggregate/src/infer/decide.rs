@@ -97,26 +97,47 @@ fn choose<'a>(
     }
     let hypothesis = best.hypothesis().ok_or_else(String::new)?;
     let trials = verify::rebuild(hypothesis, candidates, rows);
-    let devices = f64::from(u32::try_from(set.devices.len()).unwrap_or(u32::MAX));
     let certain = match trials {
-        Some(trials) => trials.pass() && best.total() >= devices * EACH,
-        None => {
-            let anchors = best.anchors;
-            let all = anchors.hits.saturating_add(anchors.misses);
-            let agree = anchors.hits.saturating_mul(100) >= all.saturating_mul(LONE_PERCENT);
-            // Journals name homes that blocks have left: contents alone may say enough.
-            let alone = best.contents_worth() >= devices * LONE_EACH;
-            // What is rebuilt must make sense, whatever else speaks for the rest.
-            let rebuilt = best.rebuilt_worth();
-            let agrees = set.tie != Tie::Remains && agree && rebuilt.min(best.mended) >= 0.0;
-            let sensible = hypothesis.missing() == 0 || agrees || rebuilt >= LEAD;
-            best.total() >= devices * LONE_EACH && (agree || alone) && sensible
-        }
+        Some(trials) => trials.pass() && is_ordered(best, set),
+        None => is_certain_alone(best, hypothesis, set),
     };
     if !certain {
         return Err(format!("the best geometry is not certain: {}", listed()));
     }
     Ok((best, trials))
+}
+
+/// Whether enough speaks for the order that an answer gives to devices that parity ties together.
+///
+/// What parity rebuilds is the same in any order. So most anchors must agree, or the contents must
+/// say as much without them: else it is the best of those that were thought of, and no more.
+fn is_ordered(best: &Answer, set: &Members) -> bool {
+    let least = devices(set) * EACH;
+    let agree = best.anchors.hits >= best.anchors.misses;
+    best.total() >= least && (agree || best.contents_worth() >= least)
+}
+
+/// Whether enough speaks for an answer that nothing redundant could contradict.
+fn is_certain_alone(best: &Answer, hypothesis: &Hypothesis, set: &Members) -> bool {
+    let least = devices(set) * LONE_EACH;
+    let anchors = best.anchors;
+    let all = anchors.hits.saturating_add(anchors.misses);
+    let agree = anchors.hits.saturating_mul(100) >= all.saturating_mul(LONE_PERCENT);
+    // Journals name homes that blocks have left: contents alone may say enough.
+    let alone = best.contents_worth() >= least;
+    // What is rebuilt must make sense, whatever else speaks for the rest.
+    let rebuilt = best.rebuilt_worth();
+    let agrees = set.tie != Tie::Remains && agree && rebuilt.min(best.mended) >= 0.0;
+    let sensible = hypothesis.missing() == 0 || agrees || rebuilt >= LEAD;
+    // What the contents say against it must not be more than chance makes of them: of many rows of
+    // anchors some agree with any geometry.
+    let bearable = LEAD + best.evidence().addresses * LEAD_SHARE;
+    let contradicted = best.contents_worth() < -bearable;
+    best.total() >= least && (agree || alone) && sensible && !contradicted
+}
+
+fn devices(set: &Members) -> f64 {
+    f64::from(u32::try_from(set.devices.len()).unwrap_or(u32::MAX))
 }
 
 /// Whether an answer is so much likelier than another one that it is not by chance.
@@ -130,4 +151,29 @@ fn stands_out(best: &Answer, rival: &Answer) -> bool {
         0.0
     };
     best.total() - rival.total() >= (LEAD + differ * LEAD_SHARE).max(contents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raid::Raid5Layout;
+
+    #[test]
+    fn what_parity_ties_together_has_no_order_that_most_anchors_contradict() {
+        let set = Members {
+            devices: vec![0, 1, 2, 3],
+            together: String::new(),
+            tie: Tie::Parity,
+        };
+        let weighed = |hits, misses, contents| {
+            let shape = Shape::Raid5(Raid5Layout::LeftSymmetric, 4);
+            let roles = set.devices.iter().copied().map(Some).collect();
+            let hypothesis = Hypothesis::new(shape, 65536, 0, 0, roles).unwrap();
+            is_ordered(&Answer::weighed(hypothesis, hits, misses, contents), &set)
+        };
+        assert!(weighed(60, 20, 0.0));
+        assert!(weighed(60, 100, 400.0));
+        assert!(!weighed(60, 100, -20.0));
+        assert!(!weighed(2, 0, 0.0));
+    }
 }

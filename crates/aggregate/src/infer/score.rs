@@ -159,6 +159,28 @@ impl Answer {
     }
 }
 
+#[cfg(test)]
+impl Answer {
+    /// One for which so many anchors speak, and so many against, and the contents so much.
+    pub(super) fn weighed(hypothesis: Hypothesis, hits: u32, misses: u32, contents: f64) -> Self {
+        Self {
+            claims: hypothesis.claims(),
+            agreement: Agreement::default(),
+            worse_rows: 0,
+            anchors: Hits {
+                hits,
+                misses,
+                pieces: 0,
+            },
+            contents,
+            begins: Vec::new(),
+            rebuilt: 0.0,
+            mended: 0.0,
+            notations: vec![hypothesis],
+        }
+    }
+}
+
 /// The different answers among `hypotheses` that the parity does not contradict, the best first.
 pub(super) fn answers(
     hypotheses: Vec<Hypothesis>,
@@ -341,7 +363,8 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> (Hits, Vec<(Source, i
                 begin(&map, anchor).is_some_and(|at| pieces.iter().any(|piece| piece.begin == at))
             };
             let is_not_there = |anchor: &&Anchor| {
-                is_ghost(&map, anchor, &pieces) || is_on_missing(&map, anchor, &pieces)
+                is_ghost(&map, anchor, &pieces)
+                    || (!anchor.is_certain() && is_on_missing(&map, anchor, &pieces))
             };
             if own.iter().any(lies) {
                 hits.hits += 1;
@@ -353,7 +376,8 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> (Hits, Vec<(Source, i
     (hits, begins)
 }
 
-/// Whether the address of an anchor lies on a member that is missing.
+/// Whether the address of an anchor lies on a member that is missing. Where another block states
+/// the address, what was taken for its home is then something else.
 fn is_on_missing(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> bool {
     pieces.iter().any(|piece| {
         let position = piece.begin.checked_add_unsigned(anchor.address);

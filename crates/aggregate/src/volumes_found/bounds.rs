@@ -15,6 +15,13 @@ const EXTENT: u64 = 4 << 20;
 /// area's place must fit this modulo the extent.
 const USUAL_STARTS: [u64; 2] = [1 << 20, 192 << 10];
 
+/// Labels that md and controllers put at the end of a member begin no further from it.
+const LABELS: i64 = 128 << 10;
+
+/// Steps in which zeros at the end of a device are looked through, and how many of each.
+const STEPS: [u64; 2] = [1 << 20, 4 << 10];
+const MOST_STEPS: u32 = 256;
+
 /// A device, as far as bounds depend on it.
 pub(super) struct Device<'a> {
     pub(super) length: u64,
@@ -140,9 +147,18 @@ fn extend(plan: &Plan, owner: usize, reach: &mut [(u64, u64)], claims: &Claims<'
         range.0 = 0;
     }
     if let (Some(run), Some(range)) = (plan.runs.last(), reach.last_mut()) {
-        let end = claims.up_to_extent(&run.layout, plan.length.unwrap_or(range.1));
-        // What the file system says that it has need not end with a whole extent.
-        let highest = claims.highest(&run.layout, owner, range.1, &|device| claims.length(device));
+        let length = plan.length.unwrap_or(range.1);
+        let up_to =
+            |end_of: &dyn Fn(usize) -> i64| claims.highest(&run.layout, owner, range.1, end_of);
+        // What the file system says that it has need not end with a whole extent. If it goes on
+        // elsewhere, the end of the device need not be its own.
+        let whole = up_to(&|device| claims.length(device));
+        let highest = if whole < length {
+            up_to(&|device| claims.filled(device))
+        } else {
+            whole
+        };
+        let end = claims.up_to_extent(&run.layout, length);
         range.1 = end.min(highest).max(range.1);
     }
 }
@@ -194,7 +210,7 @@ fn joined(plan: &Plan, owner: usize, reach: &[(u64, u64)], claims: &Claims<'_>) 
     }
     if let Some(length) = plan.length.filter(|length| *length > cursor) {
         let why = format!(
-            "nothing states where the last {} bytes lie: the device of the run before ends there, or another file system begins",
+            "nothing states where the last {} bytes lie: what the device of the run before shows ends there, or another file system begins",
             length - cursor
         );
         pieces.push(Piece::Unknown(cursor, length, why));
@@ -295,6 +311,33 @@ impl Claims<'_> {
             Some(phase) => floor(length, *phase),
             None => length,
         }
+    }
+
+    /// Up to where a device is filled that a volume leaves: its last whole extent, or where labels
+    /// at its end may begin, and no further than there is anything but zeros. Members have some
+    /// room at their ends that is not used, and what is read there is not the volume's.
+    fn filled(&self, device: usize) -> i64 {
+        let end = match self.phases.get(&device) {
+            Some(_) => self.end(device),
+            None => self.length(device).saturating_sub(LABELS),
+        };
+        let mut at = u64::try_from(end).unwrap_or(0);
+        let Some(device) = self.devices.get(device) else {
+            return end;
+        };
+        if !(device.is_empty)(at, device.length) {
+            return end;
+        }
+        for step in STEPS {
+            for _ in 0..MOST_STEPS {
+                let from = at.saturating_sub(step);
+                if from == at || !(device.is_empty)(from, at) {
+                    break;
+                }
+                at = from;
+            }
+        }
+        i64::try_from(at).unwrap_or(i64::MAX)
     }
 
     /// Whether a linear run is to be followed up to address `to`, where its device ends.

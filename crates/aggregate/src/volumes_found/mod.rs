@@ -34,10 +34,21 @@ const MOST_LOOKED_AT: u64 = 256 << 20;
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// A volume for each file system, with what to say of it if that cannot be opened.
-    pub(crate) volumes: Vec<(Volume, String)>,
+    /// A volume for each file system.
+    pub(crate) volumes: Vec<FoundVolume>,
     /// What could not be decided.
     pub(crate) losses: Vec<Loss>,
+}
+
+/// A volume that was found, and what its document does not say.
+#[derive(Debug)]
+pub(crate) struct FoundVolume {
+    pub(crate) volume: Volume,
+    /// What to say of it if its file system cannot be opened.
+    pub(crate) what: String,
+    /// How far the blocks of a linear run that state their address lie apart, in bytes: in the
+    /// shortest of them.
+    pub(crate) stated: u64,
 }
 
 /// Finds the volumes on `devices`, which nothing explains; `row` gives how many bytes of data a
@@ -144,7 +155,13 @@ impl Finder {
                 "{}: its first superblock is gone, and such are not opened yet",
                 called(*source)
             );
-            self.found.volumes.push((volume, what));
+            let linear = plan.runs.iter().filter(|run| run.layout.width() == 1);
+            let stated = linear.map(|run| run.last.saturating_sub(run.first)).min();
+            self.found.volumes.push(FoundVolume {
+                volume,
+                what,
+                stated: stated.unwrap_or(0),
+            });
         }
     }
 

@@ -115,6 +115,11 @@ pub(crate) struct Anchor {
 }
 
 impl Anchor {
+    /// Whether the block itself states its address: no journal, and no inode that names a length.
+    pub(super) const fn is_certain(&self) -> bool {
+        self.together.is_none() && !matches!(self.source, Source::Files(_))
+    }
+
     /// Whether it may be used with this chunk, whose first edge on the devices is at `edge`:
     /// a journal's descriptor and its copy must lie in one chunk.
     pub(super) fn fits(&self, chunk: u64, edge: u64) -> bool {
