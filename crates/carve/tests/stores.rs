@@ -194,3 +194,33 @@ fn a_broken_mbox_gives_nothing_false() {
         }
     }
 }
+
+#[test]
+fn no_damage_makes_it_panic_or_run_over_the_disk() {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    for store in ["mdbox", "mdbox-gz", "mbox", "maildir-lz4"] {
+        let sound = disk(store);
+        for _ in 0..30 {
+            let mut disk = sound.clone();
+            for _ in 0..20 {
+                let (from, to) = (random(disk.len()), random(disk.len()));
+                let length = random(3000).min(disk.len() - from).min(disk.len() - to);
+                match random(3) {
+                    0 => disk[to..to + length].fill(u8::try_from(random(256)).unwrap()),
+                    1 => disk.copy_within(from..from + length, to),
+                    _ => disk[to] ^= 1 << random(8),
+                }
+            }
+            let carved = carve(&Memory::new(disk.clone()), &[], &|_| ());
+            for (at, length) in carved.messages.iter().flat_map(|one| &one.found.pieces) {
+                assert!(at + length <= disk.len() as u64);
+            }
+        }
+    }
+}

@@ -12,8 +12,8 @@ use super::{Taken, carving};
 
 /// Read at a time.
 const WINDOW: usize = 256 << 10;
-/// Enough to tell what a file is compressed with.
-const MAGIC: usize = 32;
+/// What of a file is decoded to see whether it begins as mail does.
+const HEAD: usize = 16 << 10;
 
 /// The messages in the compressed files that begin at `places`, each of which ends where its own
 /// format says.
@@ -36,14 +36,14 @@ pub(super) fn files(device: &dyn ReadAt, places: &[u64]) -> Vec<Taken> {
 
 /// The message in the compressed file at `at`.
 fn file(device: &dyn ReadAt, at: u64) -> Option<Taken> {
-    let head = device
-        .read_vec(
-            ByteOffset::new(at),
-            MAGIC.min(usize::try_from(device.len().checked_sub(at)?).ok()?),
-        )
-        .ok()?
-        .0;
+    let rest = usize::try_from(device.len().checked_sub(at)?).unwrap_or(HEAD);
+    let head = device.read_vec(ByteOffset::new(at), rest.min(HEAD)).ok()?.0;
     let codec = Codec::of(&head);
+    // Most compressed files hold no mail, and need not be decoded to their end.
+    let begin = codec::decode(codec, &head).bytes;
+    if !begin.is_empty() && header(&begin).is_none() {
+        return None;
+    }
     let mut stream = Stream::new(device, at);
     let decoded = codec::decode_one(codec, &mut stream);
     if decoded.error.is_some() || header(&decoded.bytes).is_none() {

@@ -246,7 +246,8 @@ impl<'a> Pieces<'a> {
             let Some(metadata) = metadata_at(self.device, mark) else {
                 continue;
             };
-            let Some(there) = self.before(mark, here.len()) else {
+            budget = budget.saturating_sub(here.len() as u64);
+            let Some(there) = self.before(mark, here.len()).filter(|_| budget > 0) else {
                 continue;
             };
             for at in fitting(&here, &there, &breaks, metadata.known.virtual_size) {
