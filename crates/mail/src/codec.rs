@@ -115,9 +115,10 @@ pub fn decode_one(codec: Codec, from: &mut impl BufRead) -> Decoded {
     }
 }
 
-/// Reads `from` to its end, piece by piece, so that what came before an error stays.
+/// Reads `from` to its end, piece by piece, so that what came before an error stays: decoders give
+/// nothing of the piece that they fail in, so it is small.
 fn drain(mut from: impl Read, into: &mut Vec<u8>) -> io::Result<()> {
-    let mut piece = vec![0; 64 << 10];
+    let mut piece = [0; 1 << 10];
     loop {
         match from.read(&mut piece) {
             Ok(0) => return Ok(()),

@@ -130,7 +130,8 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
     let seen = std::mem::take(&mut survey.stores);
     let mut messages = Vec::new();
     let mut starts = Vec::new();
-    for file in compressed::files(device, &seen.compressed) {
+    let packed = compressed::files(device, &seen.compressed);
+    for file in packed.whole {
         starts.extend(file.spans.first().map(|span| span.start));
         claim(survey, file, &mut messages);
     }
@@ -153,6 +154,12 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
     });
     for record in pieces {
         claim(survey, record, &mut messages);
+    }
+    let pieces = with_judge(device, survey, Grid::sure(&starts), |judge| {
+        compressed::joined(judge, device, &packed.open)
+    });
+    for file in pieces {
+        claim(survey, file, &mut messages);
     }
     let mail = with_judge(device, survey, grid, |judge| {
         mbox::messages(judge, device, &seen.postmarks)
