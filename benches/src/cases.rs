@@ -168,7 +168,9 @@ impl Case {
     pub fn is_usual(&self) -> bool {
         let is_level = match self.array.level {
             Level::Raid5(_) | Level::Raid6(_) => true,
-            Level::Raid10 { near, far, .. } => (near, far) == (2, 1) && self.array.members % 2 == 0,
+            Level::Raid10 { near, far, .. } => {
+                (near, far) == (2, 1) && self.array.members.is_multiple_of(2)
+            }
             _ => false,
         };
         is_level
