@@ -133,6 +133,24 @@ fn an_mdbox_says_the_folder_that_a_message_was_saved_to() {
     }
 }
 
+#[test]
+fn a_compressed_message_in_a_record_that_begins_at_a_sector_is_there_once() {
+    let files = files("mdbox-gz");
+    let file = files.values().next().unwrap();
+    let gzip = [0x1F, 0x8B, 8];
+    let places = (0..file.len()).filter(|at| file[*at..].starts_with(&gzip));
+    let mut tried = 0;
+    for place in places {
+        let mut disk = vec![0; 16 * BLOCK + (512 - place % 512)];
+        disk.extend_from_slice(file);
+        disk.resize(disk.len().next_multiple_of(BLOCK), 0);
+        let carved = carve(&Memory::new(disk.clone()), &[], &|_| ());
+        assert_eq!(carved.messages.len(), 18, "a message at {place}");
+        tried += 1;
+    }
+    assert!(tried >= 18);
+}
+
 /// A disk on which the file of an mdbox lies in two pieces, its end first, with another store
 /// between them.
 fn broken(file: &[u8], at: usize) -> Vec<u8> {

@@ -85,7 +85,7 @@ pub fn decode(codec: Codec, stored: &[u8]) -> Decoded {
         Codec::Zstd => {
             zstd::Decoder::with_buffer(stored).and_then(|decoder| drain(decoder, &mut bytes))
         }
-        Codec::Lz4 => lz4_frame(stored, &mut bytes),
+        Codec::Lz4 => lz4_frame(&mut &*stored, &mut bytes, true),
     };
     Decoded {
         bytes,
@@ -107,7 +107,7 @@ pub fn decode_one(codec: Codec, from: &mut impl BufRead) -> Decoded {
         Codec::Xz => drain(liblzma::bufread::XzDecoder::new(from), &mut bytes),
         Codec::Zstd => zstd::Decoder::with_buffer(from)
             .and_then(|decoder| drain(decoder.single_frame(), &mut bytes)),
-        Codec::Lz4 => lz4_stream(from, &mut bytes),
+        Codec::Lz4 => lz4_frame(from, &mut bytes, false),
     };
     Decoded {
         bytes,
@@ -141,8 +141,9 @@ const LZ4_HEADER_BYTES: usize = 19;
 /// A chunk claims no more than this; Dovecot writes 64 KiB.
 const LZ4_MAX_CHUNK: usize = 16 << 20;
 
-/// The chunks of a frame that something else follows.
-fn lz4_stream(from: &mut impl BufRead, into: &mut Vec<u8>) -> io::Result<()> {
+/// Chunks, each the big-endian length of an LZ4 block and the block, up to the end of `from`; or, if
+/// something else may follow, up to a chunk that is shorter than the others or a length of zero.
+fn lz4_frame(from: &mut impl BufRead, into: &mut Vec<u8>, is_alone: bool) -> io::Result<()> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut header = [0; LZ4_HEADER_BYTES];
     from.read_exact(&mut header)?;
@@ -153,8 +154,9 @@ fn lz4_stream(from: &mut impl BufRead, into: &mut Vec<u8>) -> io::Result<()> {
         .ok_or_else(|| bad("the LZ4 header claims too large a chunk"))?;
     let mut chunk = vec![0; largest];
     loop {
+        let next = from.fill_buf()?;
         // A length of zero is of what lies behind the file, and is left there.
-        if from.fill_buf()?.starts_with(&[0; 4]) {
+        if next.is_empty() || !is_alone && next.starts_with(&[0; 4]) {
             return Ok(());
         }
         let mut length = [0; 4];
@@ -172,41 +174,10 @@ fn lz4_stream(from: &mut impl BufRead, into: &mut Vec<u8>) -> io::Result<()> {
         if into.len() as u64 > MAX_MESSAGE_BYTES {
             return Err(bad("longer than any message"));
         }
-        if count < largest {
+        if !is_alone && count < largest {
             return Ok(());
         }
     }
-}
-
-/// Chunks, each the big-endian length of an LZ4 block and the block.
-fn lz4_frame(stored: &[u8], into: &mut Vec<u8>) -> io::Result<()> {
-    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
-    let fields = Fields::new(stored);
-    let largest = fields
-        .be_u32(LZ4_MAGIC.len())
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .filter(|bytes| *bytes <= LZ4_MAX_CHUNK)
-        .ok_or_else(|| bad("the LZ4 header is cut short or claims too large a chunk"))?;
-    let mut chunk = vec![0; largest];
-    let mut at = LZ4_HEADER_BYTES;
-    while at < stored.len() {
-        let length = fields
-            .be_u32(at)
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .ok_or_else(|| bad("an LZ4 chunk's length is cut short"))?;
-        at = at.saturating_add(4);
-        let block = fields
-            .slice(at, length)
-            .ok_or_else(|| bad("an LZ4 chunk is cut short"))?;
-        at = at.saturating_add(length);
-        let count = lz4_flex::block::decompress_into(block, &mut chunk)
-            .map_err(|_| bad("an LZ4 chunk does not decode"))?;
-        into.extend_from_slice(chunk.get(..count).unwrap_or_default());
-        if into.len() as u64 > MAX_MESSAGE_BYTES {
-            return Err(bad("longer than any message"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use mail::mbox::loose as mbox_file;
 use crate::Carving;
 use crate::blocks::{Blocks, Grid};
 use crate::chain::{End, Judge};
-use crate::survey::{SECTOR, Survey};
+use crate::survey::{SECTOR, Sector, Survey};
 use crate::words::Words;
 
 /// A postmark and the first field behind it are looked for in so many bytes.
@@ -129,15 +129,20 @@ pub(crate) struct Stores {
 pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
     let seen = std::mem::take(&mut survey.stores);
     let mut messages = Vec::new();
-    let mut starts = Vec::new();
-    let packed = compressed::files(device, &seen.compressed);
-    for file in packed.whole {
-        starts.extend(file.spans.first().map(|span| span.start));
-        claim(survey, file, &mut messages);
-    }
     let mut records = dbox::records(device, &seen.records);
     for record in std::mem::take(&mut records.whole) {
         claim(survey, record, &mut messages);
+    }
+    // A compressed message within a record may begin at a sector, and is no file of its own.
+    let compressed = seen.compressed.iter().copied();
+    let compressed: Vec<u64> = compressed
+        .filter(|at| survey.sector(*at) != Sector::Taken)
+        .collect();
+    let mut starts = Vec::new();
+    let packed = compressed::files(device, &compressed);
+    for file in packed.whole {
+        starts.extend(file.spans.first().map(|span| span.start));
+        claim(survey, file, &mut messages);
     }
     for record in &records.open {
         // Whatever becomes of it, no file begins behind its header.
@@ -186,7 +191,7 @@ fn with_judge<T>(
     })
 }
 
-/// Takes a message if its sectors are free: the first that has them keeps them.
+/// Takes a message, and its sectors from all that is looked for later.
 fn claim(survey: &mut Survey, taken: Taken, messages: &mut Vec<Carving>) {
     for span in &taken.spans {
         survey.take(span);

@@ -10,6 +10,7 @@ use super::split::split;
 use super::{known_of, ranges};
 use crate::store::Known;
 
+pub use super::begins;
 pub use super::postmark::POSTMARK;
 
 /// A message between two postmarks.
@@ -27,11 +28,6 @@ pub struct Loose {
     pub is_measured: bool,
     /// Whether mailbox software put it there for itself.
     pub is_pseudo: bool,
-}
-
-/// Whether `text` begins with a postmark, and a header behind it.
-pub fn begins(text: &[u8]) -> bool {
-    super::begins(text)
 }
 
 /// The messages in a stretch of an mbox, whose first postmark it begins with.

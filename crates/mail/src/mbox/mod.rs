@@ -70,7 +70,7 @@ pub(crate) fn is_store(fs: &dyn Filesystem, entry: &Entry) -> bool {
 }
 
 /// Whether `text` begins with a postmark, and a header behind it.
-pub(crate) fn begins(text: &[u8]) -> bool {
+pub fn begins(text: &[u8]) -> bool {
     let Some(end) = memchr::memchr(b'\n', text) else {
         return false;
     };
