@@ -310,14 +310,19 @@ fn circle(waiting: &BTreeMap<DeviceName, Statement<'_>>, from: &DeviceName) -> P
 pub fn outermost<'d>(aggregate: &Aggregate, devices: &'d Devices) -> Vec<&'d DeviceName> {
     let members = aggregate.groups.iter().flat_map(|group| &group.members);
     let members = members.filter_map(|member| member.device.as_ref());
-    let encrypted = aggregate.encrypted.iter();
-    let opened = encrypted.filter(|encrypted| encrypted.opened.is_some());
     let below: BTreeSet<&DeviceName> = members
         .chain(aggregate.volumes.iter().flat_map(made_of))
-        .chain(opened.map(|encrypted| &encrypted.device))
+        .chain(opened_devices(aggregate))
         .collect();
     let names = devices.iter().map(|(name, _)| name);
     names.filter(|name| !below.contains(name)).collect()
+}
+
+/// The encrypted devices that were opened: what is in them is a device of its own.
+pub(crate) fn opened_devices(aggregate: &Aggregate) -> impl Iterator<Item = &DeviceName> {
+    let encrypted = aggregate.encrypted.iter();
+    let opened = encrypted.filter(|encrypted| encrypted.opened.is_some());
+    opened.map(|encrypted| &encrypted.device)
 }
 
 /// The devices that a volume lies on.

@@ -11,6 +11,8 @@
 //!   together: document + disks → a `ReadAt` per device.
 //! * [`export`] writes the same as commands for `dmsetup` and `mdadm`.
 //!
+//! [`coverage`] says which ranges of a device others lie on.
+//!
 //! [`epochs`] compares the members of a group with each other and says which regions of them are
 //! not the group's any more.
 //!
@@ -35,6 +37,7 @@
 
 mod build;
 mod chunks;
+pub mod coverage;
 mod devices;
 mod discover;
 pub mod document;

@@ -182,12 +182,18 @@ impl Part {
         let Ok(length) = usize::try_from(length) else {
             return part;
         };
+        let own = usize::try_from(own).unwrap_or(length).min(length);
+        let count = own.div_ceil(SECTOR);
+        let end = start.saturating_add(length as u64);
+        if range_with(taken, start).is_some_and(|range| range.end >= end) {
+            part.sectors = uniform(Sector::Taken, count);
+            return part;
+        }
         let Ok((bytes, gaps)) = device.read_vec(ByteOffset::new(start), length) else {
+            part.sectors = uniform(Sector::Other, count);
             return part;
         };
-        let own = usize::try_from(own).unwrap_or(length).min(length);
         let mut packed = 0_u8;
-        let count = own.div_ceil(SECTOR);
         let mut before = Sector::Other;
         for number in 0..count {
             let at = number.saturating_mul(SECTOR);
@@ -224,10 +230,20 @@ impl Part {
     }
 }
 
+/// So many sectors, all of one kind, packed.
+fn uniform(sector: Sector, count: usize) -> Vec<u8> {
+    let bits = sector as u8;
+    vec![bits | bits << 2 | bits << 4 | bits << 6; count.div_ceil(4)]
+}
+
 /// Whether the sector at `offset` lies in one of the sorted ranges.
 fn is_taken(taken: &[Range<u64>], offset: u64) -> bool {
+    range_with(taken, offset).is_some()
+}
+
+fn range_with(taken: &[Range<u64>], offset: u64) -> Option<&Range<u64>> {
     let next = taken.partition_point(|range| range.end <= offset);
-    taken.get(next).is_some_and(|range| range.start <= offset)
+    taken.get(next).filter(|range| range.start <= offset)
 }
 
 /// Whether a stretch is text that a person or a program wrote, and no base64.

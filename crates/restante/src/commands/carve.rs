@@ -4,9 +4,12 @@ mod explain;
 mod explained;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aggregate::coverage;
+use aggregate::document::DeviceName;
 use anyhow::Result;
 use case::log::Effort;
 use case::{Case, MESSAGES};
@@ -137,24 +140,21 @@ fn make(
 ) -> Result<(CarveState, u64)> {
     case.remove_segments(MESSAGES, PREFIX)?;
     let known = Known::of(case)?;
-    let taken = if all {
-        BTreeMap::new()
-    } else {
-        explained::ranges(session, common)?
-    };
     let mut state = CarveState {
         made_from,
         ..CarveState::default()
     };
     let mut found = Vec::new();
     let mut bytes = 0_u64;
-    for (name, device) in wanted(session, devices)? {
+    for searched in wanted(session, all, devices, common)? {
+        let (name, device) = (searched.name, searched.bytes);
         let bar = progress::bar(common, "carve", device.len(), progress::Unit::Bytes);
-        let none = Vec::new();
-        let ranges = taken.get(&name).unwrap_or(&none);
-        let carved = carve::carve(device.as_ref(), ranges, &|bytes| bar.inc(bytes));
+        let carved = carve::carve(device.as_ref(), &searched.taken, &|bytes| bar.inc(bytes));
         bar.finish_and_clear();
-        bytes = bytes.saturating_add(device.len());
+        bytes = bytes.saturating_add(coverage::left_over(&searched.taken, device.len()));
+        if searched.is_left_over && carved.messages.is_empty() && carved.unclaimed == 0 {
+            continue;
+        }
         let counts = Counts {
             block_bytes: carved.grid.block,
             first_block: carved.grid.phase,
@@ -169,35 +169,94 @@ fn make(
     }
     let (candidates, stories): (Vec<Candidate>, Vec<Story>) = found.into_iter().unzip();
     let messages = attribute(candidates, &known.names, &known.accounts);
-    let present = present(case)?;
+    let present = present(case, session)?;
     write(case, &known, &present, &mut state, messages, &stories)?;
     Ok((state, bytes))
 }
 
 /// The beginning of the names of segments with carved messages.
 const PREFIX: &str = "carved-";
+/// Of a device that others lie on, less than this is not looked at: labels, and what is left
+/// behind the last whole row or extent.
+const LEAST_LEFT_OVER: u64 = 64 << 10;
 /// So many messages make a segment.
 const BATCH: usize = 4096;
 
-/// The devices to look on: those that were asked for, or all that nothing else lies on.
-fn wanted(session: &Session, devices: &[String]) -> Result<Vec<(String, Arc<dyn ReadAt>)>> {
+/// A device to look on.
+struct Searched {
+    name: String,
+    bytes: Arc<dyn ReadAt>,
+    /// What other devices lie on, or the blocks of files that are in use: sorted.
+    taken: Vec<Range<u64>>,
+    /// Whether other devices lie on it, and only what they leave over is searched.
+    is_left_over: bool,
+}
+
+/// The devices to look on: those that were asked for, or all that nothing else lies on, and what
+/// is left over of the others.
+fn wanted(
+    session: &Session,
+    all: bool,
+    devices: &[String],
+    common: &Common,
+) -> Result<Vec<Searched>> {
+    let mut in_files = if all {
+        BTreeMap::new()
+    } else {
+        explained::in_files(session, common)?
+    };
+    let mut wanted = Vec::new();
     if !devices.is_empty() {
-        let named = devices.iter().map(|device| session.device(device));
-        return named
-            .map(|device| device.map(|(name, bytes)| (name.0, bytes)))
-            .collect();
+        for device in devices {
+            let (DeviceName(name), bytes) = session.device(device)?;
+            let taken = in_files.remove(&name).unwrap_or_default();
+            wanted.push(Searched {
+                name,
+                bytes,
+                taken,
+                is_left_over: false,
+            });
+        }
+        return Ok(wanted);
     }
-    let snapshots = session.aggregate.volumes.iter();
-    let snapshots: BTreeSet<&str> = snapshots
+    for device in session.devices_with_filesystems()? {
+        wanted.push(Searched {
+            taken: in_files.remove(&device.name).unwrap_or_default(),
+            name: device.name,
+            bytes: device.bytes,
+            is_left_over: false,
+        });
+    }
+    wanted.extend(left_over(session, &wanted));
+    // A snapshot holds the blocks of its origin once more.
+    let volumes = session.aggregate.volumes.iter();
+    let snapshots: BTreeSet<&str> = volumes
         .filter(|volume| volume.snapshot_of.is_some())
         .map(|volume| volume.device.0.as_str())
         .collect();
-    // A snapshot holds the blocks of its origin once more.
-    let devices = session.devices_with_filesystems()?.into_iter();
-    Ok(devices
-        .filter(|device| !snapshots.contains(device.name.as_str()))
-        .map(|device| (device.name, device.bytes))
-        .collect())
+    wanted.retain(|wanted| !snapshots.contains(wanted.name.as_str()));
+    Ok(wanted)
+}
+
+/// What no group and no volume lies on of the devices that are not `wanted` as a whole: space
+/// of a volume that was removed, or was not found.
+fn left_over(session: &Session, wanted: &[Searched]) -> Vec<Searched> {
+    let whole: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
+    let hidden = session.aggregate.volumes.iter().filter(|v| v.hidden);
+    // A hidden volume is read as that which it is a part of.
+    let hidden: BTreeSet<&DeviceName> = hidden.map(|volume| &volume.device).collect();
+    let mut covered = coverage::covered(&session.aggregate);
+    let others = session.devices.iter();
+    others
+        .filter(|(device, _)| !whole.contains(device.0.as_str()) && !hidden.contains(device))
+        .map(|(device, bytes)| Searched {
+            name: device.0.clone(),
+            bytes: Arc::clone(bytes),
+            taken: covered.remove(device).unwrap_or_default(),
+            is_left_over: true,
+        })
+        .filter(|it| coverage::left_over(&it.taken, it.bytes.len()) >= LEAST_LEFT_OVER)
+        .collect()
 }
 
 /// Reads the messages that were carved out of a device.
@@ -254,15 +313,20 @@ impl Known {
     }
 }
 
-/// The devices whose file system is there: mail in blocks that it does not use was deleted.
-fn present(case: &Case) -> Result<BTreeSet<String>> {
+/// The devices whose file system is there, or whose volumes are all known: mail in blocks that
+/// none of them uses was deleted.
+fn present(case: &Case, session: &Session) -> Result<BTreeSet<String>> {
     let views = super::rebuild::views(case)?.into_iter();
-    Ok(views
+    let mut present: BTreeSet<String> = views
         .filter_map(|(name, view)| match view {
             View::Opened(device) | View::Device(device) => (name == device).then_some(name),
             View::Btrfs(_) => Some(name),
         })
-        .collect())
+        .collect();
+    let groups = session.aggregate.volume_groups.iter();
+    let physical = groups.flat_map(|group| &group.physical_volumes);
+    present.extend(physical.filter_map(|volume| Some(volume.device.as_ref()?.0.clone())));
+    Ok(present)
 }
 
 /// What is kept of a message that was deleted from a file system that is there. Nobody misses its

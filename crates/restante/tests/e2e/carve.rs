@@ -104,6 +104,32 @@ fn disk(dir: &Path, mails: &[Vec<u8>]) -> PathBuf {
     path
 }
 
+#[test]
+fn mail_beside_the_partitions_of_a_disk_is_carved_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mails: Vec<Vec<u8>> = (0..6)
+        .map(|n| mail("ada@lindenhof.example", "imap.lindenhof.example", n, 3000))
+        .collect();
+    let image = disk(dir.path(), &mails);
+    let mut bytes = fs::read(&image).unwrap();
+    // One Linux partition, with nothing in it, in the second of two mebibytes.
+    bytes[446 + 4] = 0x83;
+    bytes[446 + 8..446 + 12].copy_from_slice(&2048_u32.to_le_bytes());
+    bytes[446 + 12..446 + 16].copy_from_slice(&2048_u32.to_le_bytes());
+    bytes[510..512].copy_from_slice(&[0x55, 0xAA]);
+    fs::write(&image, bytes).unwrap();
+    let out = dir.path().join("mail");
+    let target = format!("maildir:{}", out.display());
+    let case = dir.path().join("case");
+    let mut recover = restante();
+    recover.arg("recover").arg(&case).arg(&image);
+    let said = succeed(recover.args(["--to", &target]));
+    assert!(said.contains("partition:disk/1"), "{said}");
+    let mut hers = mails;
+    hers.sort();
+    assert_eq!(contents(&out.join("lindenhof.example/ada/Maildir")), hers);
+}
+
 fn contents(root: &Path) -> Vec<Vec<u8>> {
     let mut contents: Vec<Vec<u8>> = messages(root)
         .iter()

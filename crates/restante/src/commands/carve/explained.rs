@@ -1,9 +1,10 @@
-//! What the file systems of a case explain: the blocks of files that are in use, which need not be
-//! searched for mail.
+//! What need not be searched for mail: the blocks of files that are in use, and what of a device is
+//! a part of another one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use aggregate::coverage::merged;
 use anyhow::Result;
 use filesystem::{FileKind, Found, Place, Standing, View, walk};
 
@@ -12,7 +13,7 @@ use crate::commands::rebuild::find_filesystems;
 use crate::session::Session;
 
 /// The ranges of each device that belong to files in use whose maps are whole, sorted and in bytes.
-pub(super) fn ranges(
+pub(super) fn in_files(
     session: &Session,
     common: &Common,
 ) -> Result<BTreeMap<String, Vec<Range<u64>>>> {
@@ -49,17 +50,4 @@ fn of(found: &Found) -> Vec<Range<u64>> {
             Some(at.get()..end.checked_next_multiple_of(block)?)
         })
         .collect()
-}
-
-/// Sorts ranges, and makes one of those that touch.
-fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_by_key(|range| range.start);
-    let mut merged: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }

@@ -1,0 +1,154 @@
+//! Which ranges of devices others lie on: what is left over belongs to no group and no volume,
+//! and may hold what the metadata, or what was found of it, does not know of.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::build::opened_devices;
+use crate::document::{Aggregate, Area, DeviceName, Segment, SegmentMap};
+
+/// The ranges of each device that groups, volumes and opened devices lie on, sorted, in bytes.
+///
+/// A member that is left out counts too: what it holds is an older state of the group. Of a device
+/// that is used by chunks (the store of a snapshot, a thin pool's) all from there on counts.
+pub fn covered(aggregate: &Aggregate) -> BTreeMap<DeviceName, Vec<Range<u64>>> {
+    let mut covered: BTreeMap<DeviceName, Vec<Range<u64>>> = BTreeMap::new();
+    let mut add = |device: &DeviceName, range: Range<u64>| {
+        covered.entry(device.clone()).or_default().push(range);
+    };
+    for member in aggregate.groups.iter().flat_map(|group| &group.members) {
+        if let Some(device) = &member.device {
+            let start = member.data_offset;
+            add(device, start..start.saturating_add(member.data_size));
+        }
+    }
+    for segment in aggregate.volumes.iter().flat_map(|volume| &volume.segments) {
+        for (area, bytes) in ranges(segment) {
+            if let Some(device) = &area.device {
+                add(device, area.offset..area.offset.saturating_add(bytes));
+            }
+        }
+    }
+    for device in opened_devices(aggregate) {
+        add(device, 0..u64::MAX);
+    }
+    for ranges in covered.values_mut() {
+        *ranges = merged(std::mem::take(ranges));
+    }
+    covered
+}
+
+/// The areas that a segment lies on, with their lengths. The origin of a snapshot is none of
+/// them: it is a volume in its own right.
+fn ranges(segment: &Segment) -> Vec<(&Area, u64)> {
+    match &segment.map {
+        SegmentMap::Linear(area) => vec![(area, segment.bytes)],
+        SegmentMap::Mirrored { areas } => areas.iter().map(|area| (area, segment.bytes)).collect(),
+        SegmentMap::Striped {
+            stripe_bytes,
+            areas,
+        } => {
+            let row = stripe_bytes.saturating_mul(areas.len() as u64).max(1);
+            let each = segment.bytes.div_ceil(row).saturating_mul(*stripe_bytes);
+            areas.iter().map(|area| (area, each)).collect()
+        }
+        SegmentMap::Framed { area, .. } => vec![(area, u64::MAX)],
+        SegmentMap::Snapshot { store, .. } => vec![(store, u64::MAX)],
+        SegmentMap::Thin { metadata, data, .. } => vec![(metadata, u64::MAX), (data, u64::MAX)],
+        SegmentMap::Zero | SegmentMap::Missing { .. } => Vec::new(),
+    }
+}
+
+/// Sorts ranges, and makes one of those that touch.
+pub fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// How many of `length` bytes merged `ranges` leave over.
+pub fn left_over(ranges: &[Range<u64>], length: u64) -> u64 {
+    let inside = ranges.iter().map(|range| {
+        let end = range.end.min(length);
+        end.saturating_sub(range.start)
+    });
+    length.saturating_sub(inside.sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Volume;
+
+    fn volume(segments: Vec<(u64, SegmentMap)>) -> Volume {
+        let mut start = 0;
+        let segments = segments.into_iter().map(|(bytes, map)| {
+            let segment = Segment { start, bytes, map };
+            start += bytes;
+            segment
+        });
+        Volume {
+            device: DeviceName::volume("vg/a"),
+            uuid: None,
+            segments: segments.collect(),
+            bytes: start,
+            hidden: false,
+            snapshot_of: None,
+            evidence: Vec::new(),
+        }
+    }
+
+    fn area(disk: &str, offset: u64) -> Area {
+        Area {
+            device: Some(DeviceName::disk(disk)),
+            offset,
+        }
+    }
+
+    #[test]
+    fn what_no_volume_lies_on_is_left_over() {
+        let aggregate = Aggregate {
+            volumes: vec![volume(vec![
+                (100, SegmentMap::Linear(area("a", 50))),
+                (40, SegmentMap::Linear(area("a", 150))),
+                (
+                    80,
+                    SegmentMap::Striped {
+                        stripe_bytes: 16,
+                        areas: vec![area("a", 300), area("b", 0)],
+                    },
+                ),
+                (10, SegmentMap::Missing { why: String::new() }),
+            ])],
+            ..Aggregate::default()
+        };
+        let covered = covered(&aggregate);
+        let of = |disk: &str| covered[&DeviceName::disk(disk)].as_slice();
+        // 80 bytes are two rows of 32 and a half: the third row counts.
+        assert_eq!(of("a"), [50..190, 300..348]);
+        assert_eq!(of("b"), [0..48]);
+        assert_eq!(left_over(of("a"), 320), 320 - 140 - 20);
+        assert_eq!(left_over(of("b"), 48), 0);
+    }
+
+    #[test]
+    fn the_store_of_a_snapshot_covers_its_device_and_the_origin_does_not() {
+        let map = SegmentMap::Snapshot {
+            origin: area("a", 0),
+            store: area("b", 8),
+        };
+        let aggregate = Aggregate {
+            volumes: vec![volume(vec![(100, map)])],
+            ..Aggregate::default()
+        };
+        let covered = covered(&aggregate);
+        assert!(!covered.contains_key(&DeviceName::disk("a")));
+        assert_eq!(left_over(&covered[&DeviceName::disk("b")], 100), 8);
+    }
+}
