@@ -68,9 +68,10 @@ pub struct Truth<'a> {
 
 /// Judges what `aggregate` says of one group.
 pub fn judge(aggregate: &Aggregate, disks: &[aggregate::Disk], truth: &Truth<'_>) -> Verdict {
-    if let Some(why) = on_bare_disks(aggregate, disks, truth) {
-        return Verdict::Wrong(why);
-    }
+    let volume = match on_bare_disks(aggregate, disks, truth) {
+        Err(why) => return Verdict::Wrong(why),
+        Ok(volume) => volume,
+    };
     let own: Vec<&Group> = aggregate
         .groups
         .iter()
@@ -86,6 +87,7 @@ pub fn judge(aggregate: &Aggregate, disks: &[aggregate::Disk], truth: &Truth<'_>
     match verdict {
         Some(_) if own.len() > 1 => Verdict::Partial(format!("{} groups", own.len())),
         Some(verdict) => verdict,
+        None if let Some(verdict) = volume => verdict,
         None if losses_name_all(aggregate, truth) => Verdict::Tie,
         None => Verdict::Silent,
     }
@@ -99,40 +101,54 @@ pub fn members(group: &Group) -> impl Iterator<Item = &DeviceName> {
         .filter_map(|member| member.device.as_ref())
 }
 
-/// Volumes that were put on disks which are members, and do not read as the content: a linear
-/// group is one after all, whoever says so.
+/// Judges the volumes that were put on disks which are members: a linear group is one after all,
+/// whoever says so, and the answer if it lies on all of them.
 fn on_bare_disks(
     aggregate: &Aggregate,
     disks: &[aggregate::Disk],
     truth: &Truth<'_>,
-) -> Option<String> {
-    if truth.is_mirror {
-        return None;
-    }
-    let bare = |map: &SegmentMap| match map {
-        SegmentMap::Linear(area) => area.device.iter().any(|name| truth.disks.contains(name)),
-        SegmentMap::Striped { areas, .. } | SegmentMap::Mirrored { areas } => areas
+) -> Result<Option<Verdict>, String> {
+    let Some(devices) = aggregate::build(aggregate, disks)
+        .ok()
+        .filter(|_| !truth.is_mirror)
+    else {
+        return Ok(None);
+    };
+    let mut best = None;
+    for volume in &aggregate.volumes {
+        let on: BTreeSet<&DeviceName> = volume
+            .segments
             .iter()
-            .any(|area| area.device.iter().any(|name| truth.disks.contains(name))),
-        SegmentMap::Framed { .. }
-        | SegmentMap::Snapshot { .. }
-        | SegmentMap::Thin { .. }
-        | SegmentMap::Zero
-        | SegmentMap::Missing { .. } => false,
-    };
-    let devices = aggregate::build(aggregate, disks).ok()?;
-    let is_false = |name: &DeviceName| {
-        devices.get(name).is_none_or(|device| {
-            let shift = align(&*device, truth.content);
-            compare(&*device, truth.content, shift).differs.is_some()
-        })
-    };
-    let mut volumes = aggregate
-        .volumes
-        .iter()
-        .filter(|volume| volume.segments.iter().any(|segment| bare(&segment.map)));
-    let volume = volumes.find(|volume| is_false(&volume.device))?;
-    Some(format!("{} lies on a bare member", volume.device))
+            .flat_map(|segment| match &segment.map {
+                SegmentMap::Linear(area) => std::slice::from_ref(area),
+                SegmentMap::Striped { areas, .. } | SegmentMap::Mirrored { areas } => areas,
+                _ => &[],
+            })
+            .filter_map(|area| area.device.as_ref())
+            .filter(|name| truth.disks.contains(name))
+            .collect();
+        if on.is_empty() {
+            continue;
+        }
+        let name = &volume.device;
+        let device = devices.get(name);
+        let device = device.ok_or_else(|| format!("{name} cannot be read"))?;
+        let shift = align(&*device, truth.content);
+        let compared = compare(&*device, truth.content, shift);
+        if compared.differs.is_some() {
+            return Err(format!("{name} lies on a bare member"));
+        }
+        if on.len() == truth.disks.len() {
+            best = Some(match (compared.gaps, shift) {
+                (0, 0) if compared.same == truth.content.len() => Verdict::Exact,
+                (0, shift) if shift > 0 && compared.same >= truth.content.len() / 2 => {
+                    Verdict::StartUnknown
+                }
+                (gaps, _) => Verdict::Partial(format!("{gaps} bytes of {name} cannot be read")),
+            });
+        }
+    }
+    Ok(best)
 }
 
 fn losses_name_all(aggregate: &Aggregate, truth: &Truth<'_>) -> bool {

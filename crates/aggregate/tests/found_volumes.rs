@@ -193,6 +193,36 @@ fn a_volume_goes_over_from_the_end_of_one_group_to_the_middle_of_the_next() {
     looked.assert_contents("7a1f6a9e", &XFS, 24 * MIB);
 }
 
+/// A linear array without labels: pieces of any length, one to a disk, from the same place of each
+/// to its end.
+#[test]
+fn disks_of_a_linear_array_are_chained() {
+    let borders = [0, 75 * MIB + (52 << 10), 190 * MIB + (8 << 10), XFS.len()];
+    let mut disks: Vec<Disk> = Vec::new();
+    for (number, pair) in borders.windows(2).enumerate() {
+        let mut disk = vec![0; MIB];
+        disk.extend_from_slice(&XFS[pair[0]..pair[1]]);
+        // What is no whole chunk is left over.
+        disk.resize(disk.len() + (20 << 10), 0);
+        disks.push((format!("disk-{number}"), Arc::new(Memory::new(disk))));
+    }
+    disks.rotate_left(1);
+    let aggregate = discover_over(&disks, &[], &|_, _| None);
+    let looked = Looked { disks, aggregate };
+    let on = |disk: usize| -> SegmentMap {
+        let device = format!("disk:disk-{disk}");
+        let map = serde_json::json!({"kind": "linear", "device": device, "offset": MIB});
+        serde_json::from_value(map).unwrap()
+    };
+    let chain: Vec<_> = (0..3)
+        .map(|i| (borders[i], borders[i + 1] - borders[i], on(i)))
+        .collect();
+    assert_eq!(looked.segments("7a1f6a9e"), chain);
+    looked.assert_contents("7a1f6a9e", &XFS, 0);
+    // That they may have been a group of another kind is no longer said.
+    assert_eq!(looked.aggregate.losses, []);
+}
+
 /// Two file systems side by side: one in stripes on two groups whose first extents lie at other
 /// places, the other linear behind it. What the first has tells where the second goes over.
 #[test]

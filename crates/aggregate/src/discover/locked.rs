@@ -129,7 +129,7 @@ impl Discovery<'_> {
         }
         // Of devices that belong together nothing says what they hold.
         let noise = encrypted::without_header(&device, name);
-        match noise.filter(|_| !self.undecided.contains(name)) {
+        match noise.filter(|_| !self.is_tied(name)) {
             Some(encrypted) => {
                 self.unused(name, &encrypted::describe(&encrypted));
                 self.aggregate.encrypted.push(encrypted);

@@ -26,6 +26,7 @@ use crate::document::{
     Aggregate, Area, DeviceName, FilesystemStatement, Group, Member, Region, Segment, SegmentMap,
     Unused, VERSION, Volume,
 };
+use crate::infer::Undecided;
 use crate::luks::Keys;
 use crate::{epochs, infer, lvm, md, partition};
 
@@ -102,8 +103,8 @@ struct Discovery<'a> {
     strangers: Vec<(DeviceName, lvm::Scanned)>,
     /// Groups whose members disagree.
     doubted: BTreeSet<String>,
-    /// Devices that belong together in a way that is not decided.
-    undecided: BTreeSet<DeviceName>,
+    /// Devices of which it is not decided what they are a part of.
+    undecided: Vec<Undecided>,
     /// Whether volumes were looked for on devices that nothing explains.
     searched: bool,
     /// What volumes are that were found and that no file system is recognised on.
@@ -141,7 +142,7 @@ impl<'a> Discovery<'a> {
             inferred: false,
             strangers: Vec::new(),
             doubted: BTreeSet::new(),
-            undecided: BTreeSet::new(),
+            undecided: Vec::new(),
             searched: false,
             headless: BTreeMap::new(),
             aggregate: Aggregate {
@@ -452,7 +453,7 @@ impl<'a> Discovery<'a> {
         }
         // What is no part of a group has its label after all: an image that was cut short.
         for (name, scanned) in std::mem::take(&mut self.strangers) {
-            let is_alone = self.blank.contains_key(&name) && !self.undecided.contains(&name);
+            let is_alone = self.blank.contains_key(&name) && !self.is_tied(&name);
             if is_alone && name.0.starts_with("disk:") {
                 self.blank.remove(&name);
                 self.lvm.push(scanned);
@@ -460,6 +461,12 @@ impl<'a> Discovery<'a> {
             }
         }
         any
+    }
+
+    /// Whether something ties a device to others in a way that is not decided.
+    fn is_tied(&self, name: &DeviceName) -> bool {
+        let tied = |one: &Undecided| one.devices.len() > 1 && one.devices.contains(name);
+        self.undecided.iter().any(tied)
     }
 
     /// Disks and partitions whose label may belong to an array that was begun over another one:

@@ -6,7 +6,7 @@ use evidence::Cause;
 
 use super::Discovery;
 use crate::build::on_devices;
-use crate::document::{Area, DeviceName, SegmentMap};
+use crate::document::{Area, DeviceName, Segment, SegmentMap};
 use crate::lvm;
 use crate::raid::{Geometry, Level};
 use crate::volumes_found::{self, FoundVolume};
@@ -85,9 +85,10 @@ impl Discovery<'_> {
         devices.retain(|(name, _)| !self.is_encrypted(name));
         let found = volumes_found::find(devices, &row);
         self.aggregate.losses.extend(found.losses);
-        let undecided = &self.undecided;
         let volumes = found.volumes.into_iter();
-        let volumes: Vec<_> = volumes.filter(|found| is_sound(found, undecided)).collect();
+        let is_sound = |found: &FoundVolume| is_sound(found, &|name| self.is_tied(name));
+        let volumes: Vec<_> = volumes.filter(is_sound).collect();
+        self.settle(&volumes);
         let any = !volumes.is_empty();
         for FoundVolume { volume, what, .. } in volumes {
             let on: BTreeSet<DeviceName> = on_devices(&volume).into_iter().cloned().collect();
@@ -99,6 +100,22 @@ impl Discovery<'_> {
         }
         any
     }
+
+    /// Says what stays undecided of devices. A volume that reaches from its first byte to its last
+    /// over all of some of them says what they are.
+    fn settle(&mut self, found: &[FoundVolume]) {
+        for one in std::mem::take(&mut self.undecided) {
+            let explains = |found: &FoundVolume| {
+                let whole = |segment: &Segment| !matches!(segment.map, SegmentMap::Missing { .. });
+                let on = on_devices(&found.volume);
+                found.volume.segments.iter().all(whole)
+                    && one.devices.iter().all(|name| on.contains(name))
+            };
+            if !found.iter().any(explains) {
+                self.aggregate.losses.push(one.loss);
+            }
+        }
+    }
 }
 
 /// The shortest piece of a volume on a disk of an undecided group, and how far apart blocks in it
@@ -109,8 +126,8 @@ const LEAST_STATED: u64 = 4 << 20;
 
 /// Whether a volume may be believed that lies on disks of which something ties them to others in
 /// a way that is not decided: only if it lies there in long pieces, one after the other.
-fn is_sound(found: &FoundVolume, undecided: &BTreeSet<DeviceName>) -> bool {
-    let doubtful = |area: &Area| area.device.iter().any(|on| undecided.contains(on));
+fn is_sound(found: &FoundVolume, is_tied: &dyn Fn(&DeviceName) -> bool) -> bool {
+    let doubtful = |area: &Area| area.device.iter().any(is_tied);
     let is_long = |bytes: u64| bytes >= LEAST_PIECE && found.stated > LEAST_STATED;
     found
         .volume
@@ -144,7 +161,7 @@ fn row_bytes(geometry: &Geometry) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Segment, Volume};
+    use crate::document::Volume;
 
     #[test]
     fn a_piece_on_a_doubtful_disk_must_be_stated_further_than_a_chunk_reaches() {
@@ -170,9 +187,9 @@ mod tests {
             what: String::new(),
             stated,
         };
-        let undecided = BTreeSet::from([disk]);
-        assert!(!is_sound(&found(3 << 20), &undecided));
-        assert!(is_sound(&found(7 << 20), &undecided));
-        assert!(is_sound(&found(3 << 20), &BTreeSet::new()));
+        let is_tied = |name: &DeviceName| *name == disk;
+        assert!(!is_sound(&found(3 << 20), &is_tied));
+        assert!(is_sound(&found(7 << 20), &is_tied));
+        assert!(is_sound(&found(3 << 20), &|_| false));
     }
 }

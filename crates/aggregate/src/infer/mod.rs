@@ -61,9 +61,17 @@ pub(crate) struct Inferred {
     pub(crate) groups: Vec<Group>,
     /// Devices that are no part of any, and why.
     pub(crate) unused: Vec<Unused>,
-    /// Devices that belong together in a way that is not decided, and what is left to choose.
-    pub(crate) undecided: BTreeSet<DeviceName>,
+    /// Devices of which it is not decided what they are a part of.
+    pub(crate) undecided: Vec<Undecided>,
     pub(crate) losses: Vec<Loss>,
+}
+
+/// Devices that belong together in a way that is not decided, or one that nothing is known of.
+#[derive(Debug)]
+pub(crate) struct Undecided {
+    pub(crate) devices: BTreeSet<DeviceName>,
+    /// What is left to choose.
+    pub(crate) loss: Loss,
 }
 
 /// Works out the groups that `devices` are members of.
@@ -117,7 +125,7 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     let rings = inferred.take_rings(pile, tied, &stated);
     taken = taken.with(rings);
     // Devices of a ring that is not decided may lack others, which are among the rest.
-    let doubtful = !inferred.undecided.is_empty();
+    let doubtful = inferred.undecided.iter().any(|one| one.devices.len() > 1);
     taken = taken.with(inferred.take_mirrors(pile, taken.with(tied), &stated));
     for set in &whole {
         inferred.take(pile, &set.devices, pile.decide(set, &stated));
@@ -232,13 +240,11 @@ impl Inferred {
             Err(why) => {
                 let all = devices.iter().flat_map(|device| pile.mirror_of(*device));
                 let all: Vec<usize> = all.collect();
-                if all.len() > 1 {
-                    let members = all.iter().filter_map(|device| pile.candidates.get(*device));
-                    let names = members.map(|candidate| candidate.name.clone());
-                    self.undecided.extend(names);
-                }
-                let cause = Cause::Unsupported(why);
-                self.losses.push(loss(&pile.candidates, &all, cause));
+                let members = all.iter().filter_map(|device| pile.candidates.get(*device));
+                self.undecided.push(Undecided {
+                    devices: members.map(|candidate| candidate.name.clone()).collect(),
+                    loss: loss(&pile.candidates, &all, Cause::Unsupported(why)),
+                });
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Where the runs of file systems begin and end: between the last anchor of one and the first
 //! of the next, as far as the ends of devices, neighbours and whole extents tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::SECTOR_BYTES;
 
@@ -17,6 +17,9 @@ const USUAL_STARTS: [u64; 2] = [1 << 20, 192 << 10];
 
 /// Labels that md and controllers put at the end of a member begin no further from it.
 const LABELS: i64 = 128 << 10;
+
+/// So much of the end of a member may be no part of its array: labels, and the rest of a chunk.
+const MOST_UNUSED: i64 = (1 << 20) + LABELS;
 
 /// Steps in which zeros at the end of a device are looked through, and how many of each.
 const STEPS: [u64; 2] = [1 << 20, 4 << 10];
@@ -127,7 +130,8 @@ fn phases(plans: &[Plan], devices: &[Device<'_>]) -> BTreeMap<usize, i64> {
             .or_default()
             .push(start.rem_euclid(extent));
     }
-    seen.into_iter()
+    let mut phases: BTreeMap<usize, i64> = seen
+        .into_iter()
         .filter_map(|(device, phases)| {
             let first = *phases.first()?;
             let row = devices.get(device)?.row.max(1);
@@ -136,7 +140,17 @@ fn phases(plans: &[Plan], devices: &[Device<'_>]) -> BTreeMap<usize, i64> {
             let agreed = phases.len() > 1 || usual.any(|start| u64::try_from(first) == Ok(start));
             (agreed && phases.iter().all(|phase| *phase == first)).then_some((device, first))
         })
-        .collect()
+        .collect();
+    // One device of a volume may fit by chance: that has extents on all of its devices, or on none.
+    for plan in plans {
+        let devices = || plan.runs.iter().flat_map(|run| &run.layout.areas);
+        if devices().any(|(device, _)| !phases.contains_key(device)) {
+            for (device, _) in devices() {
+                phases.remove(device);
+            }
+        }
+    }
+    phases
 }
 
 /// Extends the first run to address 0 and the last one to the length, where there is room.
@@ -167,6 +181,7 @@ fn extend(plan: &Plan, owner: usize, reach: &mut [(u64, u64)], claims: &Claims<'
 fn joined(plan: &Plan, owner: usize, reach: &[(u64, u64)], claims: &Claims<'_>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut cursor = 0;
+    let borders = claims.borders_of_chain(plan, reach);
     let mut runs = plan.runs.iter().zip(reach).enumerate().peekable();
     let mut before: Option<(&Run, u64)> = None;
     while let Some((number, (run, (first, last)))) = runs.next() {
@@ -176,6 +191,13 @@ fn joined(plan: &Plan, owner: usize, reach: &[(u64, u64)], claims: &Claims<'_>) 
         let start = match before {
             None if low == 0 && *first == 0 => 0,
             None => sure.max(low),
+            Some(_) if let Some(border) = borders.get(number) => {
+                cursor = *border;
+                if let Some(Piece::Run(_, _, end)) = pieces.last_mut() {
+                    *end = cursor;
+                }
+                cursor
+            }
             Some((previous, surely)) => {
                 let high = claims.highest(&previous.layout, owner, surely, &|device| {
                     claims.end(device)
@@ -361,6 +383,43 @@ impl Claims<'_> {
         };
         let grid = self.has_extents(&run.layout);
         grid && linear && at_end && (!is_empty(&run.layout) || is_empty(&next.layout))
+    }
+
+    /// Where each run begins if the volume is a chain of whole devices, as that of a linear array
+    /// is: each begins at the same place of its device, and goes on to the end of it. Empty if
+    /// it is none.
+    fn borders_of_chain(&self, plan: &Plan, reach: &[(u64, u64)]) -> Vec<u64> {
+        let runs = &plan.runs;
+        let is_linear = |run: &Run| run.layout.width() == 1 && !self.has_extents(&run.layout);
+        let devices: BTreeSet<_> = runs
+            .iter()
+            .flat_map(|run| &run.layout.areas)
+            .map(|a| a.0)
+            .collect();
+        let begins = reach.first().is_some_and(|(first, _)| *first == 0);
+        let Some((_, start)) = runs.first().and_then(|run| run.layout.areas.first()) else {
+            return Vec::new();
+        };
+        if !begins || runs.len() < 2 || devices.len() < runs.len() || !runs.iter().all(is_linear) {
+            return Vec::new();
+        }
+        let border = |pair: &[(&Run, &(u64, u64))]| {
+            let [(before, reached), (run, range)] = pair else {
+                return None;
+            };
+            let (_, zero) = run.layout.areas.first()?;
+            let border = u64::try_from(start.checked_sub(*zero)?).ok()?;
+            let (device, end) = before.layout.place(border)?;
+            let rest = self.length(device).checked_sub(end)?;
+            let fits = (reached.1..=range.0).contains(&border) && (0..=MOST_UNUSED).contains(&rest);
+            fits.then_some(border)
+        };
+        let ranges: Vec<_> = runs.iter().zip(reach).collect();
+        let borders: Option<Vec<u64>> = ranges.windows(2).map(border).collect();
+        borders.map_or_else(Vec::new, |mut borders| {
+            borders.insert(0, 0);
+            borders
+        })
     }
 
     /// The end of the extent of the volume that ends at or behind `address`.

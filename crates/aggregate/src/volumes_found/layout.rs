@@ -146,19 +146,16 @@ pub(super) fn solve(anchors: &[Anchor]) -> Solved {
         ..Solved::default()
     };
     for _ in 0..MOST_RUNS {
-        let mut layouts = candidates(&left);
-        layouts.sort_by_cached_key(|(layout, units)| {
-            (
-                std::cmp::Reverse(*units),
-                layout.areas.len(),
-                layout.clone(),
-            )
+        let mut runs = candidates(&left);
+        runs.sort_by_cached_key(|run| {
+            let layout = run.layout.clone();
+            let order = (std::cmp::Reverse(run.units), layout.areas.len(), layout);
+            (std::cmp::Reverse(worth(run)), order)
         });
-        let Some((run, rivals)) = layouts.iter().find_map(|(layout, units)| {
-            Some((run(layout, &left)?, rivals(layout, *units, &layouts, &left)))
-        }) else {
+        let Some(run) = runs.first().cloned() else {
             break;
         };
+        let rivals = rivals(&run, &runs, &left);
         left.retain(|anchor| !(run.first..=run.last).contains(&anchor.address));
         if rivals.is_empty() {
             solved.runs.push(run);
@@ -171,6 +168,13 @@ pub(super) fn solve(anchors: &[Anchor]) -> Solved {
     solved.stray = pieces(&left).len().saturating_add(against);
     solved.runs.sort_by_key(|run| run.first);
     solved
+}
+
+/// What a run explains, less what it contradicts: runs that follow each other look like one
+/// in long stripes that explains a part of each.
+fn worth(run: &Run) -> i64 {
+    let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    signed(run.units).saturating_sub(signed(run.against).saturating_mul(2))
 }
 
 fn unit(anchor: &Anchor) -> (usize, u64) {
@@ -194,8 +198,8 @@ fn units(anchors: &[&Anchor]) -> usize {
         .len()
 }
 
-/// The best layouts of each kind, with how many units they explain.
-fn candidates(anchors: &[&Anchor]) -> Vec<(Layout, usize)> {
+/// The runs of the best layouts of each kind.
+fn candidates(anchors: &[&Anchor]) -> Vec<Run> {
     let mut layouts: Vec<Layout> = linear(anchors);
     let devices: BTreeSet<usize> = anchors.iter().map(|anchor| anchor.device).collect();
     for stripe in STRIPES.map(|bits| 1_u64 << bits) {
@@ -203,15 +207,8 @@ fn candidates(anchors: &[&Anchor]) -> Vec<(Layout, usize)> {
             layouts.extend(striped(anchors, stripe, width as u64));
         }
     }
-    let explained = |layout: Layout| {
-        let those: Vec<&Anchor> = anchors
-            .iter()
-            .copied()
-            .filter(|a| layout.explains(a))
-            .collect();
-        (layout, units(&those))
-    };
-    layouts.into_iter().map(explained).collect()
+    let runs = layouts.iter().filter_map(|layout| run(layout, anchors));
+    runs.collect()
 }
 
 /// The places of address 0 by the anchors of one device and column, with their units.
@@ -300,7 +297,7 @@ fn run(layout: &Layout, anchors: &[&Anchor]) -> Option<Run> {
         .filter(|anchor| !layout.explains(anchor) && layout.keeps_together(anchor))
         .collect();
     let against = pieces(&others).difference(&pieces(&agree)).count();
-    let long = last - first >= LEAST_LENGTH;
+    let long = last - first >= LEAST_LENGTH && comes_back(layout, &agree);
     (those >= least && against < those && long).then(|| Run {
         layout: layout.clone(),
         first,
@@ -310,23 +307,30 @@ fn run(layout: &Layout, anchors: &[&Anchor]) -> Option<Run> {
     })
 }
 
-/// Layouts of the same anchors that explain about as many, and put something elsewhere.
-fn rivals(
-    best: &Layout,
-    units_of_best: usize,
-    layouts: &[(Layout, usize)],
-    anchors: &[&Anchor],
-) -> Vec<Layout> {
-    let lead = (units_of_best / RIVAL_LEAD).max(LEAST_LEAD);
+/// Whether stripes come back to each of their areas: one piece on each is a run that goes on
+/// elsewhere, and no stripe.
+fn comes_back(layout: &Layout, agree: &[&Anchor]) -> bool {
+    let mut rows: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for anchor in agree {
+        let number = anchor.address / layout.stripe;
+        let rows = rows.entry(number % layout.width()).or_default();
+        rows.insert(number / layout.width());
+    }
+    layout.width() == 1 || rows.values().all(|rows| rows.len() > 1)
+}
+
+/// Layouts of the same anchors that are about as good, and put something elsewhere.
+fn rivals(best: &Run, runs: &[Run], anchors: &[&Anchor]) -> Vec<Layout> {
+    let lead = (best.units / RIVAL_LEAD).max(LEAST_LEAD);
+    let lead = i64::try_from(lead).unwrap_or(i64::MAX);
+    let least = worth(best).saturating_sub(lead);
+    let (first, last) = (best.first, best.last);
+    let best = &best.layout;
     let agree: Vec<&Anchor> = anchors
         .iter()
         .copied()
         .filter(|a| best.explains(a))
         .collect();
-    let range = agree.iter().map(|anchor| anchor.address);
-    let (Some(first), Some(last)) = (range.clone().min(), range.max()) else {
-        return Vec::new();
-    };
     let differs = |other: &Layout| {
         let step = best
             .stripe
@@ -342,10 +346,13 @@ fn rivals(
         }
         false
     };
-    let is_rival = |(other, units): &&(Layout, usize)| {
-        let shared = agree.iter().filter(|anchor| other.explains(anchor)).count();
-        other != best && units + lead > units_of_best && shared * 2 > agree.len() && differs(other)
+    let is_rival = |other: &&Run| {
+        let shared = agree.iter().filter(|anchor| other.layout.explains(anchor));
+        other.layout != *best
+            && worth(other) > least
+            && shared.count() * 2 > agree.len()
+            && differs(&other.layout)
     };
-    let rivals = layouts.iter().filter(is_rival);
-    rivals.map(|(layout, _)| layout.clone()).collect()
+    let rivals = runs.iter().filter(is_rival);
+    rivals.map(|run| run.layout.clone()).collect()
 }
