@@ -343,9 +343,17 @@ impl<'a> Contents<'a> {
         let Some(odd) = self.parity(row, devices) else {
             return 0.0;
         };
-        match map.place(odd, row.at).map(|place| place.part) {
-            Some(Part::P | Part::Q) => PARITY_VOTE,
-            _ => -PARITY_VOTE,
+        let is_parity = |device: usize| {
+            let place = map.place(device, row.at);
+            place.is_some_and(|place| matches!(place.part, Part::P | Part::Q))
+        };
+        // Where no parity is, as in RAID-0 or with its member missing, what is no text is data.
+        if is_parity(odd) {
+            PARITY_VOTE
+        } else if devices.iter().any(|device| is_parity(*device)) {
+            -PARITY_VOTE
+        } else {
+            0.0
         }
     }
 
@@ -364,7 +372,9 @@ impl<'a> Contents<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::Shape;
     use super::*;
+    use crate::raid::Raid5Layout;
 
     fn base64(from: usize, length: usize) -> Vec<u8> {
         let line = |at: usize| {
@@ -383,6 +393,41 @@ mod tests {
         assert_eq!(first.line, 76);
         assert_eq!(pair(&first, &Texture::of(&base64(4096, 4096))), 15);
         assert_eq!(pair(&first, &Texture::of(&base64(4096 + 5, 4096))), 14);
+    }
+
+    #[test]
+    fn what_is_no_text_speaks_against_parity_elsewhere_and_not_for_any() {
+        let text = Texture {
+            kind: Kind::Text,
+            ..Texture::default()
+        };
+        let odd = Texture {
+            kind: Kind::Other,
+            ..Texture::default()
+        };
+        let row = Row {
+            at: 0,
+            prints: vec![1, 2, 3],
+            textures: vec![text, text, odd],
+            full: [0, 1, 2].into_iter().collect(),
+            relations: Vec::new(),
+            parts: Vec::new(),
+        };
+        let rows = [row];
+        let contents = Contents::learn(&rows, &[0, 1, 2]);
+        let score = |shape, order: [usize; 3]| {
+            let roles = order.map(Some).to_vec();
+            contents.score(&Hypothesis::new(shape, 65536, 0, 0, roles).unwrap())
+        };
+        assert_eq!(score(Shape::Raid0(3), [0, 1, 2]), 0.0);
+        assert_eq!(
+            score(Shape::Raid5(Raid5Layout::ParityLast, 3), [0, 1, 2]),
+            PARITY_VOTE
+        );
+        assert_eq!(
+            score(Shape::Raid5(Raid5Layout::ParityLast, 3), [0, 2, 1]),
+            -PARITY_VOTE
+        );
     }
 
     #[test]
