@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use evidence::merged;
+
 use crate::build::opened_devices;
 use crate::document::{Aggregate, Area, DeviceName, Segment, SegmentMap};
 
@@ -57,19 +59,6 @@ fn ranges(segment: &Segment) -> Vec<(&Area, u64)> {
         SegmentMap::Thin { metadata, data, .. } => vec![(metadata, u64::MAX), (data, u64::MAX)],
         SegmentMap::Zero | SegmentMap::Missing { .. } => Vec::new(),
     }
-}
-
-/// Sorts ranges, and makes one of those that touch.
-pub fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_by_key(|range| range.start);
-    let mut merged: Vec<Range<u64>> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
 
 /// How many of `length` bytes merged `ranges` leave over.

@@ -48,7 +48,7 @@ pub use model::{
     DirEntry, Extent, Extents, FileKind, Filesystem, FsPath, Info, Inode, InodeNumber, Kind,
     Listing, Place, Standing, Timestamp,
 };
-pub use walk::{Entry, Walk, walk};
+pub use walk::{Entry, Walk, in_use, walk};
 
 /// Opens the file system on `volume`, which is called `name` in origins; `None` if there is none
 /// that can be recognised by its primary superblock.

@@ -1,10 +1,11 @@
 //! The tree of a file system, in one order.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
-use evidence::Loss;
+use evidence::{Loss, merged};
 
-use crate::{DirEntry, FileKind, Filesystem, FsPath, Inode, InodeNumber};
+use crate::{DirEntry, FileKind, Filesystem, FsPath, Inode, InodeNumber, Place, Standing};
 
 /// Directories deeper than this are not entered: a loop in damaged metadata would be one.
 const MAX_DEPTH: usize = 512;
@@ -31,6 +32,30 @@ pub struct Walk<'a> {
     started: bool,
     /// Whether the last entry is the directory on top of `open`.
     entered_last: bool,
+}
+
+/// The ranges of the view of `fs` that files in use have, folders and links among them, in whole
+/// blocks, merged. Files whose maps are not whole are left out, and so are the structures of the
+/// file system itself.
+pub fn in_use(fs: &dyn Filesystem) -> Vec<Range<u64>> {
+    let block = u64::from(fs.info().block_bytes).max(1);
+    let files = walk(fs)
+        .filter_map(Result::ok)
+        .filter(|entry| entry.inode.standing == Standing::InUse);
+    let ranges = files
+        .map(|entry| fs.extents(&entry.inode))
+        .filter(|extents| extents.losses.is_empty())
+        .flat_map(|extents| extents.pieces)
+        .filter_map(|piece| {
+            let (at, length) = match piece.place {
+                Place::At(at) => (at, piece.length),
+                Place::Compressed { at, stored, .. } => (at, stored),
+                Place::Hole | Place::Unwritten | Place::Lost => return None,
+            };
+            let end = at.checked_add(length)?.get();
+            Some(at.get() / block * block..end.checked_next_multiple_of(block)?)
+        });
+    merged(ranges.collect())
 }
 
 /// Walks through the whole tree of `fs` from its root.

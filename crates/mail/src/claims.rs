@@ -37,9 +37,11 @@ impl Claimant {
     }
 }
 
-/// The blocks of the deleted files of one file system.
+/// The blocks of the deleted files of one file system, and what another one has of its device.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
+    /// What the file system has that was made over this one, merged; `None` if there is none.
+    newer: Option<Vec<Range<u64>>>,
     /// Ranges of the view by their starts.
     ranges: Vec<(Range<u64>, Claimant)>,
     /// The length of the longest range: how far back one must look for those that reach a place.
@@ -53,6 +55,47 @@ impl Claims {
             self.longest = self.longest.max(range.end.saturating_sub(range.start));
             self.ranges.push((range, Claimant::of(inode)));
         }
+    }
+
+    /// The claims in a file system over which another one was made, that has at least the ranges
+    /// `newer`, which are merged.
+    #[must_use]
+    pub fn of_replaced(newer: Vec<Range<u64>>) -> Self {
+        Self {
+            newer: Some(newer),
+            ..Self::default()
+        }
+    }
+
+    /// Whether another file system was made over this one: it may have written anywhere.
+    pub(crate) const fn is_replaced(&self) -> bool {
+        self.newer.is_some()
+    }
+
+    /// The parts of `pieces` that a newer file system has.
+    pub(crate) fn replaced(&self, pieces: &[Extent]) -> Vec<Hole> {
+        let newer = self.newer.as_deref().unwrap_or_default();
+        let mut holes = Vec::new();
+        for piece in pieces {
+            let Some(range) = in_view(piece) else {
+                continue;
+            };
+            let first = newer.partition_point(|other| other.end <= range.start);
+            let others = newer.get(first..).unwrap_or_default().iter();
+            for other in others.take_while(|other| other.start < range.end) {
+                let start = other.start.max(range.start);
+                let end = other.end.min(range.end);
+                holes.push(Hole {
+                    why: HoleCause::Replaced,
+                    ..hole(
+                        piece,
+                        start.saturating_sub(range.start),
+                        end.saturating_sub(start),
+                    )
+                });
+            }
+        }
+        merged(holes)
     }
 
     /// Brings the claims into order, before they are asked.
@@ -186,6 +229,20 @@ mod tests {
             why: HoleCause::WrittenOver,
         };
         assert_eq!(claims.holes(&older, &old_pieces), [want]);
+    }
+
+    #[test]
+    fn what_a_newer_file_system_has_is_no_part_of_an_old_file() {
+        let claims = Claims::of_replaced(vec![0..4096, 45_056..49_152]);
+        let pieces = [piece(0, 8192, 40_960), piece(8192, 3808, 8192)];
+        let want = Hole {
+            start: 4096,
+            bytes: 4096,
+            why: HoleCause::Replaced,
+        };
+        assert_eq!(claims.replaced(&pieces), [want]);
+        assert!(claims.is_replaced() && !Claims::default().is_replaced());
+        assert_eq!(Claims::default().replaced(&pieces), []);
     }
 
     #[test]

@@ -19,7 +19,9 @@ use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
 use crate::dovecot::crypt;
 use crate::maildir::{MaildirName, RECOVERED};
-use crate::proof::{Facts, Grade, Hole, HoleCause, Verdict, holes_of, judge, virtual_size, wiped};
+use crate::proof::{
+    Doubtful, Facts, Grade, Hole, HoleCause, Verdict, holes_of, judge, virtual_size, wiped,
+};
 use crate::record::{
     FileNote, FileOrigin, Layer, Message, MessageId, Needs, Record, Repair, Summary,
 };
@@ -306,6 +308,7 @@ pub fn examine_among(
             return lost("the map of the file contradicts its length");
         }
     };
+    content.holes.extend(claims.replaced(file.pieces()));
     if inode.standing == Standing::Deleted {
         content.holes.extend(claims.holes(&inode, file.pieces()));
     }
@@ -320,7 +323,7 @@ pub fn examine_among(
         }
         return record;
     }
-    match message(fs, device, mail, &inode, &file, content) {
+    match message(fs, device, mail, (&inode, &file), content, claims) {
         Ok(message) => Record::Message(Box::new(message)),
         Err(why) => lost(&why),
     }
@@ -425,20 +428,24 @@ fn message(
     fs: &dyn Filesystem,
     device: &str,
     mail: &MailFile,
-    inode: &Inode,
-    file: &File,
+    (inode, file): (&Inode, &File),
     content: Content,
+    claims: &Claims,
 ) -> Result<Message, String> {
-    let deleted = (inode.standing == Standing::Deleted)
-        .then(|| structure_of_deleted(fs, mail, file, &content))
-        .transpose()?;
-    let is_deleted = deleted.is_some();
+    let is_deleted = inode.standing == Standing::Deleted;
+    let doubtful = if is_deleted {
+        let structure = structure_of_deleted(fs, mail, file, &content)?;
+        Some(Doubtful::Deleted(structure))
+    } else {
+        let replaced = claims.is_replaced().then(|| Structure::of(&content.bytes));
+        replaced.map(Doubtful::Replaced)
+    };
     let verdict = judge(Facts {
         holes: content.holes,
         codec: content.codec,
         content: &content.bytes,
         known: &mail.known,
-        deleted,
+        doubtful,
     });
     if is_deleted && !verdict.contradictions.is_empty() && verdict.holes.is_empty() {
         return Err(verdict.contradictions.join("; "));

@@ -103,6 +103,8 @@ pub enum HoleCause {
     DoesNotDecode,
     /// The message was deleted, and another file that was deleted since had this block.
     WrittenOver,
+    /// A file system that was made over this one has it.
+    Replaced,
     /// It reads as zeros, sectors long, which mail does not hold.
     Wiped,
 }
@@ -122,6 +124,7 @@ impl HoleCause {
             Self::WrittenOver => {
                 "the message was deleted, and this part of the disk was given to another file since"
             }
+            Self::Replaced => "a newer file system has this part of the disk now",
             Self::Wiped => "this part reads as nothing but zeros: the disk was wiped here",
         }
     }
@@ -137,8 +140,17 @@ pub(crate) struct Facts<'a> {
     pub(crate) content: &'a [u8],
     /// What its store says of it.
     pub(crate) known: &'a Known,
-    /// The structure of a message that was deleted; `None` for one in use.
-    pub(crate) deleted: Option<Structure>,
+    /// The structure of a message whose blocks may have been given to others; `None` if they
+    /// cannot.
+    pub(crate) doubtful: Option<Doubtful>,
+}
+
+/// A message whose blocks may hold something else now.
+pub(crate) enum Doubtful {
+    /// Its file was deleted.
+    Deleted(Structure),
+    /// A newer file system was made over its own.
+    Replaced(Structure),
 }
 
 /// The outcome of judging a message.
@@ -161,15 +173,42 @@ pub struct Verdict {
 /// was cut off leaves behind. Longer than the name says, or another `W=`, means that somebody
 /// edited the file after delivery; that is noted and speaks against nothing.
 ///
-/// A message that was deleted has to prove itself: see [`judge_deleted`].
+/// A message that was deleted has to prove itself: see [`judge_deleted`]; one over whose file
+/// system another one was made must not contradict itself: see [`judge_replaced`].
 pub(crate) fn judge(mut facts: Facts<'_>) -> Verdict {
-    let structure = facts.deleted.take();
+    let doubtful = facts.doubtful.take();
     let verifies = facts.codec.verifies();
     let verdict = judge_in_use(facts);
-    match structure {
-        Some(structure) => judge_deleted(verdict, structure, verifies),
+    match doubtful {
+        Some(Doubtful::Deleted(structure)) => judge_deleted(verdict, structure, verifies),
+        Some(Doubtful::Replaced(structure)) => judge_replaced(verdict, structure),
         None => verdict,
     }
+}
+
+/// Judges a message over whose file system another one was made.
+///
+/// What the newer one has of its files is known, and a hole; where it had its own structures, or
+/// files that it deleted, is not. So what speaks against the message counts: another `W=` at the
+/// same length, no header, an end that does not close. Both lengths speak for all bytes, and so
+/// does a checksum.
+fn judge_replaced(mut verdict: Verdict, structure: Structure) -> Verdict {
+    let has = |proof| verdict.proofs.contains(&proof);
+    let checked = has(Proof::Checksum) || has(Proof::Sha1);
+    let sizes = has(Proof::Size) && has(Proof::VirtualSize);
+    if !checked && verdict.grade.is_whole() {
+        if !structure.has_header {
+            let why = "it does not begin as a message does: its blocks hold something else now";
+            verdict.contradictions.push(why.to_owned());
+        } else if !sizes {
+            verdict.contradictions.extend(structure.contradictions);
+        }
+        if !verdict.contradictions.is_empty() {
+            verdict.grade = Grade::Damaged;
+            verdict.proofs.clear();
+        }
+    }
+    verdict
 }
 
 /// Judges a message whose file was deleted.
@@ -374,7 +413,7 @@ mod tests {
             codec: Codec::Plain,
             content,
             known,
-            deleted: None,
+            doubtful: None,
         }
     }
 
@@ -384,9 +423,35 @@ mod tests {
 
     fn deleted(content: &[u8], size: Option<u64>, virtual_size: Option<u64>) -> Verdict {
         judge(Facts {
-            deleted: Some(Structure::of(content)),
+            doubtful: Some(Doubtful::Deleted(Structure::of(content))),
             ..facts(content, &known(size, virtual_size))
         })
+    }
+
+    #[test]
+    fn over_whose_file_system_another_was_made_a_message_must_not_contradict_itself() {
+        let text = b"From: ada@tidewater.example\nSubject: boxes\n\nThree of them.\n";
+        let (length, lines) = (text.len() as u64, virtual_size(text));
+        let replaced = |content: &[u8], size, virtual_size| {
+            judge(Facts {
+                doubtful: Some(Doubtful::Replaced(Structure::of(content))),
+                ..facts(content, &known(size, virtual_size))
+            })
+        };
+        assert_eq!(replaced(text, None, None).grade, Grade::Proven);
+        assert_eq!(
+            replaced(text, Some(length), Some(lines)).grade,
+            Grade::Proven
+        );
+        // As long as the message, with other lines.
+        let other = replaced(text, Some(length), Some(lines + 1));
+        assert_eq!(other.grade, Grade::Damaged);
+        assert_eq!(other.proofs, []);
+        let metadata = [b"XFSB".as_slice(), &[0; 100], b"\n"].concat();
+        assert_eq!(
+            replaced(&metadata, Some(105), Some(106)).grade,
+            Grade::Damaged
+        );
     }
 
     #[test]
@@ -421,7 +486,7 @@ mod tests {
         let text = b"From: a@b.example\n\nwords\n";
         let verdict = judge(Facts {
             codec: Codec::Gzip,
-            deleted: Some(Structure::of(text)),
+            doubtful: Some(Doubtful::Deleted(Structure::of(text))),
             ..facts(text, &Known::default())
         });
         assert_eq!(

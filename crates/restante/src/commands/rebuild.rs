@@ -8,11 +8,11 @@ use anyhow::Result;
 use case::log::Effort;
 use case::{AccountPaths, Case, MESSAGES};
 use evidence::{Loss, ReadAt};
-use filesystem::{Filesystem, Found, FsPath, InodeNumber, Standing, View, find_all};
+use filesystem::{Filesystem, Found, FsPath, InodeNumber, Standing, View, find_all, in_use};
 use mail::account::{AccountRules, Accounts};
 use mail::attribution::{Place, attribute};
 use mail::claims::Claims;
-use mail::content::{examine, examine_among, examine_loose};
+use mail::content::{examine_among, examine_loose};
 use mail::store::{MailFile, find};
 use mail::{Grade, Layer, Record};
 use rayon::prelude::*;
@@ -186,6 +186,7 @@ fn rebuild_filesystems(
     rules: &AccountRules,
     common: &Common,
 ) -> Result<BTreeMap<String, View>> {
+    let replaced: Vec<Claims> = found.iter().map(|one| claims_of(one, &found)).collect();
     let mut places: Vec<Place<'_>> = found
         .iter()
         .map(|found| Place {
@@ -195,12 +196,41 @@ fn rebuild_filesystems(
         })
         .collect();
     let known = attribute(&mut places, rules);
-    for place in places {
+    for (place, claims) in places.into_iter().zip(replaced) {
         let layer = layer(session, place.device);
-        rebuild_filesystem(case, place, layer, &known, common)?;
+        rebuild_filesystem(case, place, (layer, claims), &known, common)?;
     }
     let views = found.into_iter().map(|found| (found.name, found.view));
     Ok(views.collect())
+}
+
+/// What `one` must count with: another file system that was made on its device, and what that has
+/// of it.
+fn claims_of(one: &Found, all: &[Found]) -> Claims {
+    let device = device_of(one);
+    let mut others = all
+        .iter()
+        .filter(|other| other.name != one.name && device_of(other) == device)
+        .peekable();
+    if one.name == device || others.peek().is_none() {
+        return Claims::default();
+    }
+    // Which of two that lost their heads is the newer one is not known.
+    let newer = others.find(|other| matches!(&other.view, View::Opened(name) if name == device));
+    Claims::of_replaced(newer.map_or_else(Vec::new, |newer| in_use(newer.fs.as_ref())))
+}
+
+/// The device that a file system lies on; the first one, of a btrfs.
+fn device_of(found: &Found) -> &str {
+    match &found.view {
+        View::Opened(device) | View::Device(device) => device,
+        View::Btrfs(_) => before_hash(&found.name),
+    }
+}
+
+/// The device in the name of a file system: that, or all before `#`, the format and more.
+fn before_hash(name: &str) -> &str {
+    name.rsplit_once('#').map_or(name, |(device, _)| device)
 }
 
 /// Which of the states of its device a file system is.
@@ -223,8 +253,7 @@ fn layer(session: &Session, name: &str) -> Layer {
     };
     let is_device = session.devices.get(&DeviceName(name.to_owned())).is_some();
     // What is left of a further file system is called by its device, `#` and more.
-    let device = name.rsplit_once('#').map(|(device, _)| device);
-    let device = device.filter(|_| !is_device).unwrap_or(name);
+    let device = if is_device { name } else { before_hash(name) };
     snapshot(device).unwrap_or(if is_device {
         Layer::Present
     } else {
@@ -235,7 +264,7 @@ fn layer(session: &Session, name: &str) -> Layer {
 fn rebuild_filesystem(
     case: &Case,
     place: Place<'_>,
-    layer: Layer,
+    (layer, replaced): (Layer, Claims),
     known: &Accounts,
     common: &Common,
 ) -> Result<()> {
@@ -245,6 +274,7 @@ fn rebuild_filesystem(
         device,
         fs,
         layer,
+        replaced,
         next: 0,
         files: Vec::new(),
         deleted: Vec::new(),
@@ -283,6 +313,8 @@ struct Writer<'a> {
     device: &'a str,
     fs: &'a dyn Filesystem,
     layer: Layer,
+    /// What a newer file system on the device claims.
+    replaced: Claims,
     next: usize,
     files: Vec<MailFile>,
     /// Deleted files, which are judged when it is known what all of them claim.
@@ -308,12 +340,15 @@ impl Writer<'_> {
     fn write(&mut self) -> Result<()> {
         let files = std::mem::take(&mut self.files);
         let (fs, device) = (self.fs, self.device);
-        self.write_batch(&files, |file| Some(examine(fs, device, file)))
+        let claims = self.replaced.clone();
+        self.write_batch(&files, |file| {
+            Some(examine_among(fs, device, file, &claims))
+        })
     }
 
     /// What all deleted files claim: those that may be messages, and `others`.
     fn claims(&self, others: &[InodeNumber]) -> Claims {
-        let mut claims = Claims::default();
+        let mut claims = self.replaced.clone();
         // Several messages may lie in one file.
         let files = self.deleted.iter().map(|file| file.inode);
         let files: BTreeSet<InodeNumber> = files.chain(others.iter().copied()).collect();
