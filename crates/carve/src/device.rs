@@ -15,6 +15,7 @@ use crate::repair::repair;
 use crate::search::{Found, Search, no_break};
 use crate::stored::{self, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
+use crate::turned::Turned;
 use crate::words::Words;
 use crate::{Carved, Carving, Grid};
 
@@ -78,6 +79,7 @@ fn on_grid(device: &dyn ReadAt, survey: &Survey, grid: Grid, messages: Vec<Carvi
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
     rest.give_up();
     let mut messages = rest.messages;
+    Turned::of(&blocks).doubt(&mut messages);
     sort(&mut messages);
     Carved {
         grid,

@@ -31,6 +31,7 @@ mod repair;
 mod search;
 mod stored;
 mod survey;
+mod turned;
 mod words;
 
 pub use blocks::Grid;

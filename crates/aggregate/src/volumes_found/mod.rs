@@ -76,10 +76,11 @@ pub(crate) fn find(
         if anchors.len() >= LEAST_ANCHORS {
             let solved = solve(&anchors);
             finder.report(source, &solved);
-            if solved.is_sound() {
-                let length = finder.superblocks.length(source).map(|(length, _)| length);
-                let runs = solved.runs.clone();
-                plans.push((source, Plan { runs, length }));
+            let length = finder.superblocks.length(source).map(|(length, _)| length);
+            let runs = solved.runs.clone();
+            let plan = Plan { runs, length };
+            if solved.is_sound() && !is_device(&plan) {
+                plans.push((source, plan));
             }
         }
     }
@@ -90,6 +91,16 @@ pub(crate) fn find(
         .collect();
     finder.state(&plans, &rows);
     finder.found
+}
+
+/// Whether all that is known of a volume is that its bytes are those of a device: that is looked
+/// through as it is, to its end.
+fn is_device(plan: &Plan) -> bool {
+    let [run] = plan.runs.as_slice() else {
+        return false;
+    };
+    let at_start = run.layout.place(0).is_some_and(|(_, place)| place == 0);
+    plan.length.is_none() && run.layout.width() == 1 && at_start
 }
 
 struct Finder {
