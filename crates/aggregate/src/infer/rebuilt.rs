@@ -17,6 +17,9 @@ use crate::raid::GroupReader;
 const MOST_ROWS: usize = 128;
 const MOST_ENDS: usize = 96;
 
+/// The same of rows, where a first look does not decide.
+const MOST_ROWS_OF_CLOSE: usize = 4096;
+
 /// What an end of a file is worth that is rebuilt where its inode says, and one that is not, in
 /// nats: a file may have been written anew since.
 const END_HIT: f64 = 4.0;
@@ -62,8 +65,14 @@ impl<'a> Rebuilt<'a> {
         places.iter().step_by(step).map(worth).sum()
     }
 
-    /// How much the texts beside what is rebuilt speak for it, in nats.
-    pub(super) fn texts(&self, rows: &[Row], contents: &Contents<'_>) -> f64 {
+    /// How much the texts beside what is rebuilt speak for it, in nats; `is_close` is whether a
+    /// first look did not decide.
+    pub(super) fn texts(&self, rows: &[Row], contents: &Contents<'_>, is_close: bool) -> f64 {
+        let most = if is_close {
+            MOST_ROWS_OF_CLOSE
+        } else {
+            MOST_ROWS
+        };
         let (hypothesis, group) = (self.hypothesis, &self.group);
         let chunk = hypothesis.chunk;
         let later = rows.iter().filter(|row| row.at >= hypothesis.row_0);
@@ -71,7 +80,7 @@ impl<'a> Rebuilt<'a> {
             .map(|row| (row.at - hypothesis.row_0) / chunk)
             .collect();
         numbers.dedup();
-        let step = numbers.len().div_ceil(MOST_ROWS).max(1);
+        let step = numbers.len().div_ceil(most).max(1);
         let width = hypothesis.shape.width();
         let mut sum = 0.0;
         for number in numbers.into_iter().step_by(step) {

@@ -28,6 +28,10 @@ const ROW_WRONG: f64 = 2.0;
 /// Answers of which it is looked at what they rebuild.
 const MOST_REBUILT: usize = 96;
 
+/// Those that are so near to the best, in nats, are looked at again, in more places; and how many.
+const CLOSE: f64 = 64.0;
+const MOST_CLOSE: usize = 16;
+
 /// Neighbouring blocks say much the same: their sum counts by half.
 const CONTENTS_DAMPING: f64 = 0.5;
 
@@ -125,7 +129,15 @@ impl Answer {
             .and_then(|h| Rebuilt::new(h, candidates))
         {
             self.mended = rebuilt.ends(&self.begins, ends);
-            self.rebuilt = rebuilt.texts(rows, contents);
+            self.rebuilt = rebuilt.texts(rows, contents, false);
+        }
+    }
+
+    /// Looks at more of it.
+    fn look_closer(&mut self, candidates: &[Candidate], rows: &[Row], contents: &Contents<'_>) {
+        let first = self.notations.first();
+        if let Some(rebuilt) = first.and_then(|h| Rebuilt::new(h, candidates)) {
+            self.rebuilt = rebuilt.texts(rows, contents, true);
         }
     }
 
@@ -226,6 +238,15 @@ pub(super) fn answers(
     }
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     look_at_rebuilt(&mut answers, candidates, rows, addresses, contents);
+    answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
+    let best = answers.first().map_or(0.0, Answer::total);
+    let close = answers.iter().take(MOST_CLOSE);
+    let close = close.take_while(|answer| best - answer.total() < CLOSE);
+    let close = close.count();
+    if close > 1 {
+        let answers = answers.iter_mut().take(close);
+        answers.for_each(|answer| answer.look_closer(candidates, rows, contents));
+    }
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     answers
 }

@@ -9,6 +9,11 @@ use super::sample::Row;
 /// Rows in which two devices are equal and a relation with others holds for either.
 const LEAST_ROWS: u32 = 8;
 
+/// Of the rows in which one of the two agrees with others, the other must be equal in one of so
+/// many: a newer array on the same disks makes members equal in a few rows, where it wrote the
+/// same data and parity.
+const EQUAL_IN: u32 = 16;
+
 /// A device that is an older state of another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stale {
@@ -60,10 +65,10 @@ pub(super) fn stale(rows: &[Row]) -> Vec<Stale> {
         } else {
             (a, b, of_b)
         };
-        if !found
+        let is_apart = found
             .iter()
-            .any(|other| other.device == device || other.device == of)
-        {
+            .all(|other| other.device != device && other.device != of);
+        if is_apart && equal.saturating_mul(EQUAL_IN) >= differ {
             found.push(Stale {
                 device,
                 of,

@@ -134,10 +134,7 @@ fn phases(plans: &[Plan], devices: &[Device<'_>]) -> BTreeMap<usize, i64> {
         .into_iter()
         .filter_map(|(device, phases)| {
             let first = *phases.first()?;
-            let row = devices.get(device)?.row.max(1);
-            let usual = |start: u64| Some(start.checked_next_multiple_of(row)? % EXTENT);
-            let mut usual = USUAL_STARTS.into_iter().filter_map(usual);
-            let agreed = phases.len() > 1 || usual.any(|start| u64::try_from(first) == Ok(start));
+            let agreed = phases.len() > 1 || is_usual(first, devices.get(device)?.row);
             (agreed && phases.iter().all(|phase| *phase == first)).then_some((device, first))
         })
         .collect();
@@ -151,6 +148,14 @@ fn phases(plans: &[Plan], devices: &[Device<'_>]) -> BTreeMap<usize, i64> {
         }
     }
     phases
+}
+
+/// Whether LVM may begin an extent at this place of a device of such rows.
+pub(super) fn is_usual(start: i64, row: u64) -> bool {
+    let place = start.rem_euclid(EXTENT as i64);
+    let usual = |start: u64| Some(start.checked_next_multiple_of(row.max(1))? % EXTENT);
+    let mut usual = USUAL_STARTS.into_iter().filter_map(usual);
+    usual.any(|start| u64::try_from(place) == Ok(start))
 }
 
 /// Extends the first run to address 0 and the last one to the length, where there is room.

@@ -17,6 +17,10 @@ const UNIT_BITS: u32 = 14;
 const LEAST_UNITS: usize = 2;
 const LEAST_IN_AREA: usize = 3;
 
+/// The same of an area whose first extent would lie where LVM puts one: of a thousand places that
+/// stale copies in journals name, one does.
+const LEAST_ON_GRID: usize = 2;
+
 /// The same where only copies in journals say where blocks lie: those may be stale.
 const LEAST_UNITS_OF_COPIES: usize = 3;
 
@@ -139,14 +143,16 @@ impl Solved {
 ///
 /// The run that explains most comes first, and nothing else is looked for between its ends: one
 /// address has one place.
-pub(super) fn solve(anchors: &[Anchor]) -> Solved {
+///
+/// `is_usual` is whether LVM may begin an extent at this place of a device.
+pub(super) fn solve(anchors: &[Anchor], is_usual: &dyn Fn(Area) -> bool) -> Solved {
     let mut left: Vec<&Anchor> = anchors.iter().collect();
     let mut solved = Solved {
         units: pieces(&left).len(),
         ..Solved::default()
     };
     for _ in 0..MOST_RUNS {
-        let mut runs = candidates(&left);
+        let mut runs = candidates(&left, is_usual);
         runs.sort_by_cached_key(|run| {
             let layout = run.layout.clone();
             let order = (std::cmp::Reverse(run.units), layout.areas.len(), layout);
@@ -199,15 +205,17 @@ fn units(anchors: &[&Anchor]) -> usize {
 }
 
 /// The runs of the best layouts of each kind.
-fn candidates(anchors: &[&Anchor]) -> Vec<Run> {
+fn candidates(anchors: &[&Anchor], is_usual: &dyn Fn(Area) -> bool) -> Vec<Run> {
     let mut layouts: Vec<Layout> = linear(anchors);
     let devices: BTreeSet<usize> = anchors.iter().map(|anchor| anchor.device).collect();
     for stripe in STRIPES.map(|bits| 1_u64 << bits) {
         for width in 2..=devices.len().min(MOST_AREAS) {
-            layouts.extend(striped(anchors, stripe, width as u64));
+            layouts.extend(striped(anchors, stripe, width as u64, is_usual));
         }
     }
-    let runs = layouts.iter().filter_map(|layout| run(layout, anchors));
+    let runs = layouts
+        .iter()
+        .filter_map(|layout| run(layout, anchors, is_usual));
     runs.collect()
 }
 
@@ -249,16 +257,31 @@ fn linear(anchors: &[&Anchor]) -> Vec<Layout> {
     all.into_iter().take(MOST_RUNS).map(layout).collect()
 }
 
+/// How many units an area of stripes must have.
+fn least_in(area: Area, is_usual: &dyn Fn(Area) -> bool) -> usize {
+    if is_usual(area) {
+        LEAST_ON_GRID
+    } else {
+        LEAST_IN_AREA
+    }
+}
+
 /// The striped layout that explains most.
-fn striped(anchors: &[&Anchor], stripe: u64, width: u64) -> Option<Layout> {
+fn striped(
+    anchors: &[&Anchor],
+    stripe: u64,
+    width: u64,
+    is_usual: &dyn Fn(Area) -> bool,
+) -> Option<Layout> {
     let mut ballots: Vec<(usize, u64, Area)> = starts(anchors, stripe, width)
         .into_iter()
         .filter_map(|((column, device), by_start)| {
             let best = by_start
                 .into_iter()
                 .map(|(start, units)| (units.len(), std::cmp::Reverse(start)))
+                .filter(|(units, start)| *units >= least_in((device, start.0), is_usual))
                 .max()?;
-            (best.0 >= LEAST_IN_AREA).then_some((best.0, column, (device, best.1.0)))
+            Some((best.0, column, (device, best.1.0)))
         })
         .collect();
     ballots.sort_by_key(|(units, column, area)| (std::cmp::Reverse(*units), *column, *area));
@@ -275,7 +298,7 @@ fn striped(anchors: &[&Anchor], stripe: u64, width: u64) -> Option<Layout> {
 }
 
 /// The run that a layout makes of the anchors, if it is enough of one.
-fn run(layout: &Layout, anchors: &[&Anchor]) -> Option<Run> {
+fn run(layout: &Layout, anchors: &[&Anchor], is_usual: &dyn Fn(Area) -> bool) -> Option<Run> {
     let agree: Vec<&Anchor> = anchors
         .iter()
         .copied()
@@ -288,7 +311,10 @@ fn run(layout: &Layout, anchors: &[&Anchor]) -> Option<Run> {
     let least = match (layout.areas.len(), stated) {
         (1, true) => LEAST_UNITS,
         (1, false) => LEAST_UNITS_OF_COPIES,
-        (width, _) => LEAST_IN_AREA * width,
+        _ => {
+            let each = layout.areas.iter().map(|area| least_in(*area, is_usual));
+            each.sum()
+        }
     };
     let others: Vec<&Anchor> = anchors
         .iter()

@@ -71,10 +71,19 @@ pub(crate) fn find(
         superblocks,
         found: Found::default(),
     };
+    let rows: Vec<u64> = finder
+        .devices
+        .iter()
+        .map(|(name, _)| row(name).unwrap_or(1))
+        .collect();
+    let is_usual = |(device, start): layout::Area| {
+        rows.get(device)
+            .is_some_and(|row| bounds::is_usual(start, *row))
+    };
     let mut plans = Vec::new();
     for (source, anchors) in by_source {
         if anchors.len() >= LEAST_ANCHORS {
-            let solved = solve(&anchors);
+            let solved = solve(&anchors, &is_usual);
             finder.report(source, &solved);
             let length = finder.superblocks.length(source).map(|(length, _)| length);
             let runs = solved.runs.clone();
@@ -84,11 +93,6 @@ pub(crate) fn find(
             }
         }
     }
-    let rows: Vec<u64> = finder
-        .devices
-        .iter()
-        .map(|(name, _)| row(name).unwrap_or(1))
-        .collect();
     finder.state(&plans, &rows);
     finder.found
 }
