@@ -365,7 +365,7 @@ impl Collector<'_> {
                 continue;
             }
             let parent = if self.lives.is_directory(number) {
-                self.parent_by_block(number)
+                parent_by_block(self.volume, self.lives, self.nodes, number)
             } else {
                 None
             };
@@ -373,17 +373,24 @@ impl Collector<'_> {
                 .hang(self.nodes, self.lives, InodeNumber(number), number, parent);
         }
     }
+}
 
-    /// What the block of a directory in use says of its parent.
-    fn parent_by_block(&mut self, number: u64) -> Option<u64> {
-        let inode = self
-            .nodes
-            .inode_of(self.volume, self.lives, InodeNumber(number))?;
-        let first = *self.blocks_of(&inode).first()?;
-        let bytes = self.volume.block(first).ok();
-        let bytes = bytes.filter(|bytes| dir::own_numbers(bytes).is_some());
-        let bytes = bytes.or_else(|| self.volume.former_blocks(first).next())?;
-        let (own, parent) = dir::own_numbers(&bytes)?;
-        (u64::from(own) == number).then(|| parent.into())
-    }
+/// What the block of a directory in use says of its parent.
+pub(super) fn parent_by_block(
+    volume: &Volume,
+    lives: &Lives,
+    nodes: &Nodes,
+    number: u64,
+) -> Option<u64> {
+    let inode = nodes.inode_of(volume, lives, InodeNumber(number))?;
+    let pieces = volume.map(&inode).pieces;
+    let Place::At(at) = pieces.first()?.place else {
+        return None;
+    };
+    let first = at.get().checked_div(u64::from(volume.sb.block.get()))?;
+    let bytes = volume.block(first).ok();
+    let bytes = bytes.filter(|bytes| dir::own_numbers(bytes).is_some());
+    let bytes = bytes.or_else(|| volume.former_blocks(first).next())?;
+    let (own, parent) = dir::own_numbers(&bytes)?;
+    (u64::from(own) == number).then(|| parent.into())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::super::volume::Volume;
 use super::lives::Lives;
-use super::names::{Candidate, Names};
+use super::names::{Candidate, Names, parent_by_block};
 use super::nodes::{Nodes, current_inode};
 use crate::{DirEntry, FileKind, InodeNumber};
 
@@ -91,8 +91,9 @@ impl Resolver<'_> {
     /// The last names of files in use that no directory lists.
     fn of_files_in_use(&mut self, by_number: BTreeMap<u64, Vec<Had>>) -> Vec<Placed> {
         let mut placed = Vec::new();
-        for (number, had) in by_number {
+        for (number, mut had) in by_number {
             if !self.lives.is_named(number) {
+                had.retain(|(_, dir, _)| self.may_lie_in(number, *dir));
                 for (dir, name) in last(had, 1) {
                     self.lives.name(number);
                     placed.push((InodeNumber(number), dir, name));
@@ -100,6 +101,17 @@ impl Resolver<'_> {
             }
         }
         placed
+    }
+
+    /// Whether a name in the directory `dir` may be that of what is in use under this number: a
+    /// directory states what it lies in, and a number may have been another file's before.
+    fn may_lie_in(&self, number: u64, dir: InodeNumber) -> bool {
+        if !self.lives.is_directory(number) {
+            return true;
+        }
+        let above = self.nodes.get(dir).map_or(dir.0, |node| node.number);
+        let stated = parent_by_block(self.volume, self.lives, self.nodes, number);
+        stated.is_none_or(|stated| stated == above)
     }
 
     /// The last names of lives that ended.
