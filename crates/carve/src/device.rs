@@ -35,22 +35,27 @@ const MARGIN: f64 = 3.0;
 pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) + Sync)) -> Carved {
     let mut survey = Survey::of(device, taken, progress);
     let Stores { grid, messages } = stored::take(device, &mut survey);
-    let mut carved = on_grid(device, &survey, grid, messages);
+    let (mut carved, turned) = on_grid(device, &survey, grid, messages);
     if grid != Grid::SECTORS {
         carved
             .messages
             .extend(off_grid(device, &mut survey, &carved));
-        sort(&mut carved.messages);
     }
+    turned.doubt(&mut carved.messages);
+    carved
+        .messages
+        .sort_by_key(|message| message.found.pieces.first().copied());
     carved
 }
 
-fn sort(messages: &mut [Carving]) {
-    messages.sort_by_key(|message| message.found.pieces.first().copied());
-}
-
-/// Takes what begins where blocks do, beside the `messages` that are taken already.
-fn on_grid(device: &dyn ReadAt, survey: &Survey, grid: Grid, messages: Vec<Carving>) -> Carved {
+/// Takes what begins where blocks do, beside the `messages` that are taken already, and gives
+/// which bits of all blocks have turned.
+fn on_grid(
+    device: &dyn ReadAt,
+    survey: &Survey,
+    grid: Grid,
+    messages: Vec<Carving>,
+) -> (Carved, Turned) {
     let blocks = Blocks::new(device, survey, grid);
     let words = Words::of(&blocks);
     let judge = Judge {
@@ -78,14 +83,12 @@ fn on_grid(device: &dyn ReadAt, survey: &Survey, grid: Grid, messages: Vec<Carvi
     rest.excuses_lists = true;
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
     rest.give_up();
-    let mut messages = rest.messages;
-    Turned::of(&blocks).doubt(&mut messages);
-    sort(&mut messages);
-    Carved {
+    let carved = Carved {
         grid,
-        messages,
+        messages: rest.messages,
         unclaimed: rest.pool.bytes(&blocks),
-    }
+    };
+    (carved, Turned::of(&blocks))
 }
 
 /// Takes whole messages in one piece that begin at sectors within blocks, as those of another file

@@ -1,4 +1,4 @@
-//! Sets of byte ranges.
+//! Sets of ranges: of bytes, or of anything that has an order.
 
 use std::ops::Range;
 
@@ -7,9 +7,9 @@ use std::ops::Range;
 /// ```
 /// assert_eq!(evidence::merged(vec![8..12, 0..4, 4..6]), [0..6, 8..12]);
 /// ```
-pub fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+pub fn merged<T: Ord + Copy>(mut ranges: Vec<Range<T>>) -> Vec<Range<T>> {
     ranges.sort_by_key(|range| range.start);
-    let mut merged: Vec<Range<u64>> = Vec::new();
+    let mut merged: Vec<Range<T>> = Vec::new();
     for range in ranges {
         match merged.last_mut() {
             Some(last) if range.start <= last.end => last.end = last.end.max(range.end),

@@ -137,16 +137,8 @@ impl DiagonalRows {
                 position = to;
             }
         }
-        stripes.sort_unstable_by_key(|range| range.start);
-        let mut tiles: Vec<Range<u64>> = Vec::new();
-        for range in stripes {
-            match tiles.last_mut() {
-                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-                _ => tiles.push(range),
-            }
-        }
         let most = (TILE / stripe).max(1);
-        tiles
+        evidence::merged(stripes)
             .into_iter()
             .flat_map(|range| {
                 let end = range.end;

@@ -99,7 +99,7 @@ impl Tree {
             }
         }
         tree.leaves.sort_by_key(|leaf| leaf.first);
-        tree.lost = joined(tree.lost);
+        tree.lost = evidence::merged(tree.lost);
         tree
     }
 
@@ -204,19 +204,6 @@ impl Tree {
         });
         lost
     }
-}
-
-/// `parts` in order, those that touch joined.
-fn joined(mut parts: Vec<Range<Key>>) -> Vec<Range<Key>> {
-    parts.sort_by_key(|part| part.start);
-    let mut all: Vec<Range<Key>> = Vec::new();
-    for part in parts {
-        match all.last_mut() {
-            Some(last) if part.start <= last.end => last.end = last.end.max(part.end),
-            _ => all.push(part),
-        }
-    }
-    all
 }
 
 impl Leaf {
