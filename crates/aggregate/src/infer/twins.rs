@@ -29,7 +29,8 @@ pub(super) struct Stale {
 ///
 /// Two members of one group are equal in a row only where its other blocks are zeros; where
 /// they are equal and more devices take part in the relation, one is a copy of the other. Of the
-/// two the one that agrees with the rest where they differ is the newer.
+/// two the one that agrees with the rest where they differ is the newer. If both take part in one
+/// relation where they differ, both are members: a file system writes some blocks twice.
 pub(super) fn stale(rows: &[Row]) -> Vec<Stale> {
     let mut equal: BTreeMap<(usize, usize), u32> = BTreeMap::new();
     for row in rows {
@@ -68,7 +69,9 @@ pub(super) fn stale(rows: &[Row]) -> Vec<Stale> {
         let is_apart = found
             .iter()
             .all(|other| other.device != device && other.device != of);
-        if is_apart && equal.saturating_mul(EQUAL_IN) >= differ {
+        let both = rows.iter().filter(|row| row.has_both(a, b)).count();
+        let is_copy = u32::try_from(both).is_ok_and(|both| both < equal);
+        if is_apart && is_copy && equal.saturating_mul(EQUAL_IN) >= differ {
             found.push(Stale {
                 device,
                 of,
@@ -81,6 +84,12 @@ pub(super) fn stale(rows: &[Row]) -> Vec<Stale> {
 }
 
 impl Row {
+    /// Whether a relation holds between two devices that are not equal, and others.
+    fn has_both(&self, a: usize, b: usize) -> bool {
+        let of_both = |part: &Set| part.has(a) && part.has(b) && part.count() >= 3;
+        self.prints.get(a) != self.prints.get(b) && self.parts.iter().any(of_both)
+    }
+
     /// The row as if a device held zeros.
     pub(super) fn without(&mut self, device: usize) {
         if !self.full.has(device) {
@@ -135,5 +144,81 @@ fn reduce(relations: &mut [Relation]) {
                 relation.add(&own, factor);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infer::contents::Texture;
+    use crate::infer::relations::relations;
+    use crate::infer::sample::Sketch;
+
+    /// The row of some blocks, each filled with noise of its own number.
+    fn row(blocks: &[Vec<u8>]) -> Row {
+        let sketches: Vec<Option<Sketch>> = blocks.iter().map(|block| Sketch::of(block)).collect();
+        let relations = relations(&sketches);
+        Row {
+            at: 0,
+            prints: blocks
+                .iter()
+                .map(|block| u64::from(block[0]) << 8 | u64::from(block[1]))
+                .collect(),
+            textures: vec![Texture::default(); blocks.len()],
+            full: (0..blocks.len()).collect(),
+            parts: parts(&relations),
+            relations,
+        }
+    }
+
+    fn noise(number: u64) -> Vec<u8> {
+        let mut state = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let byte = |_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        (0..4096).map(byte).collect()
+    }
+
+    /// A row of a RAID-5 of four, whose blocks are these three and their parity.
+    fn members(data: [Vec<u8>; 3]) -> Vec<Vec<u8>> {
+        let parity = (0..4096).map(|at| data.iter().fold(0, |sum, block| sum ^ block[at]));
+        let parity = parity.collect();
+        data.into_iter().chain([parity]).collect()
+    }
+
+    #[test]
+    fn members_that_hold_the_same_in_some_rows_are_no_copies() {
+        let member = |number: u64| members([1, 2, 3].map(|of| noise(number * 8 + of)));
+        // A file system writes a block twice, in one row.
+        let twice =
+            |number: u64| members([noise(number * 8), noise(number * 8), noise(number * 8 + 3)]);
+        let rows: Vec<Row> = (0..12)
+            .map(|n| row(&twice(n)))
+            .chain((20..60).map(|n| row(&member(n))))
+            .collect();
+        assert_eq!(stale(&rows), []);
+        // An older image of the first: equal in some rows, and strange to the rest in others.
+        let older = |number: u64, is_equal: bool| {
+            let mut blocks = member(number);
+            blocks.push(if is_equal {
+                blocks[0].clone()
+            } else {
+                noise(number * 8 + 7)
+            });
+            row(&blocks)
+        };
+        let rows: Vec<Row> = (0..30)
+            .map(|number| older(number, number % 2 == 0))
+            .collect();
+        let want = Stale {
+            device: 4,
+            of: 0,
+            equal: 15,
+            differ: 15,
+        };
+        assert_eq!(stale(&rows), [want]);
     }
 }
