@@ -29,10 +29,10 @@ const SIGNED_BUDGET: u64 = 64 << 20;
 const MET: f64 = 16.0;
 /// How much better than all others a message without a signature must be.
 const MARGIN: f64 = 5.0;
-/// How much more than chance must speak for each of its pieces.
+/// How much more than chance must speak for each of its pieces. Of those that are not the last,
+/// where they end says something too; but where the right one is lost, each other one that is left
+/// is tried with each piece behind it.
 const LEAST: f64 = 5.0;
-/// As much for those that are not the last: where such a piece ends says something of it too.
-const LEAST_INNER: f64 = 3.5;
 /// A border that looks worse than this is a break, unless a body hash says otherwise.
 const LEAST_BORDER: f64 = -4.5;
 
@@ -199,7 +199,7 @@ impl<'a> Search<'a> {
         let sound = best.chain.links.iter().all(|link| *link > LEAST_BORDER);
         let is_sure = stands_out
             && (best.jumps == 0 || best.is_tied() && best.score - waiting >= MARGIN)
-            && best.least >= LEAST_INNER
+            && best.least >= LEAST
             && best.last >= LEAST
             && (sound || best.jumps == 0 && no_break(judge, &best.chain))
             && (self.excuses || !best.chain.reader.is_signed());

@@ -13,7 +13,7 @@ use crate::blocks::{BlockKind, Blocks};
 use crate::reader::is_base64_byte;
 
 /// A message is not called whole if a bit in it has turned unseen with this likelihood.
-const DOUBT: f64 = 0.2;
+const DOUBT: f64 = 0.1;
 /// Lines of base64 are so long at least.
 const LEAST_LINE: usize = 60;
 
@@ -132,15 +132,15 @@ mod tests {
         };
         let doubted = |seen| {
             let mut messages = [
-                carving(20_000, Proof::Structure),
-                carving(24_000, Proof::Structure),
+                carving(10_000, Proof::Structure),
+                carving(11_000, Proof::Structure),
                 carving(90_000, Proof::BodyHash),
             ];
             let bytes = 100_000 * 10;
             Turned { seen, bytes }.doubt(&mut messages);
             messages.map(|one| !one.found.contradictions.is_empty())
         };
-        // Ten in a million: of messages of 22 KB one in five.
+        // Ten in a million: of messages of 10.5 KB one in ten.
         assert_eq!(doubted(10), [false, true, false]);
         assert_eq!(doubted(0), [false; 3]);
     }
