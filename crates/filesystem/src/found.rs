@@ -1,6 +1,7 @@
 //! All file systems that are left on some devices, whole or put together again.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use evidence::{Error, Loss, ReadAt};
@@ -45,6 +46,26 @@ impl View {
             }
             Self::Device(name) => Ok(device(name)),
             Self::Btrfs(statement) => Ok(statement.open(device)),
+        }
+    }
+
+    /// Where on which devices ranges of the view lie: every copy.
+    pub fn places<'a>(&'a self, ranges: &[Range<u64>]) -> Vec<(&'a str, Range<u64>)> {
+        match self {
+            Self::Opened(name) | Self::Device(name) => ranges
+                .iter()
+                .map(|range| (name.as_str(), range.clone()))
+                .collect(),
+            Self::Btrfs(statement) => statement.places(ranges),
+        }
+    }
+
+    /// The ranges of the view that are set aside for the structures of the file system: in which
+    /// no file can lie.
+    pub fn structures(&self) -> Vec<Range<u64>> {
+        match self {
+            Self::Opened(_) | Self::Device(_) => Vec::new(),
+            Self::Btrfs(statement) => statement.structures(),
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Chunks: which places on which devices a range of logical addresses has (`struct btrfs_chunk`).
 
+use std::ops::Range;
+
 use evidence::Fields;
 use serde::{Deserialize, Serialize};
 
 /// `BTRFS_BLOCK_GROUP_DATA`.
 pub(super) const DATA: u64 = 1;
+/// `BTRFS_BLOCK_GROUP_SYSTEM` and `BTRFS_BLOCK_GROUP_METADATA`.
+const STRUCTURES: u64 = 2 | 4;
 const PROFILES: u64 = 0x7F8;
 const RAID0: u64 = 1 << 3;
 const RAID1: u64 = 1 << 4;
@@ -157,6 +161,30 @@ impl Chunk {
         self.start.saturating_add(self.length)
     }
 
+    /// Whether it holds nodes of trees, and no data.
+    pub(super) const fn is_of_structures(&self) -> bool {
+        self.block_group_type & STRUCTURES != 0 && self.block_group_type & DATA == 0
+    }
+
+    /// Where the addresses of `range` that are its own lie: each copy, without parity.
+    pub(super) fn places(&self, range: &Range<u64>) -> Vec<(u64, Range<u64>)> {
+        let mut places = Vec::new();
+        let mut at = range.start.max(self.start);
+        let end = range.end.min(self.end());
+        while at < end {
+            let Some(spot) = self.spot(at).filter(|spot| spot.run > 0) else {
+                break;
+            };
+            let run = spot.run.min(end.saturating_sub(at));
+            for stripe in self.stripes.iter().skip(spot.stripe).take(spot.copies) {
+                let start = stripe.offset.saturating_add(spot.within);
+                places.push((stripe.devid, start..start.saturating_add(run)));
+            }
+            at = at.saturating_add(run);
+        }
+        places
+    }
+
     /// How many stripes of a row hold data that differ.
     fn data_stripes(&self) -> u64 {
         let count = self.stripes.len();
@@ -299,6 +327,30 @@ pub(super) mod tests {
         let raid10 = chunk(0, 4 * STRIPE_LEN, DATA | RAID10, 4);
         assert_eq!(raid10.spot(STRIPE_LEN).unwrap().stripe, 2);
         assert_eq!(raid10.stripe_bytes(), 2 * STRIPE_LEN);
+    }
+
+    #[test]
+    fn a_range_lies_where_each_of_its_copies_does() {
+        let mirrored = chunk(1 << 20, 1 << 20, RAID1, 2);
+        let of_first = [0, 1].map(|stripe| mirrored.stripes[stripe].offset);
+        assert_eq!(
+            mirrored.places(&((1 << 20) + 4096..(1 << 20) + 8192)),
+            [
+                (1, of_first[0] + 4096..of_first[0] + 8192),
+                (2, of_first[1] + 4096..of_first[1] + 8192)
+            ]
+        );
+        // From the end of one stripe into the next, and no further than the chunk.
+        let striped = chunk(1 << 20, 2 * STRIPE_LEN, RAID0, 2);
+        let (first, second) = (striped.stripes[0].offset, striped.stripes[1].offset);
+        assert_eq!(
+            striped.places(&((1 << 20) + STRIPE_LEN - 512..u64::MAX)),
+            [
+                (1, first + STRIPE_LEN - 512..first + STRIPE_LEN),
+                (2, second..second + STRIPE_LEN)
+            ]
+        );
+        assert_eq!(striped.places(&(0..1 << 20)), []);
     }
 
     #[test]

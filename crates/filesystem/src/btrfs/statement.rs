@@ -1,6 +1,7 @@
 //! How a view is had again without looking for its file system once more.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use evidence::ReadAt;
@@ -70,6 +71,25 @@ impl Statement {
                 .map(|lost| [address(lost.start), address(lost.end)])
                 .collect(),
         }
+    }
+
+    /// Where on which devices these addresses lie: every copy.
+    pub(crate) fn places(&self, ranges: &[Range<u64>]) -> Vec<(&str, Range<u64>)> {
+        let within = |range| {
+            self.chunks
+                .iter()
+                .flat_map(move |chunk| chunk.places(range))
+        };
+        let places = ranges.iter().flat_map(within);
+        places
+            .filter_map(|(devid, range)| Some((self.devices.get(&devid)?.as_str(), range)))
+            .collect()
+    }
+
+    /// The addresses that nodes of trees may have, and no data.
+    pub(crate) fn structures(&self) -> Vec<Range<u64>> {
+        let chunks = self.chunks.iter().filter(|chunk| chunk.is_of_structures());
+        chunks.map(|chunk| chunk.start..chunk.end()).collect()
     }
 
     /// The view, over devices that `device` gives by name; those that are gone are missing.
