@@ -78,6 +78,7 @@ fn stated(case: &Case, content: &[u8]) -> Group {
         members: members.collect(),
         evidence: Vec::new(),
         confidence: 1.0,
+        over: Vec::new(),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Which ranges of devices others lie on: what is left over belongs to no group and no volume,
 //! and may hold what the metadata, or what was found of it, does not know of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use evidence::merged;
 
-use crate::build::opened_devices;
+use crate::build::{on_devices, opened_devices};
 use crate::document::{Aggregate, Area, DeviceName, Segment, SegmentMap};
 
 /// The ranges of each device that groups, volumes and opened devices lie on, sorted, in bytes.
@@ -38,6 +38,45 @@ pub fn covered(aggregate: &Aggregate) -> BTreeMap<DeviceName, Vec<Range<u64>>> {
         *ranges = merged(std::mem::take(ranges));
     }
     covered
+}
+
+/// The groups that were begun over others, and all devices that lie on them. What is not in their
+/// files is the older group's, in pieces that only that one puts in order.
+pub fn begun_over(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
+    let groups = aggregate.groups.iter();
+    let begun = groups.filter(|group| !group.over.is_empty());
+    let begun = begun.map(|group| DeviceName::group(&group.name));
+    with_all_above(aggregate, begun.collect())
+}
+
+/// Some devices, and all that lie on them.
+pub(crate) fn with_all_above(
+    aggregate: &Aggregate,
+    mut found: BTreeSet<DeviceName>,
+) -> BTreeSet<DeviceName> {
+    loop {
+        let before = found.len();
+        for volume in &aggregate.volumes {
+            let mut on = on_devices(volume).into_iter();
+            if on.any(|device| found.contains(device)) {
+                found.insert(volume.device.clone());
+            }
+        }
+        for group in &aggregate.groups {
+            let mut on = group.members.iter().flat_map(|member| &member.device);
+            if on.any(|device| found.contains(device)) {
+                found.insert(DeviceName::group(&group.name));
+            }
+        }
+        for encrypted in &aggregate.encrypted {
+            if found.contains(&encrypted.device) {
+                found.extend(encrypted.opened.clone());
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
 }
 
 /// The areas that a segment lies on, with their lengths. The origin of a snapshot is none of

@@ -10,6 +10,7 @@
     )
 )]
 
+mod beneath;
 mod labels;
 mod locked;
 mod signature;
@@ -71,10 +72,18 @@ pub fn discover_with(
         || discovery.unlock_surely()
         || discovery.add_incomplete()
         || discovery.infer()
+        || discovery.infer_beneath()
         || discovery.unlock()
         || discovery.find_volumes()
     {}
-    discovery.finish()
+    // Labels that contents contradict are not read: then what lies on their groups is found on the
+    // right ones alone.
+    let right = discovery.contradicting_labels();
+    if right.is_empty() {
+        return discovery.finish();
+    }
+    let known: Vec<Group> = groups.iter().cloned().chain(right).collect();
+    discover_with(disks, &known, keys, probe)
 }
 
 struct Discovery<'a> {
@@ -99,6 +108,8 @@ struct Discovery<'a> {
     blank: BTreeMap<DeviceName, bool>,
     /// Whether groups were looked for on devices without labels.
     inferred: bool,
+    /// Whether groups were looked for on devices whose labels state others.
+    inferred_beneath: bool,
     /// Labels of devices that are much longer than those they are on.
     strangers: Vec<(DeviceName, lvm::Scanned)>,
     /// Groups whose members disagree.
@@ -140,6 +151,7 @@ impl<'a> Discovery<'a> {
             added_md: BTreeSet::new(),
             blank: BTreeMap::new(),
             inferred: false,
+            inferred_beneath: false,
             strangers: Vec::new(),
             doubted: BTreeSet::new(),
             undecided: Vec::new(),
@@ -408,13 +420,15 @@ impl<'a> Discovery<'a> {
     /// Adds one group that lacks members; whether there was one.
     ///
     /// The one on the lowest layer comes first: what it holds may be the member that another
-    /// one lacks.
+    /// one lacks. A volume group waits for the groups that are worked out from contents: the
+    /// physical volume that it lacks may lie on one of them.
     fn add_incomplete(&mut self) -> bool {
         let lowest = self
             .additions()
             .into_iter()
             .min_by_key(|addition| (addition.is_removed(), self.layer(&addition.on())));
         match lowest {
+            Some(Addition::Lvm(_)) if self.infer() || self.infer_beneath() => true,
             Some(addition) => {
                 self.add(addition);
                 true
@@ -442,14 +456,13 @@ impl<'a> Discovery<'a> {
         let groups = inferred.groups.into_iter();
         let groups: Vec<Group> = groups.filter(|group| !self.is_known(group)).collect();
         let mut any = !groups.is_empty();
+        // What ties members of these groups together as well is a newer array on the same disks.
+        let members = groups.iter().flat_map(|group| &group.members);
+        let members: BTreeSet<DeviceName> = members.filter_map(|m| m.device.clone()).collect();
+        self.undecided
+            .retain(|one| !one.devices.is_subset(&members));
         for group in groups {
-            for device in group.members.iter().filter_map(|m| m.device.as_ref()) {
-                self.blank.remove(device);
-                self.aggregate.filesystems.retain(|fs| fs.device != *device);
-                let encrypted = &mut self.aggregate.encrypted;
-                encrypted.retain(|one| one.device != *device);
-            }
-            self.add_group(group, true);
+            self.add_found(group);
         }
         // What is no part of a group has its label after all: an image that was cut short.
         for (name, scanned) in std::mem::take(&mut self.strangers) {
@@ -493,16 +506,20 @@ impl<'a> Discovery<'a> {
         names.into_iter().filter_map(device).collect()
     }
 
-    /// Whether a group is one that a label states: the same devices with the same chunk.
-    fn is_known(&self, group: &Group) -> bool {
-        let devices = |group: &Group| -> BTreeSet<DeviceName> {
-            let members = group.members.iter();
-            members.filter_map(|member| member.device.clone()).collect()
-        };
-        self.aggregate.groups.iter().any(|known| {
-            devices(known) == devices(group)
-                && known.geometry.chunk_bytes() == group.geometry.chunk_bytes()
-        })
+    /// Adds a group that was worked out: what was recognised on its members alone is a part of it.
+    fn add_found(&mut self, mut group: Group) {
+        for device in group.members.iter().filter_map(|m| m.device.as_ref()) {
+            self.blank.remove(device);
+            self.aggregate.filesystems.retain(|fs| fs.device != *device);
+            let encrypted = &mut self.aggregate.encrypted;
+            encrypted.retain(|one| one.device != *device);
+        }
+        let all = || self.aggregate.groups.iter().chain(&self.known);
+        let is_free = |name: &String| all().all(|group| group.name != *name);
+        let names = (1_u64..).map(|number| format!("found-{number}"));
+        group.name = names.into_iter().find(is_free).unwrap_or_default();
+        self.note_begun_over(&group);
+        self.add_group(group, true);
     }
 
     /// Devices of some kinds on which nothing was recognised, or a file system that is longer

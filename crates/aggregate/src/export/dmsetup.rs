@@ -430,6 +430,7 @@ mod tests {
             members: vec![member(0, Some("a")), member(1, None), member(2, Some("c"))],
             evidence: Vec::new(),
             confidence: 1.0,
+            over: Vec::new(),
         };
         let map = SegmentMap::Linear(Area {
             device: Some(DeviceName::group("md0")),

@@ -274,6 +274,7 @@ mod tests {
             members,
             evidence: Vec::new(),
             confidence: 1.0,
+            over: Vec::new(),
         };
         let aggregate = Aggregate {
             version: VERSION,

@@ -83,6 +83,7 @@ pub(super) fn mirror(
             .collect(),
         evidence: vec![copies, why],
         confidence: 0.95,
+        over: Vec::new(),
     })
 }
 

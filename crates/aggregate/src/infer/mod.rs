@@ -57,7 +57,7 @@ use crate::document::{DeviceName, Group, Unused};
 /// What was worked out.
 #[derive(Debug, Default)]
 pub(crate) struct Inferred {
-    /// Groups whose geometry is decided.
+    /// Groups whose geometry is decided, without names.
     pub(crate) groups: Vec<Group>,
     /// Devices that are no part of any, and why.
     pub(crate) unused: Vec<Unused>,
@@ -100,9 +100,6 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
     let stale = stale.into_iter().filter_map(|one| unused(&pile, one));
     inferred.unused.extend(stale);
     decide_all(&pile, &mut inferred);
-    for (group, number) in inferred.groups.iter_mut().zip(1..) {
-        group.name = format!("found-{number}");
-    }
     inferred
 }
 

@@ -303,6 +303,7 @@ impl Try {
                 ),
             ],
             confidence: 0.95,
+            over: Vec::new(),
         })
     }
 }

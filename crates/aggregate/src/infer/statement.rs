@@ -66,6 +66,7 @@ impl Pile {
             members: members.collect(),
             evidence: reasons(best, trials, based, together),
             confidence: confidence(best, trials),
+            over: Vec::new(),
         }
     }
 

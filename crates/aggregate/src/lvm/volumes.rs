@@ -414,6 +414,7 @@ impl Maker<'_> {
                 .collect(),
             evidence: self.empty(lv).evidence,
             confidence: 1.0,
+            over: Vec::new(),
             name: name.clone(),
         };
         self.made.groups.push(group);

@@ -117,6 +117,7 @@ fn finished(name: &str, choice: &Choice<'_>, derived: Derived) -> Assembled {
             members,
             evidence,
             confidence: 1.0,
+            over: Vec::new(),
         }),
         losses,
     }

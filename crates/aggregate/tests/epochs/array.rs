@@ -192,6 +192,7 @@ impl Array {
             members: (0..self.members).map(member).collect(),
             evidence: Vec::new(),
             confidence: 1.0,
+            over: Vec::new(),
         }
     }
 

@@ -391,6 +391,7 @@ fn aggregate() -> Aggregate {
                     .to_owned(),
             ],
             confidence: 1.0,
+            over: Vec::new(),
         }],
         volumes: vec![
             volume("aggr0/mail1", 1 << 20, 1500 << 20),

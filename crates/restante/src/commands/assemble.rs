@@ -260,6 +260,13 @@ fn describe(aggregate: &Aggregate, common: &Common) -> String {
             ]);
         }
         text.push_str(&table(&rows));
+        if !group.over.is_empty() {
+            let older: Vec<String> = group.over.iter().map(|name| shown(name)).collect();
+            text.push_str(&format!(
+                "  begun over {}: the files in it are read, and what else lies on its members is not its own\n",
+                older.join(", ")
+            ));
+        }
         if common.verbose {
             for line in &group.evidence {
                 text.push_str(&format!("    {}\n", shown(line)));

@@ -235,6 +235,10 @@ fn wanted(
         .map(|volume| volume.device.0.as_str())
         .collect();
     wanted.retain(|wanted| !snapshots.contains(wanted.name.as_str()));
+    if !all {
+        let begun_over = coverage::begun_over(&session.aggregate);
+        wanted.retain(|wanted| !begun_over.contains(&DeviceName(wanted.name.clone())));
+    }
     Ok(wanted)
 }
 

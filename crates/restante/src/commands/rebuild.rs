@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use aggregate::coverage;
 use aggregate::document::DeviceName;
 use anyhow::Result;
 use case::log::Effort;
 use case::{AccountPaths, Case, MESSAGES};
-use evidence::{Loss, ReadAt};
+use evidence::{Loss, ReadAt, merged};
 use filesystem::{Filesystem, Found, FsPath, InodeNumber, Standing, View, find_all, in_use};
 use mail::account::{AccountRules, Accounts};
 use mail::attribution::{Place, attribute};
@@ -122,9 +123,15 @@ pub(super) fn find_filesystems(
     let devices = session.devices_with_filesystems()?;
     let total = devices.iter().map(|device| device.bytes.len()).sum();
     let bar = progress::bar(common, "look", total, progress::Unit::Bytes);
-    let found = find_all(&devices, &|bytes| bar.inc(bytes));
+    let (mut found, losses) = find_all(&devices, &|bytes| bar.inc(bytes));
     bar.finish_and_clear();
-    Ok(found)
+    // Remains of others on an array that was begun over another one are that one's, out of order.
+    let begun_over = coverage::begun_over(&session.aggregate);
+    found.retain(|one| {
+        let device = before_hash(&one.name);
+        one.name == device || !begun_over.contains(&DeviceName(device.to_owned()))
+    });
+    Ok((found, losses))
 }
 
 /// How many bytes were looked through for file systems.
@@ -216,8 +223,14 @@ fn claims_of(one: &Found, all: &[Found]) -> Claims {
         return Claims::default();
     }
     // Which of two that lost their heads is the newer one is not known.
-    let newer = others.find(|other| matches!(&other.view, View::Opened(name) if name == device));
-    Claims::of_replaced(newer.map_or_else(Vec::new, |newer| in_use(newer.fs.as_ref())))
+    let newer = others.find(|other| other.name == device);
+    let ranges = newer.map_or_else(Vec::new, |newer| {
+        let own = in_use(newer.fs.as_ref());
+        let places = newer.view.places(&own).into_iter();
+        let here = places.filter(|(name, _)| *name == device);
+        merged(here.map(|(_, range)| range).collect())
+    });
+    Claims::of_replaced(ranges)
 }
 
 /// The device that a file system lies on; the first one, of a btrfs.

@@ -1,0 +1,336 @@
+//! Groups beneath those that labels state.
+//!
+//! A label says what an array was made to be, not what lies on its disks. Where a new array was
+//! begun over an old one, or the old one was created again with its disks in another order, the
+//! labels hold in every checksum, and often in every parity, while the contents are still the old
+//! array's. So labelled disks are looked at once more without their labels. What comes out is
+//! compared with the labels by where each chunk goes on: the same group may be told with another
+//! start, and then it is no second one.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
+
+use super::Discovery;
+use crate::coverage::with_all_above;
+use crate::devices::Devices;
+use crate::document::{DeviceName, Group};
+use crate::infer;
+use crate::raid::Level;
+
+/// Chunks of a found group whose successors are compared, and of a stated one that may be them.
+const COMPARED: u64 = 512;
+const KNOWN: u64 = 8192;
+/// So many must be comparable for an answer.
+const LEAST_COMPARED: usize = 16;
+
+impl Discovery<'_> {
+    /// Works out groups from the contents of disks and partitions that are members of groups by
+    /// their labels; whether there was one that no label states. It is done once.
+    pub(super) fn infer_beneath(&mut self) -> bool {
+        if std::mem::replace(&mut self.inferred_beneath, true) {
+            return false;
+        }
+        let labelled = self.labelled();
+        if labelled.is_empty() {
+            return false;
+        }
+        let mut names: BTreeSet<DeviceName> = labelled.clone();
+        names.extend(
+            self.unexplained(&["disk:", "partition:"])
+                .into_iter()
+                .map(|(name, _)| name),
+        );
+        let (groups, stated) = self.inferred_on(&names, &labelled);
+        let groups = self.without_a_rebuilt_member(&names, &labelled, &stated, groups);
+        let any = !groups.is_empty();
+        for group in groups {
+            self.add_found(group);
+        }
+        any
+    }
+
+    /// The groups on some devices that have members among those `labelled`: those that no label
+    /// states, and those that one does.
+    fn inferred_on(
+        &self,
+        names: &BTreeSet<DeviceName>,
+        labelled: &BTreeSet<DeviceName>,
+    ) -> (Vec<Group>, Vec<Group>) {
+        let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
+        let devices = names.iter().filter_map(device).collect();
+        let groups = infer::infer(devices).groups.into_iter();
+        groups
+            .filter(|group| !devices_of(group).is_disjoint(labelled))
+            .partition(|group| !self.is_known(group))
+    }
+
+    /// The groups that no label states, where a new array may have rebuilt one of its members from
+    /// the others, as md does when it begins a RAID-5: its parity holds then everywhere, and that
+    /// member has nothing of the older groups, of which `groups` were found nevertheless.
+    ///
+    /// It is looked for on arrays that contents do not confirm as `stated`, without one member
+    /// after the other; the answer with the most members is taken, if there is one.
+    fn without_a_rebuilt_member(
+        &self,
+        names: &BTreeSet<DeviceName>,
+        labelled: &BTreeSet<DeviceName>,
+        stated: &[Group],
+        groups: Vec<Group>,
+    ) -> Vec<Group> {
+        let members = |groups: &[Group]| groups.iter().flat_map(devices_of).collect();
+        let mut explained: BTreeSet<DeviceName> = members(&groups);
+        let may_be_rebuilt = |group: &&Group| {
+            let level = &group.geometry.level;
+            let devices = devices_of(group);
+            self.added_md.contains(&group.name)
+                && matches!(level, Level::Raid4 { .. } | Level::Raid5 { .. })
+                && group.members.iter().all(|member| member.device.is_some())
+                && devices.is_subset(labelled)
+                && !devices.is_subset(&explained)
+                && !stated.iter().any(|found| is_same(group, found))
+        };
+        let doubtful = self.aggregate.groups.iter().filter(may_be_rebuilt);
+        let rebuilt: BTreeSet<DeviceName> = doubtful.flat_map(devices_of).collect();
+        let mut best = groups;
+        for rebuilt in rebuilt {
+            let mut names = names.clone();
+            names.remove(&rebuilt);
+            let (groups, _) = self.inferred_on(&names, labelled);
+            let of_these: BTreeSet<DeviceName> = members(&groups);
+            match of_these.len().cmp(&explained.len()) {
+                Ordering::Greater => (explained, best) = (of_these, groups),
+                // Two answers that are as good are none.
+                Ordering::Equal if of_these != explained => best.clear(),
+                Ordering::Equal | Ordering::Less => {}
+            }
+        }
+        best
+    }
+
+    /// Says of the groups that labels state on members of `found` that they were begun over it.
+    pub(super) fn note_begun_over(&mut self, found: &Group) {
+        let on = devices_of(found);
+        let stated = self.aggregate.groups.iter_mut();
+        let stated = stated.filter(|stated| self.added_md.contains(&stated.name));
+        for newer in stated.filter(|stated| !devices_of(stated).is_disjoint(&on)) {
+            newer.evidence.push(format!(
+                "most of what lies on its members is older, and {}'s: it was begun over that",
+                found.name
+            ));
+            newer.over.push(found.name.clone());
+        }
+    }
+
+    /// The groups that were worked out and that labels state as well, but otherwise: what lies on
+    /// either has the same identity, and contents say which is right. That is how an array looks
+    /// that was created again with its disks in another order.
+    pub(super) fn contradicting_labels(&self) -> Vec<Group> {
+        let groups = &self.aggregate.groups;
+        let mut right: Vec<Group> = Vec::new();
+        for stated in groups.iter().filter(|group| !group.over.is_empty()) {
+            let of_stated = self.identities(stated);
+            let found = groups
+                .iter()
+                .filter(|group| stated.over.contains(&group.name));
+            let found: Vec<&Group> = found.collect();
+            let is_same = |found: &&Group| !self.identities(found).is_disjoint(&of_stated);
+            if !found.iter().any(is_same) {
+                continue;
+            }
+            for group in found {
+                let mut group = group.clone();
+                group.evidence.push(format!(
+                    "labels on its members state it otherwise, as {}; in that order contents contradict each other",
+                    stated.name
+                ));
+                right.retain(|other| other.name != group.name);
+                right.push(group);
+            }
+        }
+        right
+    }
+
+    /// What identifies the physical volume on a group, and the file systems on it and above.
+    fn identities(&self, group: &Group) -> BTreeSet<String> {
+        let device = DeviceName::group(&group.name);
+        let volumes = self.lvm.iter().filter(|scanned| scanned.device == device);
+        let volumes =
+            volumes.filter_map(|scanned| Some(scanned.label.as_ref()?.pv_uuid.to_string()));
+        let above = with_all_above(&self.aggregate, [device.clone()].into());
+        let filesystems = self.aggregate.filesystems.iter();
+        let filesystems =
+            filesystems.filter(|fs| above.contains(&fs.device) && !fs.uuid.is_empty());
+        volumes
+            .chain(filesystems.map(|fs| fs.uuid.clone()))
+            .collect()
+    }
+
+    /// The disks and partitions that are members of groups by their labels, and that were not
+    /// looked at without them.
+    fn labelled(&self) -> BTreeSet<DeviceName> {
+        let doubted: BTreeSet<DeviceName> =
+            self.doubted().into_iter().map(|(name, _)| name).collect();
+        let groups = self.aggregate.groups.iter();
+        let stated = groups.filter(|group| self.added_md.contains(&group.name));
+        stated
+            .flat_map(|group| group.members.iter().filter_map(|m| m.device.clone()))
+            .filter(|name| name.0.starts_with("disk:") || name.0.starts_with("partition:"))
+            .filter(|name| !self.claimed.contains(name) && !self.blank.contains_key(name))
+            .filter(|name| !doubted.contains(name))
+            .collect()
+    }
+
+    /// Whether a group is one that is stated already.
+    pub(super) fn is_known(&self, group: &Group) -> bool {
+        let stated = self.aggregate.groups.iter();
+        stated.into_iter().any(|stated| is_same(stated, group))
+    }
+}
+
+/// The devices that are members of a group.
+fn devices_of(group: &Group) -> BTreeSet<DeviceName> {
+    let members = group.members.iter();
+    members.filter_map(|member| member.device.clone()).collect()
+}
+
+/// Whether `found`, which was worked out, is the group that is `stated`, wherever each begins.
+fn is_same(stated: &Group, found: &Group) -> bool {
+    let has_copies = |group: &Group| {
+        let level = &group.geometry.level;
+        matches!(level, Level::Raid1 { .. } | Level::Raid10 { .. })
+    };
+    let (chunk, of) = (stated.geometry.chunk_bytes(), found.geometry.chunk_bytes());
+    if has_copies(stated) {
+        // Which of equal members stands for which role is not known; a mirror alone has no chunk.
+        let part = devices_of(found).is_subset(&devices_of(stated));
+        return part && (chunk == of || of.is_none());
+    }
+    if chunk != of {
+        return false;
+    }
+    let compared = Compared::of(&successors(stated, KNOWN), &successors(found, COMPARED));
+    match compared {
+        Compared { there, .. } if there < LEAST_COMPARED => devices_of(stated) == devices_of(found),
+        Compared { there, equal } => equal.saturating_mul(10) >= there.saturating_mul(9),
+    }
+}
+
+/// How many successors are there in both of two groups, and how many of these are equal.
+struct Compared {
+    there: usize,
+    equal: usize,
+}
+
+impl Compared {
+    fn of(stated: &BTreeMap<Place, Place>, found: &BTreeMap<Place, Place>) -> Self {
+        let both = found.iter().filter_map(|(at, next)| {
+            let known = stated.get(at)?;
+            Some(known == next)
+        });
+        let equal: Vec<bool> = both.collect();
+        Self {
+            there: equal.len(),
+            equal: equal.iter().filter(|equal| **equal).count(),
+        }
+    }
+}
+
+/// A place: a device, by number of its name, and a byte.
+type Place = (u64, u64);
+
+/// Where the first chunks of a group begin on its devices, and where the chunk behind each does;
+/// of those that lie on devices that are there.
+fn successors(group: &Group, most: u64) -> BTreeMap<Place, Place> {
+    let Some(chunk) = group.geometry.chunk_bytes() else {
+        return BTreeMap::new();
+    };
+    let mut signs = Devices::of_disks(&[]);
+    for member in &group.members {
+        if let Some(name) = &member.device {
+            let length = member.data_offset.saturating_add(member.data_size);
+            let device = number_of(name);
+            signs.insert(name.clone(), Arc::new(Signs { device, length }));
+        }
+    }
+    let Ok(reader) = signs.open_group(group, &[]) else {
+        return BTreeMap::new();
+    };
+    let count = (reader.len().checked_div(chunk)).map_or(0, |chunks| chunks.min(most));
+    let places: Vec<Option<Place>> = (0..count)
+        .map(|number| {
+            let at = ByteOffset::new(number.saturating_mul(chunk));
+            let sign = reader.read_whole(at, SIGN_BYTES)?;
+            Signs::place(sign.as_slice().try_into().ok()?)
+        })
+        .collect();
+    let pairs = places.iter().zip(places.iter().skip(1));
+    pairs
+        .filter_map(|(at, next)| Some(((*at)?, (*next)?)))
+        .collect()
+}
+
+/// A number for a name, the same in every group.
+fn number_of(name: &DeviceName) -> u64 {
+    hash_of(&name.0)
+}
+
+fn hash_of(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Bytes of a sign: the device, the place, and their hash, by which what parity would make of
+/// several is told from one.
+const SIGN_BYTES: usize = 24;
+/// Signs stand at multiples of this many bytes, as chunks do.
+const SIGN_ALIGN: u64 = evidence::SECTOR_BYTES;
+
+/// A device that has at each sector a sign that says where that is.
+struct Signs {
+    device: u64,
+    length: u64,
+}
+
+impl Signs {
+    fn sign(device: u64, at: u64) -> [u8; SIGN_BYTES] {
+        let words = [device, at, hash_of(&(device, at))];
+        let mut sign = [0; SIGN_BYTES];
+        for (to, word) in sign.as_chunks_mut().0.iter_mut().zip(words) {
+            *to = word.to_le_bytes();
+        }
+        sign
+    }
+
+    /// The place that a sign names.
+    fn place(sign: &[u8; SIGN_BYTES]) -> Option<Place> {
+        let word = |at: usize| {
+            let bytes = sign.get(at..)?.first_chunk()?;
+            Some(u64::from_le_bytes(*bytes))
+        };
+        let (device, at) = (word(0)?, word(8)?);
+        (*sign == Self::sign(device, at)).then_some((device, at))
+    }
+}
+
+impl ReadAt for Signs {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
+        self.check_range(at, buf.len())?;
+        for (number, byte) in (0..).zip(buf.iter_mut()) {
+            let at: u64 = at.get().saturating_add(number);
+            let inside = at % SIGN_ALIGN;
+            let sign = Self::sign(self.device, at.saturating_sub(inside));
+            let inside = usize::try_from(inside).ok();
+            *byte = inside.and_then(|i| sign.get(i)).copied().unwrap_or(0);
+        }
+        Ok(Gaps::none())
+    }
+}
