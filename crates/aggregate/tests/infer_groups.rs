@@ -551,3 +551,25 @@ fn an_array_that_was_created_again_in_another_order_is_read_in_the_old_one() {
         .collect();
     assert_eq!(on, ["group:found-1"]);
 }
+
+#[test]
+fn a_member_that_a_newer_array_rebuilt_from_the_others_is_left_out() {
+    let mut disks = lay_out(&CONTENT, "6-ls", 6, 64 << 10, 1 << 20);
+    label(&mut disks, 5, 256 << 10, &[3, 0, 5, 1, 4, 2]);
+    // The first sync of a RAID-5: the member of the last role is what the others add up to.
+    let mut sum = vec![0; disks[2].len() - (1 << 20)];
+    for (number, bytes) in disks.iter().enumerate().filter(|(number, _)| *number != 2) {
+        assert_eq!(bytes.len(), disks[2].len(), "{number}");
+        for (sum, byte) in sum.iter_mut().zip(&bytes[1 << 20..]) {
+            *sum ^= byte;
+        }
+    }
+    disks[2][1 << 20..].copy_from_slice(&sum);
+    let disks = shuffled(disks, &[], "disk");
+    let mut aggregate = discover(&disks, &|_, _| None);
+    aggregate.groups.retain(|group| group.name == "found-1");
+    assert!(found(&aggregate, &disks, &CONTENT), "{aggregate:#?}");
+    let members = &aggregate.groups[0].members;
+    let missing = members.iter().filter(|member| member.device.is_none());
+    assert_eq!(missing.count(), 1);
+}
