@@ -435,17 +435,18 @@ fn copies_further_down_are_put_together_with_a_member_missing() {
 }
 
 /// Writes labels of md version 1.2 onto disks whose data begins at 1 MiB: they are an array of this
-/// level and chunk, with its default layout, on which `roles` says which disk has which place.
-fn label(disks: &mut [Vec<u8>], level: u32, chunk: usize, roles: &[usize]) {
-    let layout: u32 = if level == 0 { 0 } else { 2 };
+/// name, level and chunk, with its default layout, on which `roles` says which disk has which place.
+fn label(disks: &mut [Vec<u8>], name: &str, level: u32, chunk: usize, roles: &[usize]) {
+    let layout: u32 = if level < 2 { 0 } else { 2 };
     for (number, bytes) in disks.iter_mut().enumerate() {
         let sectors = (bytes.len() as u64 - (1 << 20)) / 512;
         let mut sb = vec![0_u8; 256 + 2 * roles.len()];
         let mut put = |at: usize, field: &[u8]| sb[at..at + field.len()].copy_from_slice(field);
         put(0, &0xa92b_4efc_u32.to_le_bytes());
         put(4, &1_u32.to_le_bytes());
-        put(16, b"begun over 1.2 a");
-        put(32, b"newer");
+        put(16, b"an array called ");
+        put(26, name.as_bytes());
+        put(32, name.as_bytes());
         put(72, &level.to_le_bytes());
         put(76, &layout.to_le_bytes());
         put(80, &sectors.to_le_bytes());
@@ -495,7 +496,7 @@ fn a_group_beneath_a_newer_one_is_found_and_that_of_the_labels_is_no_second_one(
         ("raid0", 3, 0, 64 << 10, &[0, 1, 2], &[], false),
     ] {
         let mut disks = laid_out(layout, n);
-        label(&mut disks, level, chunk, roles);
+        label(&mut disks, "newer", level, chunk, roles);
         let disks = shuffled(disks, missing, "disk");
         let aggregate = discover(&disks, &|_, _| None);
         let case = format!(
@@ -526,7 +527,7 @@ fn a_group_beneath_a_newer_one_is_found_and_that_of_the_labels_is_no_second_one(
 #[test]
 fn an_array_that_was_created_again_in_another_order_is_read_in_the_old_one() {
     let mut disks = lay_out(&CONTENT, "5-ls", 4, 64 << 10, 1 << 20);
-    label(&mut disks, 5, 64 << 10, &[0, 2, 1, 3]);
+    label(&mut disks, "newer", 5, 64 << 10, &[0, 2, 1, 3]);
     let disks = shuffled(disks, &[], "disk");
     let probe = |device: Arc<dyn ReadAt>, name: &DeviceName| {
         let first = device.read_whole(ByteOffset::ZERO, 48)?;
@@ -555,7 +556,7 @@ fn an_array_that_was_created_again_in_another_order_is_read_in_the_old_one() {
 #[test]
 fn a_member_that_a_newer_array_rebuilt_from_the_others_is_left_out() {
     let mut disks = lay_out(&CONTENT, "6-ls", 6, 64 << 10, 1 << 20);
-    label(&mut disks, 5, 256 << 10, &[3, 0, 5, 1, 4, 2]);
+    label(&mut disks, "newer", 5, 256 << 10, &[3, 0, 5, 1, 4, 2]);
     // The first sync of a RAID-5: the member of the last role is what the others add up to.
     let mut sum = vec![0; disks[2].len() - (1 << 20)];
     for (number, bytes) in disks.iter().enumerate().filter(|(number, _)| *number != 2) {
@@ -572,4 +573,22 @@ fn a_member_that_a_newer_array_rebuilt_from_the_others_is_left_out() {
     let members = &aggregate.groups[0].members;
     let missing = members.iter().filter(|member| member.device.is_none());
     assert_eq!(missing.count(), 1);
+}
+
+#[test]
+fn what_is_striped_over_labelled_arrays_does_not_speak_against_their_labels() {
+    let mut disks = Vec::new();
+    for (number, bytes) in lay_out(&CONTENT, "raid0", 2, 64 << 10, 1 << 20)
+        .into_iter()
+        .enumerate()
+    {
+        let mut pair = [bytes.clone(), bytes];
+        label(&mut pair, &format!("md{number}"), 1, 0, &[0, 1]);
+        disks.extend(pair);
+    }
+    let disks = shuffled(disks, &[], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    let groups = aggregate.groups.iter();
+    let names: Vec<&str> = groups.map(|group| group.name.as_str()).collect();
+    assert_eq!(names, ["md0", "md1"], "{:#?}", aggregate.groups);
 }

@@ -6,6 +6,9 @@
 //! array's. So labelled disks are looked at once more without their labels. What comes out is
 //! compared with the labels by where each chunk goes on: the same group may be told with another
 //! start, and then it is no second one.
+//!
+//! A group that lies on members of several groups by label is not believed: that is how a volume
+//! looks that is striped over them, or an array of arrays, and their labels are right.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,8 +56,8 @@ impl Discovery<'_> {
         any
     }
 
-    /// The groups on some devices that have members among those `labelled`: those that no label
-    /// states, and those that one does.
+    /// The groups on some devices that have members among those `labelled`, all of one group: those
+    /// that no label states, and those that one does.
     fn inferred_on(
         &self,
         names: &BTreeSet<DeviceName>,
@@ -64,7 +67,11 @@ impl Discovery<'_> {
         let devices = names.iter().filter_map(device).collect();
         let groups = infer::infer(devices).groups.into_iter();
         groups
-            .filter(|group| !devices_of(group).is_disjoint(labelled))
+            .filter(|group| {
+                let on: BTreeSet<DeviceName> = &devices_of(group) & labelled;
+                let stated = self.aggregate.groups.iter();
+                !on.is_empty() && stated.into_iter().any(|one| on.is_subset(&devices_of(one)))
+            })
             .partition(|group| !self.is_known(group))
     }
 
@@ -118,7 +125,7 @@ impl Discovery<'_> {
         let stated = stated.filter(|stated| self.added_md.contains(&stated.name));
         for newer in stated.filter(|stated| !devices_of(stated).is_disjoint(&on)) {
             newer.evidence.push(format!(
-                "most of what lies on its members is older, and {}'s: it was begun over that",
+                "what lies on its members makes sense as {} and not in this order: it was begun over that",
                 found.name
             ));
             newer.over.push(found.name.clone());
@@ -133,9 +140,10 @@ impl Discovery<'_> {
         let mut right: Vec<Group> = Vec::new();
         for stated in groups.iter().filter(|group| !group.over.is_empty()) {
             let of_stated = self.identities(stated);
-            let found = groups
-                .iter()
-                .filter(|group| stated.over.contains(&group.name));
+            let found = groups.iter().filter(|group| {
+                stated.over.contains(&group.name)
+                    && devices_of(group).is_subset(&devices_of(stated))
+            });
             let found: Vec<&Group> = found.collect();
             let is_same = |found: &&Group| !self.identities(found).is_disjoint(&of_stated);
             if !found.iter().any(is_same) {

@@ -128,8 +128,8 @@ pub(super) fn find_filesystems(
     // Remains of others on an array that was begun over another one are that one's, out of order.
     let begun_over = coverage::begun_over(&session.aggregate);
     found.retain(|one| {
-        let device = before_hash(&one.name);
-        one.name == device || !begun_over.contains(&DeviceName(device.to_owned()))
+        let device = DeviceName(before_hash(&one.name).to_owned());
+        !(is_remains(one) && begun_over.contains(&device))
     });
     Ok((found, losses))
 }
@@ -239,6 +239,11 @@ fn device_of(found: &Found) -> &str {
         View::Opened(device) | View::Device(device) => device,
         View::Btrfs(_) => before_hash(&found.name),
     }
+}
+
+/// Whether a file system is not the one that its device has now.
+pub(super) fn is_remains(found: &Found) -> bool {
+    found.name != before_hash(&found.name)
 }
 
 /// The device in the name of a file system: that, or all before `#`, the format and more.

@@ -9,7 +9,7 @@ use evidence::merged;
 use filesystem::in_use;
 
 use crate::args::Common;
-use crate::commands::rebuild::find_filesystems;
+use crate::commands::rebuild::{find_filesystems, is_remains};
 use crate::session::Session;
 
 /// The ranges of each device that belong to files in use whose maps are whole, or to the trees of
@@ -21,8 +21,11 @@ pub(super) fn in_files(
     let (found, _) = find_filesystems(session, common)?;
     let mut ranges: BTreeMap<String, Vec<Range<u64>>> = BTreeMap::new();
     for found in found {
-        let mut own = found.view.structures();
-        own.extend(in_use(found.fs.as_ref()));
+        let mut own = in_use(found.fs.as_ref());
+        // Where the trees of one lay that was replaced, the newer one has files.
+        if !is_remains(&found) {
+            own.extend(found.view.structures());
+        }
         for (device, range) in found.view.places(&own) {
             ranges.entry(device.to_owned()).or_default().push(range);
         }
