@@ -29,6 +29,8 @@ const LEAST_EDGES: usize = 4;
 pub(super) struct Agreement {
     pub(super) right: u32,
     pub(super) wrong: u32,
+    /// Of these, the rows in which a device holds zeros: they may be what it was wiped with.
+    wiped: u32,
     /// Rows in which none is predicted, and none is.
     silent: u32,
 }
@@ -37,12 +39,17 @@ impl Agreement {
     /// Whether nearly all rows agree: some may have been written when the power went, or by
     /// another array since.
     pub(super) const fn holds(self) -> bool {
-        self.right >= 16 && self.wrong as u64 * 5 <= self.right as u64
+        self.right >= 16 && self.against() * 5 <= self.right as u64
     }
 
     /// Whether so many rows disagree that it cannot be: blocks may be equal by chance.
     pub(super) const fn contradicts(self) -> bool {
-        self.wrong as u64 * 5 > self.right as u64 + self.silent as u64
+        self.against() * 5 > self.right as u64 + self.silent as u64
+    }
+
+    /// Rows that disagree with all that they hold.
+    const fn against(self) -> u64 {
+        self.wrong.saturating_sub(self.wiped) as u64
     }
 }
 
@@ -60,7 +67,10 @@ pub(super) fn agreement(hypothesis: &Hypothesis, rows: &[Row]) -> Agreement {
     for row in telling.into_iter().step_by(step) {
         match agrees(&map, set, row) {
             Some(true) => agreement.right += 1,
-            Some(false) => agreement.wrong += 1,
+            Some(false) => {
+                agreement.wrong += 1;
+                agreement.wiped += u32::from(!row.full.holds(set));
+            }
             None => agreement.silent += 1,
         }
     }
@@ -357,4 +367,53 @@ fn factors(shape: Shape, row: u64, lost: usize) -> Vec<u8> {
     all.into_iter()
         .map(|factor| product(factor, inverse(lead)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infer::sample;
+    use crate::raid::Raid5Layout;
+
+    /// Rows of a RAID-4, of which `spoil` may change the blocks.
+    fn rows(spoil: impl Fn(u64, &mut [Vec<u8>])) -> Vec<Row> {
+        let block = |seed: u64| -> Vec<u8> {
+            let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+            let next = std::iter::repeat_with(|| {
+                state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+                (state >> 33) as u8
+            });
+            next.take(4096).collect()
+        };
+        let row = |number: u64| {
+            let mut blocks: Vec<Vec<u8>> = (0..3).map(|role| block(number * 3 + role)).collect();
+            let parity = (0..4096).map(|at| blocks.iter().fold(0, |sum, block| sum ^ block[at]));
+            blocks.push(parity.collect());
+            spoil(number, &mut blocks);
+            sample::rows(number * BLOCK, &blocks)
+        };
+        (0..60).flat_map(row).collect()
+    }
+
+    #[test]
+    fn rows_that_were_wiped_in_part_contradict_no_geometry_and_others_do() {
+        let shape = Shape::Raid5(Raid5Layout::ParityLast, 4);
+        let roles = (0..4).map(Some).collect();
+        let hypothesis = Hypothesis::new(shape, 65536, 0, 0, roles).unwrap();
+        let wiped = rows(|number, blocks| {
+            if number < 30 {
+                blocks[1].fill(0);
+            }
+        });
+        let found = agreement(&hypothesis, &wiped);
+        assert_eq!((found.right, found.wrong), (30, 30));
+        assert!(found.holds() && !found.contradicts());
+        let changed = rows(|number, blocks| {
+            if number < 30 {
+                blocks[1][7] ^= 1;
+            }
+        });
+        let found = agreement(&hypothesis, &changed);
+        assert!(!found.holds() && found.contradicts());
+    }
 }

@@ -15,6 +15,9 @@ use crate::raid::{Geometry, GroupReader};
 /// Most blocks that are rebuilt to verify one hypothesis.
 const MOST_TRIALS: usize = 1024;
 
+/// Fewer say nothing.
+const LEAST_TRIALS: u32 = 32;
+
 /// How many blocks were rebuilt, and how many of them came out as they are on their device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Trials {
@@ -26,7 +29,7 @@ impl Trials {
     /// Whether there were enough, and most came out right: some rows may have been written when
     /// the power went, belong to no group, or to another array that was made over this one.
     pub(super) const fn pass(self) -> bool {
-        self.tried >= 32 && self.right as u64 * 100 >= self.tried as u64 * 75
+        self.tried >= LEAST_TRIALS && self.right as u64 * 100 >= self.tried as u64 * 75
     }
 }
 
@@ -52,10 +55,16 @@ pub(super) fn rebuild(
         return None;
     }
     let base = hypothesis.row_0;
-    let informative: Vec<&Row> = rows
+    let mut informative: Vec<&Row> = rows
         .iter()
         .filter(|row| row.at >= base && says_something(hypothesis, row))
         .collect();
+    // Zeros may be what a member was wiped with.
+    let set: Set = hypothesis.devices().collect();
+    let full = informative.iter().filter(|row| row.full.holds(set));
+    if full.count() >= LEAST_TRIALS as usize {
+        informative.retain(|row| row.full.holds(set));
+    }
     let step = informative.len().div_ceil(MOST_TRIALS).max(1);
     let mut readers = BTreeMap::new();
     let mut trials = Trials::default();
