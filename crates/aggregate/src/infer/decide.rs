@@ -110,8 +110,16 @@ fn choose<'a>(
 /// Whether enough speaks for the order that an answer gives to devices that parity ties together.
 ///
 /// What parity rebuilds is the same in any order. So most anchors must agree, or the contents must
-/// say as much without them: else it is the best of those that were thought of, and no more.
+/// say as much without them: else it is the best of those that were thought of, and no more. The
+/// factors of Q name the order: where they hold, all that is left to choose from was thought of,
+/// whatever a newer array wrote that agrees with none.
 fn is_ordered(best: &Answer, set: &Members) -> bool {
+    let by_factors = best
+        .hypothesis()
+        .is_some_and(|hypothesis| matches!(hypothesis.shape, Shape::Raid6(..)));
+    if by_factors && best.agreement.holds() {
+        return true;
+    }
     let least = devices(set) * EACH;
     let agree = best.anchors.hits >= best.anchors.misses;
     best.total() >= least && (agree || best.contents_worth() >= least)

@@ -221,7 +221,16 @@ impl Inferred {
         };
         let mut explained = taken;
         for set in &carriers {
-            explained = explained.with(whole(set, taken.with(carried)).unwrap_or_default());
+            // Members of a mirrored group may all have lost their copies, or none of them.
+            let apart = pile
+                .by_mirrors(set)
+                .filter(|_| pile.decide(set, stated).is_err());
+            let parts = apart
+                .as_ref()
+                .map_or(std::slice::from_ref(set), <[_; 2]>::as_slice);
+            for set in parts {
+                explained = explained.with(whole(set, taken.with(carried)).unwrap_or_default());
+            }
         }
         if let Some(set) = &texts {
             whole(set, explained);

@@ -143,6 +143,11 @@ impl Pile {
     /// Leaves out all but one device of each mirror.
     pub(super) fn fold_mirrors(&mut self) {
         self.mirrors = mirrors::classes(&copies(&self.rows));
+        // The one that has most stands for all.
+        let full = |device: &usize| self.rows.iter().filter(|row| row.full.has(*device)).count();
+        for class in &mut self.mirrors {
+            class.sort_by_key(|device| (std::cmp::Reverse(full(device)), *device));
+        }
         let repeated: Vec<usize> = self
             .mirrors
             .iter()
@@ -197,6 +202,26 @@ impl Pile {
         let rest: Vec<usize> = alone.into_iter().filter(|d| !named.has(*d)).collect();
         let texts = by_contents(&rest, &self.rows);
         (sets, texts)
+    }
+
+    /// The devices of a set that mirrors stand for, and those that nothing mirrors, if it has both.
+    pub(super) fn by_mirrors(&self, set: &Members) -> Option<[Members; 2]> {
+        let is_mirror = |device: &usize| self.mirror_of(*device).len() > 1;
+        let part = |mirrored: bool| Members {
+            devices: set
+                .devices
+                .iter()
+                .copied()
+                .filter(|device| is_mirror(device) == mirrored)
+                .collect(),
+            together: set.together.clone(),
+            tie: set.tie,
+        };
+        let parts = [part(true), part(false)];
+        parts
+            .iter()
+            .all(|part| part.devices.len() > 1)
+            .then_some(parts)
     }
 
     /// The devices that are not `taken`.

@@ -263,12 +263,24 @@ fn scattered(rows: &[Row], kept: &[Set]) -> Vec<Set> {
         .collect()
 }
 
-/// The pairs of devices whose contents are equal, but for a few rows that were being written.
+/// The pairs of devices whose contents are equal, but for a few rows that were being written, and
+/// for those in which one of them has nothing but zeros from its start on: it may have been wiped.
 pub(super) fn copies(rows: &[Row]) -> Vec<[usize; 2]> {
     let count = rows.first().map_or(0, |row| row.prints.len());
+    let fronts: Vec<u64> = (0..count)
+        .map(|device| {
+            let first = rows
+                .iter()
+                .filter(|row| row.full.has(device))
+                .map(|row| row.at);
+            first.min().unwrap_or(u64::MAX)
+        })
+        .collect();
     let equal = |a: usize, b: usize| {
+        let front = fronts.get(a).max(fronts.get(b)).copied().unwrap_or(0);
         let pairs = rows
             .iter()
+            .filter(|row| row.at >= front)
             .filter_map(|row| Some((*row.prints.get(a)?, *row.prints.get(b)?)));
         let full = pairs.filter(|(a, b)| *a != 0 || *b != 0);
         let (all, same) = full.fold((0_u64, 0_u64), |(all, same), (a, b)| {
