@@ -271,6 +271,35 @@ fn stripes_and_what_lies_behind_them_are_both_found() {
     looked.assert_contents("7a1f6a9e", &XFS, 0);
 }
 
+/// Without any superblock nothing states how long a volume is: it has what lies before the next one.
+#[test]
+fn a_volume_without_superblocks_reaches_up_to_the_next() {
+    let (stripe, start) = (64 << 10, MIB);
+    let mut image = XFS.clone();
+    for group in image.chunks_mut(XFS.len() / 16) {
+        group[..512].fill(0);
+    }
+    let mut devices = vec![Vec::new(), Vec::new()];
+    for (number, chunk) in image.chunks(stripe).enumerate() {
+        put(&mut devices[number % 2], start + number / 2 * stripe, chunk);
+    }
+    let behind = start + XFS.len() / 2;
+    put(&mut devices[1], behind, &EXT4);
+    // What lies behind on the first device is another's too, of which nothing is known.
+    put(
+        &mut devices[0],
+        behind,
+        &b"not of any file system\n".repeat(MIB),
+    );
+    let looked = look(devices);
+    let [(0, length, SegmentMap::Striped { .. })] = looked.segments("7a1f6a9e")[..] else {
+        panic!("{:#?}", looked.segments("7a1f6a9e"));
+    };
+    assert_eq!(length, XFS.len());
+    looked.assert_contents("7a1f6a9e", &image, 0);
+    assert_eq!(looked.segments("11111111")[0].2, linear(1, behind));
+}
+
 /// A piece lay on a group that is gone.
 #[test]
 fn what_lay_on_a_missing_group_is_missing() {

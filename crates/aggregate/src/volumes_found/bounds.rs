@@ -159,6 +159,9 @@ pub(super) fn is_usual(start: i64, row: u64) -> bool {
 }
 
 /// Extends the first run to address 0 and the last one to the length, where there is room.
+///
+/// Where nothing states the length, the volume may have all that is filled up to the next one:
+/// what it does not have lies behind its end, where its file system does not look.
 fn extend(plan: &Plan, owner: usize, reach: &mut [(u64, u64)], claims: &Claims<'_>) {
     if let (Some(run), Some(range)) = (plan.runs.first(), reach.first_mut())
         && claims.lowest(&run.layout, owner, range.0) == 0
@@ -166,7 +169,7 @@ fn extend(plan: &Plan, owner: usize, reach: &mut [(u64, u64)], claims: &Claims<'
         range.0 = 0;
     }
     if let (Some(run), Some(range)) = (plan.runs.last(), reach.last_mut()) {
-        let length = plan.length.unwrap_or(range.1);
+        let length = plan.length.unwrap_or(u64::MAX);
         let up_to =
             |end_of: &dyn Fn(usize) -> i64| claims.highest(&run.layout, owner, range.1, end_of);
         // What the file system says that it has need not end with a whole extent. If it goes on
@@ -429,11 +432,10 @@ impl Claims<'_> {
 
     /// The end of the extent of the volume that ends at or behind `address`.
     fn up_to_extent(&self, layout: &Layout, address: u64) -> u64 {
-        if self.has_extents(layout) {
-            address.next_multiple_of(EXTENT)
-        } else {
-            address
-        }
+        let extent = address.checked_next_multiple_of(EXTENT);
+        extent
+            .filter(|_| self.has_extents(layout))
+            .unwrap_or(address)
     }
 
     fn down_to_extent(&self, layout: &Layout, address: u64) -> u64 {

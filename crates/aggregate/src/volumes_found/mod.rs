@@ -2,18 +2,20 @@
 //!
 //! 1. [`crate::infer::survey`]: blocks on groups that state their own address.
 //! 2. [`layout`]: the linear and striped runs that such blocks of one file system allow.
-//! 3. [`bounds`]: where runs begin and end.
-//! 4. [`superblock`]: how long the file system is, by any copy of its superblock.
+//! 3. [`btrfs`], whose blocks state no places: where a copy of its superblock says that it begins.
+//! 4. [`bounds`]: where runs begin and end.
+//! 5. [`superblock`]: how long the file system is, by any copy of its superblock.
 //!
 //! What is not decided is a missing piece of the volume, or a [`Loss`] with the layouts that
 //! are possible.
 #![warn(clippy::indexing_slicing)]
 
 mod bounds;
+mod btrfs;
 mod layout;
 mod superblock;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
@@ -59,8 +61,10 @@ pub(crate) fn find(
 ) -> Found {
     devices.sort_by(|a, b| a.0.cmp(&b.0));
     let mut superblocks = Superblocks::default();
-    let anchors = survey(&devices, &mut |_, start, bytes| {
-        superblocks.look(start, bytes)
+    let mut copies = btrfs::Copies::default();
+    let anchors = survey(&devices, &mut |device, start, bytes| {
+        superblocks.look(start, bytes);
+        copies.look(device, start, bytes);
     });
     let mut by_source: BTreeMap<Source, Vec<Anchor>> = BTreeMap::new();
     for anchor in anchors.into_iter().filter(|a| a.source.is_direct()) {
@@ -93,6 +97,7 @@ pub(crate) fn find(
             }
         }
     }
+    plans.extend(copies.plans());
     finder.state(&plans, &rows);
     finder.found
 }
@@ -164,10 +169,19 @@ impl Finder {
         let only: Vec<Plan> = plans.iter().map(|(_, plan)| plan.clone()).collect();
         let pieces = bounds::pieces(&only, &devices);
         drop(devices);
+        let mut names = BTreeSet::new();
         for ((source, plan), pieces) in plans.iter().zip(&pieces) {
-            let volume = self.volume(*source, plan, pieces);
+            // A btrfs has a volume for each of its devices.
+            let mut name = short(*source);
+            for number in 2.. {
+                if names.insert(name.clone()) {
+                    break;
+                }
+                name = format!("{}-{number}", short(*source));
+            }
+            let volume = self.volume(&name, *source, plan, pieces);
             let what = format!(
-                "{}: its first superblock is gone, and such are not opened yet",
+                "{}: its first superblock is gone; what is left of it is put together from its blocks",
                 called(*source)
             );
             let linear = plan.runs.iter().filter(|run| run.layout.width() == 1);
@@ -180,7 +194,7 @@ impl Finder {
         }
     }
 
-    fn volume(&self, source: Source, plan: &Plan, pieces: &[Piece]) -> Volume {
+    fn volume(&self, name: &str, source: Source, plan: &Plan, pieces: &[Piece]) -> Volume {
         let end = pieces.last().map_or(0, Piece::end);
         let mut segments: Vec<Segment> = Vec::new();
         for piece in pieces {
@@ -204,7 +218,7 @@ impl Finder {
             }
         }
         Volume {
-            device: DeviceName::volume(&format!("found/{}", short(source))),
+            device: DeviceName::volume(&format!("found/{name}")),
             uuid: None,
             bytes: plan.length.unwrap_or(end),
             hidden: false,
@@ -260,14 +274,19 @@ impl Finder {
                 ));
             }
         }
-        lines.push(match self.superblocks.length(source) {
+        let copies = plan.runs.first().map_or(0, |run| run.units);
+        let of_btrfs = plan
+            .length
+            .map(|length| (length, u32::try_from(copies).unwrap_or(1)));
+        lines.push(match self.superblocks.length(source).or(of_btrfs) {
             Some((length, copies)) => {
                 format!(
                     "its length, {length} bytes, is what {copies} copies of the superblock state"
                 )
             }
             None => {
-                "no copy of the superblock is left: its length is at least that of what was found"
+                "no copy of the superblock is left: its length is not known, and the volume is \
+                 taken to reach as far as there is anything up to the next one"
                     .to_owned()
             }
         });
