@@ -7,7 +7,8 @@
 //! 2. `zeroed`: zeros that were written over the members, by where rows disagree.
 //! 3. `code`: of rows that disagree without zeros, which member is wrong: by both parities of
 //!    RAID-6, or by what a member would have to be (`content`).
-//! 4. `statement`: a member that is wrong all over is stale; the rest become regions.
+//! 4. `mirrored`: of groups that keep copies, where one has zeros and another one does not.
+//! 5. `statement`: a member that is wrong all over is stale; the rest become regions.
 //!
 //! [`detect`] does all that and [`disagrees`] looks at a sample first. What nothing decides is
 //! [`crate::document::Epoch::Unknown`]: read, and suspect.
@@ -18,6 +19,7 @@
 
 mod code;
 mod content;
+mod mirrored;
 mod statement;
 mod survey;
 mod view;
@@ -57,15 +59,15 @@ pub struct Detected {
 /// Whether rows of a bounded sample contradict `group`, or its members begin with zeros where
 /// even labels should be: then [`detect`] is worth its pass over all members.
 pub fn disagrees(group: &Group, devices: &Devices) -> bool {
-    let Some(code) = Code::over(group, devices) else {
-        return false;
-    };
     let members = open(group, devices, &[]);
-    if sample_fails(&code, &members, SAMPLE) {
-        return true;
-    }
     let front = fronts(&members, LEAST_WIPE);
-    wiped_from_start(&members, &front, &bare(group, devices))
+    let bare = bare(group, devices);
+    let Some(code) = Code::over(group, devices) else {
+        let mut wiped = front.iter().zip(&bare);
+        return group.geometry.copies_at(0).is_some()
+            && wiped.any(|(zeros, bare)| *bare && *zeros >= LEAST_WIPE);
+    };
+    sample_fails(&code, &members, SAMPLE) || wiped_from_start(&members, &front, &bare)
 }
 
 /// Whether every member that is there is zero from the start of its device on, for long enough
@@ -82,7 +84,8 @@ fn wiped_from_start(members: &Members, front: &[u64], bare: &[bool]) -> bool {
 /// Works out the epochs of the members of `group`, on devices that are there already.
 ///
 /// Members are read once, and once more if zeros were found and RAID-6 can still test what is
-/// left. A group without parity has no regions.
+/// left. Of a group that keeps copies only the zeros at the start of its members are judged; one
+/// without redundancy has no regions.
 pub fn detect(group: &Group, devices: &Devices) -> Detected {
     let mut detected = Detected {
         group: group.clone(),
@@ -90,6 +93,7 @@ pub fn detect(group: &Group, devices: &Devices) -> Detected {
         losses: Vec::new(),
     };
     let Some(code) = Code::over(group, devices) else {
+        detected.regions = wiped_copies(group, devices);
         return detected;
     };
     // Each round leaves a stale member out, or is the last.
@@ -175,6 +179,23 @@ impl Detected {
         aggregate.epochs.sort();
         aggregate.losses.extend(self.losses);
     }
+}
+
+/// The regions of a group that keeps copies in which zeros were written over its members.
+fn wiped_copies(group: &Group, devices: &Devices) -> Vec<Region> {
+    if group.geometry.copies_at(0).is_none() {
+        return Vec::new();
+    }
+    let members = open(group, devices, &[]);
+    let front = fronts(&members, group.geometry.bytes);
+    let bare = bare(group, devices);
+    let wiped = mirrored::wiped(&group.geometry, &members, &front, &bare);
+    let mut regions: Vec<Region> = wiped
+        .iter()
+        .flat_map(|wipe| statement::zeroed(group, wipe))
+        .collect();
+    regions.sort();
+    regions
 }
 
 /// Surveys the group, and what is left of it where zeros were written.

@@ -335,6 +335,24 @@ impl Geometry {
         self.map().map(drop)
     }
 
+    /// Where the byte at `position` lies, of a group that keeps copies of all: members and offsets in
+    /// their data areas, and for how many bytes from there on that holds.
+    pub(crate) fn copies_at(&self, position: u64) -> Option<(Vec<(usize, u64)>, u64)> {
+        match self.map().ok()? {
+            Map::Mirror => {
+                let members = usize::try_from(self.members()).ok()?;
+                let copies = (0..members).map(|member| (member, position)).collect();
+                Some((copies, self.bytes.saturating_sub(position)))
+            }
+            Map::Copies(chunk, places) => {
+                let mut copies = Vec::new();
+                places.copies(position, &mut copies);
+                Some((copies, chunk.saturating_sub(position % chunk.max(1))))
+            }
+            Map::Zones(_) | Map::Parity(..) | Map::Diagonal(..) => None,
+        }
+    }
+
     /// What the reader looks positions up in. Everything that it divides by is not zero, and
     /// no position below `bytes` overflows in it.
     pub(super) fn map(&self) -> Result<Map, GeometryError> {

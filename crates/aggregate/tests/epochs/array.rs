@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aggregate::document::{Aggregate, DeviceName, Epoch, Group, Member, Region, VERSION};
 use aggregate::epochs::{Detected, detect};
-use aggregate::raid::{Geometry, Level, ParityDelay, Raid5Layout, Raid6Layout};
+use aggregate::raid::{Geometry, Level, ParityDelay, Raid5Layout, Raid6Layout, Raid10Layout};
 use aggregate::{Devices, Disk, build};
 use evidence::view::Memory;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
@@ -197,13 +197,7 @@ impl Array {
     }
 
     pub(crate) fn evidence(&self) -> Vec<Disk> {
-        let disks = self.disks.iter().enumerate();
-        disks
-            .filter_map(|(role, disk)| {
-                let disk: Arc<dyn ReadAt> = Arc::new(Memory::new(disk.clone()?));
-                Some((format!("d{role}"), disk))
-            })
-            .collect()
+        evidence(&self.disks)
     }
 
     pub(crate) fn devices(&self) -> Devices {
@@ -216,35 +210,40 @@ impl Array {
 
     /// Reads the whole group as it is after detection.
     pub(crate) fn read(&self, detected: &Detected) -> Read {
-        let aggregate = document(detected.group.clone(), detected.regions.clone());
-        let devices = build(&aggregate, &self.evidence()).unwrap();
-        let group = devices.get(&DeviceName::group("g")).unwrap();
-        let (bytes, gaps) = group.read_vec(ByteOffset::ZERO, self.stored.len()).unwrap();
-        let mut sure = vec![true; bytes.len()];
-        let lost: usize = gaps.bytes();
-        for gap in gaps.iter() {
-            sure[gap.range.clone()].fill(false);
-        }
-        for range in gaps.suspects() {
-            sure[range].fill(false);
-        }
-        // Read in small pieces, it says the same.
-        let mut random = Random(7);
-        for _ in 0..200 {
-            let from = random.below(bytes.len() - 1);
-            let to = (from + 1 + random.below(3 * CHUNK)).min(bytes.len());
-            let (part, gaps) = group
-                .read_vec(ByteOffset::new(from as u64), to - from)
-                .unwrap();
-            assert_eq!(part, bytes[from..to]);
-            let doubt = gaps.suspects();
-            for (index, sure) in sure[from..to].iter().enumerate() {
-                let doubtful = doubt.iter().any(|range| range.contains(&index));
-                assert_eq!(!(doubtful || gaps.touch(index..index + 1)), *sure);
-            }
-        }
-        Read { bytes, sure, lost }
+        read(detected, &self.evidence(), self.stored.len())
     }
+}
+
+/// Reads all `length` bytes of a group as it is after detection.
+pub(crate) fn read(detected: &Detected, evidence: &[Disk], length: usize) -> Read {
+    let aggregate = document(detected.group.clone(), detected.regions.clone());
+    let devices = build(&aggregate, evidence).unwrap();
+    let group = devices.get(&DeviceName::group("g")).unwrap();
+    let (bytes, gaps) = group.read_vec(ByteOffset::ZERO, length).unwrap();
+    let mut sure = vec![true; bytes.len()];
+    let lost: usize = gaps.bytes();
+    for gap in gaps.iter() {
+        sure[gap.range.clone()].fill(false);
+    }
+    for range in gaps.suspects() {
+        sure[range].fill(false);
+    }
+    // Read in small pieces, it says the same.
+    let mut random = Random(7);
+    for _ in 0..200 {
+        let from = random.below(bytes.len() - 1);
+        let to = (from + 1 + random.below(3 * CHUNK)).min(bytes.len());
+        let (part, gaps) = group
+            .read_vec(ByteOffset::new(from as u64), to - from)
+            .unwrap();
+        assert_eq!(part, bytes[from..to]);
+        let doubt = gaps.suspects();
+        for (index, sure) in sure[from..to].iter().enumerate() {
+            let doubtful = doubt.iter().any(|range| range.contains(&index));
+            assert_eq!(!(doubtful || gaps.touch(index..index + 1)), *sure);
+        }
+    }
+    Read { bytes, sure, lost }
 }
 
 pub(crate) struct Read {
@@ -322,4 +321,49 @@ pub(crate) fn hopeless(array: &Array, damage: &[(usize, Range<usize>)], most: us
         }
     }
     bytes
+}
+
+/// The disks that are there, by role.
+pub(crate) fn evidence(disks: &[Option<Vec<u8>>]) -> Vec<Disk> {
+    let disks = disks.iter().enumerate();
+    disks
+        .filter_map(|(role, disk)| {
+            let disk: Arc<dyn ReadAt> = Arc::new(Memory::new(disk.clone()?));
+            Some((format!("d{role}"), disk))
+        })
+        .collect()
+}
+
+/// A mirror, or stripes over pairs of them.
+pub(crate) fn copies(level: u32, count: usize, data_size: usize, bytes: usize) -> Group {
+    let members = count as u32;
+    let level = if level == 1 {
+        Level::Raid1 { members }
+    } else {
+        Level::Raid10 {
+            layout: Raid10Layout::near(2),
+            chunk_bytes: CHUNK as u64,
+            members,
+            member_bytes: data_size as u64,
+        }
+    };
+    let member = |role: usize| Member {
+        role: role as u32,
+        device: Some(name(role)),
+        data_offset: OFFSET as u64,
+        data_size: data_size as u64,
+        left_out: None,
+        bad_blocks: Vec::new(),
+    };
+    Group {
+        name: "g".to_owned(),
+        geometry: Geometry {
+            level,
+            bytes: bytes as u64,
+        },
+        members: (0..count).map(member).collect(),
+        evidence: Vec::new(),
+        confidence: 1.0,
+        over: Vec::new(),
+    }
 }

@@ -19,10 +19,13 @@ use aggregate::build;
 use aggregate::document::{
     Aggregate, Area, DeviceName, Epoch, Region, Segment, SegmentMap, Volume,
 };
-use aggregate::epochs::{complete, disagrees};
+use aggregate::epochs::{complete, detect, disagrees};
 use evidence::{ByteOffset, GapCause, ReadAtExt};
 
-use self::array::{Array, BLOCK, CHUNK, Fill, OFFSET, Random, document, hopeless, name, regions};
+use self::array::{
+    Array, BLOCK, CHUNK, Fill, OFFSET, Random, copies, document, evidence, hopeless, name, read,
+    regions,
+};
 
 #[test]
 fn the_frontier_of_each_wiped_member_is_found_and_each_row_has_its_own_erasures() {
@@ -104,6 +107,40 @@ fn zeros_that_were_stored_are_believed_again_behind_the_frontiers() {
             let far = &read.sure[above * width * CHUNK + 20 * width * CHUNK..];
             assert!(far.iter().all(|sure| *sure));
         }
+    }
+}
+
+/// Mirrors and stripes over them, wiped to different depths: what one copy has left is read, and
+/// what none has is not taken for zeros.
+#[test]
+fn of_copies_that_were_wiped_to_different_depths_the_one_that_is_left_is_read() {
+    let mut random = Random(17);
+    let half = 40 * CHUNK;
+    for level in [1, 10] {
+        let stored = random.bytes(if level == 1 { half } else { 2 * half });
+        let ends = [40, 61, 0, 33].map(|blocks| blocks * BLOCK);
+        let count = if level == 1 { 2 } else { 4 };
+        let disks: Vec<Option<Vec<u8>>> = (0..count)
+            .map(|role| {
+                let mut disk = vec![0; OFFSET];
+                let own = stored.chunks(CHUNK).enumerate();
+                let own = own.filter(|(number, _)| level == 1 || number % 2 == role / 2);
+                own.for_each(|(_, chunk)| disk.extend(chunk));
+                disk[OFFSET..OFFSET + ends[role]].fill(0);
+                Some(disk)
+            })
+            .collect();
+        let group = copies(level, count, half, stored.len());
+        let evidence = evidence(&disks);
+        let devices = build(&document(group.clone(), Vec::new()), &evidence).unwrap();
+        assert!(disagrees(&group, &devices));
+        let detected = detect(&group, &devices);
+        let read = read(&detected, &evidence, stored.len());
+        for (at, (byte, sure)) in read.bytes.iter().zip(&read.sure).enumerate() {
+            assert!(!sure || *byte == stored[at], "{level} at {at}");
+        }
+        // Of the first two nothing is left up to where one of them has something again.
+        assert_eq!(read.lost, ends[0]);
     }
 }
 
