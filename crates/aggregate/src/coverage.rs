@@ -49,6 +49,15 @@ pub fn begun_over(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
     with_all_above(aggregate, begun.collect())
 }
 
+/// The groups that were worked out without labels, and all devices that lie on them. What took the
+/// labels away may have written elsewhere too, and where no redundancy is left no row shows it.
+pub fn inferred(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
+    let groups = aggregate.groups.iter();
+    let inferred = groups.filter(|group| group.confidence < 1.0);
+    let inferred = inferred.map(|group| DeviceName::group(&group.name));
+    with_all_above(aggregate, inferred.collect())
+}
+
 /// Some devices, and all that lie on them.
 pub(crate) fn with_all_above(
     aggregate: &Aggregate,

@@ -40,7 +40,8 @@ impl Claimant {
 /// The blocks of the deleted files of one file system, and what another one has of its device.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
-    /// What the file system has that was made over this one, merged; `None` if there is none.
+    /// What the file system has that was made over this one, merged, as far as that is known; `None`
+    /// if there is none.
     newer: Option<Vec<Range<u64>>>,
     /// Ranges of the view by their starts.
     ranges: Vec<(Range<u64>, Claimant)>,

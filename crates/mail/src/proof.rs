@@ -149,7 +149,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) enum Doubtful {
     /// Its file was deleted.
     Deleted(Structure),
-    /// A newer file system was made over its own.
+    /// A newer file system was made over its own, or a newer array over its own that no label states.
     Replaced(Structure),
 }
 
@@ -186,7 +186,7 @@ pub(crate) fn judge(mut facts: Facts<'_>) -> Verdict {
     }
 }
 
-/// Judges a message over whose file system another one was made.
+/// Judges a message over whose file system or array another one was made.
 ///
 /// What the newer one has of its files is known, and a hole; where it had its own structures, or
 /// files that it deleted, is not. So what speaks against the message counts: another `W=` at the

@@ -193,7 +193,12 @@ fn rebuild_filesystems(
     rules: &AccountRules,
     common: &Common,
 ) -> Result<BTreeMap<String, View>> {
-    let replaced: Vec<Claims> = found.iter().map(|one| claims_of(one, &found)).collect();
+    let inferred = coverage::inferred(&session.aggregate);
+    let claims = |one| {
+        let is_inferred = inferred.contains(&DeviceName(device_of(one).to_owned()));
+        claims_of(one, &found, is_inferred)
+    };
+    let replaced: Vec<Claims> = found.iter().map(claims).collect();
     let mut places: Vec<Place<'_>> = found
         .iter()
         .map(|found| Place {
@@ -212,15 +217,19 @@ fn rebuild_filesystems(
 }
 
 /// What `one` must count with: another file system that was made on its device, and what that has
-/// of it.
-fn claims_of(one: &Found, all: &[Found]) -> Claims {
+/// of it; or, if its group `is_inferred`, one of which nothing is known.
+fn claims_of(one: &Found, all: &[Found], is_inferred: bool) -> Claims {
     let device = device_of(one);
     let mut others = all
         .iter()
         .filter(|other| other.name != one.name && device_of(other) == device)
         .peekable();
     if one.name == device || others.peek().is_none() {
-        return Claims::default();
+        return if is_inferred {
+            Claims::of_replaced(Vec::new())
+        } else {
+            Claims::default()
+        };
     }
     // Which of two that lost their heads is the newer one is not known.
     let newer = others.find(|other| other.name == device);
