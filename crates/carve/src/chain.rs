@@ -2,7 +2,7 @@
 //! last, to an end that shows.
 
 use crate::blocks::{BlockKind, Blocks, filled};
-use crate::language::Language;
+use crate::borders::Borders;
 use crate::pool::Pool;
 use crate::reader::Reader;
 use crate::words::Words;
@@ -17,6 +17,10 @@ const HEAD: f64 = 10.0;
 /// What is behind the end of a message is of another if so much speaks against its being the same,
 /// in nats.
 const FOREIGN: f64 = 5.0;
+/// So many fields of a header in a block say so much for its going on with one, in nats: hardly one
+/// block in seven has any.
+const LEAST_FIELDS: u32 = 2;
+const FIELDS: f64 = 2.0;
 /// A jump in a header must say so much more than chance, in nats.
 const CLEAR: f64 = 3.0;
 /// Characters of base64 on either side of a border by which it is known.
@@ -24,6 +28,20 @@ const BASE64_RUN: usize = 6;
 /// The name of a field has so many characters.
 const LEAST_NAME: usize = 2;
 const MOST_NAME: usize = 60;
+/// Names of fields that are one word (RFC 5322, section 3.6).
+const PLAIN_FIELDS: [&[u8]; 11] = [
+    b"Bcc",
+    b"Cc",
+    b"Comments",
+    b"Date",
+    b"From",
+    b"Keywords",
+    b"Received",
+    b"References",
+    b"Sender",
+    b"Subject",
+    b"To",
+];
 /// Blocks on either side of a border whose words are compared.
 const MOST_READ: usize = 16;
 /// No message is longer.
@@ -77,9 +95,8 @@ impl Chain {
         self.end.is_some_and(|(_, end)| end != End::Open) && self.reader.verifies()
     }
 
-    /// The borders that lie in its header, from 0. A body hash says nothing of what is before the
-    /// signature: the top of one message may stand before the rest of another.
-    pub(crate) fn header_borders(&self, block: u64) -> usize {
+    /// The borders that lie in its header, from 0.
+    fn header_borders(&self, block: u64) -> usize {
         let header = self
             .reader
             .body_start()
@@ -90,17 +107,30 @@ impl Chain {
             .min(self.links.len())
     }
 
-    /// How much speaks for the weakest border in its header, in nats: clearly above chance, where
-    /// blocks were jumped among `starts`. Infinite for a header in one block.
+    /// Whether a body hash proves all of it: it says nothing of what is before the signature, where
+    /// the top of one message may stand before the rest of another.
+    pub(crate) fn is_proven_whole(&self, block: u64) -> bool {
+        self.is_proven() && self.header_support(block, 1).is_infinite()
+    }
+
+    /// How much speaks for the weakest border in its header that no body hash proves, in nats: clearly
+    /// above chance, where blocks were jumped among `starts`. Infinite if there is none.
+    ///
+    /// What lies in one piece between a signature and the body that it proves is of the same message.
     pub(crate) fn header_support(&self, block: u64, starts: usize) -> f64 {
         let chance = (starts.max(1) as f64).ln() + CLEAR;
+        let signed = self.reader.verifying().unwrap_or(u64::MAX);
         let pairs = self.blocks.iter().zip(self.blocks.iter().skip(1));
-        pairs
+        (1_u64..)
+            .zip(pairs)
             .zip(&self.links)
             .take(self.header_borders(block))
-            .map(|((one, next), link)| {
+            .filter_map(|((number, (one, next)), link)| {
                 let goes_on = one.checked_add(1) == Some(*next);
-                if goes_on { *link } else { *link - chance }
+                if !goes_on {
+                    return Some(*link - chance);
+                }
+                (number.saturating_mul(block) < signed).then_some(*link)
             })
             .fold(f64::INFINITY, f64::min)
     }
@@ -124,7 +154,10 @@ impl Chain {
 /// language says what comes next.
 fn header_goes_on(line: &[u8], next: &[u8]) -> Option<f64> {
     let in_value = line.contains(&b':') || matches!(line.first(), Some(b' ' | b'\t'));
-    if in_value && begins_field(next) {
+    let in_subject = line
+        .get(..8)
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"subject:"));
+    if in_value && begins_field(next, in_subject) {
         return Some(-HEAD);
     }
     let run = |bytes: &mut dyn Iterator<Item = &u8>| {
@@ -137,12 +170,17 @@ fn header_goes_on(line: &[u8], next: &[u8]) -> Option<f64> {
     (run(&mut line.iter().rev()) && run(&mut next.iter())).then_some(0.0)
 }
 
-/// Whether a text begins with the name of a field and its colon.
-fn begins_field(text: &[u8]) -> bool {
+/// Whether a text begins with the name of a field and its colon. In a subject any word may have
+/// one behind it (`Re:`, `Fwd:`), but not what is a field's name alone.
+fn begins_field(text: &[u8], in_subject: bool) -> bool {
     let name = text
         .iter()
         .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         .count();
+    let own = text.get(..name).unwrap_or_default();
+    if in_subject && !own.contains(&b'-') && !PLAIN_FIELDS.contains(&own) {
+        return false;
+    }
     let capital = text.first().is_some_and(u8::is_ascii_uppercase);
     capital
         && (LEAST_NAME..=MOST_NAME).contains(&name)
@@ -156,7 +194,7 @@ fn begins_field(text: &[u8]) -> bool {
 /// What the blocks of a device are judged with.
 pub(crate) struct Judge<'a> {
     pub(crate) blocks: &'a Blocks<'a>,
-    pub(crate) language: &'a Language,
+    pub(crate) borders: &'a Borders<'a>,
     pub(crate) words: &'a Words,
 }
 
@@ -178,12 +216,14 @@ impl Judge<'_> {
             let (line, is_text) = before.unfinished();
             let in_header = before.body_start().is_none();
             let header = in_header.then(|| header_goes_on(line, block)).flatten();
-            let line = if line.is_empty() { b"\n" } else { line };
             if let Some(header) = header {
                 nats += header;
             } else if is_text {
-                nats += self.language.goes_on(line, block);
+                nats += self.borders.nats(line, block);
             }
+        }
+        if after.fields() >= before.fields().saturating_add(LEAST_FIELDS) {
+            nats += FIELDS;
         }
         if self.blocks.heads().contains(&number) {
             nats -= HEAD;
@@ -355,13 +395,15 @@ mod tests {
 
     #[test]
     fn a_field_does_not_begin_within_a_line_and_base64_says_nothing() {
-        let table: [(&[u8], &[u8], Option<f64>); 11] = [
+        let table: [(&[u8], &[u8], Option<f64>); 13] = [
             (
                 b"\tfor <ada@salt",
                 b"Return-Path: <x@y.example>\n",
                 Some(-HEAD),
             ),
             (b"Subject: hel", b"X-Sieve: dovecot 2.3\n", Some(-HEAD)),
+            (b"Subject: hel", b"Date: 1 Oct 2013\n", Some(-HEAD)),
+            (b"Subject: Re: [list] ", b"Fwd: a note\n", None),
             (b"Date: Thu, 10 Oct 2013 17:2", b"4:10 +0200\n", None),
             (b"Rec", b"eived: from mx.example\n", None),
             (b"", b"Received: from mx.example\n", None),

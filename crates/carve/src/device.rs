@@ -9,6 +9,7 @@ use mail::record::Repair;
 use rayon::prelude::*;
 
 use crate::blocks::Blocks;
+use crate::borders::Borders;
 use crate::chain::{Chain, End, Judge};
 use crate::pool::Pool;
 use crate::repair::repair;
@@ -20,7 +21,7 @@ use crate::words::Words;
 use crate::{Carved, Carving, Grid};
 
 /// A border that says less than this may be a break.
-pub(crate) const WEAK: f64 = 2.0;
+pub(crate) const WEAK: f64 = 1.0;
 /// A border in the header that looks worse than this joins two messages, whatever the hash of the
 /// body says, in nats. That the words do not fit is not enough: in a header they are names.
 const LEAST_HEADER: f64 = -5.5;
@@ -58,14 +59,15 @@ fn on_grid(
 ) -> (Carved, Turned) {
     let blocks = Blocks::new(device, survey, grid);
     let words = Words::of(&blocks);
+    let borders = Borders::measure(&survey.language, &words, &survey.unseen);
     let judge = Judge {
         blocks: &blocks,
-        language: &survey.language,
+        borders: &borders,
         words: &words,
     };
     let heads: Vec<u64> = blocks.heads().iter().copied().collect();
     let chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
-    let is_one = |chain: &Chain| chain.is_proven() && chain.header_borders(grid.block) == 0;
+    let is_one = |chain: &Chain| chain.is_proven_whole(grid.block);
     let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_one);
     let (fitting, open): (Vec<Chain>, Vec<Chain>) = others.into_iter().partition(fits);
     let mut rest = Rest {
@@ -113,9 +115,10 @@ fn off_grid(device: &dyn ReadAt, survey: &mut Survey, carved: &Carved) -> Vec<Ca
     }
     let blocks = Blocks::new(device, survey, Grid::SECTORS);
     let words = Words::of(&blocks);
+    let borders = Borders::measure(&survey.language, &words, &survey.unseen);
     let judge = Judge {
         blocks: &blocks,
-        language: &survey.language,
+        borders: &borders,
         words: &words,
     };
     let numbers = heads
@@ -124,7 +127,7 @@ fn off_grid(device: &dyn ReadAt, survey: &mut Survey, carved: &Carved) -> Vec<Ca
     let numbers: Vec<u64> = numbers.collect();
     let chains: Vec<Chain> = numbers.par_iter().map(|head| judge.follow(*head)).collect();
     let whole = chains.into_iter().filter_map(|chain| {
-        let is_one = chain.is_proven() && chain.header_borders(Grid::SECTORS.block) == 0;
+        let is_one = chain.is_proven_whole(Grid::SECTORS.block);
         let proof = if is_one || chain.is_proven() && no_break(&judge, &chain) {
             Proof::BodyHash
         } else {

@@ -9,10 +9,8 @@
 const SYMBOLS: usize = 64;
 /// Characters behind a border that are judged: the fourth hardly depends on what is before it.
 const JUDGED: usize = 3;
-/// However odd a text goes on, its writer may have meant it.
-const LEAST: f64 = -5.0;
-/// More text does not make the model better.
-pub(crate) const SAMPLE_BYTES: u64 = 32 << 20;
+/// So much of a device is looked at for text at most: more does not make the model better.
+pub(crate) const SAMPLE_BYTES: u64 = 128 << 20;
 
 /// The counts of character sequences.
 pub(crate) struct Language {
@@ -62,6 +60,31 @@ fn symbols(text: &[u8]) -> impl DoubleEndedIterator<Item = usize> {
         .map(|byte| symbol(*byte))
 }
 
+/// How a piece of text begins, as far as its border is judged by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Start {
+    symbols: [u8; JUDGED],
+    count: u8,
+}
+
+impl Start {
+    /// The start of `text`.
+    pub(crate) fn of(text: &[u8]) -> Self {
+        let mut start = Self::default();
+        for (place, symbol) in start.symbols.iter_mut().zip(symbols(text)) {
+            *place = u8::try_from(symbol).unwrap_or(0);
+            start.count = start.count.saturating_add(1);
+        }
+        start
+    }
+
+    fn symbols(&self) -> &[u8] {
+        self.symbols
+            .get(..usize::from(self.count))
+            .unwrap_or_default()
+    }
+}
+
 impl Language {
     /// Learns from a stretch of text.
     pub(crate) fn learn(&mut self, text: &[u8]) {
@@ -109,30 +132,36 @@ impl Language {
         probability
     }
 
-    /// How much better `after` is explained as what follows `before` than as the start of any
-    /// block, in nats.
-    pub(crate) fn goes_on(&self, before: &[u8], after: &[u8]) -> f64 {
+    /// How much better what begins so is explained as what follows `before` than as the start of
+    /// any block, in nats.
+    pub(crate) fn goes_on(&self, before: &[u8], after: Start) -> f64 {
         if self.totals.first().and_then(|totals| totals.first()) == Some(&0) {
             return 0.0;
         }
-        let mut context: Vec<usize> = symbols(before).rev().take(3).collect();
-        context.reverse();
-        let after: Vec<usize> = symbols(after).take(JUDGED).collect();
-        let mut nats = 0.0;
-        for index in 0..after.len() {
-            let (own, symbol) = (after.get(..index), after.get(index));
-            let (Some(own), Some(symbol)) = (own, symbol) else {
-                continue;
-            };
-            let joined: Vec<usize> = context.iter().chain(own).copied().collect();
-            let start = joined.len().saturating_sub(3);
-            let mut joined = joined.get(start..).unwrap_or_default().to_vec();
-            joined.push(*symbol);
-            let mut alone = own.to_vec();
-            alone.push(*symbol);
-            nats += (self.probability(&joined) / self.probability(&alone)).ln();
+        // Up to three symbols before the border, then those behind it.
+        let mut joined = [0; 2 * JUDGED];
+        let mut context = JUDGED;
+        for symbol in symbols(before).rev().take(JUDGED) {
+            context = context.saturating_sub(1);
+            if let Some(place) = joined.get_mut(context) {
+                *place = symbol;
+            }
         }
-        nats.max(LEAST)
+        let own = after.symbols();
+        for (place, symbol) in joined.iter_mut().skip(JUDGED).zip(own) {
+            *place = usize::from(*symbol);
+        }
+        let probability = |from: usize, to: usize| {
+            self.probability(joined.get(from..to).unwrap_or_default())
+                .ln()
+        };
+        (0..own.len())
+            .map(|index| {
+                let end = JUDGED.saturating_add(index).saturating_add(1);
+                let behind = probability(context.max(index), end);
+                behind - probability(JUDGED, end)
+            })
+            .sum()
     }
 }
 
@@ -145,9 +174,9 @@ mod tests {
         let mut language = Language::default();
         let text = "the quick brown fox jumps over the lazy dog and then the other dog barks\n";
         language.learn(text.repeat(50).as_bytes());
-        let good = language.goes_on(b"the quick bro", b"wn fox");
-        let bad = language.goes_on(b"the quick bro", b"zy dog");
+        let good = language.goes_on(b"the quick bro", Start::of(b"wn fox"));
+        let bad = language.goes_on(b"the quick bro", Start::of(b"zy dog"));
         assert!(good > 1.0 && bad < -1.0, "{good} {bad}");
-        assert_eq!(Language::default().goes_on(b"a", b"b"), 0.0);
+        assert_eq!(Language::default().goes_on(b"a", Start::of(b"b")), 0.0);
     }
 }

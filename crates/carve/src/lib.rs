@@ -21,6 +21,7 @@
 //! ```
 
 mod blocks;
+mod borders;
 mod chain;
 mod device;
 mod dkim;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 
 use crate::blocks::{BlockKind, Blocks, filled};
-use crate::language::Language;
+use crate::borders::Borders;
 use crate::reader::Reader;
 use crate::search::LEAST_LINK;
 
@@ -34,7 +34,7 @@ struct Edge {
     /// It begins with a rest of base64 and a boundary.
     ends_base64: bool,
     /// Its first bytes.
-    begins: [u8; 8],
+    begins: [u8; 32],
 }
 
 impl Edge {
@@ -195,18 +195,18 @@ impl Pool {
 
     /// The free blocks at which something begins that may go on behind `reader`, the likeliest
     /// first; `near` is the last block of the message so far.
-    pub(crate) fn candidates(&self, reader: &Reader, language: &Language, near: u64) -> Vec<u64> {
+    pub(crate) fn candidates(&self, reader: &Reader, borders: &Borders<'_>, near: u64) -> Vec<u64> {
         let far = |number: u64| (number.abs_diff(near) as f64 + 1.0).ln();
         let (line, _) = reader.unfinished();
-        let line = if line.is_empty() { b"\n" } else { line };
         let least = if reader.is_signed() {
             f64::MIN
         } else {
             LEAST_LINK
         };
+        let mut behind = borders.behind(line);
         let text = |number: &u64| {
             let edge = self.edges.get(number)?;
-            let nats = language.goes_on(line, &edge.begins);
+            let nats = behind(&edge.begins);
             (nats > least).then(|| (*number, nats - far(*number)))
         };
         let mut found: Vec<(u64, f64)> = match reader.base64_phase() {

@@ -34,13 +34,13 @@ const MARGIN: f64 = 5.0;
 /// is tried with each piece behind it.
 const LEAST: f64 = 5.0;
 /// A border that looks worse than this is a break, unless a body hash says otherwise.
-const LEAST_BORDER: f64 = -4.5;
+pub(crate) const LEAST_BORDER: f64 = -2.0;
 
 /// What the words on both sides of such a border must say, in nats.
 const LEAST_WORDS: f64 = 4.0;
 
 /// What the border of a jump must say, in nats.
-pub(crate) const LEAST_LINK: f64 = -2.0;
+pub(crate) const LEAST_LINK: f64 = -1.0;
 /// As much, where it is no jump or a body hash will tell.
 const LEAST_HASHED: f64 = -12.0;
 
@@ -93,7 +93,18 @@ pub(crate) struct Found {
 
 /// Whether no border of a chain in one piece is a break: where one looks bad, the words on both sides
 /// must say that they are of one message.
+///
+/// If the chain is closed by a boundary of its own, something else can only stand in the middle of
+/// it, between two breaks.
 pub(crate) fn no_break(judge: &Judge<'_>, chain: &Chain) -> bool {
+    if chain.reader.closed().is_some() {
+        let mut worst = chain.links.clone();
+        worst.sort_by(f64::total_cmp);
+        let two: f64 = worst.iter().take(2).map(|link| link.min(0.0)).sum();
+        if two > MARGIN - 2.0 * JUMP {
+            return true;
+        }
+    }
     let weak = |from: usize| {
         let rest = chain.links.iter().enumerate().skip(from);
         let mut weak = rest.filter(|(_, link)| **link < WEAK);
@@ -260,7 +271,7 @@ impl<'a> Search<'a> {
         let next = near.checked_add(1).filter(|next| self.pool.has(*next));
         let mut places = self
             .pool
-            .candidates(&chain.reader, self.judge.language, near);
+            .candidates(&chain.reader, self.judge.borders, near);
         places.retain(|place| Some(*place) != next && !chain.blocks.contains(place));
         for place in places {
             self.land(step, &chain, near, place);

@@ -79,6 +79,8 @@ pub(crate) struct Survey {
     pub(crate) heads: Vec<u64>,
     /// How the text of the device goes.
     pub(crate) language: Language,
+    /// Stretches of text that nothing was learned from.
+    pub(crate) unseen: Vec<Vec<u8>>,
     /// Where files of mail stores seem to be.
     pub(crate) stores: Sightings,
 }
@@ -111,9 +113,10 @@ impl Survey {
             sectors: Vec::with_capacity(parts.iter().map(|part| part.sectors.len()).sum()),
             heads: Vec::new(),
             language: Language::default(),
+            unseen: Vec::new(),
             stores: Sightings::default(),
         };
-        let mut covered = 0;
+        let (mut covered, mut sampled) = (0, 0_u64);
         for part in parts {
             survey.sectors.extend(part.sectors);
             for head in part.heads {
@@ -123,7 +126,14 @@ impl Survey {
                     covered = head.end;
                 }
             }
-            survey.language.learn(&part.sample);
+            for stretch in part.sample {
+                sampled = sampled.wrapping_add(1);
+                if sampled.is_multiple_of(8) && survey.unseen.len() < MOST_UNSEEN {
+                    survey.unseen.push(stretch);
+                } else {
+                    survey.language.learn(&stretch);
+                }
+            }
             survey.stores.append(part.stores);
         }
         survey
@@ -160,9 +170,12 @@ struct Part {
     sectors: Vec<u8>,
     /// Where headers lie.
     heads: Vec<Range<u64>>,
-    sample: Vec<u8>,
+    sample: Vec<Vec<u8>>,
     stores: Sightings,
 }
+
+/// Stretches that are kept to measure by.
+const MOST_UNSEEN: usize = 1024;
 
 /// So much of each sampled block is learned from.
 const SAMPLE_STRETCH: usize = 1024;
@@ -215,7 +228,7 @@ impl Part {
                     .get(..SAMPLE_STRETCH.min(rest.len()))
                     .unwrap_or_default();
                 if is_written(stretch) {
-                    part.sample.extend_from_slice(stretch);
+                    part.sample.push(stretch.to_vec());
                 }
             }
             before = sector;

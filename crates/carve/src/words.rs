@@ -29,6 +29,21 @@ const LEAST_CHANCE: f64 = 0.05;
 /// Words never say more, in nats.
 const MOST: f64 = 6.0;
 
+/// What the word is that lies across a border.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// None does, or it is too short or too long to say something.
+    None = 0,
+    /// No other block has it.
+    Unknown = 1,
+    /// Other blocks have it as well.
+    Known = 2,
+}
+
+impl Cut {
+    pub(crate) const ALL: [Self; 3] = [Self::None, Self::Unknown, Self::Known];
+}
+
 /// How many blocks have each word; by default of none, and then they say nothing.
 #[derive(Default)]
 pub(crate) struct Words {
@@ -85,6 +100,28 @@ impl Words {
         nats.clamp(0.0, MOST)
     }
 
+    /// What the word is that a border between `before` and `after` cuts, if it is counted in `own`
+    /// blocks already.
+    pub(crate) fn cut(&self, before: &[u8], after: &[u8], own: u32) -> Cut {
+        let first = before
+            .iter()
+            .rev()
+            .take_while(|byte| is_letter(byte))
+            .count();
+        let second = after.iter().take_while(|byte| is_letter(byte)).count();
+        let length = first.saturating_add(second);
+        if first == 0 || second == 0 || !(LEAST_WORD..=MOST_WORD).contains(&length) {
+            return Cut::None;
+        }
+        let from = before.len().saturating_sub(first);
+        let word = before.iter().skip(from).chain(after.iter().take(second));
+        if self.count(counter(word)) > own {
+            Cut::Known
+        } else {
+            Cut::Unknown
+        }
+    }
+
     fn count(&self, word: usize) -> u32 {
         self.counts.get(word).copied().unwrap_or(0)
     }
@@ -93,7 +130,6 @@ impl Words {
 /// The words of a text, each once, by the numbers of their counters: not those at its ends, which
 /// may be cut.
 fn words(text: &[u8]) -> BTreeSet<usize> {
-    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80;
     let mut all: Vec<&[u8]> = text.split(|byte| !is_letter(byte)).collect();
     all.pop();
     let lengths = LEAST_WORD..=MOST_WORD;
@@ -104,29 +140,41 @@ fn words(text: &[u8]) -> BTreeSet<usize> {
         .collect()
 }
 
+const fn is_letter(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte >= 0x80
+}
+
 /// The counter of a word, by the FNV-1a hash of its lower case.
-fn counter(word: &[u8]) -> usize {
-    let hash = word.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01B3)
-    });
+fn counter<'a>(word: impl IntoIterator<Item = &'a u8>) -> usize {
+    let hash = word
+        .into_iter()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01B3)
+        });
     usize::try_from((hash ^ hash >> 32) & (COUNTERS as u64 - 1)).unwrap_or(0)
+}
+
+#[cfg(test)]
+impl Words {
+    /// Words of which so many blocks have each.
+    pub(crate) fn counted(blocks: u32, words: &[(&str, u32)]) -> Self {
+        let mut counts = vec![0; COUNTERS];
+        for (word, count) in words {
+            if let Some(counter) = counts.get_mut(counter(word.as_bytes())) {
+                *counter = *count;
+            }
+        }
+        Self { counts, blocks }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn with(blocks: u32, counted: &[(&str, u32)]) -> Words {
-        let mut counts = vec![0; COUNTERS];
-        for (word, count) in counted {
-            counts[counter(word.as_bytes())] = *count;
-        }
-        Words { counts, blocks }
-    }
-
     #[test]
     fn rare_words_that_are_shared_speak_for_one_message_and_usual_ones_do_not() {
-        let words = with(
+        let words = Words::counted(
             10_000,
             &[("with", 5000), ("greenhouse", 4), ("lindenhof", 9)],
         );
@@ -137,9 +185,19 @@ mod tests {
         let two = shared("greenhouse of Lindenhof", "Lindenhof has a greenhouse");
         assert!(two > 4.0, "{two}");
         assert_eq!(
-            with(50, &[]).shared(b"x greenhouse x", b"x greenhouse x"),
+            Words::counted(50, &[]).shared(b"x greenhouse x", b"x greenhouse x"),
             0.0
         );
+    }
+
+    #[test]
+    fn a_word_across_a_border_is_known_if_others_have_it() {
+        let words = Words::counted(1000, &[("greenhouse", 1)]);
+        assert_eq!(words.cut(b"the green", b"house is", 0), Cut::Known);
+        assert_eq!(words.cut(b"the green", b"house is", 1), Cut::Unknown);
+        assert_eq!(words.cut(b"the green", b"mouse is", 0), Cut::Unknown);
+        assert_eq!(words.cut(b"the green ", b"house", 0), Cut::None);
+        assert_eq!(words.cut(b"a g", b"o", 0), Cut::None);
     }
 
     #[test]

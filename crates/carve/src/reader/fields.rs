@@ -43,14 +43,18 @@ impl Reader {
             return;
         };
         let is_top = self.body_start.is_none();
+        if is_top {
+            self.fields = self.fields.saturating_add(1);
+        }
         match name.to_ascii_lowercase().as_slice() {
             b"content-type" => self.part.content_type(value),
             b"content-transfer-encoding" => self.part.encoding = Encoding::of(value),
             b"dkim-signature" | b"arc-message-signature"
                 if is_top && self.hashes.len() < MOST_SIGNATURES =>
             {
-                self.hashes
-                    .extend(BodySignature::parse(value).map(BodyHash::new));
+                let hash = BodySignature::parse(value).map(BodyHash::new);
+                let end = self.line_start;
+                self.hashes.extend(hash.map(|hash| (end, hash)));
             }
             b"list-id" | b"list-post" | b"mailing-list" | b"x-mailman-version" => {
                 self.is_from_list |= is_top;

@@ -110,7 +110,10 @@ pub(crate) struct Reader {
     /// Where the line behind the last closing boundary begins.
     closed: Option<u64>,
     is_multipart: bool,
-    hashes: Vec<BodyHash>,
+    /// What signatures say of the body, and where each ends in the header.
+    hashes: Vec<(u64, BodyHash)>,
+    /// Fields of the header of the message itself that have ended.
+    fields: u32,
     /// A mailing list sent it on, and may have changed its body.
     is_from_list: bool,
     /// Where a body hash verified at the end of a line.
@@ -143,6 +146,7 @@ impl Reader {
             closed: None,
             is_multipart: false,
             hashes: Vec::new(),
+            fields: 0,
             is_from_list: false,
             verified: None,
             watches: false,
@@ -200,14 +204,10 @@ impl Reader {
             self.flaw(Flaw::LineEnd);
         }
         if self.body_start.is_some() {
-            for hash in &mut self.hashes {
+            for (_, hash) in &mut self.hashes {
                 hash.line(line);
             }
-            let mut whole = self
-                .hashes
-                .iter()
-                .filter(|hash| !hash.signature().is_partial());
-            if self.watches && whole.any(|hash| hash.verifies(b"")) {
+            if self.watches && self.whole_hashes().any(|(_, hash)| hash.verifies(b"")) {
                 self.verified = Some(self.at);
             }
         }
@@ -251,11 +251,20 @@ impl Reader {
         self.body_start
     }
 
+    /// The signatures over the whole body, not a first part of it.
+    fn whole_hashes(&self) -> impl Iterator<Item = &(u64, BodyHash)> {
+        let all = self.hashes.iter();
+        all.filter(|(_, hash)| !hash.signature().is_partial())
+    }
+
     /// Whether the message has a signature over its whole body.
     pub(crate) fn is_signed(&self) -> bool {
-        self.hashes
-            .iter()
-            .any(|hash| !hash.signature().is_partial())
+        self.whole_hashes().next().is_some()
+    }
+
+    /// How many fields of its header have ended.
+    pub(crate) const fn fields(&self) -> u32 {
+        self.fields
     }
 
     /// Whether a mailing list sent it on: then a body hash that does not verify says nothing.
@@ -267,19 +276,23 @@ impl Reader {
     pub(crate) fn signatures(&self) -> Vec<BodySignature> {
         self.hashes
             .iter()
-            .map(|hash| hash.signature().clone())
+            .map(|(_, hash)| hash.signature().clone())
             .collect()
     }
 
-    /// Whether a body hash verifies if the message ends here: one over all of the body, not over a
-    /// first part of it.
+    /// Whether a body hash verifies if the message ends here: one over all of the body.
     pub(crate) fn verifies(&self) -> bool {
+        self.verifying().is_some()
+    }
+
+    /// Where the first signature ends whose hash verifies if the message ends here.
+    pub(crate) fn verifying(&self) -> Option<u64> {
+        self.body_start?;
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
-        let mut whole = self
-            .hashes
-            .iter()
-            .filter(|hash| !hash.signature().is_partial());
-        self.body_start.is_some() && whole.any(|hash| hash.verifies(line))
+        let mut whole = self.whole_hashes();
+        whole
+            .find(|(_, hash)| hash.verifies(line))
+            .map(|(end, _)| *end)
     }
 
     /// The end of the last line at which a body hash verified, for a reader that watches.

@@ -14,9 +14,9 @@ use rayon::prelude::*;
 
 use super::{MOST_POSTMARK, Taken, carving};
 use crate::blocks::filled;
-use crate::chain::{BREAK, Judge};
-use crate::device::WEAK;
+use crate::chain::Judge;
 use crate::reader::Reader;
+use crate::search::LEAST_BORDER;
 use crate::survey::{SECTOR, Sector};
 
 /// A stretch is no longer: files of mail are split above that, and what is cut is damaged.
@@ -24,6 +24,10 @@ const MOST_STRETCH: u64 = 1 << 30;
 
 /// So much of other bytes may lie before the next postmark.
 const MOST_OTHER: u64 = 64 << 10;
+
+/// A border that looks worse than this is a break even where the message has just the length that it
+/// states, in nats: in a thousand bytes hardly one next postmark would fit by chance.
+const LEAST_MEASURED: f64 = -12.0;
 
 /// A stretch of a device in which one file seems to lie.
 struct Stretch<'a> {
@@ -179,8 +183,8 @@ fn judged(
         folder: None,
         file: stretch.range.start,
     };
-    let weak = read.borders.iter().find(|(_, nats)| *nats < WEAK);
-    let broken = read.borders.iter().any(|(_, nats)| *nats < BREAK);
+    let weak = read.borders.iter().find(|(_, nats)| *nats < LEAST_BORDER);
+    let broken = read.borders.iter().any(|(_, nats)| *nats < LEAST_MEASURED);
     let is_sound = message.known.damage.is_empty() && shows_end && read.may_end;
     let proof = if read.verifies {
         Some(Proof::BodyHash)

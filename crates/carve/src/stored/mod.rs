@@ -25,6 +25,7 @@ use mail::mbox::loose as mbox_file;
 
 use crate::Carving;
 use crate::blocks::{Blocks, Grid};
+use crate::borders::Borders;
 use crate::chain::{End, Judge};
 use crate::survey::{SECTOR, Sector, Survey};
 use crate::words::Words;
@@ -153,20 +154,26 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
         .retain(|head| !mbox::is_inside(device, &seen.postmarks, *head));
     let starts = starts_of_files(survey, &seen, starts);
     let grid = Grid::of(&starts);
-    let pieces = with_judge(device, survey, Grid::sure(&starts), |judge| {
-        let mut pieces = dbox::Pieces::new(judge, device, &seen.metadata, &records);
-        pieces.put_together(&records.open)
-    });
+    let pieces = with_judge(
+        device,
+        survey,
+        Grid::sure(&starts),
+        &records.open,
+        |judge| {
+            let mut pieces = dbox::Pieces::new(judge, device, &seen.metadata, &records);
+            pieces.put_together(&records.open)
+        },
+    );
     for record in pieces {
         claim(survey, record, &mut messages);
     }
-    let pieces = with_judge(device, survey, Grid::sure(&starts), |judge| {
+    let pieces = with_judge(device, survey, Grid::sure(&starts), &packed.open, |judge| {
         compressed::joined(judge, device, &packed.open)
     });
     for file in pieces {
         claim(survey, file, &mut messages);
     }
-    let mail = with_judge(device, survey, grid, |judge| {
+    let mail = with_judge(device, survey, grid, &seen.postmarks, |judge| {
         mbox::messages(judge, device, &seen.postmarks)
     });
     for message in mail {
@@ -176,18 +183,23 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
     Stores { grid, messages }
 }
 
-/// Calls `with` with what blocks are judged with.
-fn with_judge<T>(
+/// Calls `with` with what blocks are judged with, if there is anything in `open` to judge.
+fn with_judge<O, T: Default>(
     device: &dyn ReadAt,
     survey: &Survey,
     grid: Grid,
+    open: &[O],
     with: impl FnOnce(&Judge<'_>) -> T,
 ) -> T {
+    if open.is_empty() {
+        return T::default();
+    }
     let blocks = Blocks::new(device, survey, grid);
+    let words = Words::of(&blocks);
     with(&Judge {
         blocks: &blocks,
-        language: &survey.language,
-        words: &Words::default(),
+        borders: &Borders::measure(&survey.language, &words, &survey.unseen),
+        words: &words,
     })
 }
 
