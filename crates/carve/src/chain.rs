@@ -226,7 +226,8 @@ impl Judge<'_> {
             nats += FIELDS;
         }
         if self.blocks.heads().contains(&number) {
-            nats -= HEAD;
+            // That it goes on well is explained by the message that begins there.
+            nats = nats.min(0.0) - HEAD;
         }
         (after, nats)
     }

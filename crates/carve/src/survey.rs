@@ -116,15 +116,22 @@ impl Survey {
             unseen: Vec::new(),
             stores: Sightings::default(),
         };
-        let (mut covered, mut sampled) = (0, 0_u64);
+        let (mut covered, mut facts_from, mut sampled) = (0, 0, 0_u64);
         for part in parts {
             survey.sectors.extend(part.sectors);
             for head in part.heads {
-                // A line of a header may begin at a sector by chance.
-                if head.start >= covered {
-                    survey.heads.push(head.start);
-                    covered = head.end;
+                // A line of a header may begin at a sector by chance. But what is like a header and has
+                // none of what only mail has, before its line is cut, is no part of what begins there.
+                let is_within = head.span.start < covered;
+                if is_within && !(head.cuts_line && facts_from >= head.span.start) {
+                    continue;
                 }
+                if is_within {
+                    survey.heads.pop();
+                }
+                survey.heads.push(head.span.start);
+                covered = head.span.end;
+                facts_from = head.facts_from;
             }
             for stretch in part.sample {
                 sampled = sampled.wrapping_add(1);
@@ -165,11 +172,20 @@ impl Survey {
     }
 }
 
+/// What seems to be a header at the start of a sector.
+struct Head {
+    span: Range<u64>,
+    /// Where the first of it lies that only mail has.
+    facts_from: u64,
+    /// Whether the sector before ends within a line.
+    cuts_line: bool,
+}
+
 /// What a window gave.
 struct Part {
     sectors: Vec<u8>,
     /// Where headers lie.
-    heads: Vec<Range<u64>>,
+    heads: Vec<Head>,
     sample: Vec<Vec<u8>>,
     stores: Sightings,
 }
@@ -221,7 +237,12 @@ impl Part {
             };
             let rest = bytes.get(at..).unwrap_or_default();
             if let Some(header) = (sector == Sector::Text).then(|| header(rest)).flatten() {
-                part.heads.push(offset..offset.saturating_add(header.seen));
+                let line_before = at.checked_sub(1).and_then(|before| bytes.get(before));
+                part.heads.push(Head {
+                    span: offset..offset.saturating_add(header.seen),
+                    facts_from: offset.saturating_add(header.first_fact),
+                    cuts_line: line_before.is_some_and(|byte| !matches!(byte, b'\n' | 0)),
+                });
             }
             if sampled && sector == Sector::Text && before == Sector::Text && number % 8 == 4 {
                 let stretch = rest
@@ -274,6 +295,20 @@ mod tests {
     use evidence::view::Memory;
 
     const MAIL: &[u8] = b"Return-Path: <a@b.example>\nFrom: a@b.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\nhello\n";
+
+    #[test]
+    fn what_is_like_a_header_takes_none_of_the_message_behind_it() {
+        let mut text = b"Format: 1.0\nUpstream-Name: Nettle\n".to_vec();
+        while text.len() < 4096 {
+            text.extend_from_slice(b"Files: *\nCopyright: 2001 somebody\n .\n");
+        }
+        text.truncate(4096);
+        assert_ne!(text.last(), Some(&b'\n'));
+        text.extend_from_slice(MAIL);
+        text.resize(8192, 0);
+        let survey = Survey::of(&Memory::new(text), &[], &|_| ());
+        assert_eq!(survey.heads, [4096]);
+    }
 
     #[test]
     fn sectors_are_told_apart_and_heads_found() {

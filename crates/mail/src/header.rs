@@ -75,6 +75,8 @@ pub struct Header {
     pub bytes: Option<u64>,
     /// The bytes that are a header: as many, or up to where it breaks off.
     pub seen: u64,
+    /// Where the first line begins whose value is one that mail has.
+    pub first_fact: u64,
 }
 
 /// The header block of a message, if `bytes` begin with one. They may end anywhere in it; at most
@@ -102,7 +104,7 @@ pub fn header(bytes: &[u8]) -> Option<Header> {
         }
         // What mbox files put above a message, and some deliveries leave.
         let is_from_line = first && (line.starts_with(b"From ") || line.starts_with(b">From "));
-        if !is_from_line && !seen.line(line, first) {
+        if !is_from_line && !seen.line(line, start as u64) {
             let stop = start.saturating_add(end);
             let crosses = start.next_multiple_of(SECTOR) <= stop;
             return seen
@@ -141,13 +143,15 @@ pub fn may_lack_its_top(message: &[u8]) -> bool {
 #[derive(Default)]
 struct Seen {
     facts: u16,
+    first_fact: u64,
     broken: u32,
     fields: u64,
 }
 
 impl Seen {
-    /// Takes a line; `false` if the block cannot be a header.
-    fn line(&mut self, line: &[u8], first: bool) -> bool {
+    /// Takes the line that begins at `at`; `false` if the block cannot be a header.
+    fn line(&mut self, line: &[u8], at: u64) -> bool {
+        let first = at == 0;
         // One zero byte may be a space with a wrong bit.
         let zeros = memchr::memchr_iter(0, line).count();
         self.broken = self.broken.saturating_add(u32::from(zeros > 0));
@@ -164,6 +168,9 @@ impl Seen {
         };
         self.fields = self.fields.saturating_add(1);
         if let Some(fact) = fact_of(name).filter(|fact| holds(*fact, value)) {
+            if self.facts == 0 {
+                self.first_fact = at;
+            }
             self.facts |= 1 << fact as u16;
         }
         true
@@ -182,6 +189,7 @@ impl Seen {
             fields: self.fields,
             bytes,
             seen,
+            first_fact: self.first_fact,
         })
     }
 }
