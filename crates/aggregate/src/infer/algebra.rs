@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::anchored::chunks;
 use super::hypothesis::{Hypothesis, Map};
 use super::relations::{Relation, Set};
-use super::sample::{BLOCK, Row};
+use super::sample::{BLOCK, Row, fronts};
 use super::shape::Shape;
 use crate::raid::Raid6Layout;
 use crate::raid::galois::{inverse, product};
@@ -29,7 +29,7 @@ const LEAST_EDGES: usize = 4;
 pub(super) struct Agreement {
     pub(super) right: u32,
     pub(super) wrong: u32,
-    /// Of these, the rows in which a device holds zeros: they may be what it was wiped with.
+    /// Of these, the rows in which a device has had nothing but zeros so far: it may have been wiped.
     wiped: u32,
     /// Rows in which none is predicted, and none is.
     silent: u32,
@@ -40,6 +40,11 @@ impl Agreement {
     /// another array since.
     pub(super) const fn holds(self) -> bool {
         self.right >= 16 && self.against() * 5 <= self.right as u64
+    }
+
+    /// Whether nine of ten rows agree, and many do.
+    pub(super) const fn holds_all_over(self) -> bool {
+        self.right >= 64 && self.against() * 10 <= self.right as u64
     }
 
     /// Whether so many rows disagree that it cannot be: blocks may be equal by chance.
@@ -63,13 +68,14 @@ pub(super) fn agreement(hypothesis: &Hypothesis, rows: &[Row]) -> Agreement {
     };
     let telling: Vec<&Row> = rows.iter().filter(telling).collect();
     let step = telling.len().div_ceil(MOST_ROWS).max(1);
+    let fronts = fronts(rows);
     let mut agreement = Agreement::default();
     for row in telling.into_iter().step_by(step) {
         match agrees(&map, set, row) {
             Some(true) => agreement.right += 1,
             Some(false) => {
                 agreement.wrong += 1;
-                agreement.wiped += u32::from(!row.full.holds(set));
+                agreement.wiped += u32::from(row.may_be_wiped(set, &fronts));
             }
             None => agreement.silent += 1,
         }

@@ -111,13 +111,13 @@ fn choose<'a>(
 ///
 /// What parity rebuilds is the same in any order. So most anchors must agree, or the contents must
 /// say as much without them: else it is the best of those that were thought of, and no more. The
-/// factors of Q name the order: where they hold, all that is left to choose from was thought of,
-/// whatever a newer array wrote that agrees with none.
+/// factors of Q name the order: where they hold in nine rows of ten, all that is left to choose from
+/// was thought of, whatever a newer array wrote that agrees with none. With a stale member they do not.
 fn is_ordered(best: &Answer, set: &Members) -> bool {
     let by_factors = best
         .hypothesis()
         .is_some_and(|hypothesis| matches!(hypothesis.shape, Shape::Raid6(..)));
-    if by_factors && best.agreement.holds() {
+    if by_factors && best.agreement.holds_all_over() {
         return true;
     }
     let least = devices(set) * EACH;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::sample::{Row, Sketch};
+use super::sample::{Row, Sketch, fronts};
 use crate::raid::galois;
 
 /// Most devices that are compared at once: a set of them is a word, and half the lanes of a
@@ -267,15 +267,7 @@ fn scattered(rows: &[Row], kept: &[Set]) -> Vec<Set> {
 /// for those in which one of them has nothing but zeros from its start on: it may have been wiped.
 pub(super) fn copies(rows: &[Row]) -> Vec<[usize; 2]> {
     let count = rows.first().map_or(0, |row| row.prints.len());
-    let fronts: Vec<u64> = (0..count)
-        .map(|device| {
-            let first = rows
-                .iter()
-                .filter(|row| row.full.has(device))
-                .map(|row| row.at);
-            first.min().unwrap_or(u64::MAX)
-        })
-        .collect();
+    let fronts = fronts(rows);
     let equal = |a: usize, b: usize| {
         let front = fronts.get(a).max(fronts.get(b)).copied().unwrap_or(0);
         let pairs = rows

@@ -171,6 +171,30 @@ pub(super) fn rows(start: u64, windows: &[Vec<u8>]) -> Vec<Row> {
     rows
 }
 
+/// By device: where it has something for the first time. Zeros before that may be what it was wiped
+/// with.
+pub(super) fn fronts(rows: &[Row]) -> Vec<u64> {
+    let count = rows.first().map_or(0, |row| row.prints.len());
+    let mut fronts = vec![u64::MAX; count];
+    for row in rows {
+        for device in row.full.devices() {
+            if let Some(front) = fronts.get_mut(device) {
+                *front = row.at.min(*front);
+            }
+        }
+    }
+    fronts
+}
+
+impl Row {
+    /// Whether one of `devices` may have been wiped here, by the [`fronts`] of all.
+    pub(super) fn may_be_wiped(&self, devices: Set, fronts: &[u64]) -> bool {
+        devices
+            .devices()
+            .any(|device| fronts.get(device).is_some_and(|front| self.at < *front))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
 use super::hypothesis::Hypothesis;
 use super::relations::Set;
-use super::sample::{BLOCK, Candidate, Row};
+use super::sample::{BLOCK, Candidate, Row, fronts};
 use super::shape::Shape;
 use crate::raid::{Geometry, GroupReader};
 
@@ -59,11 +59,10 @@ pub(super) fn rebuild(
         .iter()
         .filter(|row| row.at >= base && says_something(hypothesis, row))
         .collect();
-    // Zeros may be what a member was wiped with.
-    let set: Set = hypothesis.devices().collect();
-    let full = informative.iter().filter(|row| row.full.holds(set));
-    if full.count() >= LEAST_TRIALS as usize {
-        informative.retain(|row| row.full.holds(set));
+    let (set, fronts): (Set, _) = (hypothesis.devices().collect(), fronts(rows));
+    let is_sound = |row: &&Row| !row.may_be_wiped(set, &fronts);
+    if informative.iter().copied().filter(is_sound).count() >= LEAST_TRIALS as usize {
+        informative.retain(is_sound);
     }
     let step = informative.len().div_ceil(MOST_TRIALS).max(1);
     let mut readers = BTreeMap::new();
