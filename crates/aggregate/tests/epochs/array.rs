@@ -175,25 +175,11 @@ impl Array {
             }
         };
         let length = self.disks.iter().flatten().map(Vec::len).max().unwrap();
-        let member = |role: usize| Member {
-            role: role as u32,
-            device: self.disks[role].is_some().then(|| name(role)),
-            data_offset: OFFSET as u64,
-            data_size: (length - OFFSET) as u64,
-            left_out: None,
-            bad_blocks: Vec::new(),
-        };
-        Group {
-            name: "g".to_owned(),
-            geometry: Geometry {
-                level,
-                bytes: self.stored.len() as u64,
-            },
-            members: (0..self.members).map(member).collect(),
-            evidence: Vec::new(),
-            confidence: 1.0,
-            over: Vec::new(),
+        let mut group = group(level, length - OFFSET, self.stored.len());
+        for (member, disk) in group.members.iter_mut().zip(&self.disks) {
+            member.device.take_if(|_| disk.is_none());
         }
+        group
     }
 
     pub(crate) fn evidence(&self) -> Vec<Disk> {
@@ -347,9 +333,18 @@ pub(crate) fn copies(level: u32, count: usize, data_size: usize, bytes: usize) -
             member_bytes: data_size as u64,
         }
     };
-    let member = |role: usize| Member {
-        role: role as u32,
-        device: Some(name(role)),
+    group(level, data_size, bytes)
+}
+
+/// A group of which all members are there.
+fn group(level: Level, data_size: usize, bytes: usize) -> Group {
+    let geometry = Geometry {
+        level,
+        bytes: bytes as u64,
+    };
+    let member = |role: u32| Member {
+        role,
+        device: Some(name(role as usize)),
         data_offset: OFFSET as u64,
         data_size: data_size as u64,
         left_out: None,
@@ -357,11 +352,8 @@ pub(crate) fn copies(level: u32, count: usize, data_size: usize, bytes: usize) -
     };
     Group {
         name: "g".to_owned(),
-        geometry: Geometry {
-            level,
-            bytes: bytes as u64,
-        },
-        members: (0..count).map(member).collect(),
+        members: (0..geometry.members()).map(member).collect(),
+        geometry,
         evidence: Vec::new(),
         confidence: 1.0,
         over: Vec::new(),
