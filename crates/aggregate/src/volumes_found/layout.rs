@@ -119,6 +119,16 @@ pub(super) struct Run {
     pub(super) against: usize,
 }
 
+impl Run {
+    /// Those of the anchors between its ends that it puts elsewhere.
+    fn others<'a>(&self, anchors: &'a [Anchor]) -> impl Iterator<Item = &'a Anchor> {
+        let own = anchors
+            .iter()
+            .filter(|a| (self.first..=self.last).contains(&a.address));
+        own.filter(|anchor| !self.layout.explains(anchor))
+    }
+}
+
 /// What the anchors of one file system amount to.
 #[derive(Debug, Default)]
 pub(super) struct Solved {
@@ -127,6 +137,9 @@ pub(super) struct Solved {
     /// How many pieces of the file system anchors name, and how many of them are in no run.
     pub(super) units: usize,
     pub(super) stray: usize,
+    /// The same by blocks that state their own address: copies in journals are stale as often as not.
+    stated: usize,
+    stated_stray: usize,
     /// Runs of which several layouts are possible.
     pub(super) undecided: Vec<Vec<Layout>>,
 }
@@ -135,7 +148,9 @@ impl Solved {
     /// Whether the runs explain most of the file system's blocks. Where they do not, it lies on
     /// these devices in another way, as that of another aggregate on the same disks does.
     pub(super) fn is_sound(&self) -> bool {
-        !self.runs.is_empty() && self.stray * 2 <= self.units
+        let by_stated = self.stated_stray * 2 <= self.stated
+            && self.stated.saturating_sub(self.stated_stray) >= LEAST_UNITS;
+        !self.runs.is_empty() && (self.stray * 2 <= self.units || by_stated)
     }
 }
 
@@ -149,6 +164,7 @@ pub(super) fn solve(anchors: &[Anchor], is_usual: &dyn Fn(Area) -> bool) -> Solv
     let mut left: Vec<&Anchor> = anchors.iter().collect();
     let mut solved = Solved {
         units: pieces(&left).len(),
+        stated: pieces(&stated(&left)).len(),
         ..Solved::default()
     };
     for _ in 0..MOST_RUNS {
@@ -172,8 +188,23 @@ pub(super) fn solve(anchors: &[Anchor], is_usual: &dyn Fn(Area) -> bool) -> Solv
     }
     let against: usize = solved.runs.iter().map(|run| run.against).sum();
     solved.stray = pieces(&left).len().saturating_add(against);
+    let mut others: Vec<&Anchor> = solved
+        .runs
+        .iter()
+        .flat_map(|run| run.others(anchors))
+        .collect();
+    others.extend(&left);
+    solved.stated_stray = pieces(&stated(&others)).len();
     solved.runs.sort_by_key(|run| run.first);
     solved
+}
+
+/// Those of the anchors that state their own address. The superblock is none: each transaction of a
+/// journal has a copy of it.
+fn stated<'a>(anchors: &[&'a Anchor]) -> Vec<&'a Anchor> {
+    let is_stated =
+        |anchor: &&&Anchor| anchor.together.is_none() && anchor.address >> UNIT_BITS > 0;
+    anchors.iter().filter(is_stated).copied().collect()
 }
 
 /// What a run explains, less what it contradicts: runs that follow each other look like one
