@@ -44,6 +44,9 @@ pub(super) struct Hits {
     pub(super) misses: u32,
     /// Pieces of file systems, but for the first of each.
     pieces: u32,
+    /// Those that parity shows, of data in the same row beside zeros, and in how many rows.
+    ghosts: u32,
+    ghost_rows: u32,
 }
 
 /// What speaks for an answer, in nats.
@@ -85,7 +88,11 @@ pub(super) struct Answer {
 impl Answer {
     /// What speaks for it, by kind.
     pub(super) fn evidence(&self) -> Evidence {
-        let anchors = f64::from(self.anchors.hits) * ANCHOR_HIT
+        // The ghosts in a row may be of any data in it.
+        let width = self.hypothesis().map_or(1, |h| h.shape.width());
+        let shown = self.anchors.hits.saturating_add(self.anchors.ghosts);
+        let anchors = f64::from(shown) * ANCHOR_HIT
+            - f64::from(self.anchors.ghost_rows) * (width as f64).ln()
             - f64::from(self.anchors.misses) * ANCHOR_MISS
             - f64::from(self.anchors.pieces) * PIECE_COST;
         Evidence {
@@ -182,7 +189,7 @@ impl Answer {
             anchors: Hits {
                 hits,
                 misses,
-                pieces: 0,
+                ..Hits::default()
             },
             contents,
             begins: Vec::new(),
@@ -372,6 +379,7 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> (Hits, Vec<(Source, i
     let edge = hypothesis.row_0 % hypothesis.chunk;
     let mut hits = Hits::default();
     let mut begins = Vec::new();
+    let mut ghost_rows = BTreeSet::new();
     for Stated(source, by_address) in stated {
         let fits = |anchor: &&Anchor| anchor.fits(hypothesis.chunk, edge);
         let all = by_address.values().flatten().copied().filter(fits);
@@ -383,17 +391,19 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> (Hits, Vec<(Source, i
             let lies = |anchor: &&Anchor| {
                 begin(&map, anchor).is_some_and(|at| pieces.iter().any(|piece| piece.begin == at))
             };
-            let is_not_there = |anchor: &&Anchor| {
-                is_ghost(&map, anchor, &pieces)
-                    || (!anchor.is_certain() && is_on_missing(&map, anchor, &pieces))
-            };
+            let is_of_missing =
+                |anchor: &&Anchor| !anchor.is_certain() && is_on_missing(&map, anchor, &pieces);
             if own.iter().any(lies) {
                 hits.hits += 1;
-            } else if !own.is_empty() && !own.iter().any(is_not_there) {
+            } else if let Some(row) = own.iter().find_map(|a| ghost_row(&map, a, &pieces)) {
+                hits.ghosts += 1;
+                ghost_rows.insert(row);
+            } else if !own.is_empty() && !own.iter().any(is_of_missing) {
                 hits.misses += 1;
             }
         }
     }
+    hits.ghost_rows = u32::try_from(ghost_rows.len()).unwrap_or(u32::MAX);
     (hits, begins)
 }
 
@@ -406,17 +416,15 @@ fn is_on_missing(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> bool {
     })
 }
 
-/// Whether an anchor on parity is that of data in the same row: where the rest of a row is
-/// zeros, parity is a copy.
-fn is_ghost(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> bool {
-    let Some(place) = map.place(anchor.device, anchor.at) else {
-        return false;
-    };
+/// The row of which an anchor on parity shows the data: where the rest of a row is zeros, parity is
+/// a copy.
+fn ghost_row(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> Option<i64> {
+    let place = map.place(anchor.device, anchor.at)?;
     if place.part != Part::P {
-        return false;
+        return None;
     }
     let width = map.hypothesis.shape.width();
-    (0..width).any(|number| {
+    let is_there = (0..width).any(|number| {
         let position = i64::try_from(width)
             .ok()
             .and_then(|width| place.row.checked_mul(width)?.checked_add_unsigned(number))
@@ -424,5 +432,6 @@ fn is_ghost(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> bool {
             .and_then(|at| at.checked_add_unsigned(place.column));
         let at = position.and_then(|position| position.checked_sub_unsigned(anchor.address));
         at.is_some_and(|at| pieces.iter().any(|piece| piece.begin == at))
-    })
+    });
+    is_there.then_some(place.row)
 }
