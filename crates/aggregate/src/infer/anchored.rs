@@ -66,7 +66,7 @@ pub(super) fn distinct<'a>(
 }
 
 /// At most [`MOST_SOLVED`] of them.
-fn thinned(anchors: Vec<&Anchor>) -> Vec<&Anchor> {
+pub(super) fn thinned(anchors: Vec<&Anchor>) -> Vec<&Anchor> {
     let step = anchors.len().div_ceil(MOST_SOLVED).max(1);
     anchors.into_iter().step_by(step).collect()
 }

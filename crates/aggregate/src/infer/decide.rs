@@ -35,8 +35,16 @@ const LONE_PERCENT: u32 = 80;
 const MOST_LISTED: usize = 6;
 
 impl Pile {
-    /// Decides the geometry of one set, or says why it cannot be decided.
+    /// Decides the geometry of one set, or says why it cannot be decided: first as if its file systems
+    /// lay on it alone, then as if they lay in stripes over it and others.
     pub(super) fn decide(&self, set: &Members, stated: &Addresses) -> Result<Group, String> {
+        self.decide_by(set, stated).or_else(|why| {
+            let of_group = stated.of_group(&set.devices).ok_or_else(|| why.clone())?;
+            self.decide_by(set, &of_group).map_err(|_| why)
+        })
+    }
+
+    fn decide_by(&self, set: &Members, stated: &Addresses) -> Result<Group, String> {
         let (rows, candidates) = (&self.rows, &self.candidates);
         let contents = Contents::learn(rows, &set.devices);
         let hypotheses = hypotheses(set, rows, &stated.anchors, &contents);

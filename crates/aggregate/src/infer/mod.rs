@@ -5,6 +5,7 @@
 //!    brought in line where their data begins at different offsets ([`shift`]), without those that
 //!    hold an older state ([`twins`]), each mirror as one ([`mirrors`]). Copies that lie further
 //!    down are RAID-10s of their own kind ([`rings`]).
+//!    What lies in stripes over groups is told apart by the column ([`stripes`]).
 //! 3. Hypotheses, each solved from one kind of evidence: [`algebra`] reads RAID-6 off the factors
 //!    of the relations, [`anchored`] solves for blocks that state their own address ([`anchors`]),
 //!    [`order`] for [`contents`] that continue each other.
@@ -36,6 +37,7 @@ mod shape;
 mod shift;
 mod start;
 mod statement;
+mod stripes;
 mod survey;
 mod twins;
 mod verify;
@@ -203,37 +205,42 @@ impl Inferred {
     ) -> Set {
         let (carriers, texts) = pile.without_parity(taken, &stated.anchors);
         let carried = devices_of(&carriers);
-        let mut whole = |set: &Members, explained: Set| {
+        let decide = |set: &Members, explained: Set| {
             let own: Set = set.devices.iter().copied().collect();
             let mut others = pile.others(explained.with(own));
             let strangers = doubtful || others.any(|device| pile.has_contents(device));
-            let decided = match pile.decide(set, stated) {
+            match pile.decide(set, stated) {
                 Ok(group) if strangers => Err(format!(
                     "{}, and as {} they would make sense, but other devices hold data too that nothing explains: without parity nothing says that none of them is a member",
                     set.together,
                     group.geometry.level.name(),
                 )),
                 decided => decided,
-            };
-            let is_decided = decided.is_ok();
-            self.take(pile, &set.devices, decided);
-            is_decided.then_some(own)
+            }
         };
         let mut explained = taken;
         for set in &carriers {
-            // Members of a mirrored group may all have lost their copies, or none of them.
-            let apart = pile
-                .by_mirrors(set)
-                .filter(|_| pile.decide(set, stated).is_err());
-            let parts = apart
-                .as_ref()
-                .map_or(std::slice::from_ref(set), <[_; 2]>::as_slice);
-            for set in parts {
-                explained = explained.with(whole(set, taken.with(carried)).unwrap_or_default());
+            let whole = decide(set, taken.with(carried));
+            let ways = if whole.is_err() {
+                pile.parts(set, stated)
+            } else {
+                Vec::new()
+            };
+            let decided = ways.iter().find_map(|parts| {
+                let each = parts.iter().map(|part| decide(part, taken.with(carried)));
+                let each: Vec<_> = each.collect();
+                let any = each.iter().any(Result::is_ok);
+                any.then(|| parts.iter().zip(each).collect::<Vec<_>>())
+            });
+            for (set, decided) in decided.unwrap_or_else(|| vec![(set, whole)]) {
+                if decided.is_ok() {
+                    explained = explained.with(set.devices.iter().copied().collect());
+                }
+                self.take(pile, &set.devices, decided);
             }
         }
         if let Some(set) = &texts {
-            whole(set, explained);
+            self.take(pile, &set.devices, decide(set, explained));
         }
         let texts = texts.map_or(Set::default(), |set| set.devices.into_iter().collect());
         carried.with(texts)

@@ -171,10 +171,10 @@ impl Pile {
     /// What is stated on all devices that are heard.
     pub(super) fn addresses(&self) -> Addresses {
         let collector = &self.collector;
-        Addresses {
-            anchors: collector.anchors(&self.candidates, &self.windows, self.silent),
-            ends: collector.file_ends(self.silent),
-        }
+        Addresses::new(
+            collector.anchors(&self.candidates, &self.windows, self.silent),
+            collector.file_ends(self.silent),
+        )
     }
 
     /// The sets of devices that parity ties together.
@@ -204,24 +204,23 @@ impl Pile {
         (sets, texts)
     }
 
-    /// The devices of a set that mirrors stand for, and those that nothing mirrors, if it has both.
-    pub(super) fn by_mirrors(&self, set: &Members) -> Option<[Members; 2]> {
+    /// The sets of which a set may be made, in each way that there is: the devices that mirrors stand
+    /// for and those that nothing mirrors, which all lost their copies; and by the columns of a file
+    /// system that lies in stripes over groups.
+    pub(super) fn parts(&self, set: &Members, stated: &Addresses) -> Vec<Vec<Members>> {
         let is_mirror = |device: &usize| self.mirror_of(*device).len() > 1;
-        let part = |mirrored: bool| Members {
-            devices: set
-                .devices
-                .iter()
-                .copied()
-                .filter(|device| is_mirror(device) == mirrored)
-                .collect(),
+        let (mirrored, single): (Vec<usize>, Vec<usize>) =
+            set.devices.iter().copied().partition(is_mirror);
+        let ways = [Some(vec![mirrored, single]), stated.columns(&set.devices)];
+        let ways = ways.into_iter().flatten();
+        let ways = ways.filter(|parts| parts.iter().all(|part| part.len() > 1));
+        let members = |devices: Vec<usize>| Members {
+            devices,
             together: set.together.clone(),
             tie: set.tie,
         };
-        let parts = [part(true), part(false)];
-        parts
-            .iter()
-            .all(|part| part.devices.len() > 1)
-            .then_some(parts)
+        ways.map(|parts| parts.into_iter().map(members).collect())
+            .collect()
     }
 
     /// The devices that are not `taken`.

@@ -42,6 +42,9 @@ const XFS_INODE: u16 = 0x494E;
 const XFS_EXTENTS: u8 = 2;
 const XFS_MANY_EXTENTS: u64 = 1 << 4;
 
+/// What stands for the UUID of ext file systems, which their inodes do not name.
+pub(super) const OF_EXT: [u8; 16] = [0; 16];
+
 /// How an inode names a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Named {
@@ -160,7 +163,7 @@ impl Named {
     /// The file system, and the address in bytes.
     fn resolve(self, sizes: &BTreeSet<xfs::Sizes>) -> Option<(Source, u64)> {
         match self {
-            Self::Ext(block) => Some((Source::Files([0; 16]), block.checked_mul(BLOCK)?)),
+            Self::Ext(block) => Some((Source::Files(OF_EXT), block.checked_mul(BLOCK)?)),
             Self::Xfs(block, uuid) => {
                 let fits = |sizes: &&xfs::Sizes| match uuid {
                     Some(uuid) => sizes.uuid() == uuid,

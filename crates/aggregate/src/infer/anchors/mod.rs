@@ -23,6 +23,7 @@ use evidence::{ByteOffset, Fields, ReadAtExt};
 pub(super) use self::files::FileEnd;
 use super::relations::Set;
 use super::sample::{BLOCK, Candidate, read_window};
+use super::stripes::Stripes;
 
 /// Addresses above this are not believed, so that sums of positions do not overflow.
 const MOST_ADDRESS: u64 = 1 << 56;
@@ -91,6 +92,15 @@ impl Source {
         }
     }
 
+    /// Whether it is the file system `other`, or what files of that one say.
+    fn is_of(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Files(uuid), Self::Xfs(of)) => uuid == of,
+            (Self::Files(uuid), Self::Ext(_)) => uuid == files::OF_EXT,
+            _ => self == other,
+        }
+    }
+
     /// Whether addresses in it are places on its device: those of btrfs are mapped once more.
     pub(crate) const fn is_direct(self) -> bool {
         !matches!(self, Self::Btrfs(_))
@@ -134,6 +144,73 @@ impl Anchor {
 pub(super) struct Addresses {
     pub(super) anchors: Vec<Anchor>,
     pub(super) ends: Vec<FileEnd>,
+    /// The file systems that lie in stripes over groups.
+    stripes: Vec<Stripes>,
+}
+
+impl Addresses {
+    /// Addresses, with what they say of stripes.
+    pub(super) fn new(anchors: Vec<Anchor>, ends: Vec<FileEnd>) -> Self {
+        let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
+        let direct = sources.into_iter().filter(|source| source.is_direct());
+        let stripes = direct.filter_map(|source| Stripes::find(&anchors, source));
+        Self {
+            stripes: stripes.collect(),
+            anchors,
+            ends,
+        }
+    }
+
+    /// `devices` by the columns of a file system that lies in stripes over groups, if they have
+    /// several.
+    pub(super) fn columns(&self, devices: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let by_column = self.stripes.iter().map(|stripes| {
+            let mut columns: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+            for device in devices {
+                let column = stripes.column(*device)?;
+                columns.entry(column).or_default().push(*device);
+            }
+            Some(columns.into_values().collect::<Vec<_>>())
+        });
+        by_column.flatten().find(|columns| columns.len() > 1)
+    }
+
+    /// What is stated of `devices` as members of one group of several: of file systems that lie in
+    /// stripes over these, where in the data of this one. `None` if there are none such.
+    pub(super) fn of_group(&self, devices: &[usize]) -> Option<Self> {
+        let mut is_spread = false;
+        let mut own = Self {
+            anchors: self.anchors.clone(),
+            ends: self.ends.clone(),
+            stripes: Vec::new(),
+        };
+        for stripes in &self.stripes {
+            let columns: BTreeSet<u64> = devices
+                .iter()
+                .filter_map(|device| stripes.column(*device))
+                .collect();
+            let Some(column) = columns.first().filter(|_| columns.len() == 1) else {
+                continue;
+            };
+            is_spread = true;
+            let inside = |source: Source, address: u64| {
+                if !source.is_of(stripes.source()) {
+                    return Some(address);
+                }
+                let (of, inside) = stripes.inside(address)?;
+                (of == *column).then_some(inside)
+            };
+            own.anchors.retain_mut(|anchor| {
+                let inside = inside(anchor.source, anchor.address);
+                inside.map(|inside| anchor.address = inside).is_some()
+            });
+            own.ends.retain_mut(|end| {
+                let inside = inside(end.source, end.address);
+                inside.map(|inside| end.address = inside).is_some()
+            });
+        }
+        is_spread.then_some(own)
+    }
 }
 
 /// How a file system of one kind is named by its UUID.
