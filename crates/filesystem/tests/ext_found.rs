@@ -433,6 +433,29 @@ fn a_healthy_file_system_gains_nothing() {
     assert_eq!(paths(found[0].fs.as_ref()), paths(opened.as_ref()));
 }
 
+/// A part of an inode table that is there twice, as where parity gives the data of a wiped row.
+#[test]
+fn copies_of_inodes_are_no_files_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, _) = mailboxes(dir.path(), &["-t", "ext4", "-b", "4096", "-O", OLD]);
+    let mut bytes = fs::read(&path).unwrap();
+    zero_superblocks(&mut bytes);
+    let good = find(bytes.clone());
+    let inodes = walk(good[0].fs.as_ref()).map(|entry| entry.unwrap().inode);
+    let of_files = inodes.filter(|inode| inode.kind == FileKind::Regular);
+    let places: Vec<usize> = of_files
+        .map(|inode| inode.place.get() as usize / 4096 * 4096)
+        .collect();
+    let (first, last) = (*places.iter().min().unwrap(), *places.iter().max().unwrap());
+    let free = last + 4096..last + 8192;
+    assert!(bytes[free.clone()].iter().all(|byte| *byte == 0));
+    let copy = bytes[first + 4096..first + 8192].to_vec();
+    bytes[free].copy_from_slice(&copy);
+    let found = find(bytes);
+    assert_eq!(found.len(), 1);
+    assert_eq!(files(found[0].fs.as_ref()), files(good[0].fs.as_ref()));
+}
+
 /// Deletes an account, some single files, and renames others, as `sync` says in between.
 fn delete_some(root: &Path) -> Vec<String> {
     let account = root.join("example1.org/user4");

@@ -1,6 +1,7 @@
 //! Names: what directories list, listed, and list nowhere but in the journal any more.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use evidence::{ByteOffset, ReadAtExt};
 
@@ -11,7 +12,7 @@ use super::lives::{FIRST_INODE, Lives};
 use super::nodes::{Nodes, ORPHANS, current_inode};
 use super::sighting::DirectorySeen;
 use super::taken::Taken;
-use crate::{DirEntry, Inode, InodeNumber, Place};
+use crate::{DirEntry, FileKind, Inode, InodeNumber, Place};
 
 /// A name that was met outside what the directories list now.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -356,12 +357,19 @@ impl Collector<'_> {
 
     /// Hangs what nothing lists where it can be found.
     pub(super) fn orphans(&mut self) {
-        for number in self.lives.live() {
-            if self.lives.is_named(number) || number < FIRST_INODE {
-                continue;
-            }
+        let (named, unnamed): (Vec<u64>, Vec<u64>) = self
+            .lives
+            .live()
+            .into_iter()
+            .partition(|number| self.lives.is_named(*number));
+        let mut copies = Copies::default();
+        for number in named {
+            copies.is_new(current_inode(self.volume, self.lives, InodeNumber(number)));
+        }
+        for number in unnamed.into_iter().filter(|number| *number >= FIRST_INODE) {
             let inode = current_inode(self.volume, self.lives, InodeNumber(number));
-            if inode.is_some_and(|inode| self.volume.is_unlisted(&inode)) {
+            let is_unlisted = |inode: &Inode| self.volume.is_unlisted(inode);
+            if inode.as_ref().is_some_and(is_unlisted) || !copies.is_new(inode) {
                 continue;
             }
             let parent = if self.lives.is_directory(number) {
@@ -372,6 +380,29 @@ impl Collector<'_> {
             self.names
                 .hang(self.nodes, self.lives, InodeNumber(number), number, parent);
         }
+    }
+}
+
+/// Inodes that were seen, to tell copies of them.
+///
+/// Two inodes do not share blocks. One that says the same as another, byte for byte, is what is read
+/// of a table elsewhere: with what was wiped of a RAID row counted as zeros, parity gives its data
+/// a second time.
+#[derive(Default)]
+struct Copies(HashSet<u64>);
+
+impl Copies {
+    /// Whether an inode that has blocks is no copy of one that was seen. Others may be alike.
+    fn is_new(&mut self, inode: Option<Inode>) -> bool {
+        let has_blocks = |inode: &Inode| {
+            inode.size > 0 && matches!(inode.kind, FileKind::Regular | FileKind::Directory)
+        };
+        let Some(inode) = inode.filter(has_blocks) else {
+            return true;
+        };
+        let mut hasher = DefaultHasher::new();
+        inode.raw.hash(&mut hasher);
+        self.0.insert(hasher.finish())
     }
 }
 
