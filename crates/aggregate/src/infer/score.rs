@@ -44,7 +44,7 @@ pub(super) struct Hits {
     pub(super) misses: u32,
     /// Pieces of file systems, but for the first of each.
     pieces: u32,
-    /// Those that parity shows, of data in the same row beside zeros, and in how many rows.
+    /// Those that parity shows, of missing data in the same row beside zeros, and in how many rows.
     ghosts: u32,
     ghost_rows: u32,
 }
@@ -88,11 +88,9 @@ pub(super) struct Answer {
 impl Answer {
     /// What speaks for it, by kind.
     pub(super) fn evidence(&self) -> Evidence {
-        // The ghosts in a row may be of any data in it.
-        let width = self.hypothesis().map_or(1, |h| h.shape.width());
-        let shown = self.anchors.hits.saturating_add(self.anchors.ghosts);
-        let anchors = f64::from(shown) * ANCHOR_HIT
-            - f64::from(self.anchors.ghost_rows) * (width as f64).ln()
+        // That one place of parity seems to show missing data happens; that many of a row do, does not.
+        let shown = self.anchors.ghosts.saturating_sub(self.anchors.ghost_rows);
+        let anchors = f64::from(self.anchors.hits.saturating_add(shown)) * ANCHOR_HIT
             - f64::from(self.anchors.misses) * ANCHOR_MISS
             - f64::from(self.anchors.pieces) * PIECE_COST;
         Evidence {
@@ -395,9 +393,12 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> (Hits, Vec<(Source, i
                 |anchor: &&Anchor| !anchor.is_certain() && is_on_missing(&map, anchor, &pieces);
             if own.iter().any(lies) {
                 hits.hits += 1;
-            } else if let Some(row) = own.iter().find_map(|a| ghost_row(&map, a, &pieces)) {
-                hits.ghosts += 1;
-                ghost_rows.insert(row);
+            } else if let Some(ghost) = own.iter().find_map(|a| ghost(&map, a, &pieces)) {
+                // Data that is there shows its address itself: then somebody changed one of the two.
+                if ghost.is_of_missing {
+                    hits.ghosts += 1;
+                    ghost_rows.insert(ghost.row);
+                }
             } else if !own.is_empty() && !own.iter().any(is_of_missing) {
                 hits.misses += 1;
             }
@@ -416,22 +417,32 @@ fn is_on_missing(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> bool {
     })
 }
 
-/// The row of which an anchor on parity shows the data: where the rest of a row is zeros, parity is
-/// a copy.
-fn ghost_row(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> Option<i64> {
+/// What an anchor on parity shows.
+struct Ghost {
+    row: i64,
+    /// Whether the data is on a member that is missing.
+    is_of_missing: bool,
+}
+
+/// The data of the same row that an anchor on parity shows: where the rest of a row is zeros, parity
+/// is a copy.
+fn ghost(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> Option<Ghost> {
     let place = map.place(anchor.device, anchor.at)?;
     if place.part != Part::P {
         return None;
     }
-    let width = map.hypothesis.shape.width();
-    let is_there = (0..width).any(|number| {
-        let position = i64::try_from(width)
-            .ok()
-            .and_then(|width| place.row.checked_mul(width)?.checked_add_unsigned(number))
-            .and_then(|chunks| chunks.checked_mul(i64::try_from(map.hypothesis.chunk).ok()?))
-            .and_then(|at| at.checked_add_unsigned(place.column));
-        let at = position.and_then(|position| position.checked_sub_unsigned(anchor.address));
-        at.is_some_and(|at| pieces.iter().any(|piece| piece.begin == at))
-    });
-    is_there.then_some(place.row)
+    let width = i64::try_from(map.hypothesis.shape.width()).ok()?;
+    let chunk = i64::try_from(map.hypothesis.chunk).ok()?;
+    (0..width).find_map(|number| {
+        let chunks = place.row.checked_mul(width)?.checked_add(number)?;
+        let position = chunks
+            .checked_mul(chunk)?
+            .checked_add_unsigned(place.column)?;
+        let begin = position.checked_sub_unsigned(anchor.address)?;
+        let is_there = pieces.iter().any(|piece| piece.begin == begin);
+        is_there.then(|| Ghost {
+            row: place.row,
+            is_of_missing: map.is_missing(position),
+        })
+    })
 }
