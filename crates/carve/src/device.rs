@@ -35,13 +35,19 @@ const MARGIN: f64 = 3.0;
 /// The result depends on the device and on what is taken alone, not on the number of threads.
 pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) + Sync)) -> Carved {
     let mut survey = Survey::of(device, taken, progress);
-    let Stores { grid, messages } = stored::take(device, &mut survey);
+    let Stores {
+        grid,
+        messages,
+        embedded,
+    } = stored::take(device, &mut survey);
     let (mut carved, turned) = on_grid(device, &survey, grid, messages);
     if grid != Grid::SECTORS {
         carved
             .messages
             .extend(off_grid(device, &mut survey, &carved));
     }
+    let within = stored::within_others(device, &survey, &embedded, &carved);
+    carved.messages.extend(within);
     turned.doubt(&mut carved.messages);
     carved
         .messages

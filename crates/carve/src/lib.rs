@@ -50,6 +50,15 @@ pub struct Carved {
     pub unclaimed: u64,
 }
 
+impl Carved {
+    /// The messages that something shows to be whole.
+    pub fn whole(&self) -> impl Iterator<Item = &Carving> {
+        self.messages
+            .iter()
+            .filter(|message| message.found.proof.is_some())
+    }
+}
+
 /// A message that was carved, and how it was put together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Carving {

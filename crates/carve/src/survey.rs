@@ -12,7 +12,7 @@ use crate::stored::Sightings;
 /// The smallest unit that a disk reads and a file system gives.
 pub(crate) const SECTOR: usize = 512;
 /// Read at a time.
-const WINDOW: u64 = 4 << 20;
+pub(crate) const WINDOW: u64 = 4 << 20;
 /// A sector of text has no more control characters than this; of anything else one byte in ten
 /// is one.
 const MOST_CONTROL: usize = 6;
@@ -67,7 +67,7 @@ impl Sector {
 
 /// Whether a byte is none that text has: text of any alphabet, tabs and line ends, form feeds and
 /// the escapes of Japanese mail are.
-const fn is_control(byte: u8) -> bool {
+pub(crate) const fn is_control(byte: u8) -> bool {
     (byte < 0x20) & !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1B) | (byte == 0x7F)
 }
 

@@ -259,3 +259,67 @@ fn what_a_list_added_below_a_signed_body_is_not_cut_off_and_called_whole() {
         .lay(20 + blocks, &noise(9, BLOCK), 0, 1);
     assert_eq!(volume.whole(), Vec::<Vec<u8>>::new());
 }
+
+/// A message of plain text.
+fn note(number: u64) -> Vec<u8> {
+    format!(
+        "Return-Path: <bo@salt.example>\nFrom: bo@salt.example\nDate: Tue, 2 Jan 2024 10:00:{:02} +0000\n\
+         Message-ID: <{number}@salt.example>\nSubject: salt\n\nThe road to the mill is open again, {number} carts passed.\n",
+        number % 60,
+    )
+    .into_bytes()
+}
+
+#[test]
+fn messages_in_a_store_that_nobody_knows_end_where_a_number_before_them_says() {
+    let mails: Vec<Vec<u8>> = (0..5).map(note).collect();
+    let numbers: [fn(usize) -> Vec<u8>; 4] = [
+        |length| (length as u32).to_le_bytes().to_vec(),
+        |length| (length as u32).to_be_bytes().to_vec(),
+        |length| (length as u64).to_be_bytes().to_vec(),
+        |length| length.to_string().into_bytes(),
+    ];
+    for (kind, number) in numbers.iter().enumerate() {
+        let mut file = b"SHELF\x01".to_vec();
+        for mail in &mails {
+            // What follows a message is text like its own.
+            file.extend([&number(mail.len()), &b"\0\0\0"[..], mail, b"seen\n\x01"].concat());
+        }
+        assert_eq!(volume().lay(16, &file, 0, 1).whole(), mails, "kind {kind}");
+    }
+}
+
+#[test]
+fn what_no_number_measures_within_something_else_must_show_its_own_end() {
+    let plain = note(1);
+    let unended = plain.strip_suffix(b"\n").unwrap().to_vec();
+    for (content, behind, is_whole) in [
+        (plain.clone(), &b"\x01\x02"[..], true),
+        // Zeros follow, as behind a file.
+        (plain.clone(), &[0; 64], true),
+        // These may be its next line.
+        (plain, b"seen\x01", false),
+        // Its last line may end in what follows.
+        (unended, b"\xFE\x01", false),
+        (mail(1, 300, false), b"seen\x01", false),
+        (mail(1, 300, true), b"seen\x01", true),
+    ] {
+        let file = [&b"\x01\x02\x03"[..], &content, behind].concat();
+        let mut volume = volume();
+        let whole = volume.lay(16, &file, 0, 1).whole();
+        let want: Vec<Vec<u8>> = is_whole.then_some(content).into_iter().collect();
+        assert_eq!(whole, want, "{}", String::from_utf8_lossy(&file));
+        assert_eq!(volume.carve().len(), 1);
+    }
+}
+
+#[test]
+fn a_turned_byte_in_a_header_does_not_make_its_rest_a_message() {
+    let mut content = mail(3, 9000, true);
+    content[20] = 1;
+    let mut volume = volume();
+    volume.lay(16, &content, 0, 8);
+    let all = volume.carve();
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].found.pieces[0].0, 16 * BLOCK as u64);
+}

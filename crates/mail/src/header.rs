@@ -7,6 +7,8 @@ pub const REACH: usize = 16 << 10;
 const SECTOR: usize = 512;
 /// A header whose lines are longer is not told apart from any other text.
 const MOST_NAME: usize = 76;
+/// Names have at least so many letters: `To` and `Cc` are the shortest.
+const LEAST_NAME: usize = 2;
 /// A header that does not end has at least so many fields, for two facts to be enough.
 const LEAST_FIELDS: u64 = 3;
 /// Wrong bits in a field name that is still taken for the one that it resembles.
@@ -137,6 +139,30 @@ pub fn may_lack_its_top(message: &[u8]) -> bool {
         || !first.is_ascii_alphabetic()
         || is_end
         || first.is_ascii_lowercase() && next_is_capital
+}
+
+/// Where the field begins in the first line of `text`, if other bytes stand before it that belong to something
+/// else: where the longest name begins that is known, else the longest that could be one.
+pub fn begin_of_field(text: &[u8]) -> Option<usize> {
+    let line = text.split(|byte| *byte == b'\n').next()?;
+    let colon = memchr::memchr(b':', line)?;
+    let name = line.get(..colon)?;
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let other = name.iter().rposition(|byte| !is_letter(byte));
+    let letters = other.map_or(0, |other| other.saturating_add(1));
+    let own = name.get(letters..)?;
+    let could_be = LEAST_NAME..=MOST_NAME;
+    if letters == 0 {
+        return could_be.contains(&own.len()).then_some(0);
+    }
+    let known = FIELDS.iter().map(|(known, _)| *known).chain(LONG);
+    let starts = known.filter_map(|known| {
+        let start = colon.checked_sub(known.len())?;
+        let own = name.get(start..)?;
+        own.eq_ignore_ascii_case(known).then_some(start)
+    });
+    let is_name = could_be.contains(&own.len()) && own.first().is_some_and(u8::is_ascii_uppercase);
+    starts.min().or_else(|| is_name.then_some(letters))
 }
 
 /// What was seen in the lines of a header block.
@@ -308,6 +334,21 @@ mod tests {
             ("and so on\n", true),
         ] {
             assert_eq!(may_lack_its_top(message.as_bytes()), lacks, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_found_behind_what_is_no_name() {
+        for (line, begin) in [
+            (&b"Return-Path: <a@b.example>\n"[..], Some(0)),
+            (b"\xFE\xEDReturn-Path: <a@b.example>\n", Some(2)),
+            (b"\xFE\xEDX-Shelf: 3\nFrom: a@b.example\n", Some(2)),
+            (b"x= In-Reply-To: <1@b.example>\n", Some(3)),
+            (b"(resent) to: a@b.example\n", Some(9)),
+            (b"and so on\n", None),
+            (b": x\n", None),
+        ] {
+            assert_eq!(begin_of_field(line), begin, "{line:?}");
         }
     }
 

@@ -12,10 +12,10 @@ use mail::header::{REACH, header};
 use mail::mbox::loose::{Loose, begins, messages as messages_in};
 use rayon::prelude::*;
 
+use super::read::Read;
 use super::{MOST_POSTMARK, Taken, carving};
 use crate::blocks::filled;
 use crate::chain::Judge;
-use crate::reader::Reader;
 use crate::search::LEAST_BORDER;
 use crate::survey::{SECTOR, Sector};
 
@@ -172,7 +172,7 @@ fn judged(
 ) -> crate::Carving {
     let on_device = |at: u64| stretch.range.start.saturating_add(at);
     let span = on_device(message.span.start)..on_device(message.span.end);
-    let read = read(judge, stretch.device, &span);
+    let read = Read::of(judge, stretch.device, &span);
     let pieces = message
         .ranges
         .iter()
@@ -185,7 +185,7 @@ fn judged(
     };
     let weak = read.borders.iter().find(|(_, nats)| *nats < LEAST_BORDER);
     let broken = read.borders.iter().any(|(_, nats)| *nats < LEAST_MEASURED);
-    let is_sound = message.known.damage.is_empty() && shows_end && read.may_end;
+    let is_sound = message.known.damage.is_empty() && shows_end && read.is_closed;
     let proof = if read.verifies {
         Some(Proof::BodyHash)
     } else if message.is_measured && is_sound && !broken {
@@ -220,42 +220,4 @@ fn judged(
     };
     carving.borders = read.borders;
     carving
-}
-
-/// What reading a message block by block shows.
-struct Read {
-    /// How much speaks for each border of blocks, in nats, by the offset in what was read.
-    borders: Vec<(u64, f64)>,
-    /// Whether all that it began is ended.
-    may_end: bool,
-    verifies: bool,
-}
-
-fn read(judge: &Judge<'_>, device: &dyn ReadAt, span: &Range<u64>) -> Read {
-    let grid = judge.blocks.grid;
-    let mut reader = Reader::new();
-    let mut borders = Vec::new();
-    let mut from = span.start;
-    for border in grid.borders(span.start) {
-        let stop = border.min(span.end);
-        let length = usize::try_from(stop.saturating_sub(from)).unwrap_or(0);
-        let piece = device.read_vec(ByteOffset::new(from), length);
-        let piece = piece.unwrap_or_default().0;
-        if from == span.start {
-            reader.feed(&piece);
-        } else {
-            let (after, nats) = judge.link(&reader, u64::MAX, &piece);
-            reader = after;
-            borders.push((from.saturating_sub(span.start), nats));
-        }
-        from = stop;
-        if from >= span.end {
-            break;
-        }
-    }
-    Read {
-        borders,
-        may_end: reader.is_closed(),
-        verifies: reader.is_signed() && reader.verifies(),
-    }
 }

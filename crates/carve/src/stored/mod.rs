@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`compressed`] | files that begin at a sector and whose checksum holds, or whose stream ends |
 //! | [`dbox`] | records of sdbox and mdbox, by the sizes before and behind each message |
+//! | [`embedded`] | what begins within a file of another format, by a number before it that is its length |
 //! | [`mbox`] | what lies between two postmarks of an mbox |
 //!
 //! What a record says proves a message; so it is taken before all that only looks like one, and
@@ -12,7 +13,9 @@
 
 mod compressed;
 mod dbox;
+pub(crate) mod embedded;
 mod mbox;
+mod read;
 
 use std::ops::Range;
 
@@ -23,12 +26,12 @@ use mail::codec::Codec;
 use mail::dbox::loose;
 use mail::mbox::loose as mbox_file;
 
-use crate::Carving;
 use crate::blocks::{Blocks, Grid};
 use crate::borders::Borders;
 use crate::chain::{End, Judge};
 use crate::survey::{SECTOR, Sector, Survey};
 use crate::words::Words;
+use crate::{Carved, Carving};
 
 /// A postmark and the first field behind it are looked for in so many bytes.
 const MOST_POSTMARK: usize = 4 << 10;
@@ -46,6 +49,8 @@ pub(crate) struct Sightings {
     dbox_files: Vec<u64>,
     /// Postmarks of an mbox.
     postmarks: Vec<u64>,
+    /// Lines of headers that begin within something else.
+    lines: Vec<u64>,
 }
 
 impl Sightings {
@@ -88,6 +93,9 @@ impl Sightings {
             starts_line && mbox_file::begins(window.get(*hit..end).unwrap_or_default())
         });
         self.postmarks.extend(begins.filter(free).map(place));
+        let lines = embedded::lines(window, own).into_iter();
+        let lines = lines.filter(|line| embedded::may_be_embedded(window, *line));
+        self.lines.extend(lines.filter(free).map(place));
     }
 
     /// Adds what another window has.
@@ -97,6 +105,7 @@ impl Sightings {
         self.metadata.append(&mut other.metadata);
         self.dbox_files.append(&mut other.dbox_files);
         self.postmarks.append(&mut other.postmarks);
+        self.lines.append(&mut other.lines);
     }
 }
 
@@ -123,6 +132,8 @@ pub(crate) struct Stores {
     pub(crate) grid: Grid,
     /// The messages, in the order of the device.
     pub(crate) messages: Vec<Carving>,
+    /// Messages within files of other formats, that nothing beside them proves.
+    pub(crate) embedded: Vec<embedded::Embedded>,
 }
 
 /// Takes all messages that lie in files of stores; their sectors and the heads in them are taken
@@ -179,8 +190,32 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
     for message in mail {
         claim(survey, message, &mut messages);
     }
+    let lines = seen.lines.iter().copied();
+    let lines: Vec<u64> = lines
+        .filter(|at| survey.sector(*at) != Sector::Taken)
+        .collect();
+    let mut embedded = embedded::find(device, survey, &lines);
+    for message in embedded::take_proven(device, &mut embedded) {
+        claim(survey, message, &mut messages);
+    }
     messages.sort_by_key(|message| message.found.pieces.first().copied());
-    Stores { grid, messages }
+    Stores {
+        grid,
+        messages,
+        embedded,
+    }
+}
+
+/// What those of the `embedded` messages are that none of `others` has bytes of.
+pub(crate) fn within_others(
+    device: &dyn ReadAt,
+    survey: &Survey,
+    embedded: &[embedded::Embedded],
+    carved: &Carved,
+) -> Vec<Carving> {
+    with_judge(device, survey, carved.grid, embedded, |judge| {
+        embedded::rest(judge, device, embedded, &carved.messages)
+    })
 }
 
 /// Calls `with` with what blocks are judged with, if there is anything in `open` to judge.
