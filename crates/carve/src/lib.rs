@@ -30,6 +30,7 @@ mod pool;
 mod reader;
 mod repair;
 mod search;
+mod shifted;
 mod stored;
 mod survey;
 mod turned;
@@ -38,6 +39,7 @@ mod words;
 pub use blocks::Grid;
 pub use chain::End;
 pub use device::carve;
+pub use shifted::{Shifted, carve_shifted};
 
 /// What was carved out of a device.
 #[derive(Clone, Debug)]

@@ -1,7 +1,10 @@
 //! Made-up volumes without a file system: what is on them comes back exact, or as damaged.
 
-use carve::{Carving, carve};
-use evidence::view::Memory;
+use std::sync::Arc;
+
+use carve::{Carving, carve, carve_shifted};
+use evidence::view::{BitShifted, Memory};
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
 use sha2::{Digest, Sha256};
 
@@ -322,4 +325,56 @@ fn a_turned_byte_in_a_header_does_not_make_its_rest_a_message() {
     let all = volume.carve();
     assert_eq!(all.len(), 1);
     assert_eq!(all[0].found.pieces[0].0, 16 * BLOCK as u64);
+}
+
+/// `bytes` with so many bits before them.
+fn shifted(bytes: &[u8], bits: usize) -> Vec<u8> {
+    let mut shifted = vec![0; bits / 8];
+    let mut before = 0;
+    for byte in bytes {
+        let pair = u16::from_be_bytes([before, *byte]) >> (bits % 8);
+        shifted.push(pair as u8);
+        before = *byte;
+    }
+    shifted
+}
+
+#[test]
+fn mail_in_streams_that_are_shifted_by_any_bits_comes_back_by_the_one_that_it_begins_at() {
+    for bits in [1, 3, 7, 8 * 13, 8 * 511 + 5] {
+        let mut mails: Vec<Vec<u8>> = (0..4).map(|n| mail(n, 9000, n % 2 == 0)).collect();
+        let mut volume = volume();
+        for (number, mail) in mails.iter().enumerate() {
+            volume.lay(16 + 8 * number, mail, 0, 8);
+        }
+        // One in two pieces.
+        let split = mail(9, 20000, true);
+        volume.lay(100, &split, 0, 3).lay(120, &split, 3, 9);
+        mails.push(split);
+        let device: Arc<dyn ReadAt> = Arc::new(Memory::new(shifted(&volume.0, bits)));
+        let streams = carve_shifted(&device, &[], &|_| ());
+        let [stream] = streams.as_slice() else {
+            panic!("{bits} bits: {} streams", streams.len());
+        };
+        assert_eq!(stream.bits, bits as u64);
+        let view = BitShifted::new(Arc::clone(&device), stream.bits);
+        let read = |message: &Carving| {
+            let pieces = message.found.pieces.iter();
+            let read =
+                pieces.map(|(at, length)| view.read_vec(ByteOffset::new(*at), *length as usize));
+            read.flat_map(|piece| piece.unwrap().0).collect()
+        };
+        let whole: Vec<Vec<u8>> = stream.carved.whole().map(read).collect();
+        assert_eq!(whole, mails, "{bits} bits");
+    }
+}
+
+#[test]
+fn a_disk_whose_bits_are_where_they_should_be_has_no_shifted_stream() {
+    let mut volume = volume();
+    for number in 0..6 {
+        volume.lay(16 + 8 * number, &mail(number as u64, 9000, true), 0, 8);
+    }
+    let device: Arc<dyn ReadAt> = Arc::new(Memory::new(volume.0));
+    assert!(carve_shifted(&device, &[], &|_| ()).is_empty());
 }

@@ -152,6 +152,75 @@ impl ReadAt for Concat {
     }
 }
 
+/// The same bits, read from another one than the first on: as after bits that were lost, or came
+/// twice, on the way to the disk. The first bit of a byte is its most significant one.
+#[derive(Clone)]
+pub struct BitShifted {
+    whole: Arc<dyn ReadAt>,
+    bytes: u64,
+    bits: u32,
+}
+
+impl BitShifted {
+    /// `whole` from its bit number `bits` on.
+    pub fn new(whole: Arc<dyn ReadAt>, bits: u64) -> Self {
+        Self {
+            whole,
+            bytes: bits / 8,
+            bits: u32::try_from(bits % 8).unwrap_or(0),
+        }
+    }
+}
+
+impl ReadAt for BitShifted {
+    fn len(&self) -> u64 {
+        // The last byte has its lowest bits in the byte behind it.
+        let behind = u64::from(self.bits > 0);
+        let there = self.whole.len();
+        there.saturating_sub(self.bytes).saturating_sub(behind)
+    }
+
+    fn known_gaps(&self) -> u64 {
+        self.whole.known_gaps()
+    }
+
+    fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
+        self.check_range(at, buf.len())?;
+        let from = at.get().saturating_add(self.bytes);
+        let mut below = self.whole.read_at(ByteOffset::new(from), buf)?;
+        if self.bits == 0 || buf.is_empty() {
+            return Ok(below);
+        }
+        let mut last = [0];
+        let end = ByteOffset::new(from.saturating_add(buf.len() as u64));
+        below.add_all_at(buf.len(), &self.whole.read_at(end, &mut last)?);
+        shift_left(buf, last[0], self.bits);
+        let mut gaps = Gaps::none();
+        // What lies in two bytes is not there if either is not.
+        let reach = |range: &std::ops::Range<usize>| {
+            range.start.saturating_sub(1)..range.end.min(buf.len())
+        };
+        for gap in below.iter() {
+            gaps.add(reach(&gap.range), gap.cause);
+        }
+        for range in below.suspects() {
+            gaps.add_suspect(reach(&range));
+        }
+        for gap in gaps.iter() {
+            buf.get_mut(gap.range.clone()).unwrap_or_default().fill(0);
+        }
+        Ok(gaps)
+    }
+}
+
+/// Shifts all of `bytes` to the left by `bits`, 1 to 7; the highest bits of the byte `behind` come in.
+pub fn shift_left(bytes: &mut [u8], mut behind: u8, bits: u32) {
+    for byte in bytes.iter_mut().rev() {
+        let pair = u16::from_be_bytes([*byte, behind]);
+        behind = std::mem::replace(byte, (pair << bits).to_be_bytes()[0]);
+    }
+}
+
 /// A base with newer bytes laid over it, as a journal replayed in memory does. The base is
 /// not changed, and where the overlay has bytes, the base's gaps do not matter. The overlay can
 /// also have gaps, where there were newer bytes that cannot be had: the base's are not them.
@@ -348,6 +417,37 @@ mod tests {
                 assert_eq!(bytes, want);
             }
         }
+    }
+
+    #[test]
+    fn shifted_bits_are_those_of_one_long_number() {
+        let whole: Vec<u8> = (0..24_u8).map(|n| n.wrapping_mul(37) ^ 0x5A).collect();
+        let bit = |at: u64| whole[(at / 8) as usize] >> (7 - at % 8) & 1;
+        let disk: Arc<dyn ReadAt> = Arc::new(Memory::new(whole.clone()));
+        for bits in 0..40_u64 {
+            let shifted = BitShifted::new(Arc::clone(&disk), bits);
+            assert_eq!(shifted.len(), (24 * 8 - bits) / 8);
+            for at in 0..shifted.len() {
+                let (bytes, gaps) = shifted
+                    .read_vec(ByteOffset::new(at), 2.min(shifted.len() - at) as usize)
+                    .unwrap();
+                assert!(gaps.is_empty());
+                for (number, byte) in (0..).zip(bytes) {
+                    let want =
+                        (0..8).fold(0, |all, n| all << 1 | bit(bits + (at + number) * 8 + n));
+                    assert_eq!(byte, want, "{bits} bits, byte {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gap_takes_each_shifted_byte_that_has_a_bit_of_it() {
+        let holed = Memory::new(vec![0xFF; 8]).with_gaps(&Gaps::one(3..5, GapCause::Unreadable));
+        let shifted = BitShifted::new(Arc::new(holed), 11);
+        let (bytes, gaps) = shifted.read_vec(ByteOffset::ZERO, 6).unwrap();
+        assert_eq!(gaps, Gaps::one(1..4, GapCause::Unreadable));
+        assert_eq!(bytes, [0xFF, 0, 0, 0, 0xFF, 0xFF]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use evidence::view::BitShifted;
 use evidence::{Error, Loss, ReadAt};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,13 @@ pub enum View {
     Opened(String),
     /// It is this device itself.
     Device(String),
+    /// It is this device, read from another of its bits than the first on.
+    BitShifted {
+        /// The device.
+        device: String,
+        /// How many bits are left out.
+        bits: u64,
+    },
     /// The logical addresses of a btrfs.
     Btrfs(Box<btrfs::Statement>),
 }
@@ -45,6 +53,10 @@ impl View {
                 Ok(open(bytes, name)?.map(|fs| Arc::clone(fs.view())))
             }
             Self::Device(name) => Ok(device(name)),
+            Self::BitShifted { device: name, bits } => {
+                let shifted = |whole| Arc::new(BitShifted::new(whole, *bits)) as Arc<dyn ReadAt>;
+                Ok(device(name).map(shifted))
+            }
             Self::Btrfs(statement) => Ok(statement.open(device)),
         }
     }
@@ -56,6 +68,15 @@ impl View {
                 .iter()
                 .map(|range| (name.as_str(), range.clone()))
                 .collect(),
+            Self::BitShifted { device, bits } => ranges
+                .iter()
+                .map(|range| {
+                    let start = range.start.saturating_add(bits / 8);
+                    // A byte may lie in two of the device.
+                    let end = range.end.saturating_add(bits.div_ceil(8));
+                    (device.as_str(), start..end)
+                })
+                .collect(),
             Self::Btrfs(statement) => statement.places(ranges),
         }
     }
@@ -64,7 +85,7 @@ impl View {
     /// no file can lie.
     pub fn structures(&self) -> Vec<Range<u64>> {
         match self {
-            Self::Opened(_) | Self::Device(_) => Vec::new(),
+            Self::Opened(_) | Self::Device(_) | Self::BitShifted { .. } => Vec::new(),
             Self::Btrfs(statement) => statement.structures(),
         }
     }

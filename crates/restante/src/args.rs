@@ -303,6 +303,9 @@ pub(crate) struct Carve {
     /// Look on this device; may be given again (default: all that nothing else lies on)
     #[arg(long = "device", value_name = "DEVICE")]
     pub(crate) devices: Vec<String>,
+    /// Look also for streams that are shifted by any number of bits, as after bits that were lost
+    #[arg(long)]
+    pub(crate) bit_offsets: bool,
     /// Tell how the message with this identity, or the beginning of one, was put together
     #[arg(long, value_name = "ID")]
     pub(crate) explain: Option<String>,

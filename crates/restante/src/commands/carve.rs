@@ -14,6 +14,7 @@ use anyhow::Result;
 use case::log::Effort;
 use case::{Case, MESSAGES};
 use evidence::ReadAt;
+use evidence::view::BitShifted;
 use filesystem::{Standing, View};
 use mail::account::Accounts;
 use mail::carved::{Candidate, Names, attribute};
@@ -58,6 +59,35 @@ struct Counts {
     unclaimed: u64,
 }
 
+impl CarveState {
+    /// Adds what was carved out of `bytes`, which are called `name` and had again by `view`; reads the
+    /// messages.
+    fn add(
+        &mut self,
+        name: &str,
+        view: View,
+        bytes: &Arc<dyn ReadAt>,
+        carved: carve::Carved,
+    ) -> Vec<(Candidate, Story)> {
+        let counts = Counts {
+            block_bytes: carved.grid.block,
+            first_block: carved.grid.phase,
+            unclaimed: carved.unclaimed,
+            ..Counts::default()
+        };
+        self.devices.insert(name.to_owned(), counts);
+        self.views.insert(origin_name(name), view);
+        candidates(name, bytes, carved.messages)
+    }
+}
+
+/// What is taken of a device with the whole messages that were carved out of it.
+fn taken_with(mut taken: Vec<Range<u64>>, carved: &carve::Carved) -> Vec<Range<u64>> {
+    let pieces = carved.whole().flat_map(|one| &one.found.pieces);
+    taken.extend(pieces.map(|(at, length)| *at..at.saturating_add(*length)));
+    evidence::merged(taken)
+}
+
 /// Where [`CarveState`] lies in the case.
 fn state_name() -> String {
     format!("{MESSAGES}/carved.json")
@@ -84,11 +114,27 @@ pub(crate) fn run(args: &Carve, common: &Common) -> Result<Output> {
         return explain::run(&Case::open_to_read(&args.case)?, id);
     }
     let case = Case::open(&args.case)?;
-    carve(&case, args.all, &args.devices, common)
+    let asked = Asked {
+        all: args.all,
+        devices: &args.devices,
+        bit_offsets: args.bit_offsets,
+    };
+    carve(&case, &asked, common)
+}
+
+/// What to carve.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Asked<'a> {
+    /// Also the blocks of files that are in use.
+    all: bool,
+    /// These devices, if any are named.
+    devices: &'a [String],
+    /// Also streams whose bits are shifted.
+    bit_offsets: bool,
 }
 
 /// Carves what the file systems of `case` do not explain, or all of it.
-pub(crate) fn carve(case: &Case, all: bool, devices: &[String], common: &Common) -> Result<Output> {
+pub(crate) fn carve(case: &Case, asked: &Asked<'_>, common: &Common) -> Result<Output> {
     let Some(index) = super::rebuild::finished(case)? else {
         return Err(Usage::error(
             "the case has no message index yet; run `restante rebuild` on it: what the file \
@@ -96,17 +142,17 @@ pub(crate) fn carve(case: &Case, all: bool, devices: &[String], common: &Common)
         ));
     };
     let session = Session::open(case)?;
-    let made_from = blake3::hash(&serde_json::to_vec(&json!([index, all, devices]))?);
+    let made_from = blake3::hash(&serde_json::to_vec(&json!([index, asked]))?);
     let made_from = made_from.to_hex().to_string();
     let state: Option<CarveState> = case.read_json(&state_name())?;
     let state = match state.filter(|state| state.made_from == made_from) {
         Some(state) => state,
         None => {
             let start = Instant::now();
-            let (state, bytes) = make(case, &session, all, devices, made_from, common)?;
+            let (state, bytes) = make(case, &session, asked, made_from, common)?;
             case.log(
                 "carve",
-                json!({ "all": all, "devices": devices }),
+                json!(asked),
                 json!({ "made_from": state.made_from }),
                 json!({ "devices": state.devices, "index": case.segments_digest(MESSAGES)? }),
                 Some(Effort::since(start, bytes)),
@@ -133,8 +179,7 @@ pub(crate) fn found_mail(said: &Value) -> bool {
 fn make(
     case: &Case,
     session: &Session,
-    all: bool,
-    devices: &[String],
+    asked: &Asked<'_>,
     made_from: String,
     common: &Common,
 ) -> Result<(CarveState, u64)> {
@@ -146,26 +191,32 @@ fn make(
     };
     let mut found = Vec::new();
     let mut bytes = 0_u64;
-    for searched in wanted(session, all, devices, common)? {
+    for searched in wanted(session, asked, common)? {
         let (name, device) = (searched.name, searched.bytes);
         let bar = progress::bar(common, "carve", device.len(), progress::Unit::Bytes);
         let carved = carve::carve(device.as_ref(), &searched.taken, &|bytes| bar.inc(bytes));
         bar.finish_and_clear();
         bytes = bytes.saturating_add(coverage::left_over(&searched.taken, device.len()));
+        if asked.bit_offsets {
+            let taken = taken_with(searched.taken, &carved);
+            let bar = progress::bar(common, "shifted", device.len(), progress::Unit::Bytes);
+            let streams = carve::carve_shifted(&device, &taken, &|bytes| bar.inc(bytes));
+            bar.finish_and_clear();
+            for carve::Shifted { bits, carved } in streams {
+                let stream: Arc<dyn ReadAt> = Arc::new(BitShifted::new(Arc::clone(&device), bits));
+                let view = View::BitShifted {
+                    device: name.clone(),
+                    bits,
+                };
+                let name = format!("{name}+{bits}bits");
+                found.extend(state.add(&name, view, &stream, carved));
+            }
+        }
         if searched.is_left_over && carved.messages.is_empty() && carved.unclaimed == 0 {
             continue;
         }
-        let counts = Counts {
-            block_bytes: carved.grid.block,
-            first_block: carved.grid.phase,
-            unclaimed: carved.unclaimed,
-            ..Counts::default()
-        };
-        state.devices.insert(name.clone(), counts);
-        state
-            .views
-            .insert(origin_name(&name), View::Device(name.clone()));
-        found.extend(candidates(&name, &device, carved.messages));
+        let view = View::Device(name.clone());
+        found.extend(state.add(&name, view, &device, carved));
     }
     let (candidates, stories): (Vec<Candidate>, Vec<Story>) = found.into_iter().unzip();
     let messages = attribute(candidates, &known.names, &known.accounts);
@@ -194,20 +245,15 @@ struct Searched {
 
 /// The devices to look on: those that were asked for, or all that nothing else lies on, and what
 /// is left over of the others.
-fn wanted(
-    session: &Session,
-    all: bool,
-    devices: &[String],
-    common: &Common,
-) -> Result<Vec<Searched>> {
-    let mut in_files = if all {
+fn wanted(session: &Session, asked: &Asked<'_>, common: &Common) -> Result<Vec<Searched>> {
+    let mut in_files = if asked.all {
         BTreeMap::new()
     } else {
         explained::in_files(session, common)?
     };
     let mut wanted = Vec::new();
-    if !devices.is_empty() {
-        for device in devices {
+    if !asked.devices.is_empty() {
+        for device in asked.devices {
             let (DeviceName(name), bytes) = session.device(device)?;
             let taken = in_files.remove(&name).unwrap_or_default();
             wanted.push(Searched {
@@ -235,7 +281,7 @@ fn wanted(
         .map(|volume| volume.device.0.as_str())
         .collect();
     wanted.retain(|wanted| !snapshots.contains(wanted.name.as_str()));
-    if !all {
+    if !asked.all {
         let begun_over = coverage::begun_over(&session.aggregate);
         wanted.retain(|wanted| !begun_over.contains(&DeviceName(wanted.name.clone())));
     }
@@ -325,6 +371,7 @@ fn present(case: &Case, session: &Session) -> Result<BTreeSet<String>> {
         .filter_map(|(name, view)| match view {
             View::Opened(device) | View::Device(device) => (name == device).then_some(name),
             View::Btrfs(_) => Some(name),
+            View::BitShifted { .. } => None,
         })
         .collect();
     let groups = session.aggregate.volume_groups.iter();

@@ -245,7 +245,7 @@ fn claims_of(one: &Found, all: &[Found], is_inferred: bool) -> Claims {
 /// The device that a file system lies on; the first one, of a btrfs.
 fn device_of(found: &Found) -> &str {
     match &found.view {
-        View::Opened(device) | View::Device(device) => device,
+        View::Opened(device) | View::Device(device) | View::BitShifted { device, .. } => device,
         View::Btrfs(_) => before_hash(&found.name),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Recover, common: &Common) -> Result<Output> {
         )
     };
     let rebuilt = rebuild::rebuild(&case, &said, common)?;
-    let carved = carve::carve(&case, false, &[], common)?;
+    let carved = carve::carve(&case, &carve::Asked::default(), common)?;
     let everybody = BTreeSet::new();
     let synced = sync::sync(
         &case,

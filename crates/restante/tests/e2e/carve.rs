@@ -193,3 +193,37 @@ fn mail_without_a_file_system_is_carved_step_by_step_and_explained() {
     succeed(step("sync").args(["--to", &target]));
     assert_eq!(before, tree(&out), "a second run changed the tree");
 }
+
+#[test]
+fn mail_whose_bits_are_shifted_is_carved_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mails: Vec<Vec<u8>> = (0..6)
+        .map(|n| mail("ada@lindenhof.example", "imap.lindenhof.example", n, 3000))
+        .collect();
+    let image = disk(dir.path(), &mails);
+    let mut before = 0;
+    let shifted = fs::read(&image).unwrap().into_iter().map(|byte| {
+        let pair = u16::from_be_bytes([before, byte]);
+        before = byte;
+        (pair >> 3) as u8
+    });
+    fs::write(&image, shifted.collect::<Vec<u8>>()).unwrap();
+    let (case, out) = (dir.path().join("case"), dir.path().join("mail"));
+    let target = format!("maildir:{}", out.display());
+    let step = |name: &str| {
+        let mut command = restante();
+        command.arg(name).arg(&case);
+        command
+    };
+    succeed(step("scan").arg(&image));
+    succeed(&mut step("assemble"));
+    succeed(&mut step("rebuild"));
+    assert!(!succeed(&mut step("carve")).contains("bits"));
+    let said = succeed(step("carve").arg("--bit-offsets"));
+    assert!(said.contains("disk:disk+3bits"), "{said}");
+    succeed(step("sync").args(["--to", &target]));
+    let mut hers = mails;
+    hers.sort();
+    assert_eq!(contents(&out.join("lindenhof.example/ada/Maildir")), hers);
+    succeed(step("verify").args(["--to", &target]));
+}
