@@ -11,7 +11,7 @@ use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
 use mail::carved::Stored;
 use mail::codec::MAX_MESSAGE_BYTES;
-use mail::header::{REACH, begin_of_field, header};
+use mail::header::{REACH, begin_of_field, header, may_lack_its_top};
 use mail::store::Known;
 use rayon::prelude::*;
 
@@ -96,8 +96,10 @@ fn embedded(device: &dyn ReadAt, survey: &Survey, line: u64) -> Option<Embedded>
     let start = text.checked_add(begin_of_field(bytes.get(text..)?)?)?;
     let header = header(bytes.get(start..)?)?;
     let start = from.saturating_add(start as u64);
-    let is_file = start.is_multiple_of(SECTOR as u64);
-    if is_file || header.fields < LEAST_FIELDS || is_within(device, survey, start) {
+    if begins_file(device, survey, start..line)
+        || header.fields < LEAST_FIELDS
+        || is_within(device, survey, start)
+    {
         return None;
     }
     let header = header.bytes?;
@@ -105,6 +107,25 @@ fn embedded(device: &dyn ReadAt, survey: &Survey, line: u64) -> Option<Embedded>
         text: start..end_of_text(device, start.saturating_add(header)),
         header,
     })
+}
+
+/// Whether a file begins in `range`, a part of a header: what stands before its first field may look like
+/// a name.
+fn begins_file(device: &dyn ReadAt, survey: &Survey, range: Range<u64>) -> bool {
+    let from = survey.heads.partition_point(|head| *head < range.start);
+    let heads = survey.heads.get(from..).unwrap_or_default().iter();
+    let is_first = |head: u64| {
+        let line = device.read_whole(ByteOffset::new(head), SECTOR);
+        line.is_some_and(|line| !may_lack_its_top(&line)) && !ends_line(device, head)
+    };
+    let mut heads = heads.take_while(|head| **head <= range.end);
+    range.start.is_multiple_of(SECTOR as u64) || heads.any(|head| is_first(*head))
+}
+
+/// Whether a line ends just before `at`.
+fn ends_line(device: &dyn ReadAt, at: u64) -> bool {
+    let last = at.checked_sub(1).map(ByteOffset::new);
+    last.and_then(|at| device.read_whole(at, 1)) == Some(b"\n".to_vec())
 }
 
 /// Where in `bytes` the first field begins of the header that has a line at `line`: behind the last byte
@@ -216,10 +237,7 @@ fn stated_end(device: &dyn ReadAt, message: &Embedded) -> Option<u64> {
         ByteOffset::new(start.checked_sub(before)?),
         usize::try_from(before).ok()?,
     )?;
-    let ends_line = |end: u64| {
-        let last = end.checked_sub(1).map(ByteOffset::new);
-        last.and_then(|at| device.read_whole(at, 1)) == Some(b"\n".to_vec())
-    };
+    let ends_line = |end: u64| ends_line(device, end);
     let mut ends: Vec<(bool, u64)> = Vec::new();
     for (number, is_written_out) in numbers(&bytes) {
         let Some(end) = start.checked_add(number) else {
