@@ -433,6 +433,63 @@ fn a_healthy_file_system_gains_nothing() {
     assert_eq!(paths(found[0].fs.as_ref()), paths(opened.as_ref()));
 }
 
+/// On a partition, or a member of a mirror, behind its label: under a newer one of the whole disk.
+#[test]
+fn copies_of_a_superblock_in_its_journal_do_not_say_where_a_file_system_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, _) = mailboxes(dir.path(), &["-t", "ext3", "-b", "1024"]);
+    {
+        // A file that is deleted while it is open goes through the list of orphans in the superblock.
+        let mount = Mount::new(&path, "rw");
+        for _ in 0..24 {
+            let name = mount.path().join("open");
+            let file = fs::File::create(&name).unwrap();
+            fs::remove_file(&name).unwrap();
+            drop(file);
+            run("sync", "coreutils", &["-f", mount.path().to_str().unwrap()]);
+        }
+    }
+    let good = fs::read(&path).unwrap();
+    let tree = tree(&good);
+    let begin = 1 << 20;
+    let mut bytes = [vec![0; begin], good.clone()].concat();
+    let uuid = &good[1024 + 104..1024 + 120];
+    let copies = memchr::memmem::find_iter(&bytes, uuid).count();
+    assert!(copies > 20, "{copies} superblocks: the journal has none");
+    let new = ["-F", "-q", "-E", "nodiscard", "-t", "ext4", "-b", "1024"];
+    make_over(&path, &mut bytes, "mke2fs", &new);
+    let found = find(bytes.clone());
+    let old = found
+        .iter()
+        .find(|found| found.name.starts_with("volume#ext3-"));
+    let got = files(old.unwrap().fs.as_ref());
+    let is_left = |(at, length): &(u64, usize)| {
+        let at = *at as usize;
+        bytes[begin + at..][..*length] == good[at..][..*length]
+    };
+    let left: Vec<_> = tree
+        .iter()
+        .filter(|(_, was)| was.pieces.iter().all(is_left))
+        .collect();
+    let is_back = |(path, was): &&(&String, &Was)| {
+        got.get(*path) == Some(&vec![(Standing::InUse, Some(was.hash))])
+    };
+    // Of a few the newer one has the block that says where they are.
+    let back = left.iter().filter(is_back).count();
+    assert!(
+        left.len() > 300 && back * 100 >= left.len() * 90,
+        "{back} of {}",
+        left.len()
+    );
+    let whole = got.values().flatten().filter_map(|(_, hash)| *hash);
+    let known: Vec<blake3::Hash> = tree.values().map(|was| was.hash).collect();
+    let false_ones = whole.filter(|hash| !known.contains(hash));
+    assert_eq!(
+        false_ones.filter(|hash| *hash != blake3::hash(b"")).count(),
+        0
+    );
+}
+
 /// A part of an inode table that is there twice, as where parity gives the data of a wiped row.
 #[test]
 fn copies_of_inodes_are_no_files_of_their_own() {

@@ -124,6 +124,7 @@ fn name_of(device: &Device, fs: &Rebuilt, id: &str) -> String {
 /// File systems of which superblocks are left besides those that were found, with their beginnings.
 fn others(seen: &Sightings, found: &[(String, View, Rebuilt)]) -> Vec<(u64, Superblock)> {
     let mut all: BTreeMap<([u8; 16], u64), (usize, Superblock)> = BTreeMap::new();
+    let mut in_journals: BTreeMap<[u8; 16], Superblock> = BTreeMap::new();
     for copy in &seen.superblocks {
         let known = |(_, _, fs): &(String, View, Rebuilt)| fs.info.uuid == copy.sb.uuid;
         if found.iter().any(known) || copy.sb.checksum_holds == Some(false) {
@@ -137,20 +138,18 @@ fn others(seen: &Sightings, found: &[(String, View, Rebuilt)]) -> Vec<(u64, Supe
             0 => SUPERBLOCK_AT.get(),
             _ => block.saturating_mul(copy.sb.block.get().into()),
         };
-        // A copy in a journal says nothing of where the file system begins: where most do.
-        let base = if seen.in_journal(copy.at.get()) {
-            Some(0)
-        } else {
-            copy.at.get().checked_sub(start)
-        };
-        let Some(base) = base else {
-            continue;
-        };
         let held = found.iter().any(|(_, _, fs)| {
             let at = copy.at.get().saturating_sub(fs.base);
             fs.taken.is_held_by_file(&(at..at.saturating_add(1024)))
         });
-        if !held {
+        if held {
+            continue;
+        }
+        if seen.in_journal(copy.at.get()) {
+            in_journals
+                .entry(copy.sb.uuid)
+                .or_insert_with(|| copy.sb.clone());
+        } else if let Some(base) = copy.at.get().checked_sub(start) {
             let entry = all.entry((copy.sb.uuid, base));
             let (votes, _) = entry.or_insert_with(|| (0, copy.sb.clone()));
             *votes = votes.saturating_add(1);
@@ -162,6 +161,10 @@ fn others(seen: &Sightings, found: &[(String, View, Rebuilt)]) -> Vec<(u64, Supe
         if best.get(&uuid).is_none_or(|(most, ..)| votes > *most) {
             best.insert(uuid, (votes, base, sb));
         }
+    }
+    // A copy in a journal says nothing of where the file system begins: where most do.
+    for (uuid, sb) in in_journals {
+        best.entry(uuid).or_insert((0, 0, sb));
     }
     best.into_values().map(|(_, base, sb)| (base, sb)).collect()
 }
