@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
 use crate::codec::Codec;
+use crate::header::field;
 use crate::store::Known;
 use crate::structure::Structure;
 
@@ -107,6 +108,8 @@ pub enum HoleCause {
     Replaced,
     /// It reads as zeros, sectors long, which mail does not hold.
     Wiped,
+    /// It reads as bytes that look random, sectors long, which mail does not hold.
+    Noise,
 }
 
 impl HoleCause {
@@ -126,6 +129,9 @@ impl HoleCause {
             }
             Self::Replaced => "a newer file system has this part of the disk now",
             Self::Wiped => "this part reads as nothing but zeros: the disk was wiped here",
+            Self::Noise => {
+                "this part reads as bytes that no text has: something else was written over the disk here"
+            }
         }
     }
 }
@@ -170,8 +176,9 @@ pub struct Verdict {
 ///
 /// A file whose every byte was read is what was stored, and so proven. It is damaged all the
 /// same if what was stored is not the message: shorter than its name says, which a delivery that
-/// was cut off leaves behind. Longer than the name says, or another `W=`, means that somebody
-/// edited the file after delivery; that is noted and speaks against nothing.
+/// was cut off leaves behind; or as long as its name says, with another `W=`, which a part that was
+/// written over leaves. Longer than the name says means that somebody edited the file after
+/// delivery; that is noted and speaks against nothing.
 ///
 /// A message that was deleted has to prove itself: see [`judge_deleted`]; one over whose file
 /// system another one was made must not contradict itself: see [`judge_replaced`].
@@ -331,40 +338,85 @@ impl Findings {
             Some(_) if self.damaged => {}
             Some(size) => {
                 let what = format!("{said} says {size} bytes with CR LF line ends, it has {lines}");
-                self.contradict(recorded, what);
+                // Who edits a file changes its length.
+                let was_edited = known.size.is_none_or(|size| size != length);
+                self.contradict(recorded || !was_edited, what);
             }
             None => {}
         }
     }
 }
 
-/// The sectors of a plain message that hold nothing but zeros.
+/// The sectors of a plain message that hold nothing but zeros, or what looks random.
 ///
 /// What was wiped can be read, and a file system whose disks were wiped still says that it is
-/// there. Mail may hold a NUL, but no sectors of them (RFC 5322, section 4).
+/// there. Mail may hold a NUL, but no sectors of them (RFC 5322, section 4); and control characters
+/// only where it says that it has a part that is not text.
 pub(crate) fn wiped(content: &[u8]) -> Vec<Hole> {
+    let has_binary = declares_binary(content);
     let mut holes: Vec<Hole> = Vec::new();
     let mut start = 0_u64;
     for sector in content.chunks(SECTOR) {
         let bytes = sector.len() as u64;
-        if sector.iter().all(|byte| *byte == 0) {
+        let why = if sector.iter().all(|byte| *byte == 0) {
+            Some(HoleCause::Wiped)
+        } else {
+            (!has_binary && is_noise(sector)).then_some(HoleCause::Noise)
+        };
+        if let Some(why) = why {
             match holes.last_mut() {
-                Some(last) if last.start.saturating_add(last.bytes) == start => {
+                Some(last) if last.why == why && last.start.saturating_add(last.bytes) == start => {
                     last.bytes = last.bytes.saturating_add(bytes);
                 }
-                _ => holes.push(Hole {
-                    start,
-                    bytes,
-                    why: HoleCause::Wiped,
-                }),
+                _ => holes.push(Hole { start, bytes, why }),
             }
         }
         start = start.saturating_add(bytes);
     }
-    // The end of a sector may be zeros for many reasons, a whole sector for one.
-    holes.retain(|hole| hole.bytes >= SECTOR as u64);
+    holes.retain(|hole| match hole.why {
+        // Some send bytes as they are and do not say so: these do not begin just where a block does.
+        HoleCause::Noise => {
+            let from = usize::try_from(hole.start).unwrap_or(usize::MAX);
+            let begin = content.get(from..).unwrap_or_default();
+            let has_header = from == 0 && field(content).is_some();
+            from.is_multiple_of(LEAST_BLOCK)
+                && !has_header
+                && is_noise(begin.get(..LEAST_NOISE).unwrap_or_default())
+        }
+        // The end of a sector may be zeros for many reasons, a whole sector for one.
+        _ => hole.bytes >= SECTOR as u64,
+    });
     holes
 }
+
+/// Whether a sector, or the end of one, looks random: of such bytes one in eleven is a control character
+/// that no text has. It must have a third of those. Texts have those that move the paper or shift
+/// between alphabets (ISO 2022), and NUL in UTF-16.
+fn is_noise(sector: &[u8]) -> bool {
+    let is_control = |byte: &&u8| matches!(byte, 1..=7 | 0x0B | 0x10..=0x1A | 0x1C..=0x1F);
+    let controls = sector.iter().filter(is_control).count();
+    sector.len() >= LEAST_NOISE && controls.saturating_mul(32) >= sector.len()
+}
+
+/// Whether a message says that it has a part that is not text (RFC 2045, section 6.2; yEnc).
+fn declares_binary(content: &[u8]) -> bool {
+    let is_binary = |at: usize| {
+        let value = content.get(at.saturating_add(ENCODING.len())..);
+        let value = value.unwrap_or_default().trim_ascii_start();
+        value
+            .get(..6)
+            .is_some_and(|value| value.eq_ignore_ascii_case(b"binary"))
+    };
+    memchr::memmem::find_iter(content, ENCODING).any(is_binary)
+        || memchr::memmem::find(content, b"=ybegin ").is_some()
+}
+
+/// The end of `Content-Transfer-Encoding:`, in whatever case the rest is.
+const ENCODING: &[u8] = b"ncoding:";
+/// The smallest block of a file system that is written over.
+const LEAST_BLOCK: usize = 1024;
+/// Fewer bytes at the end of a message say nothing.
+const LEAST_NOISE: usize = 64;
 
 /// The least that a disk loses.
 const SECTOR: usize = 512;
@@ -512,6 +564,47 @@ mod tests {
         let longer = in_use(b"abc", Some(2), Some(2));
         assert_eq!(longer.grade, Grade::Proven);
         assert_eq!(longer.contradictions.len(), 2);
+    }
+
+    #[test]
+    fn another_count_of_lines_at_the_same_length_is_damage() {
+        assert_eq!(in_use(b"a\nc", Some(3), Some(4)).grade, Grade::Proven);
+        assert_eq!(in_use(b"a\nc", Some(3), Some(3)).grade, Grade::Damaged);
+        assert_eq!(in_use(b"a\nc", None, Some(3)).grade, Grade::Proven);
+    }
+
+    #[test]
+    fn sectors_that_look_random_are_holes_where_no_part_is_said_to_be_binary() {
+        let mut state = 1_u64;
+        let mut random = || {
+            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let mut content = b"From: a@b.example\n\n".to_vec();
+        content.resize(4096, b'x');
+        content[1024..2048].fill_with(&mut random);
+        content.extend((0..200).map(|_| random()));
+        let hole = |start, bytes| Hole {
+            start,
+            bytes,
+            why: HoleCause::Noise,
+        };
+        assert_eq!(wiped(&content), [hole(1024, 1024), hole(4096, 200)]);
+        let declared = b"From: a@b.example\nContent-Transfer-Encoding:  Binary\n\n";
+        content[..declared.len()].copy_from_slice(declared);
+        assert_eq!(wiped(&content), []);
+        // What was sent so begins where its header ends.
+        let mut sent = b"From: a@b.example\n\n".to_vec();
+        sent.extend((0..4000).map(|_| random()));
+        assert_eq!(wiped(&sent), []);
+        // Korean of ISO 2022, man pages, UTF-16.
+        for text in [
+            &b"\x0E0!3*\x0F "[..],
+            b"n\x08na\x08a ",
+            b"n\0a\0\x0D\0\x0A\0",
+        ] {
+            assert_eq!(wiped(&text.repeat(200)), []);
+        }
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn compare_with(set: &str, name: &str, said: &serde_json::Value) -> usize {
     assert_eq!(got, want, "{name}");
     assert_eq!(there.len(), want.len());
     for message in &found {
-        assert_eq!(message.grade, Grade::Proven);
+        assert_eq!(message.grade, Grade::Proven, "{message:?}");
         assert!(message.contradictions.is_empty(), "{message:?}");
         let owner = message.owner.as_ref().unwrap();
         assert_eq!(owner.account.to_string(), "ada@tidewater.example");
