@@ -7,11 +7,13 @@ use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
 use crate::survey::{SECTOR, Sector, Survey};
 
-/// The largest block that is looked for.
-const MOST_BLOCK: u64 = 64 << 10;
+/// The largest cluster that is looked for.
+const MOST_CLUSTER: u64 = 64 << 10;
 /// Of the places where messages begin, so many of a hundred must lie on the grid.
 const ON_GRID: usize = 90;
-/// With fewer messages, a larger block than this would be chance.
+/// The largest block: file systems that give larger ones to a file, as ext4 with `bigalloc` does,
+/// write zeros behind its end up to the next multiple of this only. With few messages, a larger
+/// cluster would be chance.
 const USUAL_BLOCK: u64 = 4096;
 const FEW_HEADS: usize = 12;
 
@@ -22,33 +24,50 @@ pub struct Grid {
     pub block: u64,
     /// Where the first block begins, in bytes; less than `block`.
     pub phase: u64,
+    /// Bytes that are given to a file at once, one or more blocks.
+    pub cluster: u64,
+    /// Where the first cluster begins, in bytes; less than `cluster`.
+    pub first_cluster: u64,
 }
 
 impl Grid {
     /// That of the sectors, which all others keep to.
-    pub(crate) const SECTORS: Self = Self {
-        block: SECTOR as u64,
-        phase: 0,
-    };
+    pub(crate) const SECTORS: Self = Self::of_clusters(SECTOR as u64, 0);
 
-    /// The largest grid on which nearly all of `heads` lie: a file begins at a block.
-    pub(crate) fn of(heads: &[u64]) -> Self {
-        let mut block = MOST_BLOCK;
-        while block > SECTOR as u64 {
-            let chance = heads.len() < FEW_HEADS && block > USUAL_BLOCK;
-            if let Some(phase) = phase_of(heads, block).filter(|_| !chance) {
-                return Self { block, phase };
-            }
-            block /= 2;
-        }
+    /// That of clusters of so many bytes, of which the first begins at `first`.
+    const fn of_clusters(cluster: u64, first: u64) -> Self {
+        let block = if cluster < USUAL_BLOCK {
+            cluster
+        } else {
+            USUAL_BLOCK
+        };
         Self {
-            block: if heads.is_empty() {
-                USUAL_BLOCK
-            } else {
-                SECTOR as u64
-            },
-            phase: 0,
+            block,
+            phase: first % block,
+            cluster,
+            first_cluster: first,
         }
+    }
+
+    /// That of the largest clusters on which nearly all of `heads` lie: a file begins at one.
+    pub(crate) fn of(heads: &[u64]) -> Self {
+        let mut cluster = MOST_CLUSTER;
+        while cluster > SECTOR as u64 {
+            let chance = heads.len() < FEW_HEADS && cluster > USUAL_BLOCK;
+            if let Some(first) = phase_of(heads, cluster).filter(|_| !chance) {
+                return Self::of_clusters(cluster, first);
+            }
+            cluster /= 2;
+        }
+        if heads.is_empty() {
+            return Self::of_clusters(USUAL_BLOCK, 0);
+        }
+        Self::SECTORS
+    }
+
+    /// Whether a cluster begins with a block: what lies in pieces goes on with one.
+    pub(crate) const fn begins_cluster(self, number: u64) -> bool {
+        self.offset(number) % self.cluster == self.first_cluster
     }
 
     /// Where a block begins.
@@ -216,6 +235,11 @@ mod tests {
             .map(|head| head + 1024 * (head / 4096 % 4))
             .collect();
         assert_eq!(Grid::of(&small).block, 1024);
+        let large: Vec<u64> = (0..40_u64).map(|n| 8192 + 16384 * (n * 7 % 101)).collect();
+        let grid_of_large = Grid::of(&large);
+        assert_eq!((grid_of_large.block, grid_of_large.phase), (4096, 0));
+        let begins: Vec<bool> = (0..6).map(|n| grid_of_large.begins_cluster(n)).collect();
+        assert_eq!(begins, [false, false, true, false, false, false]);
         assert_eq!(Grid::of(&[]).block, 4096);
         assert_eq!(Grid::of(&[8192, 65536]).block, 4096);
         assert_eq!(grid.number_at(grid.offset(5)), Some(5));

@@ -94,7 +94,7 @@ fn on_grid(
     let carved = Carved {
         grid,
         messages: rest.messages,
-        unclaimed: rest.pool.bytes(&blocks),
+        unclaimed: rest.pool.bytes(),
     };
     (carved, Turned::of(&blocks))
 }

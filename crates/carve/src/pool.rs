@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use crate::blocks::{BlockKind, Blocks, filled};
+use crate::blocks::{BlockKind, Blocks, Grid, filled};
 use crate::borders::Borders;
 use crate::reader::Reader;
 use crate::search::LEAST_LINK;
@@ -92,6 +92,7 @@ fn ends_base64(content: &[u8], ends: &[usize]) -> bool {
 
 /// Blocks that are free.
 pub(crate) struct Pool {
+    grid: Grid,
     edges: BTreeMap<u64, Edge>,
     /// Blocks that do not go on with the one before them.
     starts: BTreeSet<u64>,
@@ -112,6 +113,7 @@ impl Pool {
             })
             .collect();
         let mut pool = Self {
+            grid: blocks.grid,
             edges,
             starts: BTreeSet::new(),
             base64: BTreeMap::new(),
@@ -129,7 +131,8 @@ impl Pool {
     }
 
     fn add_start(&mut self, number: u64) {
-        let Some(edge) = self.edges.get(&number).filter(|edge| !edge.is_head) else {
+        let edge = self.edges.get(&number).filter(|edge| !edge.is_head);
+        let Some(edge) = edge.filter(|_| self.grid.begins_cluster(number)) else {
             return;
         };
         if let Some(length) = edge.base64 {
@@ -165,8 +168,8 @@ impl Pool {
     }
 
     /// How many bytes the blocks have that are free.
-    pub(crate) fn bytes(&self, blocks: &Blocks<'_>) -> u64 {
-        (self.edges.len() as u64).saturating_mul(blocks.grid.block)
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.edges.len() as u64).saturating_mul(self.grid.block)
     }
 
     /// Takes blocks out.

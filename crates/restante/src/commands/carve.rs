@@ -45,7 +45,7 @@ struct CarveState {
 /// What was found on a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Counts {
-    /// Bytes in a block of the file system that was there, and where the first begins.
+    /// Bytes that the file system that was there gave to a file at once, and where the first begin.
     block_bytes: u64,
     first_block: u64,
     whole: u64,
@@ -70,8 +70,8 @@ impl CarveState {
         carved: carve::Carved,
     ) -> Vec<(Candidate, Story)> {
         let counts = Counts {
-            block_bytes: carved.grid.block,
-            first_block: carved.grid.phase,
+            block_bytes: carved.grid.cluster,
+            first_block: carved.grid.first_cluster,
             unclaimed: carved.unclaimed,
             ..Counts::default()
         };
