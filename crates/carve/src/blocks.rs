@@ -16,6 +16,8 @@ const ON_GRID: usize = 90;
 /// cluster would be chance.
 const USUAL_BLOCK: u64 = 4096;
 const FEW_HEADS: usize = 12;
+/// So many ends of files say how large blocks are.
+const MOST_OLD: usize = 1000;
 
 /// Where blocks begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,31 @@ impl Grid {
         Self::SECTORS
     }
 
+    /// With blocks as large as files of `device` show that begin at `heads`: behind their end are zeros
+    /// up to the end of a block, and behind that what the cluster held before.
+    pub(crate) fn with_blocks_of(self, device: &dyn ReadAt, heads: &[u64]) -> Self {
+        let length = usize::try_from(self.cluster).unwrap_or(0);
+        let old: Vec<u64> = heads
+            .iter()
+            .filter(|head| **head % self.cluster == self.first_cluster)
+            .filter_map(|head| device.read_whole(ByteOffset::new(*head), length))
+            .filter_map(|cluster| begins_old(&cluster))
+            .take(MOST_OLD)
+            .collect();
+        if old.len() < FEW_HEADS {
+            return self;
+        }
+        let mut block = self.block;
+        while block > SECTOR as u64 && !is_on(&old, block, 0) {
+            block /= 2;
+        }
+        Self {
+            block,
+            phase: self.first_cluster % block,
+            ..self
+        }
+    }
+
     /// Whether a cluster begins with a block: what lies in pieces goes on with one.
     pub(crate) const fn begins_cluster(self, number: u64) -> bool {
         self.offset(number) % self.cluster == self.first_cluster
@@ -107,13 +134,27 @@ impl Grid {
     }
 }
 
+/// Where in a cluster that begins with text older bytes begin, behind zeros that follow the text.
+fn begins_old(cluster: &[u8]) -> Option<u64> {
+    let end = memchr::memchr(0, cluster)?;
+    let zeros = cluster.get(end..)?.iter().position(|byte| *byte != 0)?;
+    let old = end.saturating_add(zeros);
+    (zeros > 1 && old.is_multiple_of(SECTOR)).then_some(old as u64)
+}
+
+/// Whether nearly all of `places` have this phase among blocks.
+fn is_on(places: &[u64], block: u64, phase: u64) -> bool {
+    let on = places.iter().filter(|place| **place % block == phase);
+    on.count().saturating_mul(100) >= places.len().saturating_mul(ON_GRID)
+}
+
 /// The phase at which nearly all of `heads` are multiples of `block`.
 fn phase_of(heads: &[u64], block: u64) -> Option<u64> {
     let mut phases: Vec<u64> = heads.iter().map(|head| head % block).collect();
     phases.sort_unstable();
     let best = phases.chunk_by(|a, b| a == b).max_by_key(|run| run.len())?;
-    let enough = best.len().saturating_mul(100) >= heads.len().saturating_mul(ON_GRID);
-    enough.then(|| best.first().copied())?
+    let phase = best.first().copied()?;
+    is_on(heads, block, phase).then_some(phase)
 }
 
 /// What a block holds.
@@ -244,5 +285,23 @@ mod tests {
         assert_eq!(Grid::of(&[8192, 65536]).block, 4096);
         assert_eq!(grid.number_at(grid.offset(5)), Some(5));
         assert_eq!(grid.number_at(grid.offset(5) + 1), None);
+    }
+
+    #[test]
+    fn blocks_are_as_large_as_the_zeros_show_that_older_bytes_end() {
+        let mut disk = vec![b'o'; 40 * 16384];
+        let mut heads = Vec::new();
+        for (number, cluster) in disk.chunks_mut(16384).enumerate() {
+            let end = 300 + 700 * (number % 11);
+            cluster[..end].fill(b'x');
+            cluster[end..end.next_multiple_of(1024)].fill(0);
+            heads.push(16384 * number as u64);
+        }
+        let grid = Grid::of(&heads);
+        assert_eq!((grid.cluster, grid.block), (16384, 4096));
+        let disk = evidence::view::Memory::new(disk);
+        let seen = grid.with_blocks_of(&disk, &heads);
+        assert_eq!((seen.cluster, seen.block), (16384, 1024));
+        assert_eq!(grid.with_blocks_of(&disk, &heads[..8]), grid);
     }
 }

@@ -164,7 +164,7 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
         .heads
         .retain(|head| !mbox::is_inside(device, &seen.postmarks, *head));
     let starts = starts_of_files(survey, &seen, starts);
-    let grid = Grid::of(&starts);
+    let grid = Grid::of(&starts).with_blocks_of(device, &starts);
     let pieces = with_judge(
         device,
         survey,
