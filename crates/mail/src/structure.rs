@@ -129,17 +129,16 @@ fn second_header(content: &[u8]) -> Option<usize> {
         b"X-Original-To: ",
         b"Received: from ",
     ];
+    // In the header itself such a line may stand at any place.
+    let ends = [find(content, b"\n\n"), find(content, b"\n\r\n")];
+    let header = ends.into_iter().flatten().min()?;
     let blocks = content.chunks(LEAST_BLOCK).enumerate().skip(1);
-    blocks
-        .filter_map(|(number, block)| {
-            let at = number.checked_mul(LEAST_BLOCK)?;
-            let begins = FIRST.iter().any(|first| block.starts_with(first));
-            // In the header itself such a line may stand at any place.
-            let behind_header = find(content.get(..at)?, b"\n\n").is_some()
-                || find(content.get(..at)?, b"\n\r\n").is_some();
-            (begins && behind_header).then_some(at)
-        })
-        .next()
+    let mut places = blocks.filter_map(|(number, block)| {
+        let at = number.checked_mul(LEAST_BLOCK)?;
+        let begins = FIRST.iter().any(|first| block.starts_with(first));
+        (begins && at > header.saturating_add(1)).then_some(at)
+    });
+    places.next()
 }
 
 /// The bytes of a part between two of the parser's offsets.
