@@ -10,13 +10,15 @@ use std::collections::BTreeMap;
 use super::anchored::chunks;
 use super::hypothesis::{Hypothesis, Map};
 use super::relations::{Relation, Set};
-use super::sample::{BLOCK, Row, fronts};
+use super::sample::{BLOCK, Row};
 use super::shape::Shape;
 use crate::raid::Raid6Layout;
 use crate::raid::galois::{inverse, product};
 
 /// Most rows by which one hypothesis is judged.
 const MOST_ROWS: usize = 2048;
+/// In so many turns: a hypothesis that is wrong shows it in the first.
+const TURNS: usize = 16;
 
 /// Changes of the factors of which this share lies on the edges of chunks.
 const EDGE_PERCENT: usize = 95;
@@ -52,32 +54,49 @@ impl Agreement {
         self.against() * 5 > self.right as u64 + self.silent as u64
     }
 
+    /// Whether two of three rows disagree, of enough to say that the rest will not make up for it.
+    const fn is_hopeless(self) -> bool {
+        let rest = self.right as u64 + self.silent as u64;
+        self.against() >= 64 && self.against() > 2 * rest
+    }
+
     /// Rows that disagree with all that they hold.
     const fn against(self) -> u64 {
         self.wrong.saturating_sub(self.wiped) as u64
     }
 }
 
-/// Judges a hypothesis by the relations of a sample of rows.
-pub(super) fn agreement(hypothesis: &Hypothesis, rows: &[Row]) -> Agreement {
-    let map = hypothesis.map();
-    let set: Set = hypothesis.devices().collect();
+/// A sample of the rows that say something about `devices`.
+pub(super) fn telling(rows: &[Row], devices: Set) -> Vec<&Row> {
     let telling = |row: &&Row| {
-        let full = set.devices().filter(|d| row.full.has(*d));
+        let full = devices.devices().filter(|d| row.full.has(*d));
         full.count() >= 3
     };
     let telling: Vec<&Row> = rows.iter().filter(telling).collect();
     let step = telling.len().div_ceil(MOST_ROWS).max(1);
-    let fronts = fronts(rows);
+    telling.into_iter().step_by(step).collect()
+}
+
+/// Judges a hypothesis by the relations of the rows that are [`telling`] about its devices; `fronts`
+/// are those of all rows ([`fronts`](super::sample::fronts)).
+pub(super) fn agreement(hypothesis: &Hypothesis, telling: &[&Row], fronts: &[u64]) -> Agreement {
+    let map = hypothesis.map();
+    let set: Set = hypothesis.devices().collect();
     let mut agreement = Agreement::default();
-    for row in telling.into_iter().step_by(step) {
-        match agrees(&map, set, row) {
-            Some(true) => agreement.right += 1,
-            Some(false) => {
-                agreement.wrong += 1;
-                agreement.wiped += u32::from(row.may_be_wiped(set, &fronts));
+    // Each turn looks all over the devices: a part of them may be another array's.
+    for turn in 0..TURNS {
+        for row in telling.iter().skip(turn).step_by(TURNS) {
+            match agrees(&map, set, row) {
+                Some(true) => agreement.right += 1,
+                Some(false) => {
+                    agreement.wrong += 1;
+                    agreement.wiped += u32::from(row.may_be_wiped(set, fronts));
+                }
+                None => agreement.silent += 1,
             }
-            None => agreement.silent += 1,
+        }
+        if agreement.is_hopeless() {
+            break;
         }
     }
     agreement
@@ -87,6 +106,11 @@ pub(super) fn agreement(hypothesis: &Hypothesis, rows: &[Row]) -> Agreement {
 /// none and there are none.
 fn agrees(map: &Map<'_>, set: Set, row: &Row) -> Option<bool> {
     let (number, _) = map.row_of(row.at)?;
+    let hypothesis = map.hypothesis;
+    if hypothesis.missing() >= hypothesis.shape.parities() {
+        let has_own = row.relations.iter().any(|r| set.holds(r.set()));
+        return (has_own && row.full.holds(set)).then_some(false);
+    }
     let predicted = predicted(map, number, row.prints.len())?;
     let own: Vec<&Relation> = row
         .relations
@@ -406,12 +430,15 @@ mod tests {
         let shape = Shape::Raid5(Raid5Layout::ParityLast, 4);
         let roles = (0..4).map(Some).collect();
         let hypothesis = Hypothesis::new(shape, 65536, 0, 0, roles).unwrap();
+        let all = hypothesis.devices().collect();
+        let judged =
+            |rows: &[Row]| agreement(&hypothesis, &telling(rows, all), &sample::fronts(rows));
         let wiped = rows(|number, blocks| {
             if number < 30 {
                 blocks[1].fill(0);
             }
         });
-        let found = agreement(&hypothesis, &wiped);
+        let found = judged(&wiped);
         assert_eq!((found.right, found.wrong), (30, 30));
         assert!(found.holds() && !found.contradicts());
         let changed = rows(|number, blocks| {
@@ -419,7 +446,7 @@ mod tests {
                 blocks[1][7] ^= 1;
             }
         });
-        let found = agreement(&hypothesis, &changed);
+        let found = judged(&changed);
         assert!(!found.holds() && found.contradicts());
     }
 }

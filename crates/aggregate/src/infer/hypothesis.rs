@@ -36,7 +36,7 @@ pub(super) struct Place {
 }
 
 /// A member as it shows in what a hypothesis claims: a device, or one of those missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Holder {
     Device(usize),
     Missing(usize),
@@ -51,7 +51,7 @@ type RowClaims = (
 );
 
 /// All that a hypothesis claims: two of equal claims are one answer in two notations.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Claims {
     chunk: u64,
     edge: u64,

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use rayon::prelude::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+
 use super::algebra::{self, Agreement};
 use super::anchored::{ONE_IN, distinct};
 use super::anchors::{Addresses, Anchor, FileEnd, Source};
 use super::contents::Contents;
 use super::hypothesis::{Claims, Hypothesis, Map, Part};
 use super::rebuilt::Rebuilt;
-use super::sample::{Candidate, Row};
+use super::relations::Set;
+use super::sample::{Candidate, Row, fronts};
 
 /// What an anchor at its place is worth, and one that lies elsewhere, in nats. Journal copies
 /// name homes that blocks have left since, so one anchor alone says less than its odds.
@@ -69,7 +72,6 @@ impl Evidence {
 
 /// Hypotheses that claim the same, in several notations, with what speaks for them.
 pub(super) struct Answer {
-    claims: Claims,
     pub(super) notations: Vec<Hypothesis>,
     pub(super) agreement: Agreement,
     /// Rows that contradict the parity, but for those that contradict every answer's: another
@@ -181,7 +183,6 @@ impl Answer {
     /// One for which so many anchors speak, and so many against, and the contents so much.
     pub(super) fn weighed(hypothesis: Hypothesis, hits: u32, misses: u32, contents: f64) -> Self {
         Self {
-            claims: hypothesis.claims(),
             agreement: Agreement::default(),
             worse_rows: 0,
             anchors: Hits {
@@ -207,24 +208,38 @@ pub(super) fn answers(
     addresses: &Addresses,
     contents: &Contents<'_>,
 ) -> Vec<Answer> {
-    let mut answers: Vec<Answer> = Vec::new();
+    let mut different: Vec<Vec<Hypothesis>> = Vec::new();
+    let mut known: HashMap<Claims, usize> = HashMap::new();
     for hypothesis in hypotheses {
-        let claims = hypothesis.claims();
-        match answers.iter_mut().find(|answer| answer.claims == claims) {
-            Some(answer) => answer.notations.push(hypothesis),
-            None => answers.push(Answer {
-                claims,
-                agreement: algebra::agreement(&hypothesis, rows),
-                worse_rows: 0,
-                anchors: Hits::default(),
-                contents: 0.0,
-                begins: Vec::new(),
-                rebuilt: 0.0,
-                mended: 0.0,
-                notations: vec![hypothesis],
-            }),
+        let number = *known.entry(hypothesis.claims()).or_insert(different.len());
+        match different.get_mut(number) {
+            Some(notations) => notations.push(hypothesis),
+            None => different.push(vec![hypothesis]),
         }
     }
+    let set_of = |hypothesis: &Hypothesis| hypothesis.devices().collect::<Set>();
+    let sets: BTreeSet<Set> = different.iter().flatten().map(set_of).collect();
+    let sets = sets
+        .into_iter()
+        .map(|set| (set, algebra::telling(rows, set)));
+    let telling: BTreeMap<Set, Vec<&Row>> = sets.collect();
+    let fronts = fronts(rows);
+    let answer = |notations: Vec<Hypothesis>| {
+        let first = notations.first()?;
+        let rows = telling.get(&set_of(first))?;
+        Some(Answer {
+            agreement: algebra::agreement(first, rows, &fronts),
+            worse_rows: 0,
+            anchors: Hits::default(),
+            contents: 0.0,
+            begins: Vec::new(),
+            rebuilt: 0.0,
+            mended: 0.0,
+            notations,
+        })
+    };
+    let answers: Vec<Option<Answer>> = different.into_par_iter().map(answer).collect();
+    let mut answers: Vec<Answer> = answers.into_iter().flatten().collect();
     if answers.iter().any(|answer| answer.agreement.holds()) {
         answers.retain(|answer| answer.agreement.holds());
     } else {
@@ -232,7 +247,7 @@ pub(super) fn answers(
     }
     let stated = stated(&addresses.anchors, devices);
     let fewest = answers.iter().map(|answer| answer.agreement.wrong).min();
-    for answer in &mut answers {
+    answers.par_iter_mut().for_each(|answer| {
         answer.worse_rows = answer.agreement.wrong.saturating_sub(fewest.unwrap_or(0));
         answer.notations.sort_by_key(plainness);
         answer.notations.dedup();
@@ -240,7 +255,7 @@ pub(super) fn answers(
             (answer.anchors, answer.begins) = hits(hypothesis, &stated);
             answer.contents = contents.score(hypothesis);
         }
-    }
+    });
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     look_at_rebuilt(&mut answers, candidates, rows, addresses, contents);
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
