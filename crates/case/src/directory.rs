@@ -75,8 +75,9 @@ impl Case {
     /// Joined runs may write files that are the same whoever writes them; what is read and
     /// written again, `case.json` and the log, they change only while they hold [`Case::edit`].
     pub fn join(path: &Path) -> Result<Self, CaseError> {
-        let begun = path.join("case.json").exists();
-        if !begun && path.exists() && !holds_nothing_else(path)? {
+        let begun = || path.join("case.json").exists();
+        // Another run may begin it while this one looks.
+        if !begun() && path.exists() && !holds_nothing_else(path)? && !begun() {
             return Err(CaseError::NotEmpty {
                 path: path.to_owned(),
             });
