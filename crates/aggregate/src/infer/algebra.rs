@@ -49,6 +49,11 @@ impl Agreement {
         self.right >= 64 && self.against() * 10 <= self.right as u64
     }
 
+    /// Whether two of three rows agree, and many do.
+    pub(super) const fn holds_mostly(self) -> bool {
+        self.right >= 64 && self.against() * 2 <= self.right as u64
+    }
+
     /// Whether so many rows disagree that it cannot be: blocks may be equal by chance.
     pub(super) const fn contradicts(self) -> bool {
         self.against() * 5 > self.right as u64 + self.silent as u64

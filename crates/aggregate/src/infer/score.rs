@@ -240,10 +240,16 @@ pub(super) fn answers(
     };
     let answers: Vec<Option<Answer>> = different.into_par_iter().map(answer).collect();
     let mut answers: Vec<Answer> = answers.into_iter().flatten().collect();
-    if answers.iter().any(|answer| answer.agreement.holds()) {
-        answers.retain(|answer| answer.agreement.holds());
-    } else {
-        answers.retain(|answer| !answer.agreement.contradicts());
+    let ranks: [fn(&Agreement) -> bool; 3] = [
+        |agreement| agreement.holds(),
+        |agreement| !agreement.contradicts(),
+        // Much was written over since; what is no geometry of these rows agrees with none.
+        |agreement| agreement.holds_mostly(),
+    ];
+    let is_met = |rank: &fn(&Agreement) -> bool| answers.iter().any(|it| rank(&it.agreement));
+    match ranks.into_iter().find(is_met) {
+        Some(rank) => answers.retain(|answer| rank(&answer.agreement)),
+        None => answers.clear(),
     }
     let stated = stated(&addresses.anchors, devices);
     let fewest = answers.iter().map(|answer| answer.agreement.wrong).min();
