@@ -88,12 +88,7 @@ fn embedded(device: &dyn ReadAt, survey: &Survey, line: u64) -> Option<Embedded>
     let until = device.len().min(line.saturating_add(REACH as u64));
     let length = usize::try_from(until.checked_sub(from)?).ok()?;
     let bytes = device.read_whole(ByteOffset::new(from), length)?;
-    let before = bytes.get(..usize::try_from(line.checked_sub(from)?).ok()?)?;
-    let text = before
-        .iter()
-        .rposition(|byte| is_control(*byte))?
-        .checked_add(1)?;
-    let start = text.checked_add(begin_of_field(bytes.get(text..)?)?)?;
+    let start = beginning(&bytes, usize::try_from(line.checked_sub(from)?).ok()?)?;
     let header = header(bytes.get(start..)?)?;
     let start = from.saturating_add(start as u64);
     if begins_file(device, survey, start..line)
