@@ -192,8 +192,10 @@ fn score(good: &[u8], bytes: &[u8], tree: &Tree) -> Score {
         } else if intact {
             score.missed.push(path.clone());
         }
-        // Whoever writes over contents changes what is read there.
-        if intact && got.iter().any(|hash| *hash != was.hash) {
+        // Whoever writes over contents changes what is read there. The last state that is left of an
+        // inode may be one in which it had none yet: when that is depends on the machine.
+        let is_other = |hash: &blake3::Hash| *hash != was.hash && *hash != blake3::hash(b"");
+        if intact && got.iter().any(is_other) {
             score.wrong.push(path.clone());
         }
         score.intact += usize::from(intact);
