@@ -221,6 +221,42 @@ fn raid5_is_put_together_from_its_contents() {
     }
 }
 
+/// In more than a fifth of the rows one block is another's: more than that contradicts any geometry where most is
+/// as it was.
+#[test]
+fn raid5_is_put_together_where_much_was_written_over() {
+    const PIECE: usize = 4096;
+    let offset = 1 << 20;
+    let mut disks = lay_out(&CONTENT, "5-ls", 5, 64 << 10, offset);
+    let rows = (disks[0].len() - offset) / PIECE;
+    for (row, chance) in (0..rows).zip(noise(9, rows)) {
+        if chance < 56 {
+            let at = offset + row * PIECE;
+            let patch = noise(row as u64 + 77, PIECE);
+            disks[row * 7 % 5][at..at + PIECE].copy_from_slice(&patch);
+        }
+    }
+    let disks = shuffled(disks, &[], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    let losses = &aggregate.losses;
+    let group = aggregate
+        .groups
+        .first()
+        .unwrap_or_else(|| panic!("{losses:?}"));
+    let devices = build(&aggregate, &disks).unwrap();
+    let device = devices.get(&DeviceName::group(&group.name)).unwrap();
+    let (read, _) = device.read_vec(ByteOffset::ZERO, CONTENT.len()).unwrap();
+    let pieces = CONTENT.chunks(PIECE).zip(read.chunks(PIECE));
+    let stored = pieces.filter(|(stored, _)| stored.iter().any(|byte| *byte != 0));
+    let (same, other): (Vec<_>, Vec<_>) = stored.partition(|(stored, read)| stored == read);
+    assert!(
+        same.len() > 10 * other.len(),
+        "{} of {}",
+        same.len(),
+        same.len() + other.len()
+    );
+}
+
 #[test]
 fn raid6_is_put_together_from_its_contents() {
     for (layout, n, chunk, offset, missing) in [

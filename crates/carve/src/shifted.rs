@@ -111,8 +111,10 @@ fn beginnings(device: &dyn ReadAt, start: u64, own: u64, taken: &[Range<u64>]) -
     let Ok((mut bytes, _)) = device.read_vec(ByteOffset::new(from), length) else {
         return Vec::new();
     };
-    for range in taken {
-        let cut = |at: u64| usize::try_from(at.clamp(from, end) - from).unwrap_or(0);
+    let first = taken.partition_point(|range| range.end <= from);
+    let within = taken.get(first..).unwrap_or_default().iter();
+    for range in within.take_while(|range| range.start < end) {
+        let cut = |at: u64| usize::try_from(at.min(end).saturating_sub(from)).unwrap_or(0);
         if let Some(part) = bytes.get_mut(cut(range.start)..cut(range.end)) {
             part.fill(0);
         }

@@ -20,7 +20,7 @@ use crate::delivery::{Field, Trace};
 use crate::dovecot::crypt;
 use crate::maildir::{MaildirName, RECOVERED};
 use crate::proof::{
-    Doubtful, Facts, Grade, Hole, HoleCause, Verdict, holes_of, judge, virtual_size, wiped,
+    Doubtful, Facts, Grade, Hole, HoleCause, Verdict, holes_of, judge, virtual_size, written_over,
 };
 use crate::record::{
     FileNote, FileOrigin, Layer, Message, MessageId, Needs, Record, Repair, Summary,
@@ -313,7 +313,7 @@ pub fn examine_among(
         content.holes.extend(claims.holes(&inode, file.pieces()));
     }
     if content.holes.is_empty() {
-        content.holes.extend(zeros(mail, &content));
+        content.holes.extend(lost_to_others(mail, &content));
     }
     content.holes.sort_by_key(|hole| hole.start);
     if let Some(why) = nothing_left(&content, &file) {
@@ -398,12 +398,12 @@ fn name_of(path: &FsPath) -> Known {
     Known::of_name(&MaildirName::parse(path.name().unwrap_or_default()))
 }
 
-/// The parts of a message that were wiped, which read as zeros.
-fn zeros(mail: &MailFile, content: &Content) -> Vec<Hole> {
+/// The parts of a message that were wiped or written over: they read as zeros, or as no text.
+fn lost_to_others(mail: &MailFile, content: &Content) -> Vec<Hole> {
     match (&mail.part, content.codec) {
         (Some(part), _) if part.is_decoded || content.codec.verifies() => Vec::new(),
         (Some(part), _) => part.holes(),
-        (None, Codec::Plain) if !mail.is_as_stored(&content.bytes) => wiped(&content.bytes),
+        (None, Codec::Plain) if !mail.is_as_stored(&content.bytes) => written_over(&content.bytes),
         (None, _) => Vec::new(),
     }
 }

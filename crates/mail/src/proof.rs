@@ -10,7 +10,7 @@ use sha1::{Digest, Sha1};
 use crate::codec::Codec;
 use crate::header::field;
 use crate::store::Known;
-use crate::structure::Structure;
+use crate::structure::{LEAST_BLOCK, Structure};
 
 /// How far a message is proven. Only `Proven` and `Complete` are handed over as whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -347,12 +347,12 @@ impl Findings {
     }
 }
 
-/// The sectors of a plain message that hold nothing but zeros, or what looks random.
+/// What was written over in a plain message: sectors that hold nothing but zeros, or what looks random.
 ///
 /// What was wiped can be read, and a file system whose disks were wiped still says that it is
 /// there. Mail may hold a NUL, but no sectors of them (RFC 5322, section 4); and control characters
 /// only where it says that it has a part that is not text.
-pub(crate) fn wiped(content: &[u8]) -> Vec<Hole> {
+pub(crate) fn written_over(content: &[u8]) -> Vec<Hole> {
     let has_binary = declares_binary(content);
     let mut holes: Vec<Hole> = Vec::new();
     let mut start = 0_u64;
@@ -413,8 +413,6 @@ fn declares_binary(content: &[u8]) -> bool {
 
 /// The end of `Content-Transfer-Encoding:`, in whatever case the rest is.
 const ENCODING: &[u8] = b"ncoding:";
-/// The smallest block of a file system that is written over.
-const LEAST_BLOCK: usize = 1024;
 /// Fewer bytes at the end of a message say nothing.
 const LEAST_NOISE: usize = 64;
 
@@ -589,21 +587,21 @@ mod tests {
             bytes,
             why: HoleCause::Noise,
         };
-        assert_eq!(wiped(&content), [hole(1024, 1024), hole(4096, 200)]);
+        assert_eq!(written_over(&content), [hole(1024, 1024), hole(4096, 200)]);
         let declared = b"From: a@b.example\nContent-Transfer-Encoding:  Binary\n\n";
         content[..declared.len()].copy_from_slice(declared);
-        assert_eq!(wiped(&content), []);
+        assert_eq!(written_over(&content), []);
         // What was sent so begins where its header ends.
         let mut sent = b"From: a@b.example\n\n".to_vec();
         sent.extend((0..4000).map(|_| random()));
-        assert_eq!(wiped(&sent), []);
+        assert_eq!(written_over(&sent), []);
         // Korean of ISO 2022, man pages, UTF-16.
         for text in [
             &b"\x0E0!3*\x0F "[..],
             b"n\x08na\x08a ",
             b"n\0a\0\x0D\0\x0A\0",
         ] {
-            assert_eq!(wiped(&text.repeat(200)), []);
+            assert_eq!(written_over(&text.repeat(200)), []);
         }
     }
 
@@ -616,11 +614,15 @@ mod tests {
             bytes,
             why: HoleCause::Wiped,
         };
-        assert_eq!(wiped(&content), [hole(1024, 1536)]);
+        assert_eq!(written_over(&content), [hole(1024, 1536)]);
         content[1024..2560].fill(b'x');
         content[2048..2500].fill(0);
         content[2900..].fill(0);
-        assert_eq!(wiped(&content), [], "a few zeros are somebody's bytes");
+        assert_eq!(
+            written_over(&content),
+            [],
+            "a few zeros are somebody's bytes"
+        );
     }
 
     #[test]

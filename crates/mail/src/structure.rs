@@ -10,7 +10,7 @@ use crate::header::field;
 use mail_parser::{MessageParser, MessagePart, MimeHeaders, PartType};
 
 /// The smallest block that a file system gives to a file.
-const LEAST_BLOCK: usize = 1024;
+pub(crate) const LEAST_BLOCK: usize = 1024;
 /// Lines of base64 shorter than this are not counted as broken in their length.
 const MOST_BASE64_LINE: usize = 1000;
 

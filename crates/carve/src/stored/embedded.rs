@@ -16,7 +16,7 @@ use mail::store::Known;
 use rayon::prelude::*;
 
 use super::read::Read;
-use super::{Taken, carving};
+use super::{Taken, carving, header_at};
 use crate::Carving;
 use crate::chain::Judge;
 use crate::reader::Reader;
@@ -71,19 +71,24 @@ pub(super) fn may_be_embedded(window: &[u8], line: usize) -> bool {
 
 /// The messages whose headers have lines at `lines`.
 pub(super) fn find(device: &dyn ReadAt, survey: &Survey, lines: &[u64]) -> Vec<Embedded> {
-    let found: Vec<Option<Embedded>> = lines
+    let found: Vec<Option<(u64, u64)>> = lines
         .par_iter()
-        .map(|line| embedded(device, survey, *line))
+        .map(|line| header_around(device, survey, *line))
         .collect();
-    let mut messages: Vec<Embedded> = found.into_iter().flatten().collect();
-    messages.sort_by_key(|message| message.text.start);
+    let mut headers: Vec<(u64, u64)> = found.into_iter().flatten().collect();
+    headers.sort_unstable();
     // Several lines of one header lead to it.
-    messages.dedup_by_key(|message| message.text.start);
-    messages
+    headers.dedup();
+    let messages = headers.into_par_iter().map(|(start, header)| Embedded {
+        text: start..end_of_text(device, start.saturating_add(header)),
+        header,
+    });
+    messages.collect()
 }
 
-/// The message whose header has a line at `line`.
-fn embedded(device: &dyn ReadAt, survey: &Survey, line: u64) -> Option<Embedded> {
+/// Where the header begins that has a line at `line`, and its bytes, if it is one that does not begin
+/// where a file does.
+fn header_around(device: &dyn ReadAt, survey: &Survey, line: u64) -> Option<(u64, u64)> {
     let from = line.saturating_sub(REACH as u64);
     let until = device.len().min(line.saturating_add(REACH as u64));
     let length = usize::try_from(until.checked_sub(from)?).ok()?;
@@ -91,17 +96,10 @@ fn embedded(device: &dyn ReadAt, survey: &Survey, line: u64) -> Option<Embedded>
     let start = beginning(&bytes, usize::try_from(line.checked_sub(from)?).ok()?)?;
     let header = header(bytes.get(start..)?)?;
     let start = from.saturating_add(start as u64);
-    if begins_file(device, survey, start..line)
-        || header.fields < LEAST_FIELDS
-        || is_within(device, survey, start)
-    {
-        return None;
-    }
-    let header = header.bytes?;
-    Some(Embedded {
-        text: start..end_of_text(device, start.saturating_add(header)),
-        header,
-    })
+    let is_own = header.fields >= LEAST_FIELDS
+        && !begins_file(device, survey, start..line)
+        && !is_within(device, survey, start);
+    header.bytes.filter(|_| is_own).map(|bytes| (start, bytes))
 }
 
 /// Whether a file begins in `range`, a part of a header: what stands before its first field may look like
@@ -143,10 +141,8 @@ fn is_within(device: &dyn ReadAt, survey: &Survey, start: u64) -> bool {
     let Some(head) = head.filter(|head| start.saturating_sub(**head) <= REACH as u64) else {
         return false;
     };
-    let rest = usize::try_from(device.len().saturating_sub(*head)).unwrap_or(REACH);
-    let text = device.read_vec(ByteOffset::new(*head), rest.min(REACH));
-    let text = text.unwrap_or_default().0;
-    header(&text).is_some_and(|header| start < head.saturating_add(header.seen))
+    let header = header_at(device, *head, REACH);
+    header.is_some_and(|header| start < head.saturating_add(header.seen))
 }
 
 /// Where the first byte behind `from` is that is no text, or cannot be read.

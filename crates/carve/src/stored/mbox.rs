@@ -8,12 +8,12 @@ use std::ops::Range;
 use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
 use mail::Proof;
 use mail::carved::Stored;
-use mail::header::{REACH, header};
+use mail::header::REACH;
 use mail::mbox::loose::{Loose, begins, messages as messages_in};
 use rayon::prelude::*;
 
 use super::read::Read;
-use super::{MOST_POSTMARK, Taken, carving};
+use super::{MOST_POSTMARK, Taken, carving, header_at};
 use crate::blocks::filled;
 use crate::chain::Judge;
 use crate::search::LEAST_BORDER;
@@ -80,11 +80,9 @@ pub(super) fn is_inside(device: &dyn ReadAt, postmarks: &[u64], head: u64) -> bo
     let Some(last) = last.filter(|last| head.saturating_sub(**last) <= reach as u64) else {
         return false;
     };
-    let rest = usize::try_from(device.len().saturating_sub(*last)).unwrap_or(reach);
-    let text = device.read_vec(ByteOffset::new(*last), rest.min(reach));
-    let text = text.unwrap_or_default().0;
     // The postmark counts as the first line of the header.
-    header(&text).is_some_and(|header| head < last.saturating_add(header.seen))
+    let header = header_at(device, *last, reach);
+    header.is_some_and(|header| head < last.saturating_add(header.seen))
 }
 
 /// How far text goes on from the postmark at `start`.

@@ -19,11 +19,12 @@ mod read;
 
 use std::ops::Range;
 
-use evidence::ReadAt;
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
 use mail::carved::Stored;
 use mail::codec::Codec;
 use mail::dbox::loose;
+use mail::header::{Header, header};
 use mail::mbox::loose as mbox_file;
 
 use crate::blocks::{Blocks, Grid};
@@ -236,6 +237,13 @@ fn with_judge<O, T: Default>(
         borders: &Borders::measure(&survey.language, &words, &survey.unseen),
         words: &words,
     })
+}
+
+/// The header that begins at `head`, in so many bytes.
+fn header_at(device: &dyn ReadAt, head: u64, reach: usize) -> Option<Header> {
+    let rest = usize::try_from(device.len().saturating_sub(head)).unwrap_or(reach);
+    let text = device.read_vec(ByteOffset::new(head), rest.min(reach));
+    header(&text.ok()?.0)
 }
 
 /// Takes a message, and its sectors from all that is looked for later.

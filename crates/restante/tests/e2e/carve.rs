@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -130,6 +131,13 @@ fn mail_beside_the_partitions_of_a_disk_is_carved_too() {
     assert_eq!(contents(&out.join("lindenhof.example/ada/Maildir")), hers);
 }
 
+/// A step of its own on a case.
+fn step(name: &str, case: &Path) -> Command {
+    let mut command = restante();
+    command.arg(name).arg(case);
+    command
+}
+
 fn contents(root: &Path) -> Vec<Vec<u8>> {
     let mut contents: Vec<Vec<u8>> = messages(root)
         .iter()
@@ -151,11 +159,7 @@ fn mail_without_a_file_system_is_carved_step_by_step_and_explained() {
     let case = dir.path().join("case");
     let out = dir.path().join("mail");
     let target = format!("maildir:{}", out.display());
-    let step = |name: &str| {
-        let mut command = restante();
-        command.arg(name).arg(&case);
-        command
-    };
+    let step = |name: &str| step(name, &case);
     succeed(step("scan").arg(&image));
     succeed(&mut step("assemble"));
     let early = fail(&mut step("carve"), 2);
@@ -210,11 +214,7 @@ fn mail_whose_bits_are_shifted_is_carved_where_that_is_asked_for() {
     fs::write(&image, shifted.collect::<Vec<u8>>()).unwrap();
     let (case, out) = (dir.path().join("case"), dir.path().join("mail"));
     let target = format!("maildir:{}", out.display());
-    let step = |name: &str| {
-        let mut command = restante();
-        command.arg(name).arg(&case);
-        command
-    };
+    let step = |name: &str| step(name, &case);
     succeed(step("scan").arg(&image));
     succeed(&mut step("assemble"));
     succeed(&mut step("rebuild"));
