@@ -89,6 +89,39 @@ impl View {
             Self::Btrfs(statement) => statement.structures(),
         }
     }
+
+    /// What lies over several devices, none of which holds by itself what goes on with what.
+    pub fn spread(&self) -> Option<Spread<'_>> {
+        let Self::Btrfs(statement) = self else {
+            return None;
+        };
+        let ranges = statement.spread();
+        (!ranges.is_empty()).then(|| Spread {
+            name: statement.volume_name(),
+            ranges,
+            places: statement.chunk_places(),
+        })
+    }
+
+    /// The devices that it lies on.
+    pub fn devices(&self) -> Vec<&str> {
+        match self {
+            Self::Opened(name) | Self::Device(name) => vec![name],
+            Self::BitShifted { device, .. } => vec![device],
+            Self::Btrfs(statement) => statement.devices().collect(),
+        }
+    }
+}
+
+/// The part of a view that files lie in, which is spread over several devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spread<'a> {
+    /// What it may be called: that of no device.
+    pub name: String,
+    /// The ranges of the view, in order.
+    pub ranges: Vec<Range<u64>>,
+    /// What of which devices is its own: copies, parity and structures too.
+    pub places: Vec<(&'a str, Range<u64>)>,
 }
 
 /// A file system that was found.

@@ -43,7 +43,7 @@ use evidence::{Error, ReadAt};
 
 pub use decompress::Codec;
 pub use file::File;
-pub use found::{Device, Found, View, find_all};
+pub use found::{Device, Found, Spread, View, find_all};
 pub use model::{
     DirEntry, Extent, Extents, FileKind, Filesystem, FsPath, Info, Inode, InodeNumber, Kind,
     Listing, Place, Standing, Timestamp,

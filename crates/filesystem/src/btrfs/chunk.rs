@@ -205,7 +205,6 @@ impl Chunk {
     }
 
     /// The length of each stripe, in bytes: that of a device extent.
-    #[cfg(test)]
     pub(super) fn stripe_bytes(&self) -> u64 {
         self.length.div_ceil(self.data_stripes())
     }

@@ -1,14 +1,14 @@
 //! How a view is had again without looking for its file system once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use evidence::ReadAt;
+use evidence::{ReadAt, merged};
 use serde::{Deserialize, Serialize};
 
 use super::Btrfs;
-use super::chunk::Chunk;
+use super::chunk::{Chunk, Stripe};
 use super::find::Identity;
 use super::key::{EXTENT_CSUM, EXTENT_CSUM_OBJECTID, Key};
 use super::pool::Pool;
@@ -90,6 +90,45 @@ impl Statement {
     pub(crate) fn structures(&self) -> Vec<Range<u64>> {
         let chunks = self.chunks.iter().filter(|chunk| chunk.is_of_structures());
         chunks.map(|chunk| chunk.start..chunk.end()).collect()
+    }
+
+    /// The addresses that files may have, in order, if they are spread over several devices: then
+    /// no device holds what goes on with what. None otherwise.
+    pub(crate) fn spread(&self) -> Vec<Range<u64>> {
+        let stripes = self.chunks.iter().flat_map(|chunk| &chunk.stripes);
+        let devids: BTreeSet<u64> = stripes.map(|stripe| stripe.devid).collect();
+        if devids.len() < 2 {
+            return Vec::new();
+        }
+        let of_files = |chunk: &&Chunk| !chunk.is_of_structures();
+        let ranges = self.chunks.iter().filter(of_files);
+        merged(ranges.map(|chunk| chunk.start..chunk.end()).collect())
+    }
+
+    /// Where on which devices its chunks lie: copies and parity too.
+    pub(crate) fn chunk_places(&self) -> Vec<(&str, Range<u64>)> {
+        let mut places = Vec::new();
+        for chunk in &self.chunks {
+            for Stripe { devid, offset } in &chunk.stripes {
+                if let Some(device) = self.devices.get(devid) {
+                    let end = offset.saturating_add(chunk.stripe_bytes());
+                    places.push((device.as_str(), *offset..end));
+                }
+            }
+        }
+        places
+    }
+
+    /// The devices that are there.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &str> {
+        self.devices.values().map(String::as_str)
+    }
+
+    /// `btrfs:` and eight digits of its UUID.
+    pub(crate) fn volume_name(&self) -> String {
+        let digits = self.metadata_uuid.iter().take(4);
+        let digits: String = digits.map(|byte| format!("{byte:02x}")).collect();
+        format!("btrfs:{digits}")
     }
 
     /// The view, over devices that `device` gives by name; those that are gone are missing.

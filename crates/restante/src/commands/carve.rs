@@ -1,15 +1,15 @@
 //! `carve`: phase 2, messages from blocks, without metadata.
 
+mod compact;
 mod explain;
 mod explained;
+mod searched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aggregate::coverage;
-use aggregate::document::DeviceName;
 use anyhow::Result;
 use case::log::Effort;
 use case::{Case, MESSAGES};
@@ -191,13 +191,14 @@ fn make(
     };
     let mut found = Vec::new();
     let mut bytes = 0_u64;
-    for searched in wanted(session, asked, common)? {
-        let (name, device) = (searched.name, searched.bytes);
-        let bar = progress::bar(common, "carve", device.len(), progress::Unit::Bytes);
-        let carved = carve::carve(device.as_ref(), &searched.taken, &|bytes| bar.inc(bytes));
+    for searched in searched::wanted(session, asked, common)? {
+        let bar = progress::bar(common, "carve", searched.reach(), progress::Unit::Bytes);
+        let (carved, read) = searched.carve(&|bytes| bar.inc(bytes));
         bar.finish_and_clear();
-        bytes = bytes.saturating_add(coverage::left_over(&searched.taken, device.len()));
-        if asked.bit_offsets {
+        bytes = bytes.saturating_add(read);
+        let (name, device) = (searched.name, searched.bytes);
+        // What a file system placed lies at whole bytes.
+        if asked.bit_offsets && searched.compact.is_none() {
             let taken = taken_with(searched.taken, &carved);
             let bar = progress::bar(common, "shifted", device.len(), progress::Unit::Bytes);
             let streams = carve::carve_shifted(&device, &taken, &|bytes| bar.inc(bytes));
@@ -215,8 +216,7 @@ fn make(
         if searched.is_left_over && carved.messages.is_empty() && carved.unclaimed == 0 {
             continue;
         }
-        let view = View::Device(name.clone());
-        found.extend(state.add(&name, view, &device, carved));
+        found.extend(state.add(&name, searched.view, &device, carved));
     }
     let (candidates, stories): (Vec<Candidate>, Vec<Story>) = found.into_iter().unzip();
     let messages = attribute(candidates, &known.names, &known.accounts);
@@ -227,87 +227,8 @@ fn make(
 
 /// The beginning of the names of segments with carved messages.
 const PREFIX: &str = "carved-";
-/// Of a device that others lie on, less than this is not looked at: labels, and what is left
-/// behind the last whole row or extent.
-const LEAST_LEFT_OVER: u64 = 64 << 10;
 /// So many messages make a segment.
 const BATCH: usize = 4096;
-
-/// A device to look on.
-struct Searched {
-    name: String,
-    bytes: Arc<dyn ReadAt>,
-    /// What other devices lie on, or the blocks of files that are in use: sorted.
-    taken: Vec<Range<u64>>,
-    /// Whether other devices lie on it, and only what they leave over is searched.
-    is_left_over: bool,
-}
-
-/// The devices to look on: those that were asked for, or all that nothing else lies on, and what
-/// is left over of the others.
-fn wanted(session: &Session, asked: &Asked<'_>, common: &Common) -> Result<Vec<Searched>> {
-    let mut in_files = if asked.all {
-        BTreeMap::new()
-    } else {
-        explained::in_files(session, common)?
-    };
-    let mut wanted = Vec::new();
-    if !asked.devices.is_empty() {
-        for device in asked.devices {
-            let (DeviceName(name), bytes) = session.device(device)?;
-            let taken = in_files.remove(&name).unwrap_or_default();
-            wanted.push(Searched {
-                name,
-                bytes,
-                taken,
-                is_left_over: false,
-            });
-        }
-        return Ok(wanted);
-    }
-    for device in session.devices_with_filesystems()? {
-        wanted.push(Searched {
-            taken: in_files.remove(&device.name).unwrap_or_default(),
-            name: device.name,
-            bytes: device.bytes,
-            is_left_over: false,
-        });
-    }
-    wanted.extend(left_over(session, &wanted));
-    // A snapshot holds the blocks of its origin once more.
-    let volumes = session.aggregate.volumes.iter();
-    let snapshots: BTreeSet<&str> = volumes
-        .filter(|volume| volume.snapshot_of.is_some())
-        .map(|volume| volume.device.0.as_str())
-        .collect();
-    wanted.retain(|wanted| !snapshots.contains(wanted.name.as_str()));
-    if !asked.all {
-        let begun_over = coverage::begun_over(&session.aggregate);
-        wanted.retain(|wanted| !begun_over.contains(&DeviceName(wanted.name.clone())));
-    }
-    Ok(wanted)
-}
-
-/// What no group and no volume lies on of the devices that are not `wanted` as a whole: space
-/// of a volume that was removed, or was not found.
-fn left_over(session: &Session, wanted: &[Searched]) -> Vec<Searched> {
-    let whole: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
-    let hidden = session.aggregate.volumes.iter().filter(|v| v.hidden);
-    // A hidden volume is read as that which it is a part of.
-    let hidden: BTreeSet<&DeviceName> = hidden.map(|volume| &volume.device).collect();
-    let mut covered = coverage::covered(&session.aggregate);
-    let others = session.devices.iter();
-    others
-        .filter(|(device, _)| !whole.contains(device.0.as_str()) && !hidden.contains(device))
-        .map(|(device, bytes)| Searched {
-            name: device.0.clone(),
-            bytes: Arc::clone(bytes),
-            taken: covered.remove(device).unwrap_or_default(),
-            is_left_over: true,
-        })
-        .filter(|it| coverage::left_over(&it.taken, it.bytes.len()) >= LEAST_LEFT_OVER)
-        .collect()
-}
 
 /// Reads the messages that were carved out of a device.
 fn candidates(
@@ -366,14 +287,14 @@ impl Known {
 /// The devices whose file system is there, or whose volumes are all known: mail in blocks that
 /// none of them uses was deleted.
 fn present(case: &Case, session: &Session) -> Result<BTreeSet<String>> {
-    let views = super::rebuild::views(case)?.into_iter();
-    let mut present: BTreeSet<String> = views
-        .filter_map(|(name, view)| match view {
-            View::Opened(device) | View::Device(device) => (name == device).then_some(name),
-            View::Btrfs(_) => Some(name),
-            View::BitShifted { .. } => None,
-        })
-        .collect();
+    let mut present = BTreeSet::new();
+    for (name, view) in super::rebuild::views(case)? {
+        let devices = view.devices();
+        if devices.contains(&name.as_str()) {
+            present.extend(devices.into_iter().map(str::to_owned));
+            present.extend(view.spread().map(|spread| spread.name));
+        }
+    }
     let groups = session.aggregate.volume_groups.iter();
     let physical = groups.flat_map(|group| &group.physical_volumes);
     present.extend(physical.filter_map(|volume| Some(volume.device.as_ref()?.0.clone())));
