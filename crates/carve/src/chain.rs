@@ -206,7 +206,7 @@ impl Judge<'_> {
     /// speaks for its being the next block, in nats.
     pub(crate) fn link(&self, before: &Reader, number: u64, block: &[u8]) -> (Reader, f64) {
         let mut after = before.clone();
-        after.feed(block.get(..filled(block)).unwrap_or_default());
+        after.feed_block(block.get(..filled(block)).unwrap_or_default());
         let mut nats = before.cost() - after.cost();
         let met = after.boundaries().saturating_sub(before.boundaries());
         nats += BOUNDARY * f64::from(met.min(2));
@@ -283,7 +283,7 @@ impl Judge<'_> {
         let blocks = chain.blocks.get(..count).unwrap_or_default().to_vec();
         for number in &blocks {
             let bytes = self.blocks.read(*number);
-            reader.feed(bytes.get(..filled(&bytes)).unwrap_or_default());
+            reader.feed_block(bytes.get(..filled(&bytes)).unwrap_or_default());
         }
         Chain {
             blocks,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::blocks::{BlockKind, Blocks, Grid, filled};
 use crate::borders::Borders;
-use crate::reader::Reader;
+use crate::reader::{Reader, UUENCODE_LINE, is_base64_byte, is_uuencode_byte};
 use crate::search::LEAST_LINK;
 
 /// A line that is so much base64 is base64.
@@ -57,19 +57,22 @@ impl Edge {
     }
 }
 
-/// The length of the lines of a block that begins with base64.
+/// The length of the lines of a block that begins with base64, or with uuencode.
 fn base64_length(content: &[u8], ends: &[usize]) -> Option<u16> {
-    let is_base64 = |line: &[u8]| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        line.iter().all(|byte| crate::reader::is_base64_byte(*byte))
-    };
     let [first, second, ..] = ends else {
         return None;
     };
     let head = content.get(..*first)?;
     let line = content.get(first.saturating_add(1)..*second)?;
-    let long = line.len() >= LEAST_BASE64_LINE;
-    (long && is_base64(head) && is_base64(line)).then(|| u16::try_from(line.len()).ok())?
+    let bare = |line: &'_ [u8]| line.strip_suffix(b"\r").unwrap_or(line).len();
+    let all = |has: fn(u8) -> bool| {
+        let both = head.iter().chain(line);
+        both.filter(|byte| **byte != b'\r').all(|byte| has(*byte))
+    };
+    let is_base64 = line.len() >= LEAST_BASE64_LINE && all(is_base64_byte);
+    let is_uuencode =
+        bare(line) == UUENCODE_LINE && line.starts_with(b"M") && all(is_uuencode_byte);
+    (is_base64 || is_uuencode).then(|| u16::try_from(line.len()).ok())?
 }
 
 /// Whether a block begins with a last line of base64, and a boundary soon after it.
@@ -78,9 +81,7 @@ fn ends_base64(content: &[u8], ends: &[usize]) -> bool {
         return false;
     };
     let first = first.strip_suffix(b"\r").unwrap_or(first);
-    let is_base64 = first
-        .iter()
-        .all(|byte| crate::reader::is_base64_byte(*byte));
+    let is_base64 = first.iter().all(|byte| is_base64_byte(*byte));
     let boundary = ends.iter().take(3).any(|end| {
         let next = end.saturating_add(1);
         content

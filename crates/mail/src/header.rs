@@ -11,8 +11,13 @@ const MOST_NAME: usize = 76;
 const LEAST_NAME: usize = 2;
 /// A header that does not end has at least so many fields, for two facts to be enough.
 const LEAST_FIELDS: u64 = 3;
+/// So many different facts show a header that no empty line ends.
+const LEAST_UNPARTED: u32 = 4;
 /// Wrong bits in a field name that is still taken for the one that it resembles.
 const WRONG_BITS: u32 = 2;
+
+/// What stands before the boundary of a multipart message, in lower case.
+const BOUNDARY: &[u8] = b"boundary=";
 
 /// What a field proves if its value is of the right form.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,8 @@ enum Fact {
     Subject = 6,
     Mime = 7,
     Signature = 8,
+    /// The boundary that it names stands behind it.
+    Parts = 9,
 }
 
 /// Fields that are looked for, and what each proves.
@@ -85,37 +92,78 @@ pub struct Header {
 /// [`REACH`] of them are looked at.
 ///
 /// Three different facts, or two in a block that ends or is long: a sender with an address, a date, a trace
-/// of a server, an identifier. One line may be broken by a wrong bit; the first only if it is
+/// of a server, an identifier, the boundary of its parts behind it. One line may be broken by a wrong bit; the first only if it is
 /// nearly a field that is known, for else it may be the rest of a line. Templates, source code and
 /// texts about mail have the names, but seldom the values, and not from the first byte on. Where the
 /// syntax breaks across the border of a sector, what was seen before it decides: the rest of the
-/// file may lie elsewhere.
+/// file may lie elsewhere. Four facts, one of them of a delivery, are enough for a header that text follows
+/// without an empty line.
 pub fn header(bytes: &[u8]) -> Option<Header> {
     let bytes = bytes.get(..REACH.min(bytes.len())).unwrap_or_default();
     let mut seen = Seen::default();
     let mut rest = bytes;
-    let mut first = true;
+    // Where the text begins that an empty line does not part from the header, if that is one.
+    let mut unparted = None;
     while let Some(end) = memchr::memchr(b'\n', rest) {
         let start = bytes.len().saturating_sub(rest.len());
         let line = rest.get(..end).unwrap_or_default();
         rest = rest.get(end.saturating_add(1)..).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
-            let length = bytes.len().saturating_sub(rest.len()) as u64;
-            return seen.header(Some(length), length);
+            let length = bytes.len().saturating_sub(rest.len());
+            let block = bytes.get(..length).unwrap_or_default();
+            seen.facts |= u16::from(begins_part(block, rest)) << Fact::Parts as u16;
+            return seen.header(Some(length as u64), length as u64);
         }
-        // What mbox files put above a message, and some deliveries leave.
-        let is_from_line = first && (line.starts_with(b"From ") || line.starts_with(b">From "));
-        if !is_from_line && !seen.line(line, start as u64) {
+        let was_sound = seen.broken == 0;
+        if !is_from_line(line) && !seen.line(line, start as u64) {
             let stop = start.saturating_add(end);
             let crosses = start.next_multiple_of(SECTOR) <= stop;
             return seen
                 .header(None, start as u64)
-                .filter(|_| crosses && start > 0);
+                .filter(|_| crosses && start > 0)
+                .or_else(|| unparted.filter(|_| is_text(line)));
         }
-        first = false;
+        if was_sound && seen.broken > 0 && is_text(line) {
+            unparted = seen.is_delivered().then(|| Header {
+                bytes: Some(start as u64),
+                seen: start as u64,
+                fields: seen.fields,
+                first_fact: seen.first_fact,
+            });
+        }
     }
     seen.header(None, bytes.len() as u64)
+}
+
+/// Whether the boundary that a header block names begins a part in the `body` behind it (RFC 2046, section
+/// 5.1.1).
+fn begins_part(block: &[u8], body: &[u8]) -> bool {
+    let lower = block.to_ascii_lowercase();
+    let Some(at) = memchr::memmem::find(&lower, BOUNDARY) else {
+        return false;
+    };
+    let value = block.get(at.saturating_add(BOUNDARY.len())..);
+    let value = value.unwrap_or_default();
+    let ends = |byte: &u8| matches!(byte, b'"' | b';' | b'\r' | b'\n');
+    let own = value.strip_prefix(b"\"").unwrap_or(value);
+    let length = own.iter().position(ends).unwrap_or(own.len());
+    let boundary = own.get(..length).unwrap_or_default().trim_ascii_end();
+    let line = [b"\n--", boundary].concat();
+    let is_first = body
+        .strip_prefix(b"--")
+        .is_some_and(|rest| rest.starts_with(boundary));
+    !boundary.is_empty() && (is_first || memchr::memmem::find(body, &line).is_some())
+}
+
+/// Whether a line is what mbox files put above a message, and some deliveries leave in its header.
+pub fn is_from_line(line: &[u8]) -> bool {
+    line.starts_with(b"From ") || line.starts_with(b">From ")
+}
+
+/// Whether a line has no control characters.
+fn is_text(line: &[u8]) -> bool {
+    line.iter().all(|byte| *byte >= b' ' || *byte == b'\t')
 }
 
 /// Whether a message, by its first line, may have lost what stood before it: it seems to be the
@@ -202,11 +250,25 @@ impl Seen {
         true
     }
 
+    /// Whether so much tells of a delivered message that text may follow without an empty line, as
+    /// programs leave it that part the two in another way.
+    fn is_delivered(&self) -> bool {
+        let has = |fact: Fact| self.facts & (1 << fact as u16) != 0;
+        let is_whole = has(Fact::From) && (has(Fact::Trace) || has(Fact::Received));
+        is_whole && self.facts.count_ones() >= LEAST_UNPARTED
+    }
+
     /// The header that ends at `bytes` or breaks off behind `seen`, if it is that of a message.
     fn header(&self, bytes: Option<u64>, seen: u64) -> Option<Header> {
         let count = self.facts.count_ones();
         let has = |fact: Fact| self.facts & (1 << fact as u16) != 0;
-        let mail_only = [Fact::Trace, Fact::Date, Fact::MessageId, Fact::Received];
+        let mail_only = [
+            Fact::Trace,
+            Fact::Date,
+            Fact::MessageId,
+            Fact::Received,
+            Fact::Parts,
+        ];
         let is_mail = mail_only.into_iter().any(has);
         let many = bytes.is_some() || self.fields >= LEAST_FIELDS;
         let enough = if many && self.broken == 0 { 2 } else { 3 };
@@ -270,6 +332,8 @@ fn holds(fact: Fact, value: &[u8]) -> bool {
             text.starts_with(b"from ") || text.starts_with(b"by ") || text.starts_with(b"(")
         }
         Fact::Subject => true,
+        // What stands behind the header does.
+        Fact::Parts => false,
         Fact::Mime => has(b'.') || has(b'/'),
         Fact::Signature => has(b'=') || has(b'.') || has(b'('),
     }
@@ -311,6 +375,10 @@ mod tests {
             "Date: Mon, 1 Jan 2024 00:00:00 +0000\nFrom: Ada <ada@b.example>\n\n",
             "X-Account-Key: account2\r\nFrom: a@b.example\r\nMessage-ID: <1@b.example>\r\n\r\n",
             "From ada@b.example Mon Jan  1\nFrom: a@b.example\nDate: 1 Jan 2024 10:00:00 GMT\n\n",
+            "Return-Path: <a@b.example>\nFrom ada@b.example Mon Jan  1\nFrom: a@b.example\nSubject: x\n\n",
+            "Return-Path: <a@b.example>\nFrom: a@b.example\nTo: b@b.example\nSubject: x\n--text follows--\nDear Bo,\n\n",
+            "From: a@b.example\nContent-Type: multipart/mixed;\n boundary=\"x1\"\n\nhi\n--x1\n\nhi\n--x1--\n",
+            "From: a@b.example\nContent-Type: multipart/mixed; boundary=x1\n\n--x1\n",
         ] {
             assert!(header(head.as_bytes()).is_some(), "{head}");
         }
@@ -371,6 +439,8 @@ mod tests {
             "   From: a@b.example\n   Date: Mon, 1 Jan 2024 00:00:00 +0000\n\n",
             "host: localhost\nport: 25\nfrom: a@b.example\n\n",
             "Subject: x\nTo: a@b.example\n\n",
+            "From: a@b.example\nTo: b@b.example\nDate: 1 Jan 2024 10:00:00 GMT\nSubject: x\nis what\nit says\n\n",
+            "From: a@b.example\nContent-Type: multipart/mixed; boundary=x1\n\n--y1\n",
             "\n\n",
             "",
         ] {

@@ -6,7 +6,7 @@
 //! block that is somebody else's: a header where none belongs, lines of base64 whose length
 //! changes, a boundary that never closes, bytes behind the end.
 
-use crate::header::field;
+use crate::header::{field, is_from_line};
 use mail_parser::{MessageParser, MessagePart, MimeHeaders, PartType};
 
 /// The smallest block that a file system gives to a file.
@@ -81,27 +81,27 @@ impl Structure {
 }
 
 /// Whether `content` begins with a header block: names and values, one that every message has,
-/// and the empty line.
+/// and the empty line; or two of those before a line that is no field, as broken senders write it. What is
+/// looked for is another's block at the beginning, and that has none.
 fn begins_with_header(content: &[u8]) -> bool {
-    let mut known = false;
+    let mut known = 0_u32;
     let mut first = true;
     for line in content.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
-            return known;
+            break;
         }
-        // `From ` is what mbox files put above the header, and some deliveries leave.
         let continues = line.starts_with(b" ") || line.starts_with(b"\t");
-        if !(first && line.starts_with(b"From ")) && (first || !continues) {
+        if !is_from_line(line) && (first || !continues) {
             let Some((name, _)) = field(line) else {
-                return false;
+                return known >= 2;
             };
-            known |= is_known(name);
+            known = known.saturating_add(u32::from(is_known(name)));
         }
         first = false;
     }
     // Mail of a header alone has no empty line.
-    known
+    known >= 1
 }
 
 /// Fields of which every message has at least one.
@@ -268,7 +268,13 @@ mod tests {
         ] {
             assert!(!Structure::of(text).has_header, "{text:?}");
         }
-        assert!(Structure::of(b"From x@y Mon\nSubject: x\n\ny\n").has_header);
+        for text in [
+            &b"From x@y Mon\nSubject: x\n\ny\n"[..],
+            b"Return-Path: <a@b.example>\nFrom x@y Mon\nSubject: x\n\ny\n",
+            b"Return-Path: <a@b.example>\nTo: a@b.example\nFrom\n : <x@y.example>\n\ny\n",
+        ] {
+            assert!(Structure::of(text).has_header, "{text:?}");
+        }
     }
 
     proptest::proptest! {

@@ -8,6 +8,8 @@ const MOST_BASE64_LINE: usize = 1000;
 const MOST_QUOTED_LINE: usize = 80;
 /// A line of text that is so much base64 is no text.
 const STRANGE_BASE64_LINE: usize = 60;
+/// A line of uuencode but for the last is so long: `M` for 45 bytes, and 60 characters.
+pub(crate) const UUENCODE_LINE: usize = 61;
 
 /// How the body of a part is encoded (RFC 2045, section 6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +53,84 @@ pub(super) struct Part {
     base64_length: Option<usize>,
     /// A line of base64 was shorter: it was the last.
     base64_ended: bool,
+    /// In text: the lines of one length that it is in the middle of.
+    run: Option<Run>,
     longest: usize,
+}
+
+/// Lines of one length within text, that no language is in: what PGP makes, a message in pieces
+/// (`message/partial`), or uuencode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    alphabet: Alphabet,
+    /// How long its lines are.
+    length: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alphabet {
+    Base64,
+    /// The characters of uuencode (POSIX.1-2017, `uuencode`), whose lines begin with their length.
+    Uuencode,
+}
+
+impl Alphabet {
+    fn has(self, byte: u8) -> bool {
+        match self {
+            Self::Base64 => is_base64_byte(byte),
+            Self::Uuencode => is_uuencode_byte(byte),
+        }
+    }
+}
+
+impl Run {
+    /// The run that a line begins.
+    fn begins(line: &[u8]) -> Option<Self> {
+        if is_uuencode_begin(line) {
+            return Some(Self {
+                alphabet: Alphabet::Uuencode,
+                length: UUENCODE_LINE,
+            });
+        }
+        let is_base64 = line.len() >= STRANGE_BASE64_LINE
+            && line.iter().all(|byte| is_base64_byte(*byte))
+            && line.iter().any(u8::is_ascii_uppercase)
+            && line.iter().any(u8::is_ascii_digit);
+        is_base64.then_some(Self {
+            alphabet: Alphabet::Base64,
+            length: line.len(),
+        })
+    }
+
+    /// How long the line is that begins with `line`.
+    fn length_of(self, line: &[u8]) -> usize {
+        match (self.alphabet, line.first()) {
+            (Alphabet::Uuencode, Some(first)) => uuencode_length(*first),
+            _ => self.length,
+        }
+    }
+
+    /// Whether a line is one of it.
+    fn has(self, line: &[u8]) -> bool {
+        let length = self.length_of(line);
+        let short_by = length.checked_sub(line.len());
+        // Spaces at its end are often taken off, and some write a sum behind it.
+        let fits = match self.alphabet {
+            Alphabet::Base64 => short_by == Some(0),
+            Alphabet::Uuencode => short_by.map_or(line.len() == length + 1, |by| by < length),
+        };
+        fits && line.iter().all(|byte| self.alphabet.has(*byte))
+    }
+
+    /// Whether a line is the last of it.
+    fn ends_with(self, line: &[u8]) -> bool {
+        match self.alphabet {
+            Alphabet::Base64 => {
+                line.len() < self.length && line.iter().all(|byte| is_base64_byte(*byte))
+            }
+            Alphabet::Uuencode => line == b"end" || line == b"`",
+        }
+    }
 }
 
 impl Part {
@@ -73,9 +152,38 @@ impl Part {
         self.base64_ended
     }
 
-    pub(super) const fn base64_length(&self) -> Option<usize> {
-        self.base64_length
+    /// The length of the lines of base64, or of others that no language is in, of which `line` is
+    /// the one that is not ended yet.
+    pub(super) fn encoded_length(&self, line: &[u8]) -> Option<usize> {
+        if self.is_base64() {
+            return self.base64_length;
+        }
+        self.run.map(|run| run.length_of(line))
     }
+
+    /// Whether it is in the middle of lines of one length, though its encoding is that of text.
+    pub(super) const fn is_in_run(&self) -> bool {
+        self.run.is_some()
+    }
+}
+
+/// Whether a line is the first of uuencode: `begin`, a mode, a name.
+fn is_uuencode_begin(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"begin ") else {
+        return false;
+    };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (3..=4).contains(&digits) && rest.get(digits) == Some(&b' ')
+}
+
+/// How long a line of uuencode is that begins with `first`.
+const fn uuencode_length(first: u8) -> usize {
+    let bytes = (first.wrapping_sub(b' ') & 0x3F) as usize;
+    bytes.div_ceil(3) * 4 + 1
+}
+
+pub(crate) const fn is_uuencode_byte(byte: u8) -> bool {
+    matches!(byte, b' '..=b'`')
 }
 
 /// The value of a parameter of a field (RFC 2045, section 5.1); `lower` is `value` in lower case.
@@ -134,7 +242,9 @@ impl Reader {
             self.base64_line(line);
             return;
         }
-        self.text_line(line);
+        if !self.run_line(line) {
+            self.text_line(line);
+        }
         if self.part.encoding == Encoding::QuotedPrintable && !is_quoted_printable(line) {
             self.flaw(Flaw::QuotedPrintable);
         }
@@ -180,6 +290,35 @@ impl Reader {
         self.base64_lines = self.base64_lines.saturating_add(1);
     }
 
+    /// Takes a line of text if it is one of many of one length that no language is in.
+    fn run_line(&mut self, line: &[u8]) -> bool {
+        let line = line.trim_ascii_end();
+        let crosses_border = self.line_start < self.border;
+        if let Some(run) = self.part.run.take() {
+            if run.has(line) {
+                self.part.run = Some(run);
+                self.base64_lines = self.base64_lines.saturating_add(1);
+                return true;
+            }
+            if run.ends_with(line) {
+                return true;
+            }
+            if crosses_border {
+                self.flaw(Flaw::Base64Length);
+            }
+        }
+        self.part.run = Run::begins(line);
+        let Some(run) = self.part.run else {
+            return false;
+        };
+        // Further behind a border text has begun it.
+        let reach = self.border.saturating_add(run.length as u64);
+        if self.border > 0 && self.line_start <= reach && run.alphabet == Alphabet::Base64 {
+            self.flaw(Flaw::StrangeBase64);
+        }
+        true
+    }
+
     fn text_line(&mut self, line: &[u8]) {
         if line.contains(&0) {
             self.flaw(Flaw::Nul);
@@ -197,13 +336,6 @@ impl Reader {
         }
         if is_strange_boundary(line) {
             self.flaw(Flaw::StrangeBoundary);
-        }
-        let is_base64 = line.len() >= STRANGE_BASE64_LINE
-            && line.iter().all(|byte| is_base64_byte(*byte))
-            && line.iter().any(u8::is_ascii_uppercase)
-            && line.iter().any(u8::is_ascii_digit);
-        if is_base64 {
-            self.flaw(Flaw::StrangeBase64);
         }
         if self.part.longest > 0 && line.len() > 100.max(self.part.longest.saturating_mul(2)) {
             self.flaw(Flaw::LongLine);

@@ -3,7 +3,7 @@
 use super::body::{Encoding, Part};
 use super::{Flaw, Level, MOST_LEVELS, MOST_SIGNATURES, Reader, Stage};
 use crate::dkim::{BodyHash, BodySignature};
-use mail::header::field;
+use mail::header::{field, is_from_line};
 
 /// Fields are kept up to this length; longer ones say nothing that is needed.
 const MOST_FIELD: usize = 16 << 10;
@@ -25,7 +25,7 @@ impl Reader {
         let is_top = self.body_start.is_none();
         if field(line).is_some() {
             self.field.extend_from_slice(line);
-        } else if !(is_top && self.line_start == 0 && is_from_line(line)) {
+        } else if !(is_top && is_from_line(line)) {
             // A part may have no header at all, and go on without an empty line.
             if !is_top && self.is_boundary(line) {
                 self.begin_body();
@@ -78,8 +78,4 @@ impl Reader {
             self.stage = Stage::Header;
         }
     }
-}
-
-fn is_from_line(line: &[u8]) -> bool {
-    line.starts_with(b"From ") || line.starts_with(b">From ")
 }

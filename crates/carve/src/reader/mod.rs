@@ -12,7 +12,7 @@ mod fields;
 
 use crate::dkim::{BodyHash, BodySignature};
 use body::Part;
-pub(crate) use body::is_base64_byte;
+pub(crate) use body::{UUENCODE_LINE, is_base64_byte, is_uuencode_byte};
 
 /// Longer lines are judged by their beginning.
 const MOST_LINE: usize = 16 << 10;
@@ -100,6 +100,8 @@ pub(crate) struct Reader {
     line: Vec<u8>,
     line_start: u64,
     line_end: Option<LineEnd>,
+    /// Where the last border was at which something else may have begun.
+    border: u64,
     stage: Stage,
     /// The field that may go on in the next line.
     field: Vec<u8>,
@@ -138,6 +140,7 @@ impl Reader {
             line: Vec::new(),
             line_start: 0,
             line_end: None,
+            border: 0,
             stage: Stage::Header,
             field: Vec::new(),
             levels: Vec::new(),
@@ -168,6 +171,12 @@ impl Reader {
     /// Stops looking for that.
     pub(crate) const fn stop_watching(&mut self) {
         self.watches = false;
+    }
+
+    /// Reads the next block: what comes may be of something else.
+    pub(crate) fn feed_block(&mut self, bytes: &[u8]) {
+        self.border = self.at;
+        self.feed(bytes);
     }
 
     /// Reads on.
@@ -317,21 +326,21 @@ impl Reader {
 
     /// The unfinished line, and whether it is text that a model of language can judge.
     pub(crate) fn unfinished(&self) -> (&[u8], bool) {
-        (
-            &self.line,
-            self.stage == Stage::Header || !self.part.is_base64(),
-        )
+        let is_encoded = self.part.is_base64() || self.part.is_in_run();
+        (&self.line, self.stage == Stage::Header || !is_encoded)
     }
 
-    /// Whether it is in the middle of a part in base64.
+    /// Whether it is in the middle of base64, or of other lines of one length that no language is in.
     pub(crate) fn is_in_base64(&self) -> bool {
-        self.stage == Stage::Body && self.part.is_base64() && !self.part.is_ended()
+        let is_in_part = self.part.is_base64() && !self.part.is_ended();
+        self.stage == Stage::Body && (is_in_part || self.part.is_in_run())
     }
 
     /// How long the lines of the base64 are that it is in, and how much of the last one is there.
     pub(crate) fn base64_phase(&self) -> Option<(usize, usize)> {
+        let line = &self.line;
         self.is_in_base64()
-            .then(|| Some((self.part.base64_length()?, self.line.len())))?
+            .then(|| Some((self.part.encoded_length(line)?, line.len())))?
     }
 
     /// How many bytes the end of a line has, as the message writes it.

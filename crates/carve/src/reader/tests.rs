@@ -57,6 +57,49 @@ fn the_phase_of_base64_says_what_must_follow() {
 }
 
 #[test]
+fn lines_of_one_length_in_text_have_a_phase() {
+    let head = "From: a@b.example\nContent-Type: text/plain\n\nwords and words\n";
+    let line = "hQEMA7rAQUJDREVG".repeat(4);
+    let armor = format!(
+        "-----BEGIN PGP MESSAGE-----\n\n{}",
+        format!("{line}\n").repeat(20)
+    );
+    let line = format!("M{}", "B5!.1PT*&@H`".repeat(5));
+    let uuencode = format!("begin 644 ball.png\n{}", format!("{line}\n").repeat(20));
+    for (name, run, length) in [("pgp", armor, 64), ("uuencode", uuencode, 61)] {
+        let text = format!("{head}{run}");
+        let cut = text.len() - 5 * (length + 1) - 20;
+        let (before, after) = text.as_bytes().split_at(cut);
+        let reader = read(before);
+        assert_eq!(reader.cost(), 0.0, "{name}");
+        assert_eq!(
+            reader.base64_phase(),
+            Some((length, length + 1 - 20)),
+            "{name}"
+        );
+        assert!(!reader.unfinished().1);
+        let mut good = reader.clone();
+        good.feed_block(after);
+        assert_eq!(good.cost(), 0.0, "{name}");
+        assert!(good.base64_lines() > reader.base64_lines());
+        let mut bad = reader;
+        bad.feed_block(b"another text, with words\nand lines\n");
+        assert!(bad.cost() > 4.0, "{name}: {}", bad.cost());
+    }
+    // What text itself began far behind a border is no flaw.
+    let mut reader = read(head.as_bytes());
+    reader.feed_block(
+        format!(
+            "{}{}\n",
+            "more words\n".repeat(20),
+            "QUJDREVGR0hJ0123".repeat(4)
+        )
+        .as_bytes(),
+    );
+    assert_eq!(reader.cost(), 0.0);
+}
+
+#[test]
 fn what_is_of_another_message_costs() {
     let head = b"From: a@b.example\nContent-Type: text/plain\n\nwords and words\n";
     for (what, more) in [
@@ -72,7 +115,7 @@ fn what_is_of_another_message_costs() {
         ("bytes that are no text", b"\x01\x02\x03\n"),
     ] {
         let mut reader = read(head);
-        reader.feed(more);
+        reader.feed_block(more);
         assert!(reader.cost() >= 4.0, "{what}: {}", reader.cost());
     }
 }

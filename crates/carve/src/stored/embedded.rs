@@ -16,7 +16,7 @@ use mail::store::Known;
 use rayon::prelude::*;
 
 use super::read::Read;
-use super::{Taken, carving, header_at};
+use super::{Taken, carving, is_in_header};
 use crate::Carving;
 use crate::chain::Judge;
 use crate::reader::Reader;
@@ -98,7 +98,8 @@ fn header_around(device: &dyn ReadAt, survey: &Survey, line: u64) -> Option<(u64
     let start = from.saturating_add(start as u64);
     let is_own = header.fields >= LEAST_FIELDS
         && !begins_file(device, survey, start..line)
-        && !is_within(device, survey, start);
+        // One of that header's bytes was turned into none of text.
+        && !is_in_header(device, &survey.heads, start);
     header.bytes.filter(|_| is_own).map(|bytes| (start, bytes))
 }
 
@@ -131,18 +132,6 @@ pub(crate) fn beginning(bytes: &[u8], line: usize) -> Option<usize> {
         .checked_add(text)?
         .checked_add(1)?;
     text.checked_add(begin_of_field(bytes.get(text..)?)?)
-}
-
-/// Whether `start` lies in the header of a message that begins where a file does: one of its bytes
-/// was turned into none of text.
-fn is_within(device: &dyn ReadAt, survey: &Survey, start: u64) -> bool {
-    let next = survey.heads.partition_point(|head| *head < start);
-    let head = next.checked_sub(1).and_then(|last| survey.heads.get(last));
-    let Some(head) = head.filter(|head| start.saturating_sub(**head) <= REACH as u64) else {
-        return false;
-    };
-    let header = header_at(device, *head, REACH);
-    header.is_some_and(|header| start < head.saturating_add(header.seen))
 }
 
 /// Where the first byte behind `from` is that is no text, or cannot be read.

@@ -24,7 +24,7 @@ use mail::Proof;
 use mail::carved::Stored;
 use mail::codec::Codec;
 use mail::dbox::loose;
-use mail::header::{Header, header};
+use mail::header::{Header, REACH, header};
 use mail::mbox::loose as mbox_file;
 
 use crate::blocks::{Blocks, Grid};
@@ -140,7 +140,10 @@ pub(crate) struct Stores {
 /// Takes all messages that lie in files of stores; their sectors and the heads in them are taken
 /// out of `survey`.
 pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
-    let seen = std::mem::take(&mut survey.stores);
+    let mut seen = std::mem::take(&mut survey.stores);
+    // Some deliveries leave a postmark within a header.
+    seen.postmarks
+        .retain(|place| !is_in_header(device, &survey.heads, *place));
     let mut messages = Vec::new();
     let mut records = dbox::records(device, &seen.records);
     for record in std::mem::take(&mut records.whole) {
@@ -244,6 +247,18 @@ fn header_at(device: &dyn ReadAt, head: u64, reach: usize) -> Option<Header> {
     let rest = usize::try_from(device.len().saturating_sub(head)).unwrap_or(reach);
     let text = device.read_vec(ByteOffset::new(head), rest.min(reach));
     header(&text.ok()?.0)
+}
+
+/// Whether `place` lies in the header of a message that begins before it, where a file does: at one of
+/// `heads`.
+fn is_in_header(device: &dyn ReadAt, heads: &[u64], place: u64) -> bool {
+    let next = heads.partition_point(|head| *head < place);
+    let head = next.checked_sub(1).and_then(|last| heads.get(last));
+    let Some(head) = head.filter(|head| place.saturating_sub(**head) <= REACH as u64) else {
+        return false;
+    };
+    let header = header_at(device, *head, REACH);
+    header.is_some_and(|header| place < head.saturating_add(header.seen))
 }
 
 /// Takes a message, and its sectors from all that is looked for later.
