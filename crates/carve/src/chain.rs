@@ -6,6 +6,7 @@ use crate::borders::Borders;
 use crate::pool::Pool;
 use crate::reader::Reader;
 use crate::words::Words;
+use mail::header::may_lack_its_top;
 
 /// What the next block must be worth, in nats, to be taken for the next of the message where it
 /// lies behind it: files seldom break, so a little may speak against it.
@@ -231,7 +232,9 @@ impl Judge<'_> {
         if number != u64::MAX && !self.blocks.grid.begins_cluster(number) {
             nats = nats.max(BREAK) + WITHIN_CLUSTER;
         }
-        if self.blocks.heads().contains(&number) {
+        let (line, _) = before.unfinished();
+        let is_rest_of_line = !line.is_empty() && may_lack_its_top(block);
+        if self.blocks.heads().contains(&number) && !is_rest_of_line {
             // That it goes on well is explained by the message that begins there.
             nats = nats.min(0.0) - HEAD;
         }

@@ -34,7 +34,7 @@ const MARGIN: f64 = 5.0;
 /// is tried with each piece behind it.
 const LEAST: f64 = 5.0;
 /// A border that looks worse than this is a break, unless a body hash says otherwise.
-pub(crate) const LEAST_BORDER: f64 = -2.0;
+pub(crate) const LEAST_BORDER: f64 = -2.8;
 
 /// What the words on both sides of such a border must say, in nats.
 const LEAST_WORDS: f64 = 4.0;
@@ -60,9 +60,14 @@ struct Step {
 
 impl Step {
     /// Whether its last piece is tied to the first by what no other message has: the boundary that
-    /// closes it.
-    fn is_tied(&self) -> bool {
-        self.chain.reader.closed().is_some()
+    /// closes it, for blocks of so many bytes.
+    fn is_tied(&self, block: u64) -> bool {
+        let blocks = &self.chain.blocks;
+        let pairs = blocks.iter().zip(blocks.iter().skip(1));
+        let follow = pairs.take_while(|(one, next)| one.checked_add(1) == Some(**next));
+        let first = (follow.count() as u64).saturating_add(1);
+        let reader = &self.chain.reader;
+        reader.is_closed_within(first.saturating_mul(block))
     }
 }
 
@@ -207,9 +212,10 @@ impl<'a> Search<'a> {
         let stands_out = whole
             .find(differs)
             .is_none_or(|next| best.score - next.score >= MARGIN);
+        let block = judge.blocks.grid.block;
         let sound = best.chain.links.iter().all(|link| *link > LEAST_BORDER);
         let is_sure = stands_out
-            && (best.jumps == 0 || best.is_tied() && best.score - waiting >= MARGIN)
+            && (best.jumps == 0 || best.is_tied(block) && best.score - waiting >= MARGIN)
             && best.least >= LEAST
             && best.last >= LEAST
             && (sound || best.jumps == 0 && no_break(judge, &best.chain))
@@ -273,8 +279,10 @@ impl<'a> Search<'a> {
             .pool
             .candidates(&chain.reader, self.judge.borders, near);
         places.retain(|place| Some(*place) != next && !chain.blocks.contains(place));
+        let mut landing = Chain::clone(&chain);
+        landing.reader.begin_piece();
         for place in places {
-            self.land(step, &chain, near, place);
+            self.land(step, &landing, near, place);
         }
         if let Some(next) = next.filter(|next| !chain.blocks.contains(next)) {
             self.walk(step, &chain, next);

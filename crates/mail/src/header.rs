@@ -267,6 +267,7 @@ impl Seen {
             Fact::Date,
             Fact::MessageId,
             Fact::Received,
+            Fact::Signature,
             Fact::Parts,
         ];
         let is_mail = mail_only.into_iter().any(has);
@@ -379,6 +380,7 @@ mod tests {
             "Return-Path: <a@b.example>\nFrom: a@b.example\nTo: b@b.example\nSubject: x\n--text follows--\nDear Bo,\n\n",
             "From: a@b.example\nContent-Type: multipart/mixed;\n boundary=\"x1\"\n\nhi\n--x1\n\nhi\n--x1--\n",
             "From: a@b.example\nContent-Type: multipart/mixed; boundary=x1\n\n--x1\n",
+            "From: a@b.example\nSubject: x\nDKIM-Signature: v=1; a=rsa-sha256;\n bh=x\n\nhi\n",
         ] {
             assert!(header(head.as_bytes()).is_some(), "{head}");
         }

@@ -251,7 +251,15 @@ impl Reader {
     }
 
     fn boundary(&mut self, depth: usize, closes: bool) {
-        self.boundaries = self.boundaries.saturating_add(1);
+        let known_before = if self.piece > 0 {
+            self.piece
+        } else {
+            self.border
+        };
+        let begun = self.levels.get(depth).map_or(0, |level| level.begun);
+        self.boundaries = self
+            .boundaries
+            .saturating_add(u32::from(begun <= known_before));
         if self.levels.len() > depth.saturating_add(1) {
             self.flaw(Flaw::OpenPart);
         }
@@ -265,6 +273,7 @@ impl Reader {
         self.part.is_epilogue = self.levels.is_empty();
         if self.levels.is_empty() {
             self.closed = Some(self.at);
+            self.closed_begun = begun;
         }
     }
 

@@ -70,7 +70,8 @@ impl Reader {
         if let Some(boundary) = self.part.boundary.take() {
             self.is_multipart |= self.levels.is_empty() && self.closed.is_none();
             if self.levels.len() < MOST_LEVELS {
-                self.levels.push(Level { boundary });
+                let begun = self.at;
+                self.levels.push(Level { boundary, begun });
             }
             self.part = Part::default();
         } else if self.part.is_message {

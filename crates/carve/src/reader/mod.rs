@@ -89,6 +89,8 @@ enum Stage {
 #[derive(Clone, Debug)]
 struct Level {
     boundary: Vec<u8>,
+    /// Where its header ends.
+    begun: u64,
 }
 
 /// The state of reading a message.
@@ -102,6 +104,8 @@ pub(crate) struct Reader {
     line_end: Option<LineEnd>,
     /// Where the last border was at which something else may have begun.
     border: u64,
+    /// Where the piece begins that it reads.
+    piece: u64,
     stage: Stage,
     /// The field that may go on in the next line.
     field: Vec<u8>,
@@ -111,6 +115,8 @@ pub(crate) struct Reader {
     body_start: Option<u64>,
     /// Where the line behind the last closing boundary begins.
     closed: Option<u64>,
+    /// Where the header ended that named that boundary.
+    closed_begun: u64,
     is_multipart: bool,
     /// What signatures say of the body, and where each ends in the header.
     hashes: Vec<(u64, BodyHash)>,
@@ -126,7 +132,8 @@ pub(crate) struct Reader {
     flaws: [u32; KINDS],
     /// The weight of all flaws.
     cost: f64,
-    /// Boundaries of this message that were met.
+    /// Boundaries that were met of those that were named before the piece, in the first one before the
+    /// block.
     boundaries: u32,
     /// Lines of base64 that fitted those before.
     base64_lines: u32,
@@ -141,12 +148,14 @@ impl Reader {
             line_start: 0,
             line_end: None,
             border: 0,
+            piece: 0,
             stage: Stage::Header,
             field: Vec::new(),
             levels: Vec::new(),
             part: Part::default(),
             body_start: None,
             closed: None,
+            closed_begun: 0,
             is_multipart: false,
             hashes: Vec::new(),
             fields: 0,
@@ -177,6 +186,11 @@ impl Reader {
     pub(crate) fn feed_block(&mut self, bytes: &[u8]) {
         self.border = self.at;
         self.feed(bytes);
+    }
+
+    /// Goes on with another piece.
+    pub(crate) const fn begin_piece(&mut self) {
+        self.piece = self.at;
     }
 
     /// Reads on.
@@ -240,7 +254,8 @@ impl Reader {
         self.cost
     }
 
-    /// How often the boundaries of this message were met.
+    /// How often boundaries were met that were named before the piece that it reads, in the first one
+    /// before the block: these tie what they are met in to what is before it.
     pub(crate) const fn boundaries(&self) -> u32 {
         self.boundaries
     }
@@ -312,6 +327,11 @@ impl Reader {
     /// Behind the line that closes the outermost multipart.
     pub(crate) const fn closed(&self) -> Option<u64> {
         self.closed
+    }
+
+    /// Whether it is closed by a boundary that was named within its first `bytes`.
+    pub(crate) fn is_closed_within(&self, bytes: u64) -> bool {
+        self.closed.is_some() && self.closed_begun <= bytes
     }
 
     /// Whether a message may end here: in a line's end, with all parts closed.

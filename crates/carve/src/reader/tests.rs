@@ -20,12 +20,20 @@ fn mixed() -> Vec<u8> {
 #[test]
 fn a_sound_message_has_no_flaws_and_may_end_when_it_is_closed() {
     let text = mixed();
-    let reader = read(&text);
+    let (head, rest) = text.split_at(text.windows(2).position(|two| two == b"\n\n").unwrap() + 2);
+    let mut reader = read(head);
+    reader.feed_block(rest);
     assert_eq!(reader.cost(), 0.0);
-    assert!(reader.may_end());
+    assert!(reader.may_end() && reader.is_closed_within(head.len() as u64));
+    assert!(!reader.is_closed_within(10));
     assert_eq!(reader.closed(), Some(text.len() as u64));
     assert_eq!(reader.boundaries(), 3);
     assert!(!read(&text[..text.len() - 20]).may_end());
+    // What names a boundary itself is not tied by it to what is before.
+    let mut other = read(b"From: a@b.example\nX-");
+    other.begin_piece();
+    other.feed_block(&text);
+    assert_eq!(other.boundaries(), 0);
 }
 
 #[test]
