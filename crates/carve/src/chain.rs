@@ -211,10 +211,10 @@ impl Judge<'_> {
         let mut nats = before.cost() - after.cost();
         let met = after.boundaries().saturating_sub(before.boundaries());
         nats += BOUNDARY * f64::from(met.min(2));
-        if let Some((length, _)) = before.base64_phase() {
+        if let Some(luck) = before.luck() {
             // One block of base64 in so many has the right phase by chance.
             if after.base64_lines() > before.base64_lines() {
-                nats += (length.saturating_add(before.line_end_bytes()) as f64).ln();
+                nats -= luck.ln();
             }
         } else {
             let (line, is_text) = before.unfinished();

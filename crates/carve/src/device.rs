@@ -1,7 +1,8 @@
 //! A device, from its survey to its messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
@@ -25,6 +26,8 @@ pub(crate) const WEAK: f64 = 1.0;
 /// A border in the header that looks worse than this joins two messages, whatever the hash of the
 /// body says, in nats. That the words do not fit is not enough: in a header they are names.
 const LEAST_HEADER: f64 = -5.5;
+/// No more of the messages whose pieces fit by the phase of base64 alone may do so by chance.
+const MOST_LUCK: f64 = 0.05;
 /// So much more must speak for one of two messages that want the same rest, in nats.
 const MARGIN: f64 = 3.0;
 
@@ -82,6 +85,8 @@ fn on_grid(
         open,
         messages,
         excuses_lists: false,
+        closed: OnceLock::new(),
+        by_phase: 0,
     };
     rest.take_all(proven, Proof::BodyHash);
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
@@ -160,6 +165,11 @@ struct Rest<'a> {
     /// Whether a message that a list sent on may be whole although its hash does not verify: not
     /// before it is tried whether one wrong bit is why.
     excuses_lists: bool,
+    /// The boundaries that are closed in blocks which nobody had claimed.
+    closed: OnceLock<HashSet<Vec<u8>>>,
+    /// How many messages were taken of whose last piece only the phase of base64 says that none is
+    /// missing before it.
+    by_phase: usize,
 }
 
 impl Rest<'_> {
@@ -201,8 +211,13 @@ impl Rest<'_> {
         loop {
             let all = std::mem::take(&mut self.open);
             let (now, later): (Vec<Chain>, Vec<Chain>) = all.into_iter().partition(&wanted);
-            let found: Vec<Option<Found>> =
+            let mut found: Vec<Option<Found>> =
                 now.par_iter().map(|chain| self.search(chain)).collect();
+            if !self.phases_tell(&now, &found) {
+                found
+                    .iter_mut()
+                    .for_each(|found| *found = found.take().filter(|found| found.luck.is_none()));
+            }
             self.open = later;
             let claims = self.claims(&found);
             let (mut taken, mut disputed) = (false, false);
@@ -227,6 +242,7 @@ impl Rest<'_> {
                     continue;
                 };
                 taken = true;
+                self.by_phase += usize::from(found.luck.is_some());
                 let proof = if found.verified {
                     Proof::BodyHash
                 } else {
@@ -241,12 +257,37 @@ impl Rest<'_> {
         }
     }
 
+    /// Whether the phase of base64 tells on this device that no piece is missing before the last: more
+    /// of the messages that break off in base64, and whose end is left, must fit it than would by
+    /// chance. Where files lie in many pieces, what fits is chance.
+    fn phases_tell(&self, open: &[Chain], found: &[Option<Found>]) -> bool {
+        let new = found.iter().flatten().filter(|found| found.luck.is_some());
+        let fitting = new.count().saturating_add(self.by_phase);
+        if fitting == self.by_phase {
+            return true;
+        }
+        let closed = self
+            .closed
+            .get_or_init(|| self.pool.closed(self.judge.blocks));
+        let has_end = |chain: &&Chain| {
+            let mut boundaries = chain.reader.open_boundaries();
+            boundaries.any(|boundary| closed.contains(boundary))
+        };
+        let luck: f64 = open
+            .iter()
+            .filter(has_end)
+            .filter_map(|chain| chain.reader.luck())
+            .sum();
+        luck <= MOST_LUCK * fitting as f64
+    }
+
     /// What a chain is the beginning of: itself, if a body hash proves it.
     fn search(&self, chain: &Chain) -> Option<Found> {
         let found = if chain.is_proven() {
             Some(Found {
                 chain: chain.clone(),
                 verified: true,
+                luck: None,
             })
         } else {
             let excuses = self.excuses_lists && chain.reader.is_from_list();

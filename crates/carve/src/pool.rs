@@ -1,7 +1,7 @@
 //! The blocks of text that nobody has claimed, and how to find among them one that goes on where
 //! a message broke off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rayon::prelude::*;
 
@@ -166,6 +166,21 @@ impl Pool {
     /// Whether a block is free.
     pub(crate) fn has(&self, number: u64) -> bool {
         self.edges.contains_key(&number)
+    }
+
+    /// The boundaries that are closed in free blocks.
+    pub(crate) fn closed(&self, blocks: &Blocks<'_>) -> HashSet<Vec<u8>> {
+        let numbers: Vec<u64> = self.edges.keys().copied().collect();
+        let closed = |number: &u64| {
+            let block = blocks.read(*number);
+            let lines = block.split(|byte| *byte == b'\n');
+            let boundary = |line: &[u8]| {
+                let line = line.strip_prefix(b"--")?.trim_ascii_end();
+                line.strip_suffix(b"--").map(<[u8]>::to_vec)
+            };
+            lines.filter_map(boundary).collect::<Vec<_>>()
+        };
+        numbers.par_iter().flat_map_iter(closed).collect()
     }
 
     /// How many bytes the blocks have that are free.

@@ -53,6 +53,8 @@ struct Step {
     least: f64,
     /// What speaks for the last piece.
     last: f64,
+    /// How often that would fit by chance, where only the phase of base64 says that it follows.
+    luck: Option<f64>,
     /// Jump behind so many of its blocks; go on behind all of them if `None`.
     jump: Option<usize>,
     order: u64,
@@ -94,6 +96,9 @@ pub(crate) struct Found {
     pub(crate) chain: Chain,
     /// A body hash verified.
     pub(crate) verified: bool,
+    /// How often its last piece would fit by chance, if nothing but the phase of base64 says that
+    /// none is missing before it.
+    pub(crate) luck: Option<f64>,
 }
 
 /// Whether no border of a chain in one piece is a break: where one looks bad, the words on both sides
@@ -165,6 +170,7 @@ impl<'a> Search<'a> {
             jumps: 0,
             least: f64::MAX,
             last: f64::MAX,
+            luck: None,
             jump: None,
             order: 0,
         };
@@ -221,6 +227,7 @@ impl<'a> Search<'a> {
             && (sound || best.jumps == 0 && no_break(judge, &best.chain))
             && (self.excuses || !best.chain.reader.is_signed());
         is_sure.then(|| Found {
+            luck: best.luck,
             chain: Arc::unwrap_or_clone(best.chain),
             verified: false,
         })
@@ -320,6 +327,7 @@ impl<'a> Search<'a> {
             jumps: step.jumps.saturating_add(1),
             least: step.least.min(before),
             last: link - chance,
+            luck: chain.reader.luck(),
             jump: None,
             order: 0,
         });
@@ -375,6 +383,7 @@ impl<'a> Search<'a> {
             return Some(Found {
                 chain,
                 verified: true,
+                luck: None,
             });
         }
         let met = f64::from(chain.reader.boundaries().saturating_sub(before).min(2)) * MET / 2.0;

@@ -150,6 +150,49 @@ fn what_goes_on_nowhere_is_damaged_and_not_whole() {
     assert!(broken.starts_with(&volume.bytes(&messages[0])));
 }
 
+/// Heads and last blocks of unsigned messages, with other things between them: of the
+/// numbers in `nothing` the last block follows the head; of those in `misses` a part is missing between
+/// them, and of number 0 the phase of base64 fits all the same.
+fn heads_and_ends(
+    misses: std::ops::Range<u64>,
+    nothing: std::ops::Range<u64>,
+) -> (Volume, Vec<Vec<u8>>) {
+    const HEAD: usize = 2;
+    // So many blocks have a whole number of lines.
+    const LINE: usize = 77;
+    let mut volume = volume();
+    let mut whole = Vec::new();
+    let mut lay = |number: u64, blocks: usize| {
+        let text = mail(number, (blocks * BLOCK - 2600) * 3 / 4 * 76 / LINE, false);
+        assert_eq!(text.len().div_ceil(BLOCK), blocks, "{}", text.len());
+        let at = 2 + number as usize * 6;
+        volume.lay(at, &text, 0, HEAD);
+        volume.lay(at + 4, &text, blocks - 1, blocks);
+        text
+    };
+    for number in misses {
+        let spare = if number == 0 { 0 } else { 3 + number as usize };
+        lay(number, HEAD + 1 + LINE - spare);
+    }
+    for number in nothing {
+        whole.push(lay(number, HEAD + 1));
+    }
+    whole.sort();
+    (volume, whole)
+}
+
+#[test]
+fn base64_that_fits_by_chance_is_not_joined_where_files_lie_in_many_pieces() {
+    let (volume, _) = heads_and_ends(0..30, 0..0);
+    assert!(volume.whole().is_empty());
+    let (volume, mut all) = heads_and_ends(1..10, 10..30);
+    let mut whole = volume.whole();
+    whole.sort();
+    all.sort();
+    assert_eq!(whole.len(), all.len());
+    assert!(whole == all);
+}
+
 #[test]
 fn one_wrong_bit_of_a_signed_body_is_mended_and_noted() {
     let mut volume = volume();

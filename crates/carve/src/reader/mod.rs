@@ -363,6 +363,17 @@ impl Reader {
             .then(|| Some((self.part.encoded_length(line)?, line.len())))?
     }
 
+    /// How often a piece of base64 fits here by chance: one in as many as a line has places.
+    pub(crate) fn luck(&self) -> Option<f64> {
+        let (length, _) = self.base64_phase()?;
+        Some(1.0 / length.saturating_add(self.line_end_bytes()) as f64)
+    }
+
+    /// The boundaries that are to be closed yet.
+    pub(crate) fn open_boundaries(&self) -> impl Iterator<Item = &[u8]> {
+        self.levels.iter().map(|level| level.boundary.as_slice())
+    }
+
     /// How many bytes the end of a line has, as the message writes it.
     pub(crate) const fn line_end_bytes(&self) -> usize {
         match self.line_end {
