@@ -48,6 +48,7 @@ const PLAIN_FIELDS: [&[u8]; 11] = [
 ];
 /// Blocks on either side of a border whose words are compared.
 const MOST_READ: usize = 16;
+const SECTOR: u64 = crate::survey::SECTOR as u64;
 /// No message is longer.
 const MOST_BYTES: u64 = mail::codec::MAX_MESSAGE_BYTES;
 
@@ -139,13 +140,20 @@ impl Chain {
             .fold(f64::INFINITY, f64::min)
     }
 
+    /// Whether it lies in one block, within which its file ends: then all of it is there, whatever its
+    /// sender left open. At the edge of a sector it may have been cut.
+    fn is_one_block(&self) -> bool {
+        let ends = self.reader.line_has_ended() && !self.reader.bytes().is_multiple_of(SECTOR);
+        self.links.is_empty() && ends
+    }
+
     /// Whether it ends as a message does that nothing proves.
     ///
     /// At the edge of a block only what had to be closed shows that it is: a file of text breaks at
     /// the end of a line as often as one ends there.
     pub(crate) fn is_whole(&self) -> bool {
         match self.end {
-            Some((_, End::Zeros)) => self.reader.may_end(),
+            Some((_, End::Zeros)) => self.reader.may_end() || self.is_one_block(),
             Some((_, End::Edge)) => self.reader.may_end() && self.reader.closed().is_some(),
             Some((_, End::Hash)) => self.reader.verifies(),
             Some((_, End::Open | End::Stored)) | None => false,
@@ -319,6 +327,7 @@ impl Judge<'_> {
                 return self.settle(chain);
             }
             if filled(&last) < last.len() || last.is_empty() {
+                chain.reader.end_with_zeros();
                 chain.end = Some((chain.reader.bytes(), End::Zeros));
                 return;
             }

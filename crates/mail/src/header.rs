@@ -125,7 +125,7 @@ pub fn header(bytes: &[u8]) -> Option<Header> {
                 .or_else(|| unparted.filter(|_| is_text(line)));
         }
         if was_sound && seen.broken > 0 && is_text(line) {
-            unparted = seen.is_delivered().then(|| Header {
+            unparted = seen.is_delivered().then_some(Header {
                 bytes: Some(start as u64),
                 seen: start as u64,
                 fields: seen.fields,

@@ -11,6 +11,7 @@ mod body;
 mod fields;
 
 use crate::dkim::{BodyHash, BodySignature};
+use crate::survey::SECTOR;
 use body::Part;
 pub(crate) use body::{UUENCODE_LINE, is_base64_byte, is_uuencode_byte};
 
@@ -214,6 +215,15 @@ impl Reader {
         self.append(bytes);
     }
 
+    /// Ends the last line where zeros follow, if nothing else does: a file may end without a line's end.
+    /// At the edge of a sector it may have been cut there, or wiped.
+    pub(crate) fn end_with_zeros(&mut self) {
+        if !self.line.is_empty() && !self.at.is_multiple_of(SECTOR as u64) {
+            let line = std::mem::take(&mut self.line);
+            self.end_line(&line);
+        }
+    }
+
     fn append(&mut self, bytes: &[u8]) {
         self.line.extend_from_slice(bytes);
     }
@@ -336,7 +346,12 @@ impl Reader {
 
     /// Whether a message may end here: in a line's end, with all parts closed.
     pub(crate) fn may_end(&self) -> bool {
-        self.is_closed() && self.line.is_empty()
+        self.is_closed() && self.line_has_ended()
+    }
+
+    /// Whether it is between two lines.
+    pub(crate) const fn line_has_ended(&self) -> bool {
+        self.line.is_empty()
     }
 
     /// Whether its header and all parts that it began are ended.
