@@ -3,6 +3,7 @@
 
 use crate::blocks::{BlockKind, Blocks, filled};
 use crate::borders::Borders;
+use crate::device::WEAK;
 use crate::pool::Pool;
 use crate::reader::Reader;
 use crate::words::Words;
@@ -310,15 +311,27 @@ impl Judge<'_> {
 
     /// Goes on behind the last block of a chain, whose bytes are `last`.
     fn extend(&self, chain: &mut Chain, last: &[u8]) {
-        self.extend_while(chain, last, &|_| true);
+        self.extend_while(chain, last, BREAK, &|_| true);
     }
 
     /// As [`extend`](Self::extend), with blocks that are free only.
     pub(crate) fn extend_within(&self, chain: &mut Chain, last: &[u8], pool: &Pool) {
-        self.extend_while(chain, last, &|number| pool.has(number));
+        self.extend_while(chain, last, BREAK, &|number| pool.has(number));
     }
 
-    fn extend_while(&self, chain: &mut Chain, last: &[u8], is_free: &dyn Fn(u64) -> bool) {
+    /// As [`extend_within`](Self::extend_within), up to the first border that may be a break.
+    pub(crate) fn extend_strongly(&self, chain: &mut Chain, last: &[u8], pool: &Pool) {
+        self.extend_while(chain, last, WEAK, &|number| pool.has(number));
+    }
+
+    /// Goes on as long as the next block is free, and as much speaks for it as `least`, in nats.
+    fn extend_while(
+        &self,
+        chain: &mut Chain,
+        last: &[u8],
+        least: f64,
+        is_free: &dyn Fn(u64) -> bool,
+    ) {
         let mut last = last.to_vec();
         loop {
             let number = chain.blocks.last().copied().unwrap_or_default();
@@ -331,7 +344,7 @@ impl Judge<'_> {
                 chain.end = Some((chain.reader.bytes(), End::Zeros));
                 return;
             }
-            let Some((next, block, after, nats)) = self.next(chain, is_free) else {
+            let Some((next, block, after, nats)) = self.next(chain, least, is_free) else {
                 if chain.reader.may_end() {
                     chain.end = Some((chain.reader.bytes(), End::Edge));
                 }
@@ -348,6 +361,7 @@ impl Judge<'_> {
     fn next(
         &self,
         chain: &Chain,
+        least: f64,
         is_free: &dyn Fn(u64) -> bool,
     ) -> Option<(u64, Vec<u8>, Reader, f64)> {
         let next = chain.blocks.last()?.checked_add(1)?;
@@ -358,7 +372,7 @@ impl Judge<'_> {
         }
         let block = self.blocks.read(next);
         let (after, nats) = self.link(&chain.reader, next, &block);
-        let goes_on = nats >= BREAK && !self.ends_before(&chain.reader, &block);
+        let goes_on = nats >= least && !self.ends_before(&chain.reader, &block);
         goes_on.then_some((next, block, after, nats))
     }
 

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::blocks::Blocks;
 use crate::borders::Borders;
 use crate::chain::{Chain, End, Judge};
+use crate::ordered::Ordered;
 use crate::pool::Pool;
 use crate::repair::repair;
 use crate::search::{Found, Search, no_break};
@@ -92,6 +93,7 @@ fn on_grid(
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
     rest.take_all(fitting, Proof::Structure);
     rest.solve(|chain| chain.reader.is_signed());
+    rest.solve_in_order();
     rest.mend();
     rest.excuses_lists = true;
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
@@ -257,6 +259,44 @@ impl Rest<'_> {
         }
     }
 
+    /// Looks for signed messages in many pieces by the order in which these were given away, until no more
+    /// is found: what is taken leaves fewer pieces for the others.
+    fn solve_in_order(&mut self) {
+        loop {
+            let all = std::mem::take(&mut self.open);
+            let found: Vec<Option<Found>> = all
+                .par_iter()
+                .map(|chain| {
+                    let chain = Some(chain).filter(|chain| self.end_is_left(chain))?;
+                    let found = Ordered::run(self.judge, &self.pool, chain)?;
+                    (self.header_support(&found.chain) > LEAST_HEADER).then_some(found)
+                })
+                .collect();
+            let open = all.len();
+            for (chain, found) in all.into_iter().zip(found) {
+                match found.filter(|found| self.is_free(&found.chain)) {
+                    Some(found) => {
+                        self.take(&found.chain, Some(Proof::BodyHash));
+                    }
+                    None => self.open.push(chain),
+                }
+            }
+            self.sort();
+            if self.open.len() == open {
+                return;
+            }
+        }
+    }
+
+    /// Whether what closes a multipart message that breaks off was in a block that nobody had claimed.
+    fn end_is_left(&self, chain: &Chain) -> bool {
+        let closed = self
+            .closed
+            .get_or_init(|| self.pool.closed(self.judge.blocks));
+        let mut boundaries = chain.reader.open_boundaries();
+        boundaries.any(|boundary| closed.contains(boundary))
+    }
+
     /// Whether the phase of base64 tells on this device that no piece is missing before the last: more
     /// of the messages that break off in base64, and whose end is left, must fit it than would by
     /// chance. Where files lie in many pieces, what fits is chance.
@@ -266,18 +306,8 @@ impl Rest<'_> {
         if fitting == self.by_phase {
             return true;
         }
-        let closed = self
-            .closed
-            .get_or_init(|| self.pool.closed(self.judge.blocks));
-        let has_end = |chain: &&Chain| {
-            let mut boundaries = chain.reader.open_boundaries();
-            boundaries.any(|boundary| closed.contains(boundary))
-        };
-        let luck: f64 = open
-            .iter()
-            .filter(has_end)
-            .filter_map(|chain| chain.reader.luck())
-            .sum();
+        let left = open.iter().filter(|chain| self.end_is_left(chain));
+        let luck: f64 = left.filter_map(|chain| chain.reader.luck()).sum();
         luck <= MOST_LUCK * fitting as f64
     }
 

@@ -26,6 +26,7 @@ mod chain;
 mod device;
 mod dkim;
 mod language;
+mod ordered;
 mod pool;
 mod reader;
 mod repair;

@@ -91,6 +91,16 @@ fn ends_base64(content: &[u8], ends: &[usize]) -> bool {
     is_base64 && (boundary || first.ends_with(b"="))
 }
 
+/// The length of the lines of the base64 that a reader is in, and what is missing of the last one: as
+/// edges count them, with their CR if they have one.
+fn rest_of_line(reader: &Reader) -> Option<(usize, usize)> {
+    let (length, column) = reader.base64_phase()?;
+    let whole = length
+        .saturating_add(reader.line_end_bytes())
+        .saturating_sub(1);
+    Some((whole, whole.saturating_sub(column)))
+}
+
 /// Blocks that are free.
 pub(crate) struct Pool {
     grid: Grid,
@@ -228,20 +238,11 @@ impl Pool {
             let nats = behind(&edge.begins);
             (nats > least).then(|| (*number, nats - far(*number)))
         };
-        let mut found: Vec<(u64, f64)> = match reader.base64_phase() {
-            Some((length, column)) => {
-                // The length of a line of an edge counts its CR, if it has one.
-                let whole = length
-                    .saturating_add(reader.line_end_bytes())
-                    .saturating_sub(1);
-                let rest = whole.saturating_sub(column);
-                let key = u16::try_from(whole).ok().zip(u16::try_from(rest).ok());
-                let exact = key
-                    .and_then(|key| self.base64.get(&key))
-                    .into_iter()
-                    .flatten();
+        let mut found: Vec<(u64, f64)> = match rest_of_line(reader) {
+            Some((_, rest)) => {
+                let exact = self.fitting(reader, near, usize::MAX);
                 let mut found: Vec<(u64, f64)> =
-                    exact.map(|number| (*number, -far(*number))).collect();
+                    exact.map(|number| (number, -far(number))).collect();
                 // The part may end in the next block, whose first lines are then no base64.
                 found.extend(
                     self.last_of_base64(rest)
@@ -258,6 +259,51 @@ impl Pool {
             PLACES
         });
         found.into_iter().map(|(number, _)| number).collect()
+    }
+
+    /// The blocks at which something begins whose base64 has the phase that must follow `reader`: so many
+    /// on either side of block `near`, the nearest first on each.
+    pub(crate) fn fitting(
+        &self,
+        reader: &Reader,
+        near: u64,
+        count: usize,
+    ) -> impl Iterator<Item = u64> {
+        let key = rest_of_line(reader).and_then(|(whole, rest)| {
+            let whole = u16::try_from(whole).ok()?;
+            Some((whole, u16::try_from(rest).ok()?))
+        });
+        let fitting = key.and_then(|key| self.base64.get(&key)).into_iter();
+        fitting.flat_map(move |places| {
+            let before = places.range(..near).rev().take(count);
+            let behind = places.range(near..).take(count);
+            behind.chain(before).copied()
+        })
+    }
+
+    /// How many blocks of base64 follow each other from `start` on, by what their edges show.
+    pub(crate) fn run(&self, start: u64) -> u64 {
+        let is_base64 = |number: &u64| {
+            let edge = self.edges.get(number);
+            edge.is_some_and(|edge| edge.base64.is_some() || edge.ends_base64)
+        };
+        let next = start.saturating_add(1)..;
+        let run = next.take_while(|number| is_base64(number) && !self.is_start(*number));
+        (run.count() as u64).saturating_add(1)
+    }
+
+    /// The blocks in which base64 ends with a boundary of `reader`'s.
+    pub(crate) fn ends_of(&self, blocks: &Blocks<'_>, reader: &Reader) -> Vec<u64> {
+        let lines: Vec<Vec<u8>> = reader
+            .open_boundaries()
+            .map(|boundary| [b"--", boundary].concat())
+            .collect();
+        let ends = self.last_of_base64(usize::MAX).filter(|number| {
+            let block = blocks.read(*number);
+            let mut lines = lines.iter();
+            lines.any(|line| memchr::memmem::find(&block, line).is_some())
+        });
+        ends.collect()
     }
 
     /// Blocks in which a part in base64 may end: at most `rest` characters, and a boundary.

@@ -193,6 +193,39 @@ fn base64_that_fits_by_chance_is_not_joined_where_files_lie_in_many_pieces() {
     assert!(whole == all);
 }
 
+/// Lays 12 signed messages of 60 blocks each into pieces of 9 blocks and less, where `place` puts each.
+fn in_many_pieces(mut place: impl FnMut(usize) -> usize) -> (Volume, Vec<Vec<u8>>) {
+    const PIECES: [usize; 8] = [9, 9, 8, 8, 8, 7, 7, 4];
+    let mut volume = Volume(vec![0; 1536 * BLOCK]);
+    let mut all = Vec::new();
+    for number in 0..12 {
+        let text = mail(number, 179_000 + 64 * number as usize, true);
+        assert_eq!(text.len().div_ceil(BLOCK), 60);
+        let mut from = 0;
+        for blocks in PIECES {
+            volume.lay(place(blocks), &text, from, from + blocks);
+            from += blocks;
+        }
+        all.push(text);
+    }
+    all.sort();
+    (volume, all)
+}
+
+#[test]
+fn signed_messages_in_many_pieces_come_back_by_the_order_in_which_these_were_given_away() {
+    // From the end of the device to its beginning, with gaps between them.
+    let mut next = 1530;
+    let (volume, all) = in_many_pieces(|blocks| {
+        next -= blocks + 1 + usize::from(noise(next as u64, 1)[0] % 5);
+        next
+    });
+    let mut whole = volume.whole();
+    whole.sort();
+    assert_eq!(whole.len(), all.len());
+    assert!(whole == all);
+}
+
 #[test]
 fn one_wrong_bit_of_a_signed_body_is_mended_and_noted() {
     let mut volume = volume();
