@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, ReadAt};
 use filesystem::{Extent, Place, Standing, Timestamp};
-use mail_parser::{Host, MessageParser};
+use mail_parser::MessageParser;
 
 use crate::account::{Accounts, Address, Nobody, Owner, Stage};
 use crate::attribution::{Agreed, Consensus, Judged, owner_of_loose};
 use crate::broken::BrokenPart;
 use crate::codec::Codec;
 use crate::content::{Content, reread};
-use crate::delivery::{Field, Trace};
+use crate::delivery::{self, Field, Trace};
 use crate::header::may_lack_its_top;
 use crate::maildir::{MaildirName, RECOVERED};
 use crate::proof::{Grade, Proof, virtual_size};
@@ -156,7 +156,7 @@ impl Candidate {
         };
         Some(Self {
             trace: Trace::of(head),
-            server: server(head),
+            server: delivery::server_of(head),
             head: head.to_vec(),
             file: carved.stored.as_ref().map(|stored| stored.file),
             message,
@@ -222,15 +222,6 @@ fn delivered(head: &[u8]) -> Timestamp {
     Timestamp {
         seconds: seconds.unwrap_or(0),
         nanoseconds: 0,
-    }
-}
-
-/// The server that wrote the topmost `Received`.
-fn server(head: &[u8]) -> Option<String> {
-    let message = MessageParser::default().parse_headers(head)?;
-    match message.received_all().next()?.by()? {
-        Host::Name(name) => Some(name.to_ascii_lowercase()),
-        Host::IpAddr(address) => Some(address.to_string()),
     }
 }
 
@@ -319,7 +310,7 @@ fn owners_of_files(candidates: &[Candidate], accounts: &Accounts) -> BTreeMap<u6
         }
     }
     let agreed = files.into_iter().filter_map(|(file, consensus)| {
-        let Agreed::On(account, how) = consensus.agreed(accounts) else {
+        let Agreed::On(account, how) = consensus.agreed(accounts, None) else {
             return None;
         };
         // A folder of mail that was kept from elsewhere agrees too.

@@ -10,7 +10,7 @@
 //! LMTP, or from the machine itself, was written behind another one of the same system.
 
 use mail_parser::parsers::MessageStream;
-use mail_parser::{Header, HeaderName, HeaderValue, MessageParser, Protocol, Received};
+use mail_parser::{Header, HeaderName, HeaderValue, Host, MessageParser, Protocol, Received};
 
 use crate::Address;
 
@@ -75,6 +75,16 @@ impl Trace {
             return Some(Self::Silent);
         }
         (!headers.is_empty()).then_some(Self::From(from))
+    }
+}
+
+/// The server that wrote the topmost `Received`.
+pub(crate) fn server_of(content: &[u8]) -> Option<String> {
+    let head = content.get(..HEAD.min(content.len()))?;
+    let message = MessageParser::default().parse_headers(head)?;
+    match message.received_all().next()?.by()? {
+        Host::Name(name) => Some(name.to_ascii_lowercase()),
+        Host::IpAddr(address) => Some(address.to_string()),
     }
 }
 

@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 
 use super::stage;
 use crate::account::{Accounts, Address, Nobody};
-use crate::delivery::{Field, Trace};
+use crate::delivery::{Field, Trace, server_of};
 
 /// So many messages must name an account that is to be believed on their word.
 const LEAST: usize = 3;
+/// So many, where the name of a directory says the same.
+const LEAST_WITH_PATH: usize = 2;
 
 /// What the messages of a mailbox say of the account.
 #[derive(Debug, Default)]
 pub(crate) struct Consensus {
     muted: bool,
-    /// How often each address is named in which field.
-    to: BTreeMap<(Address, Field), usize>,
-    /// How many messages name a recipient.
-    named: usize,
+    /// How often each address is named in which field, and by which server.
+    to: BTreeMap<(Address, Field, Option<String>), usize>,
+    /// How many messages name several recipients.
+    split: usize,
     /// Senders of mail without a trace.
     from: BTreeMap<Address, usize>,
     /// How much mail has no trace.
@@ -64,12 +66,12 @@ impl Consensus {
         self.all = self.all.saturating_add(1);
         match trace {
             Trace::To(address, field) => {
-                let count = self.to.entry((address, field)).or_default();
+                let said = (address, field, server_of(content));
+                let count = self.to.entry(said).or_default();
                 *count = count.saturating_add(1);
-                self.named = self.named.saturating_add(1);
             }
             // It names somebody, and not whom the others name.
-            Trace::Split(_) => self.named = self.named.saturating_add(1),
+            Trace::Split(_) => self.split = self.split.saturating_add(1),
             Trace::Silent => {}
             Trace::From(from) => {
                 self.untraced = self.untraced.saturating_add(1);
@@ -81,15 +83,55 @@ impl Consensus {
         }
     }
 
-    /// The account that the traces name.
+    /// The account that the traces name; `local` is what is left of the path as the name of a mailbox
+    /// without its domain.
     ///
     /// Nine of ten messages that name anybody must name it, and so must three, or all if there are
     /// fewer. An account that nothing else names may be an alias of another one, so it is
-    /// believed only by three and if each has it in `Delivered-To`, which stands behind all
-    /// aliases, and in a domain of which others are known, if any are.
-    pub(crate) fn agreed(&self, accounts: &Accounts) -> Agreed {
+    /// believed only by three, two if `local` is its name, and if each has it in `Delivered-To`, which
+    /// stands behind all aliases, and in a domain of which others are known, if any are.
+    ///
+    /// Mail that somebody kept from elsewhere bears the words of other servers. Where messages name
+    /// several, those count that the server names which delivered most of them.
+    pub(crate) fn agreed(&self, accounts: &Accounts, local: Option<&str>) -> Agreed {
+        let all = self.by(accounts, local, |_| true);
+        let (Agreed::Split(_), Some(server)) = (&all, self.server()) else {
+            return all;
+        };
+        match self.by(accounts, local, |by| by == Some(server)) {
+            Agreed::On(account, how) => Agreed::On(account, format!("{how} by {server}")),
+            Agreed::Split(_) | Agreed::Nothing => all,
+        }
+    }
+
+    /// The server that delivered more than half of the mail that names a recipient.
+    fn server(&self) -> Option<&str> {
+        let mut servers: BTreeMap<&str, usize> = BTreeMap::new();
+        for ((_, _, server), count) in &self.to {
+            if let Some(server) = server {
+                *servers.entry(server).or_default() += count;
+            }
+        }
+        let all: usize = self.to.values().sum::<usize>().saturating_add(self.split);
+        let (server, count) = servers.into_iter().max_by_key(|(_, count)| *count)?;
+        (count.saturating_mul(2) > all).then_some(server)
+    }
+
+    /// The account that the traces name which a server wrote that `counts`.
+    fn by(
+        &self,
+        accounts: &Accounts,
+        local: Option<&str>,
+        counts: impl Fn(Option<&str>) -> bool,
+    ) -> Agreed {
+        let said = || {
+            let all = self.to.iter();
+            all.filter(|((_, _, server), _)| counts(server.as_deref()))
+        };
+        let named = said().map(|(_, count)| *count).sum::<usize>();
+        let named = named.saturating_add(self.split);
         let mut sums: BTreeMap<Address, Sum> = BTreeMap::new();
-        for ((address, field), count) in &self.to {
+        for ((address, field, _), count) in said() {
             let final_ = *field == Field::DeliveredTo;
             let (account, is_known, ruled_out) = match accounts.whose(address, stage(*field)) {
                 Ok(account) => (Some(account), true, None),
@@ -112,8 +154,8 @@ impl Consensus {
         else {
             return Agreed::Nothing;
         };
-        if sum.count.saturating_mul(10) < self.named.saturating_mul(9) {
-            return if self.named >= LEAST {
+        if sum.count.saturating_mul(10) < named.saturating_mul(9) {
+            return if named >= LEAST {
                 Agreed::Split(self.sides(sums.iter().map(|(a, sum)| (a, sum.count))))
             } else {
                 Agreed::Nothing
@@ -127,8 +169,10 @@ impl Consensus {
         }
         let known = accounts.all();
         let domain = known.is_empty() || known.iter().any(|one| one.domain() == account.domain());
-        let enough = sum.count >= LEAST || (sum.count == self.all && sum.is_known);
-        if enough && (sum.is_known || (sum.is_final && domain && sum.count >= LEAST)) {
+        let is_path = local.is_some_and(|local| local.eq_ignore_ascii_case(account.local()));
+        let least = if is_path { LEAST_WITH_PATH } else { LEAST };
+        let enough = sum.count >= least || (sum.count == self.all && sum.is_known);
+        if enough && (sum.is_known || (sum.is_final && domain && sum.count >= least)) {
             let how = format!(
                 "{} of its {} messages were delivered to it",
                 sum.count, self.all
@@ -200,7 +244,7 @@ pub(super) mod tests {
     #[test]
     fn nine_of_ten_and_three_at_least_must_name_the_account() {
         let all = known(&["ada@x.example", "bob@x.example"]);
-        let agreed = |to: &[&str]| on(consensus(to).agreed(&all));
+        let agreed = |to: &[&str]| on(consensus(to).agreed(&all, None));
         let ada = "ada@x.example";
         assert_eq!(agreed(&[ada; 3]).as_deref(), Some(ada));
         assert_eq!(agreed(&[ada]).as_deref(), Some(ada));
@@ -210,7 +254,10 @@ pub(super) mod tests {
         mixed.pop();
         mixed.extend(["bob@x.example"; 2]);
         assert_eq!(agreed(&mixed), None);
-        assert!(matches!(consensus(&mixed).agreed(&all), Agreed::Split(_)));
+        assert!(matches!(
+            consensus(&mixed).agreed(&all, None),
+            Agreed::Split(_)
+        ));
         assert_eq!(
             agreed(&["ada+lists@x.example", "Ada@x.example", ada]).as_deref(),
             Some(ada)
@@ -218,22 +265,54 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn mail_that_was_kept_from_elsewhere_does_not_split_a_mailbox() {
+        let all = known(&["ada@x.example"]);
+        let mail = |to: &str, by: &str| {
+            format!(
+                "Delivered-To: {to}\nReceived: from a by {by};\n\tMon, 1 Jan 2024 00:00:00 +0000\n\nhi\n"
+            )
+        };
+        let mailbox = |mails: &[(&str, &str)], local: Option<&str>| {
+            let mut consensus = Consensus::default();
+            for (to, by) in mails {
+                consensus.add(mail(to, by).as_bytes());
+            }
+            on(consensus.agreed(&all, local))
+        };
+        let (own, bo) = ("imap.x.example", "bo@x.example");
+        let kept = ("list@z.example", "mx.z.example");
+        let three = [(bo, own), (bo, own), (bo, own), kept];
+        assert_eq!(mailbox(&three, None).as_deref(), Some(bo));
+        // Two are enough with the name of a directory, and of another server they are too few.
+        assert_eq!(mailbox(&three[1..], None), None);
+        assert_eq!(mailbox(&three[1..], Some("bo")).as_deref(), Some(bo));
+        assert_eq!(mailbox(&three[1..], Some("cy")), None);
+        assert_eq!(mailbox(&three[2..], Some("bo")), None);
+        // What the same server delivered to somebody else is a contradiction.
+        let two = [(bo, own), (bo, own), (bo, own), ("cy@x.example", own)];
+        assert_eq!(mailbox(&two, Some("bo")), None);
+    }
+
+    #[test]
     fn an_address_that_may_be_an_alias_is_no_account() {
         let all = known(&["ada@x.example"]);
         let sales = "sales@x.example";
-        assert_eq!(on(consensus(&[sales]).agreed(&all)), None);
+        assert_eq!(on(consensus(&[sales]).agreed(&all, None)), None);
         assert_eq!(
-            on(consensus(&[sales; 3]).agreed(&all)).as_deref(),
+            on(consensus(&[sales; 3]).agreed(&all, None)).as_deref(),
             Some(sales)
         );
-        assert_eq!(on(consensus(&["list@z.example"; 3]).agreed(&all)), None);
+        assert_eq!(
+            on(consensus(&["list@z.example"; 3]).agreed(&all, None)),
+            None
+        );
         let mut before_aliases = Consensus::default();
         for _ in 0..5 {
             before_aliases.add(b"X-Original-To: sales@x.example\nReceived: from a by b; x\n\n");
         }
-        assert_eq!(on(before_aliases.agreed(&all)), None);
+        assert_eq!(on(before_aliases.agreed(&all, None)), None);
         assert_eq!(
-            on(before_aliases.agreed(&known(&[sales]))).as_deref(),
+            on(before_aliases.agreed(&known(&[sales]), None)).as_deref(),
             Some(sales)
         );
     }

@@ -152,6 +152,8 @@ struct Mailbox {
     folders: Vec<usize>,
     /// What is left of the path names this account.
     path: Option<Owner>,
+    /// The directory that the mailbox lies in: where the domain is lost, the name in it.
+    local: Option<String>,
     /// By folder: its GUID and the names of its messages.
     index: Vec<(Option<String>, HashSet<Vec<u8>>)>,
     consensus: Consensus,
@@ -173,7 +175,7 @@ fn mailboxes(places: &[Place<'_>]) -> Vec<Mailbox> {
             all.filter_map(|index| place.stores.folders.get(*index))
                 .collect()
         };
-        all.extend(by_path.into_values().map(|folders| {
+        all.extend(by_path.into_iter().map(|(path, folders)| {
             let inside = folders_of(&folders);
             let mut consensus = Consensus::default();
             let index = inside
@@ -183,6 +185,7 @@ fn mailboxes(places: &[Place<'_>]) -> Vec<Mailbox> {
             Mailbox {
                 place: number,
                 path: inside.iter().find_map(|folder| folder.owner.clone()),
+                local: local_of(path),
                 folders,
                 index,
                 consensus,
@@ -190,6 +193,13 @@ fn mailboxes(places: &[Place<'_>]) -> Vec<Mailbox> {
         }));
     }
     all
+}
+
+/// The name of the directory that a mailbox lies in, if it still has one.
+fn local_of(mailbox: &FsPath) -> Option<String> {
+    let parent = mailbox.parent()?;
+    let name = std::str::from_utf8(parent.name()?).ok()?;
+    (!name.starts_with('#')).then(|| name.to_owned())
 }
 
 /// Reads what one folder says: its index, the names of its messages, and their traces.
@@ -300,7 +310,7 @@ impl Mailbox {
         let (by_index, names) = self.by_index(index);
         said.extend(by_index);
         let mut doubt = None;
-        match self.consensus.agreed(known) {
+        match self.consensus.agreed(known, self.local.as_deref()) {
             Agreed::On(account, how) => said.push((account, how)),
             Agreed::Split(sides) => doubt = Some(sides),
             Agreed::Nothing => {}
@@ -428,6 +438,7 @@ mod tests {
                 account: Address::parse("bob@x.example").unwrap(),
                 evidence: "path".to_owned(),
             }),
+            local: None,
             index: Vec::new(),
             consensus: consensus(&["ada@x.example"; 5]),
         };
