@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
+use crate::habits::Habits;
 use crate::language::{Language, Start};
 use crate::words::{Cut, Words};
 
@@ -32,6 +33,9 @@ pub(crate) struct Borders<'a> {
     words: &'a Words,
     /// By what the word across the border is; empty where nothing was measured.
     curves: [Curve; Cut::ALL.len()],
+    habits: Habits,
+    /// What it is worth that lines are as they were before.
+    habit: Curve,
 }
 
 impl<'a> Borders<'a> {
@@ -46,10 +50,12 @@ impl<'a> Borders<'a> {
             })
             .filter(|(_, after)| !after.is_empty())
             .collect();
-        let mut borders = Self {
+        let borders = Self {
             language,
             words,
             curves: Default::default(),
+            habits: Habits::of(stretches),
+            habit: Curve::default(),
         };
         let count = halves.len();
         if count < LEAST_CUTS {
@@ -59,10 +65,11 @@ impl<'a> Borders<'a> {
         let judged = |before: &[u8], after: &[u8]| {
             let line = before.rsplit(|byte| *byte == b'\n').next();
             let line = line.unwrap_or_default();
-            (
-                words.cut(line, after, 1),
-                borders.score(line, Start::of(after)),
-            )
+            Judged {
+                cut: words.cut(line, after, 1),
+                score: borders.score(line, Start::of(after)),
+                habit: borders.habits.score(before, after),
+            }
         };
         let step = count / (STRANGERS + 1);
         let (own, strange): (Vec<_>, Vec<Vec<_>>) = halves
@@ -75,16 +82,22 @@ impl<'a> Borders<'a> {
                 (judged(before, after), strangers.collect::<Vec<_>>())
             })
             .unzip();
-        let strange: Vec<(Cut, f64)> = strange.into_iter().flatten().collect();
-        borders.curves = Cut::ALL.map(|cut| {
-            let of = |all: &[(Cut, f64)]| -> Vec<f64> {
-                let own = all.iter().filter(|(other, _)| *other == cut);
-                own.map(|(_, score)| *score).collect()
+        let strange: Vec<Judged> = strange.into_iter().flatten().collect();
+        let odds = strange.len() as f64 / own.len() as f64;
+        let curves = Cut::ALL.map(|cut| {
+            let of = |all: &[Judged]| -> Vec<f64> {
+                let own = all.iter().filter(|judged| judged.cut == cut);
+                own.map(|judged| judged.score).collect()
             };
-            let odds = strange.len() as f64 / own.len() as f64;
             Curve::of(&of(&own), &of(&strange), odds)
         });
-        borders
+        let habits = |all: &[Judged]| all.iter().map(|judged| judged.habit).collect::<Vec<f64>>();
+        let habit = Curve::of(&habits(&own), &habits(&strange), odds);
+        Self {
+            curves,
+            habit,
+            ..borders
+        }
     }
 
     /// By how much the characters go on, in nats of the language.
@@ -97,6 +110,13 @@ impl<'a> Borders<'a> {
     /// two texts, in nats.
     pub(crate) fn nats(&self, line: &[u8], next: &[u8]) -> f64 {
         self.worth(line, next, self.score(line, Start::of(next)))
+    }
+
+    /// How much it speaks for a border's being none that the lines of `after` are as those of `before`, in
+    /// nats; nothing where that was not measured.
+    pub(crate) fn habit(&self, before: &[u8], after: &[u8]) -> f64 {
+        let score = self.habits.score(before, after);
+        self.habit.nats(score).unwrap_or(0.0)
     }
 
     /// As [`nats`](Self::nats), for many texts that may come next behind one `line`.
@@ -117,6 +137,13 @@ impl<'a> Borders<'a> {
         let measured = curve.and_then(|curve| curve.nats(score));
         measured.unwrap_or_else(|| score.clamp(*UNMEASURED.start(), *UNMEASURED.end()))
     }
+}
+
+/// What a border shows.
+struct Judged {
+    cut: Cut,
+    score: f64,
+    habit: f64,
 }
 
 /// What scores are worth.

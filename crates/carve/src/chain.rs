@@ -250,9 +250,9 @@ impl Judge<'_> {
         (after, nats)
     }
 
-    /// How much the words on both sides of border `number` of a chain speak for its being none
-    /// between two messages, in nats; `until` is the next border that says little.
-    pub(crate) fn shared_words(&self, chain: &Chain, number: usize, until: usize) -> f64 {
+    /// How much the words on both sides of border `number` of a chain speak for its being none between
+    /// two messages, and how much the lines do, in nats; `until` is the next border that says little.
+    pub(crate) fn likeness(&self, chain: &Chain, number: usize, until: usize) -> (f64, f64) {
         let text = |range: std::ops::Range<usize>| {
             let blocks = chain.blocks.get(range).unwrap_or_default().iter();
             let mut text = Vec::new();
@@ -270,7 +270,8 @@ impl Judge<'_> {
                     .saturating_add(1)
                     .min(border.saturating_add(MOST_READ)),
         );
-        self.words.shared(&before, &after)
+        let words = self.words.shared(&before, &after);
+        (words, self.borders.habit(&before, &after))
     }
 
     /// Follows a message from its first block on, as long as it lies in one piece.

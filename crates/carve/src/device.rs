@@ -93,8 +93,8 @@ fn on_grid(
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
     rest.take_all(fitting, Proof::Structure);
     rest.solve(|chain| chain.reader.is_signed());
-    rest.solve_in_order();
     rest.mend();
+    rest.solve_in_order();
     rest.excuses_lists = true;
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
     rest.give_up();
@@ -267,7 +267,8 @@ impl Rest<'_> {
             let found: Vec<Option<Found>> = all
                 .par_iter()
                 .map(|chain| {
-                    let chain = Some(chain).filter(|chain| self.end_is_left(chain))?;
+                    let breaks_off = !chain.is_whole() && self.end_is_left(chain);
+                    let chain = Some(chain).filter(|_| breaks_off)?;
                     let found = Ordered::run(self.judge, &self.pool, chain)?;
                     (self.header_support(&found.chain) > LEAST_HEADER).then_some(found)
                 })

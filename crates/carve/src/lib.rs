@@ -25,6 +25,7 @@ mod borders;
 mod chain;
 mod device;
 mod dkim;
+mod habits;
 mod language;
 mod ordered;
 mod pool;

@@ -8,7 +8,7 @@
 //! verifies ends it.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::pool::Pool;
 use crate::search::{Found, LEAST_BORDER};
 
 /// Bytes that are read for one message, in each order.
-const BUDGET: u64 = 192 << 20;
+const BUDGET: u64 = 96 << 20;
 /// Pieces of a message.
 const MOST_PIECES: u32 = 256;
 /// Steps that are kept at a time: twice as many, until the better half is.
@@ -80,6 +80,8 @@ pub(crate) struct Ordered<'a> {
     ends: Vec<u64>,
     order: Order,
     queue: BinaryHeap<Reverse<Step>>,
+    /// How long the pieces are that were met.
+    runs: HashMap<u64, u64>,
     spent: u64,
 }
 
@@ -101,6 +103,7 @@ impl<'a> Ordered<'a> {
                 ends: ends.clone(),
                 order,
                 queue: BinaryHeap::new(),
+                runs: HashMap::new(),
                 spent: 0,
             };
             search.whole(first.clone())
@@ -167,7 +170,11 @@ impl<'a> Ordered<'a> {
         ranked.sort_unstable();
         let before = Arc::new(chain);
         for (rank, (_, place, length)) in (1_u32..).zip(ranked) {
-            let strange = match length.checked_sub(self.pool.run(place)) {
+            let run = *self
+                .runs
+                .entry(place)
+                .or_insert_with(|| self.pool.run(place));
+            let strange = match length.checked_sub(run) {
                 Some(0) => 0.0,
                 Some(shorter) => (SHORTER + shorter as f64 * EACH).min(MOST_SHORTER),
                 None => LONGER,

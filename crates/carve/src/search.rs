@@ -36,8 +36,10 @@ const LEAST: f64 = 5.0;
 /// A border that looks worse than this is a break, unless a body hash says otherwise.
 pub(crate) const LEAST_BORDER: f64 = -2.8;
 
-/// What the words on both sides of such a border must say, in nats.
+/// What the words on both sides of such a border must say, in nats; or it, the words and the lines
+/// together.
 const LEAST_WORDS: f64 = 4.0;
+const LEAST_ALIKE: f64 = -1.0;
 
 /// What the border of a jump must say, in nats.
 pub(crate) const LEAST_LINK: f64 = -1.0;
@@ -101,8 +103,8 @@ pub(crate) struct Found {
     pub(crate) luck: Option<f64>,
 }
 
-/// Whether no border of a chain in one piece is a break: where one looks bad, the words on both sides
-/// must say that they are of one message.
+/// Whether no border of a chain in one piece is a break: where one looks bad, the words and the lines on
+/// both sides must say that they are of one message.
 ///
 /// If the chain is closed by a boundary of its own, something else can only stand in the middle of
 /// it, between two breaks.
@@ -122,7 +124,11 @@ pub(crate) fn no_break(judge: &Judge<'_>, chain: &Chain) -> bool {
     };
     chain.links.iter().enumerate().all(|(number, link)| {
         let until = weak(number.saturating_add(1));
-        *link > LEAST_BORDER || judge.shared_words(chain, number, until) >= LEAST_WORDS
+        if *link > LEAST_BORDER {
+            return true;
+        }
+        let (words, lines) = judge.likeness(chain, number, until);
+        words >= LEAST_WORDS || link + words + lines >= LEAST_ALIKE
     })
 }
 
