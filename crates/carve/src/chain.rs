@@ -1,6 +1,8 @@
 //! Messages that lie in one piece: from a head block by block, as long as each goes on with the
 //! last, to an end that shows.
 
+use std::ops::Range;
+
 use crate::blocks::{BlockKind, Blocks, filled};
 use crate::borders::Borders;
 use crate::device::WEAK;
@@ -99,6 +101,31 @@ impl Chain {
     /// Whether a body hash verifies over all of it.
     pub(crate) fn is_proven(&self) -> bool {
         self.end.is_some_and(|(_, end)| end != End::Open) && self.reader.verifies()
+    }
+
+    /// It with `block` behind it, after which the state is `reader`, and for which `link` speaks.
+    pub(crate) fn followed_by(&self, block: u64, link: f64, reader: Reader) -> Self {
+        let mut longer = Self {
+            blocks: self.blocks.clone(),
+            links: self.links.clone(),
+            reader,
+            end: None,
+        };
+        longer.blocks.push(block);
+        longer.links.push(link);
+        longer
+    }
+
+    /// The pieces that it lies in, in blocks.
+    pub(crate) fn pieces(&self) -> Vec<Range<u64>> {
+        let mut pieces: Vec<Range<u64>> = Vec::new();
+        for block in &self.blocks {
+            match pieces.last_mut() {
+                Some(last) if last.end == *block => last.end = block.saturating_add(1),
+                _ => pieces.push(*block..block.saturating_add(1)),
+            }
+        }
+        pieces
     }
 
     /// The borders that lie in its header, from 0.
@@ -253,7 +280,7 @@ impl Judge<'_> {
     /// How much the words on both sides of border `number` of a chain speak for its being none between
     /// two messages, and how much the lines do, in nats; `until` is the next border that says little.
     pub(crate) fn likeness(&self, chain: &Chain, number: usize, until: usize) -> (f64, f64) {
-        let text = |range: std::ops::Range<usize>| {
+        let text = |range: Range<usize>| {
             let blocks = chain.blocks.get(range).unwrap_or_default().iter();
             let mut text = Vec::new();
             for block in blocks {

@@ -149,7 +149,7 @@ impl<'a> Ordered<'a> {
                 return whole;
             }
         }
-        let all = pieces_of(&chain);
+        let all = chain.pieces();
         let from = match self.order {
             Order::Last => all.len().saturating_sub(1),
             Order::Any => 0,
@@ -198,14 +198,7 @@ impl<'a> Ordered<'a> {
     fn longer(&mut self, chain: &Chain, place: u64) -> Option<Chain> {
         let block = self.judge.blocks.read(place);
         let (reader, link) = self.judge.link(&chain.reader, place, &block);
-        let mut longer = Chain {
-            blocks: chain.blocks.clone(),
-            links: chain.links.clone(),
-            reader,
-            end: None,
-        };
-        longer.blocks.push(place);
-        longer.links.push(link);
+        let mut longer = chain.followed_by(place, link, reader);
         let before = longer.blocks.len();
         if link > 0.0 {
             self.judge.extend_strongly(&mut longer, &block, self.pool);
@@ -217,18 +210,6 @@ impl<'a> Ordered<'a> {
         self.spent = self.spent.saturating_add(bytes);
         (link > 0.0).then_some(longer)
     }
-}
-
-/// The pieces that a chain lies in.
-fn pieces_of(chain: &Chain) -> Vec<Range<u64>> {
-    let mut pieces: Vec<Range<u64>> = Vec::new();
-    for block in &chain.blocks {
-        match pieces.last_mut() {
-            Some(last) if last.end == *block => last.end = block.saturating_add(1),
-            _ => pieces.push(*block..block.saturating_add(1)),
-        }
-    }
-    pieces
 }
 
 /// How far a place is from a piece: file systems look for space behind what they gave away last.

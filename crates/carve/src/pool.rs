@@ -64,14 +64,14 @@ fn base64_length(content: &[u8], ends: &[usize]) -> Option<u16> {
     };
     let head = content.get(..*first)?;
     let line = content.get(first.saturating_add(1)..*second)?;
-    let bare = |line: &'_ [u8]| line.strip_suffix(b"\r").unwrap_or(line).len();
     let all = |has: fn(u8) -> bool| {
         let both = head.iter().chain(line);
         both.filter(|byte| **byte != b'\r').all(|byte| has(*byte))
     };
     let is_base64 = line.len() >= LEAST_BASE64_LINE && all(is_base64_byte);
-    let is_uuencode =
-        bare(line) == UUENCODE_LINE && line.starts_with(b"M") && all(is_uuencode_byte);
+    let bare = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_full = bare.len() == UUENCODE_LINE && bare.starts_with(b"M");
+    let is_uuencode = is_full && all(is_uuencode_byte);
     (is_base64 || is_uuencode).then(|| u16::try_from(line.len()).ok())?
 }
 

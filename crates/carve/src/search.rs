@@ -66,10 +66,8 @@ impl Step {
     /// Whether its last piece is tied to the first by what no other message has: the boundary that
     /// closes it, for blocks of so many bytes.
     fn is_tied(&self, block: u64) -> bool {
-        let blocks = &self.chain.blocks;
-        let pairs = blocks.iter().zip(blocks.iter().skip(1));
-        let follow = pairs.take_while(|(one, next)| one.checked_add(1) == Some(**next));
-        let first = (follow.count() as u64).saturating_add(1);
+        let pieces = self.chain.pieces();
+        let first = pieces.first().map_or(0, |piece| piece.end - piece.start);
         let reader = &self.chain.reader;
         reader.is_closed_within(first.saturating_mul(block))
     }
@@ -360,14 +358,7 @@ impl<'a> Search<'a> {
         if link < least {
             return None;
         }
-        let mut longer = Chain {
-            blocks: chain.blocks.clone(),
-            links: chain.links.clone(),
-            reader,
-            end: None,
-        };
-        longer.blocks.push(place);
-        longer.links.push(link);
+        let longer = chain.followed_by(place, link, reader);
         Some((longer, link))
     }
 

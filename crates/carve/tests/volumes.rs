@@ -150,6 +150,36 @@ fn what_goes_on_nowhere_is_damaged_and_not_whole() {
     assert!(broken.starts_with(&volume.bytes(&messages[0])));
 }
 
+#[test]
+fn messages_as_broken_senders_write_them_come_back_as_they_are() {
+    let trace = "Return-Path: <shop@vendor.example>\nDelivered-To: ada@lindenhof.example\n";
+    let texts = [
+        // A postmark in the header, which no mbox begins with.
+        format!(
+            "{trace}From shop@vendor.example  Mon Jan  1 00:00:00 2024\nFrom: shop@vendor.example\nSubject: box\n\nIt came.\n"
+        ),
+        // No empty line, no end of the last line, and a part that never ends.
+        format!(
+            "{trace}From: shop@vendor.example\nTo: ada@lindenhof.example\nSubject: box\n--text follows this line--\nIt came.\n\nYours\n"
+        ),
+        format!("{trace}From: shop@vendor.example\nSubject: box\n\nIt came, and it is"),
+        format!(
+            "{trace}From: shop@vendor.example\nContent-Type: multipart/mixed; boundary=x1\n\n--x1\n\nIt came.\n"
+        ),
+    ];
+    let mut volume = volume();
+    let mut all: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
+    for (number, text) in all.iter().enumerate() {
+        volume.lay(3 + number * 7, text, 0, 1);
+    }
+    let mut whole = volume.whole();
+    whole.sort();
+    all.sort();
+    assert_eq!(whole.len(), all.len());
+    assert!(whole == all);
+    assert_eq!(volume.carve().len(), all.len());
+}
+
 /// Heads and last blocks of unsigned messages, with other things between them: of the
 /// numbers in `nothing` the last block follows the head; of those in `misses` a part is missing between
 /// them, and of number 0 the phase of base64 fits all the same.

@@ -266,6 +266,10 @@ fn mail_that_lies_across_the_devices_of_a_btrfs_is_carved_by_its_addresses() {
     let (name, counts) = devices.iter().find(|(_, c)| c["whole"] == 1).unwrap();
     assert!(name.starts_with("btrfs:"), "{carved}");
     assert_eq!(counts["damaged"], 0);
+    // Its blocks are free in a file system that is there.
+    let kept = fs::read_to_string(case.join("messages/carved-000000.jsonl")).unwrap();
+    let kept: Value = serde_json::from_str(kept.lines().next().unwrap()).unwrap();
+    assert_eq!(kept["standing"], "deleted");
     let others = devices.values().filter(|c| c["whole"] != 1);
     for other in others {
         assert_eq!(other["damaged"], 0, "{carved}");
