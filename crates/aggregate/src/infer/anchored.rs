@@ -241,7 +241,10 @@ fn vote(
     let best = |(_, counts): &(usize, Vec<u32>)| counts.iter().max().copied().unwrap_or(0);
     let mut sure = votes;
     sure.sort_by_key(|own| (Reverse(best(own)), own.0));
-    let usual = sure.get(sure.len().saturating_sub(1) / 2).map_or(0, best);
+    // Not that of one of parity, where few members are left.
+    let middle = sure.len().saturating_sub(1) / 2;
+    let last_of_data = sure.len().saturating_sub(MOST_WEAK + 1);
+    let usual = sure.get(middle.min(last_of_data)).map_or(0, best);
     let mut found = elect(&sure, &[], shape);
     let mut weak = Vec::new();
     while weak.len() < MOST_WEAK

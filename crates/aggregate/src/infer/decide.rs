@@ -7,7 +7,7 @@ use super::contents::Contents;
 use super::hypothesis::Hypothesis;
 use super::pile::{Members, Pile, Tie};
 use super::sample::{Candidate, Row};
-use super::score::{self, Answer};
+use super::score::{self, ANCHOR_HIT, Answer};
 use super::shape::Shape;
 use super::verify::{self, Trials};
 use super::{algebra, anchored, base, order};
@@ -139,8 +139,9 @@ fn is_certain_alone(best: &Answer, hypothesis: &Hypothesis, set: &Members) -> bo
     let anchors = best.anchors;
     let all = anchors.hits.saturating_add(anchors.misses);
     let agree = anchors.hits.saturating_mul(100) >= all.saturating_mul(LONE_PERCENT);
-    // Journals name homes that blocks have left: contents alone may say enough.
-    let alone = best.contents_worth() >= least;
+    // Journals name homes that blocks have left: contents alone may say enough, if they say more
+    // than the anchors against it. A RAID-10 of which half is missing reads as a RAID-0 in places.
+    let alone = best.contents_worth() >= least + f64::from(anchors.misses) * ANCHOR_HIT;
     // What is rebuilt must make sense, whatever else speaks for the rest.
     let rebuilt = best.rebuilt_worth();
     let agrees = set.tie != Tie::Remains && agree && rebuilt.min(best.mended) >= 0.0;

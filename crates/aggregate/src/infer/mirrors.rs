@@ -17,10 +17,10 @@ use super::start::start;
 use crate::document::{Group, Member};
 use crate::raid::{Geometry, Level};
 
-/// Where the data of a mirror may begin: at each multiple of [`STEP`] below [`NEAR`], and where
+/// Where the data of a mirror may begin: at each multiple of [`STEP`] up to [`NEAR`], and where
 /// mdadm lets it begin on large members.
 const STEP: u64 = 4096;
-const NEAR: u64 = 4 << 20;
+const NEAR: u64 = 8 << 20;
 const USUAL: [u64; 2] = [132_736 * 512, 264_192 * 512];
 
 /// Places that state their address which make a file system lie in one piece, and how far apart
@@ -89,7 +89,7 @@ pub(super) fn mirror(
 
 /// The first place at which something begins that fits before `end`, with what it is.
 fn find(device: &Arc<dyn ReadAt>, end: u64) -> Option<(u64, String)> {
-    let near = (0..NEAR / STEP).map(|number| number * STEP);
+    let near = (0..=NEAR / STEP).map(|number| number * STEP);
     let mut places = near.chain(USUAL).filter(|offset| *offset < end);
     places.find_map(|offset| {
         let room = end.checked_sub(offset)?;

@@ -15,7 +15,7 @@ use super::sample::{Candidate, Row, fronts};
 
 /// What an anchor at its place is worth, and one that lies elsewhere, in nats. Journal copies
 /// name homes that blocks have left since, so one anchor alone says less than its odds.
-const ANCHOR_HIT: f64 = 4.0;
+pub(super) const ANCHOR_HIT: f64 = 4.0;
 const ANCHOR_MISS: f64 = 1.0;
 
 /// Anchors of one file system that agree on where it begins; fewer agree by chance.
