@@ -25,6 +25,12 @@ const PRIOR: f64 = 8.0;
 /// What a line that goes on must be worth, in nats, for contents to say anything.
 const LEAST_PHASE: f64 = 1.0;
 
+/// The longest stripe of a volume over several groups that is thought of, in chunks of one of these.
+const MOST_STRIPE: usize = 16;
+
+/// What it costs to take chunks for the ends of stripes, in nats: thirty ways are tried.
+const STRIPES_COST: f64 = 8.0;
+
 /// What one vote for who holds parity in a row is worth, in nats.
 const PARITY_VOTE: f64 = 1.5;
 
@@ -166,11 +172,21 @@ pub(super) struct Contents<'a> {
     by_offset: HashMap<u64, usize>,
     /// The logarithm of how much likelier each kind of pair is where a block is continued.
     weights: [f64; PAIRS],
+    spread: Spread,
+}
+
+/// How what lies on a group may be spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spread {
+    /// Over this group alone.
+    Alone,
+    /// Perhaps in stripes over this one and others.
+    InStripes,
 }
 
 impl<'a> Contents<'a> {
     /// Learns from the sampled rows of some devices.
-    pub(super) fn learn(rows: &'a [Row], devices: &[usize]) -> Self {
+    pub(super) fn learn(rows: &'a [Row], devices: &[usize], spread: Spread) -> Self {
         let by_offset = rows
             .iter()
             .enumerate()
@@ -180,6 +196,7 @@ impl<'a> Contents<'a> {
             rows,
             by_offset,
             weights: [0.0; PAIRS],
+            spread,
         };
         let mut beside = [0.0; PAIRS];
         let mut apart = [0.0; PAIRS];
@@ -325,18 +342,30 @@ impl<'a> Contents<'a> {
     }
 
     /// How much the contents speak for a hypothesis, in nats: that its chunks continue where it
-    /// says, and that parity lies where it says.
+    /// says, but for the ends of stripes if it is one of several groups that a volume lies in
+    /// stripes over, and that parity lies where it says.
     pub(super) fn score(&self, hypothesis: &Hypothesis) -> f64 {
         let map = hypothesis.map();
         let devices: Vec<usize> = hypothesis.devices().collect();
+        let mut edges = [0.0; MOST_STRIPE];
         let mut sum = 0.0;
         for row in self.rows {
             sum += self.parity_score(&map, row, &devices);
             for device in &devices {
-                sum += self.edge_score(&map, row, *device).unwrap_or(0.0);
+                let Some((number, worth)) = self.edge_score(&map, row, *device) else {
+                    continue;
+                };
+                let number = number.rem_euclid(MOST_STRIPE as i64);
+                if let Some(edge) = usize::try_from(number).ok().and_then(|n| edges.get_mut(n)) {
+                    *edge += worth;
+                }
             }
         }
-        sum
+        let gain = match self.spread {
+            Spread::Alone => 0.0,
+            Spread::InStripes => without_stripes(&edges),
+        };
+        sum + edges.iter().sum::<f64>() + gain
     }
 
     fn parity_score(&self, map: &Map<'_>, row: &Row, devices: &[usize]) -> f64 {
@@ -357,8 +386,9 @@ impl<'a> Contents<'a> {
         }
     }
 
-    /// What the end of a chunk at `row` says of the chunk that follows it.
-    fn edge_score(&self, map: &Map<'_>, row: &Row, device: usize) -> Option<f64> {
+    /// What the end of a chunk at `row` says of the chunk that follows it, with the number of the
+    /// chunk in the group's data.
+    fn edge_score(&self, map: &Map<'_>, row: &Row, device: usize) -> Option<(i64, f64)> {
         let place = map.place(device, row.at)?;
         let Part::Data(number) = place.part else {
             return None;
@@ -366,8 +396,25 @@ impl<'a> Contents<'a> {
         let (next_row, next) = map.next(place.row, number)?;
         let ahead = u64::try_from(next_row.checked_sub(place.row)?).ok()?;
         let edges = (map.hypothesis.chunk, map.hypothesis.row_0);
-        self.after_chunk((row, device), next?, edges, ahead)
+        let width = i64::try_from(map.hypothesis.shape.width()).ok()?;
+        let chunk = place.row.checked_mul(width)?.checked_add_unsigned(number)?;
+        Some((chunk, self.after_chunk((row, device), next?, edges, ahead)?))
     }
+}
+
+/// What is gained if the ends of stripes are not asked for whether they go on, in nats: what the best
+/// stripes lose, if they are of two chunks or more, for all `edges` by the numbers of their chunks.
+fn without_stripes(edges: &[f64; MOST_STRIPE]) -> f64 {
+    let lengths = (1..)
+        .map(|bits| 1 << bits)
+        .take_while(|length| *length <= MOST_STRIPE);
+    let gains = lengths.flat_map(|length: usize| {
+        (0..length).map(move |first| {
+            let ends = edges.iter().skip(first).step_by(length);
+            -ends.sum::<f64>()
+        })
+    });
+    (gains.fold(0.0, f64::max) - STRIPES_COST).max(0.0)
 }
 
 #[cfg(test)]
@@ -414,7 +461,7 @@ mod tests {
             parts: Vec::new(),
         };
         let rows = [row];
-        let contents = Contents::learn(&rows, &[0, 1, 2]);
+        let contents = Contents::learn(&rows, &[0, 1, 2], Spread::Alone);
         let score = |shape, order: [usize; 3]| {
             let roles = order.map(Some).to_vec();
             contents.score(&Hypothesis::new(shape, 65536, 0, 0, roles).unwrap())

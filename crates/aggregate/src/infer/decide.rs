@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::anchors::{Addresses, Anchor, Source};
-use super::contents::Contents;
+use super::contents::{Contents, Spread};
 use super::hypothesis::Hypothesis;
 use super::pile::{Members, Pile, Tie};
 use super::sample::{Candidate, Row};
@@ -38,15 +38,22 @@ impl Pile {
     /// Decides the geometry of one set, or says why it cannot be decided: first as if its file systems
     /// lay on it alone, then as if they lay in stripes over it and others.
     pub(super) fn decide(&self, set: &Members, stated: &Addresses) -> Result<Group, String> {
-        self.decide_by(set, stated).or_else(|why| {
-            let of_group = stated.of_group(&set.devices).ok_or_else(|| why.clone())?;
-            self.decide_by(set, &of_group).map_err(|_| why)
+        self.decide_by(set, stated, Spread::Alone).or_else(|why| {
+            let of_group = stated.of_group(&set.devices);
+            let stated = of_group.as_ref().unwrap_or(stated);
+            self.decide_by(set, stated, Spread::InStripes)
+                .map_err(|_| why)
         })
     }
 
-    fn decide_by(&self, set: &Members, stated: &Addresses) -> Result<Group, String> {
+    fn decide_by(
+        &self,
+        set: &Members,
+        stated: &Addresses,
+        spread: Spread,
+    ) -> Result<Group, String> {
         let (rows, candidates) = (&self.rows, &self.candidates);
-        let contents = Contents::learn(rows, &set.devices);
+        let contents = Contents::learn(rows, &set.devices, spread);
         let hypotheses = hypotheses(set, rows, &stated.anchors, &contents);
         let answers = score::answers(
             hypotheses,

@@ -119,16 +119,15 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         .by_relation()
         .into_iter()
         .partition(|set| set.tie == Tie::Parity);
-    let mut taken = pile.silent.with(devices_of(&whole));
-    let tied = taken.with(devices_of(&scattered));
+    let mut taken = pile.silent;
+    let tied = taken.with(devices_of(&whole)).with(devices_of(&scattered));
     let rings = inferred.take_rings(pile, tied, &stated);
     taken = taken.with(rings);
     // Devices of a ring that is not decided may lack others, which are among the rest.
     let doubtful = inferred.undecided.iter().any(|one| one.devices.len() > 1);
     taken = taken.with(inferred.take_mirrors(pile, taken.with(tied), &stated));
-    for set in &whole {
-        inferred.take(pile, &set.devices, pile.decide(set, &stated));
-    }
+    let (settled, told) = inferred.take_whole(pile, &whole, &stated);
+    taken = taken.with(settled);
     // Where members are missing that parity needs, the rest may be one group: it must make sense
     // in each of its devices.
     let rest = pile.remains(taken);
@@ -143,10 +142,9 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         inferred.take(pile, &set.devices, pile.decide(set, &stated));
     }
     taken = taken.with(devices_of(&scattered));
-    let named = inferred.take_without_parity(pile, taken, doubtful, &stated);
-    taken = taken.with(named);
+    taken = taken.with(inferred.take_without_parity(pile, taken, doubtful, &stated));
     for device in pile
-        .others(taken)
+        .others(taken.with(told))
         .filter(|device| pile.has_contents(*device))
     {
         let why = "it holds data, and nothing in it says what of, or ties it to another device; if it belongs to a group, state the geometry by hand";
@@ -155,11 +153,37 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
 }
 
 /// All devices of some sets.
-fn devices_of(sets: &[Members]) -> Set {
-    sets.iter().flat_map(|set| &set.devices).copied().collect()
+fn devices_of<'a>(sets: impl IntoIterator<Item = &'a Members>) -> Set {
+    let devices = sets.into_iter().flat_map(|set| &set.devices);
+    devices.copied().collect()
 }
 
 impl Inferred {
+    /// Takes the sets that parity ties together, and gives the devices of those that settle what these
+    /// are a part of, and of those that do not.
+    ///
+    /// What ties members of a group to other devices is another array on the same disks: those others
+    /// may be a group of the older one, of which members are missing that parity needs.
+    fn take_whole(&mut self, pile: &Pile, whole: &[Members], stated: &Addresses) -> (Set, Set) {
+        let ties = whole.iter().map(|set| (set, pile.decide(set, stated)));
+        let (decided, open): (Vec<_>, Vec<_>) = ties.partition(|(_, decided)| decided.is_ok());
+        let mut settled = devices_of(decided.iter().map(|(set, _)| *set));
+        let groups = settled;
+        let mut told = Set::default();
+        for (set, _) in &open {
+            let own = devices_of([*set]);
+            if own.touches(groups) {
+                told = told.with(own);
+            } else {
+                settled = settled.with(own);
+            }
+        }
+        for (set, decided) in decided.into_iter().chain(open) {
+            self.take(pile, &set.devices, decided);
+        }
+        (settled, told)
+    }
+
     /// Takes the rings of devices that are not `taken`, and gives their devices.
     fn take_rings(&mut self, pile: &Pile, taken: Set, stated: &Addresses) -> Set {
         let mut own = Set::default();

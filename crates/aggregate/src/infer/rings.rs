@@ -13,7 +13,7 @@ use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
 use super::anchored::chunks;
 use super::anchors::Anchor;
-use super::contents::{Contents, Texture};
+use super::contents::{Contents, Spread, Texture};
 use super::sample::{BLOCK, Candidate, Row};
 use super::shift::distances;
 use super::start::{Start, start};
@@ -133,7 +133,7 @@ pub(super) fn decide(
     if !ring.closed && begins.iter().any(|begin| !begin.start.is_filesystem) {
         return Err("what it begins with states no addresses".to_owned());
     }
-    let contents = Contents::learn(rows, &ring.devices);
+    let contents = Contents::learn(rows, &ring.devices, Spread::Alone);
     let mut tries: Vec<Try> = Vec::new();
     for chunk in chunks().filter(|chunk| ring.stride.is_multiple_of(*chunk)) {
         for (begin, is_offset) in begins

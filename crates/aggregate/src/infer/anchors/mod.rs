@@ -14,6 +14,7 @@ mod ext;
 mod files;
 mod xfs;
 mod xfs_log;
+mod xfs_sizes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -220,6 +221,8 @@ type Family = fn([u8; 16]) -> Source;
 #[derive(Default)]
 pub(super) struct Collector {
     xfs_sizes: BTreeSet<xfs::Sizes>,
+    /// What these follow from where no superblock is left.
+    clues: xfs_sizes::Clues,
     journals: BTreeSet<ext::Journal>,
     /// The journals that superblock copies let expect, for those whose own is gone.
     expected: BTreeSet<ext::Journal>,
@@ -239,6 +242,8 @@ pub(super) struct Collector {
 struct Logs {
     /// The items, with their device.
     items: Vec<(usize, xfs_log::Item)>,
+    /// The inodes that they name, with their device.
+    named: Vec<(usize, xfs_log::Named)>,
     /// Headers of records: device, place, and the UUID of the file system.
     records: BTreeMap<(usize, u64), [u8; 16]>,
 }
@@ -247,8 +252,11 @@ impl Logs {
     /// Adds the items in a window.
     fn look(&mut self, device: usize, start: u64, bytes: &[u8]) {
         let room = MOST_ITEMS.saturating_sub(self.items.len());
-        let mut items = Vec::new();
-        xfs_log::items(start, bytes, &mut items);
+        let (mut items, mut named) = (Vec::new(), Vec::new());
+        xfs_log::items(start, bytes, &mut items, &mut named);
+        let left = MOST_ITEMS.saturating_sub(self.named.len());
+        let named = named.into_iter().map(|named| (device, named));
+        self.named.extend(named.take(left));
         let items = items.into_iter().filter(|item| item.address < MOST_ADDRESS);
         let items = items.map(|item| (device, item));
         self.items.extend(items.take(room));
@@ -262,11 +270,8 @@ impl Logs {
         at: u64,
         with_addresses: &BTreeSet<[u8; 16]>,
     ) -> Option<[u8; 16]> {
-        let near = self.records.range(..=(device, at)).next_back();
-        let near =
-            near.filter(|((on, from), _)| *on == device && at.saturating_sub(*from) <= MOST_RECORD);
-        let uuid = match near {
-            Some((_, uuid)) => *uuid,
+        let uuid = match self.record_before(device, at) {
+            Some(uuid) => uuid,
             None => {
                 let all: BTreeSet<[u8; 16]> = self.records.values().copied().collect();
                 let mut others = all.difference(with_addresses);
@@ -275,6 +280,13 @@ impl Logs {
             }
         };
         (!with_addresses.contains(&uuid)).then_some(uuid)
+    }
+
+    /// The file system that the last header names that lies before a place and near it.
+    fn record_before(&self, device: usize, at: u64) -> Option<[u8; 16]> {
+        let ((on, from), uuid) = self.records.range(..=(device, at)).next_back()?;
+        let is_near = *on == device && at.saturating_sub(*from) <= MOST_RECORD;
+        is_near.then_some(*uuid)
     }
 }
 
@@ -300,6 +312,7 @@ impl Collector {
                 continue;
             };
             let full = notes.len() >= MOST_STATED;
+            self.clues.look(block);
             if let Some(sizes) = xfs::sizes(block) {
                 self.xfs_sizes.insert(sizes);
             } else if let Some(stated) = xfs::stated(block).filter(|_| !full) {
@@ -344,19 +357,18 @@ impl Collector {
         windows: &[u64],
         silent: Set,
     ) -> Vec<Anchor> {
+        let sizes = self.xfs_sizes();
         let mut all = Vec::new();
         for (device, notes) in &self.stated {
             for (at, stated, family) in notes {
-                let anchor = self
-                    .resolve(stated, *family)
-                    .map(|(source, address)| Anchor {
-                        source,
-                        address,
-                        device: *device,
-                        at: *at,
-                        together: None,
-                        stated_on: *device,
-                    });
+                let anchor = resolve(&sizes, stated, *family).map(|(source, address)| Anchor {
+                    source,
+                    address,
+                    device: *device,
+                    at: *at,
+                    together: None,
+                    stated_on: *device,
+                });
                 all.extend(anchor.filter(|anchor| anchor.address < MOST_ADDRESS));
             }
         }
@@ -365,27 +377,51 @@ impl Collector {
         for journal in self.journals.iter().chain(expected).take(MOST_JOURNALS) {
             all.extend(self.journal_anchors(journal, candidates, windows, silent));
         }
-        all.extend(self.log_anchors(candidates, windows));
-        all.extend(self.ends.anchors(&self.xfs_sizes, silent));
+        all.extend(self.log_anchors(&sizes, candidates, windows));
+        all.extend(self.ends.anchors(&sizes, silent));
         all.retain(|anchor| !silent.has(anchor.device));
         thinned(without_ghosts(all))
     }
 
     /// Where files end by the inodes on all devices but the `silent` ones.
     pub(super) fn file_ends(&self, silent: Set) -> Vec<FileEnd> {
-        self.ends.stated(&self.xfs_sizes, silent)
+        self.ends.stated(&self.xfs_sizes(), silent)
+    }
+
+    /// The sizes of all XFS, also of those of which no superblock was seen.
+    fn xfs_sizes(&self) -> BTreeSet<xfs::Sizes> {
+        let mut all = self.xfs_sizes.clone();
+        let known: BTreeSet<[u8; 16]> = all.iter().map(xfs::Sizes::uuid).collect();
+        let stated = self.stated.values().flatten();
+        let of_xfs = stated.filter_map(|(_, stated, _)| match stated.kind {
+            Kind::XfsInode(_) => Some(stated.uuid),
+            _ => None,
+        });
+        let states: BTreeSet<[u8; 16]> = of_xfs.collect();
+        let of_logs: BTreeSet<[u8; 16]> = self.logs.records.values().copied().collect();
+        for uuid in states.union(&of_logs).filter(|uuid| !known.contains(*uuid)) {
+            let named = self.logs.named.iter().filter_map(|(device, named)| {
+                let of = self.logs.record_before(*device, named.from)?;
+                (of == *uuid).then_some((named.number, named.address))
+            });
+            let named: Vec<(u64, u64)> = named.collect();
+            all.extend(self.clues.sizes(*uuid, states.contains(uuid), &named));
+        }
+        all
     }
 
     /// Anchors from the logs of XFS without checksums: inodes and pieces of blocks that are found
     /// once outside of the log lie where the log says that they belong.
-    fn log_anchors(&self, candidates: &[Candidate], windows: &[u64]) -> Vec<Anchor> {
+    fn log_anchors(
+        &self,
+        sizes: &BTreeSet<xfs::Sizes>,
+        candidates: &[Candidate],
+        windows: &[u64],
+    ) -> Vec<Anchor> {
         if self.logs.items.is_empty() {
             return Vec::new();
         }
-        let states_address = self
-            .xfs_sizes
-            .iter()
-            .filter(|sizes| sizes.states_addresses());
+        let states_address = sizes.iter().filter(|sizes| sizes.states_addresses());
         let with_addresses: BTreeSet<[u8; 16]> = states_address.map(xfs::Sizes::uuid).collect();
         let mut homes = xfs_log::Homes::new(&self.logs);
         for start in windows {
@@ -404,29 +440,6 @@ impl Collector {
             })
         };
         homes.found().filter_map(anchor).collect()
-    }
-
-    /// The file system and address of what a block states.
-    fn resolve(&self, stated: &Stated, source: Family) -> Option<(Source, u64)> {
-        let own = self.xfs_sizes.iter().find(|s| s.uuid() == stated.uuid);
-        // Headers of version 4 carry no UUID: they are the only such file system's, or nobody's.
-        let only = || {
-            let known = |sizes: &&xfs::Sizes| sizes.states_addresses() == (stated.uuid != [0; 16]);
-            let mut fitting = self.xfs_sizes.iter().filter(known);
-            fitting.next().filter(|_| fitting.next().is_none())
-        };
-        match stated.kind {
-            Kind::Address(address) => {
-                let known = stated.uuid != [0; 16];
-                known.then_some((source(stated.uuid), address))
-            }
-            Kind::XfsGroup { number, sector } => {
-                let sizes = own.or_else(only)?;
-                let address = sizes.ag_header(number, sector)?;
-                Some((source(sizes.uuid()), address))
-            }
-            Kind::XfsInode(number) => Some((source(stated.uuid), own?.inode(number)?)),
-        }
     }
 
     /// Anchors from the copies in journals of one form: a block that is found once outside of
@@ -531,6 +544,29 @@ impl Collector {
             }
         }
         copies
+    }
+}
+
+/// The file system and address of what a block states, by the `sizes` of all XFS.
+fn resolve(sizes: &BTreeSet<xfs::Sizes>, stated: &Stated, source: Family) -> Option<(Source, u64)> {
+    let own = sizes.iter().find(|s| s.uuid() == stated.uuid);
+    // Headers of version 4 carry no UUID: they are the only such file system's, or nobody's.
+    let only = || {
+        let known = |sizes: &&xfs::Sizes| sizes.states_addresses() == (stated.uuid != [0; 16]);
+        let mut fitting = sizes.iter().filter(known);
+        fitting.next().filter(|_| fitting.next().is_none())
+    };
+    match stated.kind {
+        Kind::Address(address) => {
+            let known = stated.uuid != [0; 16];
+            known.then_some((source(stated.uuid), address))
+        }
+        Kind::XfsGroup { number, sector } => {
+            let sizes = own.or_else(only)?;
+            let address = sizes.ag_header(number, sector)?;
+            Some((source(sizes.uuid()), address))
+        }
+        Kind::XfsInode(number) => Some((source(stated.uuid), own?.inode(number)?)),
     }
 }
 

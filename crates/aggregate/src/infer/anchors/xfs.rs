@@ -7,10 +7,10 @@ use evidence::Fields;
 use super::super::sample::BLOCK;
 use super::{Kind, Stated};
 
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
 
 /// `XFS_DINODE_MAGIC`, "IN".
-const INODE: u16 = 0x494E;
+pub(super) const INODE: u16 = 0x494E;
 
 /// What the block at the start of `bytes` says of its place.
 pub(super) fn stated(bytes: Fields<'_>) -> Option<Stated> {
@@ -67,14 +67,14 @@ fn inode(bytes: Fields<'_>) -> Option<Stated> {
 /// What addresses follow from: sizes that any superblock of the file system states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sizes {
-    block: u64,
-    sector: u64,
-    inode: u64,
-    ag_blocks: u64,
-    inopblog: u32,
-    agblklog: u32,
-    inode_uuid: [u8; 16],
-    version: u16,
+    pub(super) block: u64,
+    pub(super) sector: u64,
+    pub(super) inode: u64,
+    pub(super) ag_blocks: u64,
+    pub(super) inopblog: u32,
+    pub(super) agblklog: u32,
+    pub(super) inode_uuid: [u8; 16],
+    pub(super) version: u16,
 }
 
 /// The sizes in a superblock, `xfs_dsb`, and the UUID that blocks carry.

@@ -70,8 +70,18 @@ pub(super) fn record(bytes: Fields<'_>) -> Option<[u8; 16]> {
     sound.then_some(bytes.array(304)?)
 }
 
-/// The items in `bytes`, which begin on a device at `start`.
-pub(super) fn items(start: u64, bytes: &[u8], found: &mut Vec<Item>) {
+/// An inode that the log names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    /// Where the log does so, on the device.
+    pub(super) from: u64,
+    pub(super) number: u64,
+    /// Where in the file system it lies.
+    pub(super) address: u64,
+}
+
+/// The items in `bytes`, which begin on a device at `start`, and the inodes that are `named`.
+pub(super) fn items(start: u64, bytes: &[u8], found: &mut Vec<Item>, named: &mut Vec<Named>) {
     for (number, word) in bytes.chunks_exact(4).enumerate() {
         let &[kind, 0x12, count, 0] = word else {
             continue;
@@ -86,7 +96,7 @@ pub(super) fn items(start: u64, bytes: &[u8], found: &mut Vec<Item>) {
         };
         let region = Regions::new(start, bytes, header);
         match kind {
-            ITEM_INODE => found.extend(inode(region)),
+            ITEM_INODE => found.extend(inode(region, named)),
             // What stands before a break in a buffer's regions is kept.
             _ => _ = buffer(region, found),
         }
@@ -171,12 +181,12 @@ impl<'a> Regions<'a> {
 }
 
 /// An inode: `xfs_inode_log_format`, and the core in the next region.
-fn inode(mut regions: Regions<'_>) -> Option<Item> {
+fn inode(mut regions: Regions<'_>, named: &mut Vec<Named>) -> Option<Item> {
     let format = regions.region()?;
-    // ilf_blkno, ilf_boffset.
-    let (block, offset) = match format.fields.bytes().len() {
-        INODE_FORMAT => (40_usize, 52_usize),
-        INODE_FORMAT_32 => (36, 48),
+    // ilf_ino, ilf_blkno, ilf_boffset.
+    let (number, block, offset) = match format.fields.bytes().len() {
+        INODE_FORMAT => (16_usize, 40_usize, 52_usize),
+        INODE_FORMAT_32 => (12, 36, 48),
         _ => return None,
     };
     let torn = |at: usize, length: usize| {
@@ -186,9 +196,17 @@ fn inode(mut regions: Regions<'_>) -> Option<Item> {
     if torn(block, 8) || torn(offset, 4) {
         return None;
     }
+    let number = (!torn(number, 8)).then(|| format.fields.le_u64(number));
     let block = format.fields.le_u64(block)?;
     let offset = u64::from(format.fields.le_u32(offset)?);
+    let sound = offset.is_multiple_of(INODE_STEP as u64) && offset < 1 << 20;
+    sound.then_some(())?;
     let address = block.checked_mul(SECTOR as u64)?.checked_add(offset)?;
+    named.extend(number.flatten().map(|number| Named {
+        from: regions.place(regions.from),
+        number,
+        address,
+    }));
     let core = regions.region()?;
     let bytes = core.fields.slice(0, LOGGED_INODE)?;
     let used = |range: &[usize; 2]| {
@@ -200,8 +218,7 @@ fn inode(mut regions: Regions<'_>) -> Option<Item> {
     }
     let key = inode_key(&big_endian(bytes)?)?;
     let to = core.at.saturating_add(LOGGED_INODE);
-    let sound = offset.is_multiple_of(INODE_STEP as u64) && offset < 1 << 20;
-    sound.then(|| regions.item(to, address, Content::Inode(key)))
+    Some(regions.item(to, address, Content::Inode(key)))
 }
 
 /// What tells an inode apart, as offset and length: `di_mode`; `di_version`, `di_format`;
