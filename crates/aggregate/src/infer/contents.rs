@@ -268,6 +268,13 @@ impl<'a> Contents<'a> {
         }
     }
 
+    /// How much the block of a device in a row speaks for being continued by the one at another
+    /// place, of that or another device, in nats; nothing if that was not looked at.
+    pub(super) fn goes_on(&self, tail: &Row, device: usize, head: (u64, usize)) -> f64 {
+        let next = self.row(head.0);
+        next.map_or(0.0, |next| self.continues((tail, device), (next, head.1)))
+    }
+
     /// The sampled rows whose number, counted from `edge`, is `class` modulo `period`.
     pub(super) fn rows_of(
         &self,

@@ -39,6 +39,7 @@ mod start;
 mod statement;
 mod stripes;
 mod survey;
+mod text_stripes;
 mod twins;
 mod verify;
 
@@ -53,6 +54,7 @@ use self::pile::{Members, Pile, Tie};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
 pub(crate) use self::survey::survey;
+pub(crate) use self::text_stripes::{TextStripes, text_stripes};
 use self::twins::Stale;
 use crate::document::{DeviceName, Group, Unused};
 

@@ -5,6 +5,8 @@
 //! 3. [`btrfs`], whose blocks state no places: where a copy of its superblock says that it begins.
 //! 4. [`bounds`]: where runs begin and end.
 //! 5. [`superblock`]: how long the file system is, by any copy of its superblock.
+//! 6. [`stripes`]: where too little states addresses, by the text that goes on from one group to the
+//!    next.
 //!
 //! What is not decided is a missing piece of the volume, or a [`Loss`] with the layouts that
 //! are possible.
@@ -13,6 +15,7 @@
 mod bounds;
 mod btrfs;
 mod layout;
+mod stripes;
 mod superblock;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,9 +88,10 @@ pub(crate) fn find(
             .is_some_and(|row| bounds::is_usual(start, *row))
     };
     let mut plans = Vec::new();
-    for (source, anchors) in by_source {
+    for (source, anchors) in &by_source {
+        let source = *source;
         if anchors.len() >= LEAST_ANCHORS {
-            let solved = solve(&anchors, &is_usual);
+            let solved = solve(anchors, &is_usual);
             finder.report(source, &solved);
             let length = finder.superblocks.length(source).map(|(length, _)| length);
             let runs = solved.runs.clone();
@@ -99,6 +103,7 @@ pub(crate) fn find(
     }
     plans.extend(copies.plans());
     finder.state(&plans, &rows);
+    finder.add_stripes(&by_source, &rows);
     finder.found
 }
 

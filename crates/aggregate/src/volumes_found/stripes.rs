@@ -1,0 +1,245 @@
+//! Volumes in stripes over groups whose file systems say too little of where they lie: found by the
+//! text that goes on from one group to the next.
+//!
+//! LVM's stripes are counted from the first extents of its physical volumes, which begin where their
+//! groups have whole rows. Where the file system begins in such a stretch, one copy of its superblock
+//! tells; without any the volume is taken to begin where LVM puts the first extent, which is enough to
+//! read what lies in it across the ends of stripes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use evidence::view::Slice;
+use evidence::{ByteOffset, ReadAt};
+
+use super::bounds::{EXTENT, first_extent};
+use super::{Finder, FoundVolume, called, short};
+use crate::document::{Area, DeviceName, Segment, SegmentMap, Volume};
+use crate::infer::{Anchor, Source, TextStripes, text_stripes};
+
+/// Most stretches of stripes that are looked for.
+const MOST_STRETCHES: usize = 4;
+
+/// Copies of superblocks below this are those that journals have of the first one.
+const LEAST_ADDRESS: u64 = 16 << 10;
+
+/// A group, from where the first extent of a physical volume lies on it.
+struct Base {
+    /// Its index among the devices.
+    number: usize,
+    name: DeviceName,
+    start: u64,
+    from_start: Arc<dyn ReadAt>,
+}
+
+/// A stretch of stripes over groups, with where these begin.
+struct Stretch {
+    bases: Vec<Base>,
+    stripes: TextStripes,
+}
+
+impl Finder {
+    /// States the volumes in stripes over groups that text shows, and of whose file systems nothing
+    /// is stated yet; `rows` are the bytes of data in a row of each device.
+    pub(super) fn add_stripes(&mut self, by_source: &BTreeMap<Source, Vec<Anchor>>, rows: &[u64]) {
+        for _ in 0..MOST_STRETCHES {
+            let at_extents = self.stretch(rows, &first_extent);
+            let at_starts = self.stretch(rows, &|_| 0);
+            let both = [at_extents, at_starts].into_iter().flatten();
+            let best = both.max_by(|a, b| a.stripes.nats.total_cmp(&b.stripes.nats));
+            let Some(stretch) = best else {
+                return;
+            };
+            let volume = self.striped_volume(&stretch, by_source);
+            self.found.volumes.push(volume);
+        }
+    }
+}
+
+impl Finder {
+    /// The stretch that text shows on groups that begin where `first` says for their rows.
+    fn stretch(&self, rows: &[u64], first: &dyn Fn(u64) -> u64) -> Option<Stretch> {
+        let groups = self.devices.iter().zip(rows).enumerate();
+        let groups = groups.filter(|(_, ((name, _), _))| name.0.starts_with("group:"));
+        let bases = groups.filter_map(|(number, ((name, device), row))| {
+            let start = first(*row);
+            let room = device.len().checked_sub(start)?;
+            Some(Base {
+                number,
+                name: name.clone(),
+                start,
+                from_start: Arc::new(Slice::new(Arc::clone(device), ByteOffset::new(start), room)),
+            })
+        });
+        let bases: Vec<Base> = bases.collect();
+        let devices: Vec<_> = bases
+            .iter()
+            .map(|base| (base.name.clone(), Arc::clone(&base.from_start)))
+            .collect();
+        let taken = |device: usize, at: u64| {
+            let base = bases.get(device);
+            base.is_some_and(|base| self.is_taken(&base.name, base.start.saturating_add(at)))
+        };
+        let stripes = text_stripes(&devices, &taken)?;
+        Some(Stretch { bases, stripes })
+    }
+
+    /// Whether a volume that was found has a place of a device.
+    fn is_taken(&self, name: &DeviceName, at: u64) -> bool {
+        let segments = self
+            .found
+            .volumes
+            .iter()
+            .flat_map(|found| &found.volume.segments);
+        let mut areas = segments.flat_map(|segment| match &segment.map {
+            SegmentMap::Linear(area) => vec![(area, segment.bytes)],
+            SegmentMap::Striped {
+                stripe_bytes,
+                areas,
+            } => {
+                let row = stripe_bytes.saturating_mul(areas.len() as u64).max(1);
+                let each = segment.bytes.div_ceil(row).saturating_mul(*stripe_bytes);
+                areas.iter().map(|area| (area, each)).collect()
+            }
+            _ => Vec::new(),
+        });
+        areas.any(|(area, bytes)| {
+            let inside = at
+                .checked_sub(area.offset)
+                .is_some_and(|inside| inside < bytes);
+            area.device.as_ref() == Some(name) && inside
+        })
+    }
+
+    /// The volume in a stretch.
+    fn striped_volume(
+        &mut self,
+        stretch: &Stretch,
+        by_source: &BTreeMap<Source, Vec<Anchor>>,
+    ) -> FoundVolume {
+        let TextStripes {
+            stripe,
+            from,
+            to,
+            nats,
+            ..
+        } = stretch.stripes;
+        let begun = stretch.filesystem(by_source);
+        let is_free = |base: &&Base| {
+            let places = (0..from / stripe).map(|row| base.start.saturating_add(row * stripe));
+            places.into_iter().all(|at| !self.is_taken(&base.name, at))
+        };
+        let start = match begun {
+            Some((_, start)) => start,
+            None if stretch.ordered().all(|base| is_free(&base)) => from % stripe,
+            None => from,
+        };
+        let width = stretch.stripes.order.len() as u64;
+        let stated = begun.and_then(|(source, _)| self.superblocks.length(source));
+        let each = match stated {
+            Some((length, _)) => length.div_ceil(stripe * width) * stripe,
+            None => to.next_multiple_of(EXTENT).saturating_sub(start),
+        };
+        // As far as all of the groups reach.
+        let room = stretch
+            .ordered()
+            .map(|base| base.from_start.len().saturating_sub(start));
+        let each = each.min(room.min().unwrap_or(0) / stripe * stripe);
+        let bytes = stated.map_or(each * width, |(length, _)| length.min(each * width));
+        let areas = stretch.ordered().map(|base| Area {
+            device: Some(base.name.clone()),
+            offset: base.start.saturating_add(start),
+        });
+        let areas: Vec<Area> = areas.collect();
+        let names: Vec<String> = stretch
+            .ordered()
+            .map(|base| base.name.to_string())
+            .collect();
+        let mut evidence = vec![format!(
+            "no label and no metadata: text goes on from one group to the next at the ends of stripes of {} KiB over {}, from byte {from} to byte {to} behind where LVM begins on them ({nats:.0} nats)",
+            stripe >> 10,
+            names.join(", "),
+        )];
+        let (name, what) = match begun {
+            Some((source, _)) => {
+                evidence.push(format!(
+                    "a copy of the superblock of {} lies where it is {start} bytes behind that",
+                    called(source)
+                ));
+                self.found
+                    .losses
+                    .retain(|loss| !loss.what.ends_with(&called(source)));
+                (
+                    short(source),
+                    format!("{}: its first superblock is gone", called(source)),
+                )
+            }
+            None => {
+                evidence.push("where it begins and ends is not known: it is taken to begin with the first extent, or with the text".to_owned());
+                let striped = self
+                    .found
+                    .volumes
+                    .iter()
+                    .filter(|found| found.volume.device.0.contains("/stripes-"));
+                (format!("stripes-{}", striped.count() + 1), "what lies in stripes over groups: nothing of its file system says where it begins".to_owned())
+            }
+        };
+        FoundVolume {
+            volume: Volume {
+                device: DeviceName::volume(&format!("found/{name}")),
+                uuid: None,
+                bytes,
+                hidden: false,
+                snapshot_of: None,
+                segments: vec![Segment {
+                    start: 0,
+                    bytes,
+                    map: SegmentMap::Striped {
+                        stripe_bytes: stripe,
+                        areas,
+                    },
+                }],
+                evidence,
+            },
+            what,
+            stated: 0,
+        }
+    }
+}
+
+impl Stretch {
+    /// The groups in the order of the stripes.
+    fn ordered(&self) -> impl Iterator<Item = &Base> {
+        let order = self.stripes.order.iter();
+        order.filter_map(|number| self.bases.get(*number))
+    }
+
+    /// The file system whose blocks lie in the stretch, and how far behind the bases it begins: most
+    /// copies of its superblock say so, and none but whole stripes lie before it.
+    fn filesystem(&self, by_source: &BTreeMap<Source, Vec<Anchor>>) -> Option<(Source, u64)> {
+        let TextStripes {
+            stripe, from, to, ..
+        } = self.stripes;
+        let (edge, row) = (from % stripe, stripe * self.stripes.order.len() as u64);
+        let mut votes: BTreeMap<(Source, u64), usize> = BTreeMap::new();
+        let anchors = by_source.values().flatten();
+        for anchor in anchors.filter(|a| a.together.is_none() && a.address >= LEAST_ADDRESS) {
+            let mut ordered = (0_u64..).zip(self.ordered());
+            let start = ordered
+                .find(|(_, base)| base.number == anchor.device)
+                .and_then(|(column, base)| {
+                    let inside = anchor.at.checked_sub(base.start)?.checked_sub(edge)?;
+                    let position = inside / stripe * row + column * stripe + inside % stripe;
+                    position.checked_sub(anchor.address)
+                });
+            if let Some(start) = start.filter(|start| start % row == 0) {
+                *votes
+                    .entry((anchor.source, start / row * stripe + edge))
+                    .or_default() += 1;
+            }
+        }
+        votes.retain(|(_, start), _| *start < to);
+        let best = votes.into_iter().max_by_key(|(_, count)| *count);
+        best.map(|(place, _)| place)
+    }
+}
