@@ -13,6 +13,8 @@ pub struct Accounts {
     list: Option<Arc<AccountList>>,
     /// The characters that may stand between an account and a detail.
     delimiters: String,
+    /// The servers that put mail into their mailboxes.
+    servers: BTreeSet<String>,
 }
 
 /// Whether an address was written down before or after the server put accounts for aliases.
@@ -41,7 +43,19 @@ impl Accounts {
             known: listed.into_iter().flatten().collect(),
             list: rules.list().cloned(),
             delimiters: rules.delimiters().to_owned(),
+            servers: BTreeSet::new(),
         }
+    }
+
+    /// Adds a server that puts mail into the mailbox of an account that is known.
+    pub(crate) fn add_server(&mut self, name: String) {
+        self.servers.insert(name);
+    }
+
+    /// Whether a server puts mail into mailboxes of accounts that are known: whoever it names as the
+    /// last one to have it is one of theirs, also in a domain of which none is known.
+    pub(crate) fn are_served_by(&self, name: &str) -> bool {
+        self.servers.contains(name)
     }
 
     /// Adds an account that evidence names, if the list does not rule it out.

@@ -31,6 +31,8 @@ pub(crate) struct Consensus {
 #[derive(Debug)]
 struct Sum {
     count: usize,
+    /// How often by a server that others of the accounts are served by.
+    by_own_server: usize,
     /// Whether each time in `Delivered-To`.
     is_final: bool,
     /// Whether something else names it.
@@ -89,7 +91,8 @@ impl Consensus {
     /// Nine of ten messages that name anybody must name it, and so must three, or all if there are
     /// fewer. An account that nothing else names may be an alias of another one, so it is
     /// believed only by three, two if `local` is its name, and if each has it in `Delivered-To`, which
-    /// stands behind all aliases, and in a domain of which others are known, if any are.
+    /// stands behind all aliases, and in a domain of which others are known, if any are, or by a server
+    /// that puts mail into the mailboxes of others that are.
     ///
     /// Mail that somebody kept from elsewhere bears the words of other servers. Where messages name
     /// several, those count that the server names which delivered most of them.
@@ -131,7 +134,7 @@ impl Consensus {
         let named = said().map(|(_, count)| *count).sum::<usize>();
         let named = named.saturating_add(self.split);
         let mut sums: BTreeMap<Address, Sum> = BTreeMap::new();
-        for ((address, field, _), count) in said() {
+        for ((address, field, server), count) in said() {
             let final_ = *field == Field::DeliveredTo;
             let (account, is_known, ruled_out) = match accounts.whose(address, stage(*field)) {
                 Ok(account) => (Some(account), true, None),
@@ -141,11 +144,18 @@ impl Consensus {
             let Some(account) = account else { continue };
             let sum = sums.entry(account).or_insert(Sum {
                 count: 0,
+                by_own_server: 0,
                 is_final: true,
                 is_known,
                 ruled_out,
             });
             sum.count = sum.count.saturating_add(*count);
+            if server
+                .as_deref()
+                .is_some_and(|server| accounts.are_served_by(server))
+            {
+                sum.by_own_server = sum.by_own_server.saturating_add(*count);
+            }
             sum.is_final &= final_;
         }
         let Some((account, sum)) = sums
@@ -168,7 +178,9 @@ impl Consensus {
             ));
         }
         let known = accounts.all();
-        let domain = known.is_empty() || known.iter().any(|one| one.domain() == account.domain());
+        let domain = known.is_empty()
+            || known.iter().any(|one| one.domain() == account.domain())
+            || sum.by_own_server >= LEAST;
         let is_path = local.is_some_and(|local| local.eq_ignore_ascii_case(account.local()));
         let least = if is_path { LEAST_WITH_PATH } else { LEAST };
         let enough = sum.count >= least || (sum.count == self.all && sum.is_known);
@@ -291,6 +303,29 @@ pub(super) mod tests {
         // What the same server delivered to somebody else is a contradiction.
         let two = [(bo, own), (bo, own), (bo, own), ("cy@x.example", own)];
         assert_eq!(mailbox(&two, Some("bo")), None);
+    }
+
+    #[test]
+    fn whom_the_server_of_the_others_names_is_one_of_them() {
+        let mut all = known(&["ada@x.example"]);
+        let of = |server: &str| {
+            let mut consensus = Consensus::default();
+            for number in 0..3 {
+                let mail = format!(
+                    "Delivered-To: bo@y.example\nReceived: from a by {server};\n\tMon, 1 Jan 2024 00:00:0{number} +0000\n\nhi\n"
+                );
+                consensus.add(mail.as_bytes());
+            }
+            consensus
+        };
+        let (own, other) = ("imap.x.example", "mx.z.example");
+        assert_eq!(on(of(own).agreed(&all, None)), None);
+        all.add_server(own.to_owned());
+        assert_eq!(
+            on(of(own).agreed(&all, None)).as_deref(),
+            Some("bo@y.example")
+        );
+        assert_eq!(on(of(other).agreed(&all, None)), None);
     }
 
     #[test]

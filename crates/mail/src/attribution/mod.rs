@@ -25,7 +25,7 @@ pub(crate) use consensus::{Agreed, Consensus};
 
 use crate::account::{AccountRules, Accounts, Address, Nobody, Owner, Stage};
 use crate::content::head;
-use crate::delivery::{Field, Trace};
+use crate::delivery::{Field, Trace, server_of};
 use crate::maildir::{MaildirName, Uidlist};
 use crate::store::{Folder, Stores};
 
@@ -33,6 +33,8 @@ use crate::store::{Folder, Stores};
 const SAMPLE: usize = 400;
 /// Bytes that are read of each: a header, also one that is compressed.
 const HEAD: u64 = 64 << 10;
+/// Messages of a folder of a known account that are read for the server that put them there.
+const SERVED: usize = 8;
 /// So many names of messages tell a folder, or all if it has fewer.
 const LEAST: usize = 3;
 
@@ -68,6 +70,10 @@ pub fn attribute(places: &mut [Place<'_>], rules: &AccountRules) -> Accounts {
         return accounts;
     }
     let index = KnownNames::of(places, &mailboxes);
+    index
+        .servers
+        .iter()
+        .for_each(|name| accounts.add_server(name.clone()));
     // Mail without a trace is given by its sender, who must be known: so after all the rest.
     let mut waiting = Vec::new();
     for mailbox in &mut mailboxes {
@@ -237,6 +243,8 @@ struct KnownNames {
     guids: HashMap<String, (Address, String)>,
     /// By the name of a message. A name that two accounts have says nothing.
     names: HashMap<Vec<u8>, Option<(Address, String)>>,
+    /// The servers that put mail into them.
+    servers: BTreeSet<String>,
 }
 
 impl KnownNames {
@@ -269,6 +277,7 @@ impl KnownNames {
     ) {
         let mut ignored = Consensus::muted();
         let (guid, names) = read(place, folder, &mut ignored);
+        self.servers.extend(servers_of(place, folder, account));
         // The mailbox's list names the GUIDs of all its folders, lost ones too.
         for listed in folder.list_index(place.fs, place.device) {
             if guids.contains(listed.guid.as_str()) {
@@ -290,6 +299,21 @@ impl KnownNames {
             }
         }
     }
+}
+
+/// The servers that put mail into a folder of an account, by a few of its messages.
+fn servers_of(place: &Place<'_>, folder: &Folder, account: &Address) -> BTreeSet<String> {
+    let files = folder.list(place.fs, place.device).files;
+    let step = files.len().div_ceil(SERVED).max(1);
+    let heads = files
+        .iter()
+        .step_by(step)
+        .filter_map(|file| head(place.fs, file, HEAD));
+    let is_own = |head: &Vec<u8>| matches!(Trace::of(head), Some(Trace::To(address, Field::DeliveredTo)) if address == *account);
+    heads
+        .filter(is_own)
+        .filter_map(|head| server_of(&head))
+        .collect()
 }
 
 /// What is to be said of a mailbox.
