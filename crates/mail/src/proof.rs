@@ -330,6 +330,13 @@ impl Findings {
             None if recorded && known.virtual_size.is_some() && facts.codec == Codec::Plain => {
                 self.proofs.push(Proof::Size);
             }
+            None if facts.codec == Codec::Plain
+                && known.virtual_size.is_none()
+                && breaks_off(facts.content) =>
+            {
+                let what = "it breaks off within a line at the end of a block, and no name says how long it is";
+                self.contradict(true, what);
+            }
             None => {}
         }
         match known.virtual_size {
@@ -345,6 +352,13 @@ impl Findings {
             None => {}
         }
     }
+}
+
+/// Whether a file may be the first blocks of a message, as an inode has it that was put down while the
+/// file was written.
+fn breaks_off(content: &[u8]) -> bool {
+    let ends_a_block = content.len().is_multiple_of(LEAST_BLOCK);
+    ends_a_block && content.last().is_some_and(|byte| *byte != b'\n')
 }
 
 /// What was written over in a plain message: sectors that hold nothing but zeros, or what looks random.
@@ -562,6 +576,17 @@ mod tests {
         let longer = in_use(b"abc", Some(2), Some(2));
         assert_eq!(longer.grade, Grade::Proven);
         assert_eq!(longer.contradictions.len(), 2);
+    }
+
+    #[test]
+    fn whole_blocks_that_end_within_a_line_are_damaged_if_no_name_says_their_length() {
+        let broken = vec![b'x'; 4096];
+        assert_eq!(in_use(&broken, None, None).grade, Grade::Damaged);
+        assert_eq!(in_use(&broken, Some(4096), None).grade, Grade::Proven);
+        let mut ended = broken.clone();
+        ended[4095] = b'\n';
+        assert_eq!(in_use(&ended, None, None).grade, Grade::Proven);
+        assert_eq!(in_use(&broken[1..], None, None).grade, Grade::Proven);
     }
 
     #[test]
