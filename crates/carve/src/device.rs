@@ -12,13 +12,14 @@ use rayon::prelude::*;
 use crate::blocks::Blocks;
 use crate::borders::Borders;
 use crate::chain::{Chain, End, Judge};
+use crate::lines::Lines;
 use crate::ordered::Ordered;
 use crate::pool::Pool;
 use crate::repair::repair;
 use crate::search::{Found, Search, no_break};
 use crate::stored::{self, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
-use crate::turned::Turned;
+use crate::turned::{Turned, doubt_lines};
 use crate::words::Words;
 use crate::{Carved, Carving, Grid};
 
@@ -44,7 +45,7 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
         messages,
         embedded,
     } = stored::take(device, &mut survey);
-    let (mut carved, turned) = on_grid(device, &survey, grid, messages);
+    let (mut carved, turned, lines) = on_grid(device, &survey, grid, messages);
     if grid != Grid::SECTORS {
         carved
             .messages
@@ -53,6 +54,9 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
     let within = stored::within_others(device, &survey, &embedded, &carved);
     carved.messages.extend(within);
     turned.doubt(&mut carved.messages);
+    if let Some(lines) = lines {
+        doubt_lines(&mut carved.messages, device, &lines);
+    }
     carved
         .messages
         .sort_by_key(|message| message.found.pieces.first().copied());
@@ -60,13 +64,13 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
 }
 
 /// Takes what begins where blocks do, beside the `messages` that are taken already, and gives
-/// which bits of all blocks have turned.
+/// which bits of all blocks have turned; if some have, with the lines that tell of others.
 fn on_grid(
     device: &dyn ReadAt,
     survey: &Survey,
     grid: Grid,
     messages: Vec<Carving>,
-) -> (Carved, Turned) {
+) -> (Carved, Turned, Option<Lines>) {
     let blocks = Blocks::new(device, survey, grid);
     let words = Words::of(&blocks);
     let borders = Borders::measure(&survey.language, &words, &survey.unseen);
@@ -103,7 +107,9 @@ fn on_grid(
         messages: rest.messages,
         unclaimed: rest.pool.bytes(),
     };
-    (carved, Turned::of(&blocks))
+    let turned = Turned::of(&blocks);
+    let lines = turned.any().then(|| Lines::of(&blocks));
+    (carved, turned, lines)
 }
 
 /// Takes whole messages in one piece that begin at sectors within blocks, as those of another file

@@ -27,6 +27,7 @@ mod device;
 mod dkim;
 mod habits;
 mod language;
+mod lines;
 mod ordered;
 mod pool;
 mod reader;

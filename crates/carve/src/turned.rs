@@ -5,11 +5,13 @@
 //! half can be seen: one byte in a line among lines of one length that is no base64, and would be
 //! with one bit turned back. No program writes that. So many as are seen are not.
 
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
 use rayon::prelude::*;
 
 use crate::Carving;
 use crate::blocks::{BlockKind, Blocks};
+use crate::lines::Lines;
 use crate::reader::is_base64_byte;
 
 /// A message is not called whole if a bit in it has turned unseen with this likelihood.
@@ -54,9 +56,14 @@ impl Turned {
         found
     }
 
+    /// Whether any was seen.
+    pub(crate) const fn any(self) -> bool {
+        self.seen > 0
+    }
+
     /// Doubts the long ones among `messages` that only their structure proves.
     pub(crate) fn doubt(self, messages: &mut [Carving]) {
-        if self.seen == 0 {
+        if !self.any() {
             return;
         }
         let Self { seen, bytes } = self;
@@ -71,6 +78,81 @@ impl Turned {
             }
         }
     }
+}
+
+/// Doubts those among `messages` in which a bit can be seen to have turned that no proof speaks of: in the
+/// header of one that a body hash proves, and in all of one that its structure does.
+pub(crate) fn doubt_lines(messages: &mut [Carving], device: &dyn ReadAt, lines: &Lines) {
+    messages.par_iter_mut().for_each(|one| {
+        if one.found.proof.is_none() || !one.found.contradictions.is_empty() {
+            return;
+        }
+        let content = content(one, device);
+        let is_hashed = one.found.proof != Some(Proof::Structure);
+        let mut in_header = true;
+        let mut start = 0_usize;
+        for line in content.split(|byte| *byte == b'\n') {
+            in_header &= !matches!(line, b"" | b"\r");
+            if is_hashed && !in_header {
+                return;
+            }
+            let why = match lines.turned(line) {
+                Some((at, was, count)) => Some((
+                    at,
+                    format!(
+                        "{count} others have the same line with {} there",
+                        char::from(was).escape_default()
+                    ),
+                )),
+                None if in_header => {
+                    strange(line).map(|at| (at, "no header has such a byte there".to_owned()))
+                }
+                None => None,
+            };
+            if let Some((at, why)) = why {
+                let place = start.saturating_add(at);
+                let what = format!("a bit of byte {place} has turned: {why}");
+                one.found.contradictions.push(what);
+                return;
+            }
+            start = start.saturating_add(line.len()).saturating_add(1);
+        }
+    });
+}
+
+/// The bytes of a message, with its repairs.
+fn content(one: &Carving, device: &dyn ReadAt) -> Vec<u8> {
+    let mut content = Vec::new();
+    for (at, length) in &one.found.pieces {
+        let length = usize::try_from(*length).unwrap_or(0);
+        content.extend(
+            device
+                .read_whole(ByteOffset::new(*at), length)
+                .unwrap_or_default(),
+        );
+    }
+    for repair in &one.found.repairs {
+        let place = usize::try_from(repair.at).ok();
+        if let Some(byte) = place.and_then(|at| content.get_mut(at)) {
+            *byte = repair.stored;
+        }
+    }
+    content
+}
+
+/// Where a line of a header has a byte that none has: a control character but for those that shift
+/// between alphabets (ISO 2022), or the only one that is not
+/// ASCII in a long value without spaces, which a machine wrote.
+fn strange(line: &[u8]) -> Option<usize> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_control = |byte: &u8| matches!(byte, 1..=8 | 11 | 12 | 14..=26 | 28..=31 | 127);
+    if let Some(at) = line.iter().position(is_control) {
+        return Some(at);
+    }
+    let value = line.trim_ascii();
+    let mut others = line.iter().enumerate().filter(|(_, byte)| !byte.is_ascii());
+    let only = others.next().filter(|_| others.next().is_none())?;
+    (value.len() >= LEAST_LINE && !value.contains(&b' ')).then_some(only.0)
 }
 
 fn is_base64(line: &[u8]) -> bool {
@@ -117,6 +199,18 @@ mod tests {
             Turned::in_block(&b"Some text, and more.\n".repeat(40)),
             Turned::default()
         );
+    }
+
+    #[test]
+    fn bytes_that_no_header_has_are_strange() {
+        assert_eq!(strange(b"Subject: RE: [\x10ATCH 1/2]"), Some(14));
+        let mut value = b" b=".to_vec();
+        value.extend_from_slice(&b"QUJDabcd0123".repeat(6));
+        assert_eq!(strange(&value), None);
+        value[20] |= 0x80;
+        assert_eq!(strange(&value), Some(20));
+        assert_eq!(strange("Subject: Gr\u{fc}\u{df}e an alle".as_bytes()), None);
+        assert_eq!(strange(b"Subject:\ttabs are none"), None);
     }
 
     #[test]
