@@ -21,7 +21,7 @@ use crate::stored::{self, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
 use crate::turned::{Turned, doubt_lines};
 use crate::words::Words;
-use crate::{Carved, Carving, Grid};
+use crate::{Carved, Carving, Grid, chunks};
 
 /// A border that says less than this may be a break.
 pub(crate) const WEAK: f64 = 1.0;
@@ -53,6 +53,7 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
     }
     let within = stored::within_others(device, &survey, &embedded, &carved);
     carved.messages.extend(within);
+    chunks::doubt(&mut carved.messages);
     turned.doubt(&mut carved.messages);
     if let Some(lines) = lines {
         doubt_lines(&mut carved.messages, device, &lines);

@@ -23,6 +23,7 @@
 mod blocks;
 mod borders;
 mod chain;
+mod chunks;
 mod device;
 mod dkim;
 mod habits;
