@@ -40,10 +40,14 @@ pub(super) struct Based<'a> {
 /// which LVM's label or metadata area, or a partition table, lies as its format wants it; or a
 /// file system, if nothing of the group lies before that. Without any of these the group is
 /// taken to begin as far in front as its rows go: what lies on it is found by its own address.
+///
+/// A file system is none that it begins with if its blocks say that they lie elsewhere
+/// (`is_contradicted`): then it lies in stripes over this group and others.
 pub(super) fn find<'a>(
     notations: &'a [Hypothesis],
     candidates: &[Candidate],
     rows: &[Row],
+    is_contradicted: bool,
 ) -> Result<Based<'a>, String> {
     let mut below: BTreeMap<u64, Based<'a>> = BTreeMap::new();
     let mut filesystem: BTreeMap<u64, Based<'a>> = BTreeMap::new();
@@ -82,7 +86,7 @@ pub(super) fn find<'a>(
     let first = filesystem.into_values().next();
     let first = first.filter(|based| {
         let is_usual = based.offset <= NEAR || FAR.contains(&based.offset);
-        is_usual && !has_contents_before(based, rows)
+        is_usual && !is_contradicted && !has_contents_before(based, rows)
     });
     below
         .into_values()

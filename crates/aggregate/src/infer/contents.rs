@@ -180,8 +180,10 @@ pub(super) struct Contents<'a> {
 pub(super) enum Spread {
     /// Over this group alone.
     Alone,
-    /// Perhaps in stripes over this one and others.
+    /// In stripes over this one and others, as addresses say.
     InStripes,
+    /// The same, if nothing says so and nothing else does.
+    Perhaps,
 }
 
 impl<'a> Contents<'a> {
@@ -370,7 +372,7 @@ impl<'a> Contents<'a> {
         }
         let gain = match self.spread {
             Spread::Alone => 0.0,
-            Spread::InStripes => without_stripes(&edges),
+            Spread::InStripes | Spread::Perhaps => without_stripes(&edges),
         };
         sum + edges.iter().sum::<f64>() + gain
     }

@@ -39,10 +39,11 @@ impl Pile {
     /// lay on it alone, then as if they lay in stripes over it and others.
     pub(super) fn decide(&self, set: &Members, stated: &Addresses) -> Result<Group, String> {
         self.decide_by(set, stated, Spread::Alone).or_else(|why| {
-            let of_group = stated.of_group(&set.devices);
-            let stated = of_group.as_ref().unwrap_or(stated);
-            self.decide_by(set, stated, Spread::InStripes)
-                .map_err(|_| why)
+            let in_stripes = match stated.of_group(&set.devices) {
+                Some(own) => self.decide_by(set, &own, Spread::InStripes),
+                None => self.decide_by(set, stated, Spread::Perhaps),
+            };
+            in_stripes.map_err(|_| why)
         })
     }
 
@@ -64,7 +65,10 @@ impl Pile {
             &contents,
         );
         let decided = choose(&answers, set, candidates, rows).and_then(|(best, trials)| {
-            let based = base::find(&best.notations, candidates, rows)?;
+            if spread == Spread::Perhaps && best.anchors.agree_in_part() {
+                return Err("blocks that state their address lie on it alone".to_owned());
+            }
+            let based = base::find(&best.notations, candidates, rows, best.anchors.contradict())?;
             Ok(self.group(best, trials, &based, &set.together))
         });
         decided.map_err(|why| format!("{}, but {why}", set.together))
@@ -146,9 +150,11 @@ fn is_certain_alone(best: &Answer, hypothesis: &Hypothesis, set: &Members) -> bo
     let anchors = best.anchors;
     let all = anchors.hits.saturating_add(anchors.misses);
     let agree = anchors.hits.saturating_mul(100) >= all.saturating_mul(LONE_PERCENT);
-    // Journals name homes that blocks have left: contents alone may say enough, if they say more
-    // than the anchors against it. A RAID-10 of which half is missing reads as a RAID-0 in places.
-    let alone = best.contents_worth() >= least + f64::from(anchors.misses) * ANCHOR_HIT;
+    // Journals name homes that blocks have left, and what lies in stripes over groups states no places
+    // of one: contents alone may say enough. But where some anchors agree, a RAID-10 of which half is
+    // missing may read as a RAID-0 in places: then they must say more than the anchors against it.
+    let doubt = f64::from(anchors.misses.min(anchors.hits)) * ANCHOR_HIT;
+    let alone = best.contents_worth() >= least + doubt;
     // What is rebuilt must make sense, whatever else speaks for the rest.
     let rebuilt = best.rebuilt_worth();
     let agrees = set.tie != Tie::Remains && agree && rebuilt.min(best.mended) >= 0.0;

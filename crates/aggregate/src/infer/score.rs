@@ -25,6 +25,9 @@ const LEAST_CLUSTER: u32 = 3;
 const LEAST_PIECE: u32 = 6;
 const PIECE_COST: f64 = 10.0;
 
+/// So many that lie elsewhere may say that a file system is no group's own.
+const LEAST_CONTRADICTING: u32 = 16;
+
 /// What a row is worth that contradicts the parity.
 const ROW_WRONG: f64 = 2.0;
 
@@ -50,6 +53,18 @@ pub(super) struct Hits {
     /// Those that parity shows, of missing data in the same row beside zeros, and in how many rows.
     ghosts: u32,
     ghost_rows: u32,
+}
+
+impl Hits {
+    /// Whether they are many, and say that the file systems do not lie on this group alone.
+    pub(super) const fn contradict(self) -> bool {
+        self.misses >= LEAST_CONTRADICTING && !self.agree_in_part()
+    }
+
+    /// Whether so many agree that it is not by chance, whatever the others say.
+    pub(super) const fn agree_in_part(self) -> bool {
+        self.hits > 0 && self.hits.saturating_mul(4) >= self.misses
+    }
 }
 
 /// What speaks for an answer, in nats.
