@@ -54,6 +54,8 @@ use self::pile::{Members, Pile, Tie};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
 pub(crate) use self::survey::survey;
+#[cfg(test)]
+pub(crate) use self::text_stripes::tests::text;
 pub(crate) use self::text_stripes::{TextStripes, text_stripes};
 use self::twins::Stale;
 use crate::document::{DeviceName, Group, Unused};

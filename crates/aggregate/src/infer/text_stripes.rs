@@ -183,14 +183,14 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const STRIPE: usize = 64 << 10;
 
     /// Text in which each block goes on in the next one and in no other: lines of one length, of
     /// messages of different lengths.
-    fn text(bytes: usize) -> Vec<u8> {
+    pub(crate) fn text(bytes: usize) -> Vec<u8> {
         let mut all = Vec::new();
         let mut number = 0_usize;
         while all.len() < bytes {

@@ -243,3 +243,94 @@ impl Stretch {
         best.map(|(place, _)| place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use evidence::view::Memory;
+
+    use super::*;
+    use crate::infer::text;
+    use crate::volumes_found::find;
+
+    const STRIPE: usize = 64 << 10;
+    /// What a row of data of each group has: LVM begins its extents at whole ones.
+    const ROWS: [u64; 2] = [256 << 10, 384 << 10];
+
+    fn group(name: &str, bytes: Vec<u8>) -> (DeviceName, Arc<dyn ReadAt>) {
+        (DeviceName(name.to_owned()), Arc::new(Memory::new(bytes)))
+    }
+
+    /// Two groups over which a volume of text lies in stripes, with `superblock` as the block of the
+    /// volume that it names; the first two stripes of each are wiped.
+    fn groups(superblock: Option<(usize, [u8; 1024])>) -> [(DeviceName, Arc<dyn ReadAt>); 2] {
+        let mut volume = text(8 << 20);
+        volume[..4 * STRIPE].fill(0);
+        if let Some((at, block)) = superblock {
+            volume[at..at + 1024].copy_from_slice(&block);
+        }
+        let mut halves = ROWS.map(|row| vec![0; usize::try_from(first_extent(row)).unwrap()]);
+        for (number, stripe) in volume.chunks(STRIPE).enumerate() {
+            halves[1 - number % 2].extend_from_slice(stripe);
+        }
+        let [a, b] = halves;
+        [group("group:a", a), group("group:b", b)]
+    }
+
+    fn areas(found: &FoundVolume) -> Vec<(String, u64)> {
+        let [segment] = found.volume.segments.as_slice() else {
+            panic!("{:?}", found.volume.segments);
+        };
+        let SegmentMap::Striped {
+            stripe_bytes,
+            areas,
+        } = &segment.map
+        else {
+            panic!("{:?}", segment.map);
+        };
+        assert_eq!(*stripe_bytes, STRIPE as u64);
+        let areas = areas.iter();
+        areas
+            .map(|area| (area.device.as_ref().unwrap().to_string(), area.offset))
+            .collect()
+    }
+
+    fn row(name: &DeviceName) -> Option<u64> {
+        Some(ROWS[usize::from(name.0 == "group:b")])
+    }
+
+    #[test]
+    fn a_volume_without_file_system_begins_with_the_first_extents() {
+        let found = find(groups(None).to_vec(), &row);
+        let volume = found.volumes.first().unwrap();
+        assert_eq!(volume.volume.device.0, "volume:found/stripes-1");
+        let [a, b] = ROWS.map(first_extent);
+        assert_ne!(a, b);
+        let want = [("group:b".to_owned(), b), ("group:a".to_owned(), a)];
+        assert_eq!(areas(volume), want);
+    }
+
+    #[test]
+    fn a_copy_of_the_superblock_says_where_the_file_system_begins() {
+        // An ext4 that begins two rows of stripes into the volume: a backup of group 1 says so.
+        let begins = 4 * STRIPE;
+        let (blocks, of_group) = (7 * 1024_u32, 3 * 1024_u32);
+        let mut block = [0; 1024];
+        block[4..8].copy_from_slice(&blocks.to_le_bytes());
+        block[20..24].copy_from_slice(&1_u32.to_le_bytes());
+        block[32..36].copy_from_slice(&of_group.to_le_bytes());
+        block[40..44].copy_from_slice(&1024_u32.to_le_bytes());
+        block[56..58].copy_from_slice(&0xEF53_u16.to_le_bytes());
+        block[76..80].copy_from_slice(&1_u32.to_le_bytes());
+        block[88..90].copy_from_slice(&256_u16.to_le_bytes());
+        block[90..92].copy_from_slice(&1_u16.to_le_bytes());
+        block[104..120].copy_from_slice(&[7; 16]);
+        let backup = (1 + usize::try_from(of_group).unwrap()) * 1024;
+        let found = find(groups(Some((begins + backup, block))).to_vec(), &row);
+        let volume = found.volumes.first().unwrap();
+        assert_eq!(volume.volume.device.0, "volume:found/07070707");
+        assert_eq!(volume.volume.bytes, u64::from(blocks) * 1024);
+        let [a, b] = ROWS.map(|row| first_extent(row) + 2 * STRIPE as u64);
+        let want = [("group:b".to_owned(), b), ("group:a".to_owned(), a)];
+        assert_eq!(areas(volume), want);
+    }
+}
