@@ -60,6 +60,9 @@ pub(crate) fn text_stripes(
             shift: 0,
         })
         .collect();
+    if candidates.len() < 2 {
+        return None;
+    }
     let longest = candidates.iter().map(|c| c.device.len()).max()?;
     let mut rows: Vec<Row> = Vec::new();
     for start in sample::windows_of(longest, MOST_WINDOWS) {

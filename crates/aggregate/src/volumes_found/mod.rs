@@ -223,7 +223,7 @@ impl Finder {
             }
         }
         Volume {
-            device: DeviceName::volume(&format!("found/{name}")),
+            device: found_name(name),
             uuid: None,
             bytes: plan.length.unwrap_or(end),
             hidden: false,
@@ -326,6 +326,11 @@ fn called(source: Source) -> String {
         source.name(),
         Uuid::from_bytes(uuid)
     )
+}
+
+/// The device that a found volume is.
+fn found_name(name: &str) -> DeviceName {
+    DeviceName::volume(&format!("found/{name}"))
 }
 
 /// The first eight letters of the UUID.

@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evidence::view::Slice;
-use evidence::{ByteOffset, ReadAt};
+use evidence::{ByteOffset, Loss, ReadAt};
 
 use super::bounds::{EXTENT, first_extent};
-use super::{Finder, FoundVolume, called, short};
+use super::{Finder, FoundVolume, called, found_name, short};
 use crate::document::{Area, DeviceName, Segment, SegmentMap, Volume};
 use crate::infer::{Anchor, Source, TextStripes, text_stripes};
 
@@ -50,13 +50,26 @@ impl Finder {
             let Some(stretch) = best else {
                 return;
             };
-            let volume = self.striped_volume(&stretch, by_source);
+            let begun = stretch.filesystem(by_source);
+            let begun = begun.filter(|(source, _)| !self.is_stated(*source));
+            let Some(volume) = self.striped_volume(&stretch, begun) else {
+                return;
+            };
+            if let Some((source, _)) = begun {
+                let of_source = |loss: &Loss| loss.what.ends_with(&called(source));
+                self.found.losses.retain(|loss| !of_source(loss));
+            }
             self.found.volumes.push(volume);
         }
     }
-}
 
-impl Finder {
+    /// Whether there is a volume of a file system already.
+    fn is_stated(&self, source: Source) -> bool {
+        let name = found_name(&short(source));
+        let mut volumes = self.found.volumes.iter();
+        volumes.any(|found| found.volume.device == name)
+    }
+
     /// The stretch that text shows on groups that begin where `first` says for their rows.
     fn stretch(&self, rows: &[u64], first: &dyn Fn(u64) -> u64) -> Option<Stretch> {
         let groups = self.devices.iter().zip(rows).enumerate();
@@ -111,12 +124,41 @@ impl Finder {
         })
     }
 
-    /// The volume in a stretch.
+    /// How far behind the bases the volume in a stretch begins, and how long it is: where a copy of its
+    /// superblock says that it was `begun`, or with the first extent if nothing else lies before the text;
+    /// as far as the superblock or the text says, and all of the groups reach.
+    fn reach(&self, stretch: &Stretch, begun: Option<(Source, u64)>) -> Option<(u64, u64)> {
+        let TextStripes {
+            stripe, from, to, ..
+        } = stretch.stripes;
+        let width = stretch.stripes.order.len() as u64;
+        let is_free = |base: &Base| {
+            let mut places = (0..from / stripe).map(|row| base.start.saturating_add(row * stripe));
+            !places.any(|at| self.is_taken(&base.name, at))
+        };
+        let start = match begun {
+            Some((_, start)) => start,
+            None if stretch.ordered().all(is_free) => from % stripe,
+            None => from,
+        };
+        let length = begun.and_then(|(source, _)| self.superblocks.length(source));
+        let length = match length {
+            Some((length, _)) => length,
+            None => to.next_multiple_of(EXTENT).checked_sub(start)? * width,
+        };
+        let rooms = stretch
+            .ordered()
+            .map(|base| base.from_start.len().saturating_sub(start));
+        let room = rooms.min()? / stripe * stripe * width;
+        Some((start, length.min(room))).filter(|(_, bytes)| *bytes > 0)
+    }
+
+    /// The volume in a stretch, whose file system was `begun` where one is known.
     fn striped_volume(
-        &mut self,
+        &self,
         stretch: &Stretch,
-        by_source: &BTreeMap<Source, Vec<Anchor>>,
-    ) -> FoundVolume {
+        begun: Option<(Source, u64)>,
+    ) -> Option<FoundVolume> {
         let TextStripes {
             stripe,
             from,
@@ -124,69 +166,41 @@ impl Finder {
             nats,
             ..
         } = stretch.stripes;
-        let begun = stretch.filesystem(by_source);
-        let is_free = |base: &&Base| {
-            let places = (0..from / stripe).map(|row| base.start.saturating_add(row * stripe));
-            places.into_iter().all(|at| !self.is_taken(&base.name, at))
-        };
-        let start = match begun {
-            Some((_, start)) => start,
-            None if stretch.ordered().all(|base| is_free(&base)) => from % stripe,
-            None => from,
-        };
-        let width = stretch.stripes.order.len() as u64;
-        let stated = begun.and_then(|(source, _)| self.superblocks.length(source));
-        let each = match stated {
-            Some((length, _)) => length.div_ceil(stripe * width) * stripe,
-            None => to.next_multiple_of(EXTENT).saturating_sub(start),
-        };
-        // As far as all of the groups reach.
-        let room = stretch
-            .ordered()
-            .map(|base| base.from_start.len().saturating_sub(start));
-        let each = each.min(room.min().unwrap_or(0) / stripe * stripe);
-        let bytes = stated.map_or(each * width, |(length, _)| length.min(each * width));
+        let (start, bytes) = self.reach(stretch, begun)?;
         let areas = stretch.ordered().map(|base| Area {
             device: Some(base.name.clone()),
             offset: base.start.saturating_add(start),
         });
-        let areas: Vec<Area> = areas.collect();
-        let names: Vec<String> = stretch
-            .ordered()
-            .map(|base| base.name.to_string())
-            .collect();
-        let mut evidence = vec![format!(
+        let areas = areas.collect();
+        let names = stretch.ordered().map(|base| base.name.to_string());
+        let names: Vec<String> = names.collect();
+        let text = format!(
             "no label and no metadata: text goes on from one group to the next at the ends of stripes of {} KiB over {}, from byte {from} to byte {to} behind where LVM begins on them ({nats:.0} nats)",
             stripe >> 10,
             names.join(", "),
-        )];
-        let (name, what) = match begun {
-            Some((source, _)) => {
-                evidence.push(format!(
+        );
+        let (name, what, place) = match begun {
+            Some((source, _)) => (
+                short(source),
+                format!("{}: its first superblock is gone", called(source)),
+                format!(
                     "a copy of the superblock of {} lies where it is {start} bytes behind that",
                     called(source)
-                ));
-                self.found
-                    .losses
-                    .retain(|loss| !loss.what.ends_with(&called(source)));
-                (
-                    short(source),
-                    format!("{}: its first superblock is gone", called(source)),
-                )
-            }
-            None => {
-                evidence.push("where it begins and ends is not known: it is taken to begin with the first extent, or with the text".to_owned());
-                let striped = self
-                    .found
-                    .volumes
-                    .iter()
-                    .filter(|found| found.volume.device.0.contains("/stripes-"));
-                (format!("stripes-{}", striped.count() + 1), "what lies in stripes over groups: nothing of its file system says where it begins".to_owned())
-            }
+                ),
+            ),
+            None => (
+                self.next_name(),
+                "what lies in stripes over groups: nothing of its file system says where it begins".to_owned(),
+                "where it begins and ends is not known: it is taken to begin with the first extent, or with the text".to_owned(),
+            ),
         };
-        FoundVolume {
+        let map = SegmentMap::Striped {
+            stripe_bytes: stripe,
+            areas,
+        };
+        Some(FoundVolume {
             volume: Volume {
-                device: DeviceName::volume(&format!("found/{name}")),
+                device: found_name(&name),
                 uuid: None,
                 bytes,
                 hidden: false,
@@ -194,16 +208,20 @@ impl Finder {
                 segments: vec![Segment {
                     start: 0,
                     bytes,
-                    map: SegmentMap::Striped {
-                        stripe_bytes: stripe,
-                        areas,
-                    },
+                    map,
                 }],
-                evidence,
+                evidence: vec![text, place],
             },
             what,
             stated: 0,
-        }
+        })
+    }
+
+    /// A name for a volume of which no file system is known.
+    fn next_name(&self) -> String {
+        let volumes = self.found.volumes.iter();
+        let named = volumes.filter(|found| found.volume.device.0.contains("/stripes-"));
+        format!("stripes-{}", named.count() + 1)
     }
 }
 
