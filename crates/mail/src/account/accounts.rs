@@ -47,9 +47,13 @@ impl Accounts {
         }
     }
 
-    /// Adds a server that puts mail into the mailbox of an account that is known.
+    /// Adds a server that puts mail into the mailbox of an account that is known; not by a name that
+    /// any machine has for itself.
     pub(crate) fn add_server(&mut self, name: String) {
-        self.servers.insert(name);
+        let is_own = name.starts_with("localhost") || name.starts_with("127.");
+        if name.contains('.') && !is_own {
+            self.servers.insert(name);
+        }
     }
 
     /// Whether a server puts mail into mailboxes of accounts that are known: whoever it names as the

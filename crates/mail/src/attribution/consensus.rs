@@ -320,6 +320,11 @@ pub(super) mod tests {
         };
         let (own, other) = ("imap.x.example", "mx.z.example");
         assert_eq!(on(of(own).agreed(&all, None)), None);
+        // Any machine calls itself so.
+        for name in ["localhost", "localhost.localdomain", "mail"] {
+            all.add_server(name.to_owned());
+            assert_eq!(on(of(name).agreed(&all, None)), None);
+        }
         all.add_server(own.to_owned());
         assert_eq!(
             on(of(own).agreed(&all, None)).as_deref(),
