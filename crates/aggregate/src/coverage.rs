@@ -90,7 +90,7 @@ pub(crate) fn with_all_above(
 
 /// The areas that a segment lies on, with their lengths. The origin of a snapshot is none of
 /// them: it is a volume in its own right.
-fn ranges(segment: &Segment) -> Vec<(&Area, u64)> {
+pub(crate) fn ranges(segment: &Segment) -> Vec<(&Area, u64)> {
     match &segment.map {
         SegmentMap::Linear(area) => vec![(area, segment.bytes)],
         SegmentMap::Mirrored { areas } => areas.iter().map(|area| (area, segment.bytes)).collect(),

@@ -14,6 +14,7 @@ use evidence::{ByteOffset, Loss, ReadAt};
 
 use super::bounds::{EXTENT, first_extent};
 use super::{Finder, FoundVolume, called, found_name, short};
+use crate::coverage::ranges;
 use crate::document::{Area, DeviceName, Segment, SegmentMap, Volume};
 use crate::infer::{Anchor, Source, TextStripes, text_stripes};
 
@@ -56,8 +57,8 @@ impl Finder {
                 return;
             };
             if let Some((source, _)) = begun {
-                let of_source = |loss: &Loss| loss.what.ends_with(&called(source));
-                self.found.losses.retain(|loss| !of_source(loss));
+                let is_other = |loss: &Loss| !loss.what.ends_with(&called(source));
+                self.found.losses.retain(is_other);
             }
             self.found.volumes.push(volume);
         }
@@ -104,18 +105,7 @@ impl Finder {
             .volumes
             .iter()
             .flat_map(|found| &found.volume.segments);
-        let mut areas = segments.flat_map(|segment| match &segment.map {
-            SegmentMap::Linear(area) => vec![(area, segment.bytes)],
-            SegmentMap::Striped {
-                stripe_bytes,
-                areas,
-            } => {
-                let row = stripe_bytes.saturating_mul(areas.len() as u64).max(1);
-                let each = segment.bytes.div_ceil(row).saturating_mul(*stripe_bytes);
-                areas.iter().map(|area| (area, each)).collect()
-            }
-            _ => Vec::new(),
-        });
+        let mut areas = segments.flat_map(ranges);
         areas.any(|(area, bytes)| {
             let inside = at
                 .checked_sub(area.offset)
