@@ -385,6 +385,31 @@ fn an_older_file_system_is_found_below_a_newer_one_and_not_mixed_with_it() {
 }
 
 #[test]
+fn groups_are_as_long_as_the_maps_of_files_need() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = mkfs(dir.path(), "image", 192, &[]);
+    {
+        let mount = Mount::new(&path, "rw");
+        // What comes first in each group keeps the messages away from its start.
+        for number in 0..8 {
+            let folder = mount.path().join(format!("before{number}"));
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("all"), text("before", 9_000_000)).unwrap();
+        }
+        mailboxes(mount.path(), 8, 60);
+    }
+    let bytes: Arc<dyn ReadAt> = image(&path);
+    let fs = filesystem::open(Arc::clone(&bytes), "volume").unwrap();
+    let want = files(fs.unwrap().as_ref());
+    let over = copy(&path, "over");
+    mkfs_over(&over, &[]);
+    let after: Arc<dyn ReadAt> = image(&over);
+    let damage = changed(&bytes, &after);
+    let found = find(after);
+    assert_share(share_below(&want, &damage, &found[1..], true), 85);
+}
+
+#[test]
 fn it_is_found_below_ext4_and_what_that_wrote_over_is_lost() {
     for shape in &SHAPES[..2] {
         let dir = tempfile::tempdir().unwrap();

@@ -93,12 +93,6 @@ pub(super) fn record_of(fields: Fields<'_>, sb: &Superblock) -> Option<Record> {
     })
 }
 
-/// Where the first block of the file lies, if the record `bytes` maps it.
-pub(super) fn record_at_start(bytes: &[u8], sb: &Superblock) -> Option<ByteOffset> {
-    let record = record_of(Fields::new(bytes), sb)?;
-    (record.br_startoff == 0).then_some(record.at)
-}
-
 /// The map of the data fork of `inode`.
 pub(super) fn map(volume: &Volume, inode: &Inode, dinode: &Dinode<'_>) -> Map {
     let all = 0..END_OF_FILE_BLOCKS;

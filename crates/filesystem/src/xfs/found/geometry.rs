@@ -338,20 +338,20 @@ fn from_inodes(seen: &Sightings, mark: Mark, inode: u16) -> Vec<Shape> {
     let all = [512_u32, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
     let mut shapes = Vec::new();
     for block in all.into_iter().filter(fits) {
-        let mut best: Option<(usize, Shape)> = None;
-        for agblklog in AGBLKLOGS {
-            let Some(shape) = by_numbers(&sample, start, block, inode, agblklog) else {
-                continue;
-            };
-            let count = sample
-                .iter()
-                .filter(|(ino, place)| place_of(&shape, inode, agblklog, *ino) == Some(*place))
-                .count();
-            if best.is_none_or(|(most, _)| count > most) {
-                best = Some((count, shape));
-            }
-        }
-        shapes.extend(best.map(|(_, shape)| shape));
+        let fitting = AGBLKLOGS.filter_map(|agblklog| {
+            let shape = by_numbers(&sample, start, block, inode, agblklog)?;
+            let fits =
+                |(ino, at): &&(u64, u64)| place_of(&shape, inode, agblklog, *ino) == Some(*at);
+            Some((sample.iter().filter(fits).count(), shape))
+        });
+        let fitting: Vec<(usize, Shape)> = fitting.collect();
+        let most = fitting.iter().map(|(count, _)| *count).max();
+        // As long as all inodes lie near the starts of groups, their numbers fit groups of a half, a
+        // quarter and so on just as well.
+        let alike = fitting
+            .into_iter()
+            .filter(|(count, _)| Some(*count) == most);
+        shapes.extend(alike.map(|(_, shape)| shape));
     }
     shapes
 }

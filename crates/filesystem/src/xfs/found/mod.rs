@@ -242,7 +242,6 @@ fn best(
     hypotheses: Vec<Hypothesis>,
 ) -> Option<(proof::Agreement, Superblock)> {
     let mut best: Option<(proof::Agreement, Superblock)> = None;
-    let net = |a: &proof::Agreement| a.agree.saturating_sub(a.contradict);
     for Hypothesis { sb, by_maps_only } in hypotheses {
         let volume = Volume::new(&device.name, sb.clone(), Arc::clone(&device.bytes));
         let mut agreement = proof::agreement(&volume, seen);
@@ -251,7 +250,7 @@ fn best(
         }
         if best
             .as_ref()
-            .is_none_or(|(most, _)| net(&agreement) > net(most))
+            .is_none_or(|(most, _)| agreement.net() > most.net())
         {
             best = Some((agreement, sb));
         }

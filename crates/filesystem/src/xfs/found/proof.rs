@@ -6,13 +6,13 @@
 
 use std::collections::HashMap;
 
-use evidence::ByteOffset;
+use evidence::{ByteOffset, Fields};
 
 use super::geometry::{SAMPLE, spread};
-use super::seen::{HeaderKind, SeenDir, SeenInode, Sightings, UNMARKED};
+use super::seen::{HeaderKind, Mark, SeenDir, SeenInode, Sightings, UNMARKED};
 use crate::FileKind;
 use crate::InodeNumber;
-use crate::xfs::extent::{RECORD_BYTES, record_at_start};
+use crate::xfs::extent::{RECORD_BYTES, Record, record_of};
 use crate::xfs::inode::{Dinode, Format};
 use crate::xfs::superblock::{Superblock, Version};
 use crate::xfs::volume::Volume;
@@ -24,6 +24,10 @@ pub(super) struct Agreement {
     pub(super) contradict: usize,
     /// How many of those that agree are directories whose maps lead to their own blocks.
     pub(super) maps: usize,
+    /// How many inodes have a map that leads nowhere, as where groups are taken to be shorter than
+    /// they are. Devices that are cut short have those too, so that this chooses among geometries
+    /// and disproves none.
+    pub(super) astray: usize,
 }
 
 impl Agreement {
@@ -36,6 +40,12 @@ impl Agreement {
         *counter = counter.saturating_add(1);
     }
 
+    /// How much more agrees than not.
+    pub(super) fn net(self) -> usize {
+        let against = self.contradict.saturating_add(self.astray);
+        self.agree.saturating_sub(against)
+    }
+
     /// Whether the hypothesis is proven: some blocks agree, and few others do not. Some always
     /// may not: copies of old metadata, images of other file systems inside of files.
     pub(super) fn proves(self) -> bool {
@@ -45,18 +55,13 @@ impl Agreement {
 
 /// What the blocks in `seen` say of the geometry of `volume`.
 pub(super) fn agreement(volume: &Volume, seen: &Sightings) -> Agreement {
-    match volume.sb.version {
-        Version::V5 => {
-            let mut found = by_addresses(&volume.sb, seen);
-            by_directories(volume, seen, &mut found);
-            found
-        }
-        Version::V4 => {
-            let mut found = by_headers(&volume.sb, seen);
-            by_directories(volume, seen, &mut found);
-            found
-        }
-    }
+    let mut found = match volume.sb.version {
+        Version::V5 => by_addresses(&volume.sb, seen),
+        Version::V4 => by_headers(&volume.sb, seen),
+    };
+    by_directories(volume, seen, &mut found);
+    by_lengths(volume, seen, &mut found);
+    found
 }
 
 /// Version 5: self-addresses against places.
@@ -106,12 +111,31 @@ fn by_headers(sb: &Superblock, seen: &Sightings) -> Agreement {
     found
 }
 
+/// Maps of inodes against the length of groups.
+fn by_lengths(volume: &Volume, seen: &Sightings, found: &mut Agreement) {
+    let mark = mark(&volume.sb);
+    let ours = seen.inodes.iter().filter(|inode| inode.mark == mark);
+    let ours: Vec<&SeenInode> = ours.collect();
+    let leads_nowhere = |inode: &SeenInode| {
+        let fork = first_extent(volume, ByteOffset::new(inode.place));
+        fork.is_some_and(|extent| extent.is_none())
+    };
+    found.astray = spread(&ours, SAMPLE)
+        .filter(|inode| leads_nowhere(inode))
+        .count();
+}
+
+/// What the metadata of the file system of `sb` are marked with.
+fn mark(sb: &Superblock) -> Mark {
+    match sb.version {
+        Version::V4 => UNMARKED,
+        Version::V5 => sb.meta_uuid,
+    }
+}
+
 /// Inodes of directories against the owners of their first blocks.
 fn by_directories(volume: &Volume, seen: &Sightings, found: &mut Agreement) {
-    let mark = match volume.sb.version {
-        Version::V4 => UNMARKED,
-        Version::V5 => volume.sb.meta_uuid,
-    };
+    let mark = mark(&volume.sb);
     let ours = seen
         .dirs
         .iter()
@@ -135,17 +159,20 @@ fn by_directories(volume: &Volume, seen: &Sightings, found: &mut Agreement) {
     }
 }
 
-/// Where the first block of the directory lies whose inode is at `place`.
+/// Where the first block of the file lies whose inode is at `place`.
 fn first_block(volume: &Volume, place: ByteOffset) -> Option<u64> {
-    let raw = volume
-        .cache
-        .read(place, volume.sb.sb_inodesize.into())
-        .ok()?;
+    let record = first_extent(volume, place)??;
+    (record.br_startoff == 0).then_some(record.at.get())
+}
+
+/// The first extent of the inode at `place`, if it has any, and if that lies anywhere.
+fn first_extent(volume: &Volume, place: ByteOffset) -> Option<Option<Record>> {
+    let length = volume.sb.sb_inodesize.into();
+    let raw = volume.cache.read(place, length).ok()?;
     let dinode = Dinode::parse(&raw, volume.sb.version).ok()?;
     if dinode.format != Format::Extents || dinode.di_nextents == 0 {
         return None;
     }
     let record = dinode.fork.get(..RECORD_BYTES)?;
-    let at = record_at_start(record, &volume.sb)?;
-    Some(at.get())
+    Some(record_of(Fields::new(record), &volume.sb))
 }
