@@ -61,6 +61,8 @@ fn mke2fs(path: &Path, arguments: &[&str]) {
 struct Was {
     hash: blake3::Hash,
     pieces: Vec<(u64, usize)>,
+    /// Where its inode lay.
+    inode: u64,
 }
 
 type Tree = BTreeMap<String, Was>;
@@ -127,6 +129,7 @@ fn tree(bytes: &[u8]) -> Tree {
         let was = Was {
             hash: hash(&file).unwrap(),
             pieces: pieces.collect(),
+            inode: entry.inode.place.get(),
         };
         tree.insert(entry.path.to_string(), was);
     }
@@ -352,6 +355,26 @@ fn what_a_newer_file_system_left_of_an_older_one_is_beside_it_and_not_in_it() {
         .map(|entry| entry.path.to_string())
         .collect();
     assert_eq!(newer, ["/", "/lost+found"]);
+}
+
+#[test]
+fn a_newer_file_system_of_other_features_leaves_the_inodes_that_it_did_not_write() {
+    for kind in [2, 6] {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut tree) = mailboxes(dir.path(), KINDS[kind].1);
+        let good = fs::read(&path).unwrap();
+        let mut bytes = good.clone();
+        ROWS[4].1(&path, &mut bytes);
+        tree.retain(|_, was| {
+            let inode = was.inode as usize..was.inode as usize + 128;
+            good[inode.clone()] == bytes[inode]
+        });
+        let score = score(&good, &bytes, &tree);
+        assert!(score.intact > 200, "{}: {score:?}", KINDS[kind].0);
+        // Blocks of maps may be gone.
+        assert!(score.missed.len() < 20, "{}: {score:?}", KINDS[kind].0);
+        assert!(score.wrong.is_empty(), "{}: {score:?}", KINDS[kind].0);
+    }
 }
 
 #[test]

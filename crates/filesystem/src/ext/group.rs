@@ -13,6 +13,8 @@ use super::volume::Volume;
 
 /// `EXT4_BG_INODE_UNINIT`: the inode table of the group was never used.
 const INODE_UNINIT: u16 = 0x1;
+/// `EXT4_BG_INODE_ZEROED`: what was never used of the inode table was zeroed.
+const INODE_ZEROED: u16 = 0x4;
 /// Where `bg_checksum` lies; the checksum leaves itself out.
 const BG_CHECKSUM_AT: usize = 0x1E;
 /// Groups with copies of the descriptors that are tried, at most.
@@ -30,6 +32,9 @@ pub(super) struct Group {
     /// How many inodes at the start of the table were ever in use, by `bg_flags` and
     /// `bg_itable_unused`; `None` where the file system does not keep count, or a copy was used.
     pub(super) inodes_used: Option<u64>,
+    /// How many inodes at the start of the table were ever written: behind them lies what was there
+    /// before the file system was made.
+    pub(super) inodes_written: u64,
     /// Whether this is from the copy in another group.
     pub(super) from_copy: bool,
 }
@@ -61,6 +66,7 @@ impl Volume {
             if let Ok(copy) = self.descriptor_at(at, group) {
                 return Ok(Group {
                     inodes_used: None,
+                    inodes_written: self.sb.inodes_per_group.get(),
                     from_copy: true,
                     ..copy
                 });
@@ -215,7 +221,8 @@ fn parse(bytes: &[u8], volume: &Volume, counted: bool) -> Option<Group> {
     let unused_high = if wide { f.le_u16(0x32)? } else { 0 };
     let unused = u64::from(unused_high) << 16 | u64::from(f.le_u16(0x1C)?);
     let all = volume.sb.inodes_per_group.get();
-    let used = if f.le_u16(0x12)? & INODE_UNINIT != 0 {
+    let flags = f.le_u16(0x12)?;
+    let used = if flags & INODE_UNINIT != 0 {
         0
     } else {
         all.saturating_sub(unused)
@@ -228,6 +235,10 @@ fn parse(bytes: &[u8], volume: &Volume, counted: bool) -> Option<Group> {
         bitmaps: [bitmap(0x0, 0x20)?, bitmap(0x4, 0x24)?],
         inode_table: u64::from(high) << 32 | u64::from(f.le_u32(0x8)?),
         inodes_used: counted.then_some(used),
+        inodes_written: match counted && flags & INODE_ZEROED == 0 {
+            true => used,
+            false => all,
+        },
         from_copy: false,
     })
 }

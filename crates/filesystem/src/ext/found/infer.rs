@@ -374,13 +374,19 @@ fn widen(tables: &mut [Table], all: &[u64], size: usize) {
             .and_then(|index| tables.get(index))
             .copied();
         let after = tables.get(index.saturating_add(1)).copied();
+        let starts: Vec<i128> = tables.iter().map(|t| place(t, t.lowest, size)).collect();
+        let ends: Vec<i128> = tables.iter().map(|t| place(t, t.highest, size)).collect();
         let Some(table) = tables.get_mut(index) else {
             return;
         };
         let first = before.map_or(1, |before| before.highest.saturating_add(1));
         let last = after.map_or(u64::from(u32::MAX), |after| after.lowest.saturating_sub(1));
-        let floor = before.map_or(0, |before| place(&before, before.highest, size));
-        let ceiling = after.map_or(i128::MAX, |after| place(&after, after.lowest, size));
+        // Copies of inodes in a journal make tables, too, and lie in no order.
+        let [start, end] = [table.lowest, table.highest].map(|number| place(table, number, size));
+        let floor = ends.iter().copied().filter(|end| *end < start).max();
+        let floor = floor.unwrap_or(-1);
+        let ceiling = starts.iter().copied().filter(|start| *start > end).min();
+        let ceiling = ceiling.unwrap_or(i128::MAX);
         let number = |at: u64| {
             let inside = i128::from(at).saturating_sub(table.origin);
             let fits = inside >= 0 && inside.checked_rem(size as i128) == Some(0);
@@ -426,6 +432,14 @@ mod tests {
             .map(|r| (r.first, r.count, r.at.get()))
             .collect();
         assert_eq!(shape, [(20, 13, 10_900), (102, 21, 50_100)]);
+    }
+
+    #[test]
+    fn a_copy_that_lies_out_of_order_keeps_no_table_from_being_widened() {
+        let votes = [(11_000, 21), (12_000, 31), (90_000, 2), (90_100, 3)];
+        let runs = runs(&votes, &[10_900, 12_100], 100, 0, false);
+        let shape: Vec<_> = runs.iter().map(|r| (r.first, r.count)).collect();
+        assert_eq!(shape, [(2, 2), (20, 13)]);
     }
 
     proptest! {

@@ -16,6 +16,7 @@ mod resolve;
 mod sighting;
 mod taken;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -41,27 +42,43 @@ use crate::{Device, Found, InodeNumber, Place, View};
 
 /// So many directories say whether a geometry is right.
 const PROOFS: usize = 1000;
+/// So many beginnings of a file system are tried, those that most superblocks state.
+const MOST_BEGINNINGS: usize = 3;
 
 /// Puts together what is left of ext on `device`: the file system whose superblock opens, those of
 /// which copies of superblocks are left, and what others there are of which only inodes are.
 pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Loss>) {
     let mut found: Vec<(String, View, Rebuilt)> = Vec::new();
     let mut losses = Vec::new();
+    let mut astray = Vec::new();
     if let Ok(Some(ext)) = Ext::open(Arc::clone(&device.bytes), &device.name) {
         let fs = put_together(ext, 0, seen, &device.bytes, None);
         let view = View::Opened(device.name.clone());
         found.push((device.name.clone(), view, fs));
     }
-    for (base, sb) in others(seen, &found) {
-        let ext = Ext::with_superblock(slice(&device.bytes, base), &device.name, sb);
-        let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
-        if !fs.lives.live().is_empty() {
-            let name = name_of(
-                device,
-                &fs,
-                &fs.info.uuid.map(|byte| format!("{byte:02x}")).concat(),
-            );
+    for Other { sb, bases } in others(seen, &found) {
+        let candidates = bases.into_iter().map(|base| {
+            let ext = Ext::with_superblock(slice(&device.bytes, base), &device.name, sb.clone());
+            put_together(ext, base, seen, &device.bytes, Some(&found))
+        });
+        let candidates = candidates.filter(|fs| !fs.lives.live().is_empty());
+        let candidates = candidates.map(|fs| (Proof::of(&fs), fs));
+        let best = candidates.reduce(|best, next| {
+            if next.0.net() > best.0.net() {
+                next
+            } else {
+                best
+            }
+        });
+        let Some((proof, fs)) = best else { continue };
+        let id = fs.info.uuid.map(|byte| format!("{byte:02x}")).concat();
+        let name = name_of(device, &fs, &id);
+        if proof.holds() {
             found.push((name, View::Device(device.name.clone()), fs));
+        } else {
+            // Newer descriptors at the places of its own lead elsewhere: it may be found by its
+            // inodes yet.
+            astray.push((fs.base, fs.volume.sb.block, unproven(&fs, &name, device)));
         }
     }
     let known: Vec<KnownInodes> = found.iter().map(|(_, _, fs)| KnownInodes::of(fs)).collect();
@@ -87,12 +104,15 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
         });
         let fs = put_together(ext, base, seen, &device.bytes, Some(&found));
         let name = name_of(device, &fs, &format!("{id:08x}"));
-        if is_proven(&fs) {
+        if Proof::of(&fs).holds() {
+            let place = (base, fs.volume.sb.block);
+            astray.retain(|(base, block, _)| (*base, *block) != place);
             found.push((name, View::Device(device.name.clone()), fs));
         } else {
             losses.push(unproven(&fs, &name, device));
         }
     }
+    losses.extend(astray.into_iter().map(|(.., loss)| loss));
     let found = found.into_iter().map(|(name, view, fs)| Found {
         name,
         view,
@@ -121,8 +141,15 @@ fn name_of(device: &Device, fs: &Rebuilt, id: &str) -> String {
     format!("{}#{}-{id}", device.name, kind.to_lowercase())
 }
 
-/// File systems of which superblocks are left besides those that were found, with their beginnings.
-fn others(seen: &Sightings, found: &[(String, View, Rebuilt)]) -> Vec<(u64, Superblock)> {
+/// A superblock of a file system of which the first is lost.
+struct Other {
+    sb: Superblock,
+    /// Where the file system may begin, the likeliest place first.
+    bases: Vec<u64>,
+}
+
+/// File systems of which superblocks are left besides those that were found.
+fn others(seen: &Sightings, found: &[(String, View, Rebuilt)]) -> Vec<Other> {
     let mut all: BTreeMap<([u8; 16], u64), (usize, Superblock)> = BTreeMap::new();
     let mut in_journals: BTreeMap<[u8; 16], Superblock> = BTreeMap::new();
     for copy in &seen.superblocks {
@@ -155,18 +182,29 @@ fn others(seen: &Sightings, found: &[(String, View, Rebuilt)]) -> Vec<(u64, Supe
             *votes = votes.saturating_add(1);
         }
     }
-    // Copies in a journal seem to begin somewhere else: of one UUID the beginning with most counts.
-    let mut best: BTreeMap<[u8; 16], (usize, u64, Superblock)> = BTreeMap::new();
-    for ((uuid, base), (votes, sb)) in all {
-        if best.get(&uuid).is_none_or(|(most, ..)| votes > *most) {
-            best.insert(uuid, (votes, base, sb));
-        }
+    let mut by_votes: Vec<_> = all.into_iter().collect();
+    by_votes.sort_by_key(|((_, base), (votes, _))| (Reverse(*votes), *base));
+    let mut by_uuid: BTreeMap<[u8; 16], Other> = BTreeMap::new();
+    let of_nowhere = |sb| Other {
+        sb,
+        bases: Vec::new(),
+    };
+    for ((uuid, base), (_, sb)) in by_votes {
+        let other = by_uuid.entry(uuid).or_insert_with(|| of_nowhere(sb));
+        other.bases.push(base);
     }
-    // A copy in a journal says nothing of where the file system begins: where most do.
     for (uuid, sb) in in_journals {
-        best.entry(uuid).or_insert((0, 0, sb));
+        by_uuid.entry(uuid).or_insert_with(|| of_nowhere(sb));
     }
-    best.into_values().map(|(_, base, sb)| (base, sb)).collect()
+    let beginnings = by_uuid.into_values().map(|Other { sb, mut bases }| {
+        bases.truncate(MOST_BEGINNINGS);
+        // A copy in a journal or in a file says nothing of where all begins: where most do.
+        if !bases.contains(&0) {
+            bases.push(0);
+        }
+        Other { sb, bases }
+    });
+    beginnings.collect()
 }
 
 /// The places of the inodes of a file system that was found.
@@ -322,28 +360,48 @@ fn budget(volume: &Volume) -> u64 {
 
 /// Whether the geometry of a file system is right: what its directory inodes lead to are these
 /// directories' first blocks. On one of many disks of an array it is not.
-fn is_proven(fs: &Rebuilt) -> bool {
-    let (mut right, mut wrong) = (0_u64, 0_u64);
-    let numbers = fs.lives.live().into_iter();
-    for number in numbers
-        .filter(|number| fs.lives.is_directory(*number))
-        .take(PROOFS)
-    {
-        let inode = current_inode(&fs.volume, &fs.lives, InodeNumber(number));
-        let first = inode.and_then(|inode| fs.volume.map(&inode).pieces.first().copied());
-        let Some(Place::At(at)) = first.map(|piece| piece.place) else {
-            continue;
-        };
-        let Some(bytes) = fs.volume.view.read_whole(at, fs.volume.sb.block.len()) else {
-            continue;
-        };
-        match super::dir::own_numbers(&bytes) {
-            Some((own, _)) if u64::from(own) == number => right = right.saturating_add(1),
-            _ if bytes.iter().all(|byte| *byte == 0) => {}
-            _ => wrong = wrong.saturating_add(1),
+#[derive(Clone, Copy, Default)]
+struct Proof {
+    right: u64,
+    wrong: u64,
+}
+
+impl Proof {
+    fn of(fs: &Rebuilt) -> Self {
+        let mut proof = Self::default();
+        let numbers = fs.lives.live().into_iter();
+        for number in numbers
+            .filter(|number| fs.lives.is_directory(*number))
+            .take(PROOFS)
+        {
+            let inode = current_inode(&fs.volume, &fs.lives, InodeNumber(number));
+            let first = inode.and_then(|inode| fs.volume.map(&inode).pieces.first().copied());
+            let Some(Place::At(at)) = first.map(|piece| piece.place) else {
+                continue;
+            };
+            let Some(bytes) = fs.volume.view.read_whole(at, fs.volume.sb.block.len()) else {
+                continue;
+            };
+            match super::dir::own_numbers(&bytes) {
+                Some((own, _)) if u64::from(own) == number => {
+                    proof.right = proof.right.saturating_add(1);
+                }
+                _ if bytes.iter().all(|byte| *byte == 0) => {}
+                _ => proof.wrong = proof.wrong.saturating_add(1),
+            }
         }
+        proof
     }
-    wrong <= right.div_ceil(2)
+
+    /// How many more directories say so than not.
+    fn net(self) -> i128 {
+        i128::from(self.right).saturating_sub(self.wrong.into())
+    }
+
+    /// Whether enough of them do; where there is none, nothing is against it.
+    fn holds(self) -> bool {
+        self.wrong <= self.right.div_ceil(2)
+    }
 }
 
 /// What is said of a file system of which there are inodes in places that contradict each other.
@@ -406,14 +464,20 @@ fn held(volume: &Volume, lives: &Lives, nodes: &Nodes) -> Taken {
         let end = start.saturating_add(count.saturating_mul(block));
         taken.add_range(start..end, NOW, owner);
     };
-    for run in volume.inode_runs() {
-        let first = run.at.get().checked_div(block).unwrap_or(0);
-        let bytes = run.count.saturating_mul(volume.sb.inode_bytes as u64);
-        blocks(first, bytes.div_ceil(block), Owner::Metadata);
-    }
-    if !volume.tables.alone {
+    let table_blocks = |inodes: u64| {
+        let bytes = inodes.saturating_mul(volume.sb.inode_bytes as u64);
+        bytes.div_ceil(block)
+    };
+    if volume.tables.alone {
+        for run in volume.inode_runs() {
+            let first = run.at.get().checked_div(block).unwrap_or(0);
+            blocks(first, table_blocks(run.count), Owner::Metadata);
+        }
+    } else {
         for group in 0..volume.sb.groups().min(budget(volume)) {
             if let Ok(found) = volume.group(group) {
+                let written = table_blocks(found.inodes_written);
+                blocks(found.inode_table, written, Owner::Metadata);
                 for bitmap in found.bitmaps {
                     blocks(bitmap, 1, Owner::Metadata);
                 }
