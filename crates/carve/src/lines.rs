@@ -106,17 +106,26 @@ impl Lines {
     }
 }
 
-/// Whether people write the one for the other: digits count, words begin sentences, and marks are
-/// chosen, but for one in a rule of others. Of numbers in hexadecimal any may follow any.
+/// Whether people write the one for the other: digits count, as do letters that name what is alike,
+/// words begin sentences and others, and marks are chosen, but for one in a rule of others. Of numbers
+/// in hexadecimal any may follow any.
 fn is_natural(line: &[u8], at: usize, was: u8) -> bool {
-    let Some(is) = line.get(at) else {
+    let Some((before, [is, behind @ ..])) = line.split_at_checked(at) else {
         return true;
     };
     let both = |is_one: fn(&u8) -> bool| is_one(is) && is_one(&was);
     let is_mark: fn(&u8) -> bool = |byte| byte.is_ascii_punctuation() || *byte == b' ';
-    let before = line.get(at.saturating_sub(2)..at).unwrap_or_default();
-    let is_rule = before == [was; 2];
-    both(u8::is_ascii_hexdigit) || is.eq_ignore_ascii_case(&was) || (both(is_mark) && !is_rule)
+    let is_rule = before.ends_with(&[was; 2]);
+    let in_word = |byte: &&u8| byte.is_ascii_alphanumeric();
+    let word = before
+        .iter()
+        .rev()
+        .take_while(in_word)
+        .chain(behind.iter().take_while(in_word));
+    let is_number = || word.clone().all(u8::is_ascii_hexdigit);
+    is.eq_ignore_ascii_case(&was)
+        || (both(u8::is_ascii_hexdigit) && (!both(u8::is_ascii_lowercase) || is_number()))
+        || (both(is_mark) && !is_rule)
 }
 
 /// Whether a line is one that may be common, and no encoded data.
@@ -204,6 +213,10 @@ mod tests {
         assert!(is_natural("end.", 3, b','));
         assert!(!is_natural("----)", 4, b'-'));
         assert!(!is_natural("the eld", 5, b'n'));
+        assert!(is_natural("id 3fa7", 4, b'b'));
+        assert!(!is_natural("becquse", 3, b'a'));
+        assert!(is_natural("server B", 7, b'C'));
+        assert!(is_natural("X-BeenThere", 6, b't'));
         assert!(!is_natural("Delivered-T\u{6f}", 11, b'/'));
     }
 }

@@ -50,7 +50,9 @@ impl Turned {
             let long = line.len() >= LEAST_LINE;
             if long && before.len() == line.len() && is_base64(before) && is_base64(behind) {
                 found.bytes = found.bytes.saturating_add(line.len() as u64);
-                found.seen = found.seen.saturating_add(u64::from(has_turned_bit(line)));
+                found.seen = found
+                    .seen
+                    .saturating_add(u64::from(turned_bit(line).is_some()));
             }
         }
         found
@@ -91,24 +93,24 @@ pub(crate) fn doubt_lines(messages: &mut [Carving], device: &dyn ReadAt, lines: 
         let is_hashed = one.found.proof != Some(Proof::Structure);
         let mut in_header = true;
         let mut start = 0_usize;
+        let mut before = b"".as_slice();
         for line in content.split(|byte| *byte == b'\n') {
+            let above = std::mem::replace(&mut before, line);
             in_header &= !matches!(line, b"" | b"\r");
             if is_hashed && !in_header {
                 return;
             }
-            let why = match lines.turned(line) {
-                Some((at, was, count)) => Some((
+            let why = lines.turned(line).map(|(at, was, count)| {
+                let was = char::from(was).escape_default();
+                (
                     at,
-                    format!(
-                        "{count} others have the same line with {} there",
-                        char::from(was).escape_default()
-                    ),
-                )),
-                None if in_header => {
-                    strange(line).map(|at| (at, "no header has such a byte there".to_owned()))
-                }
-                None => None,
-            };
+                    format!("{count} others have the same line with {was} there"),
+                )
+            });
+            let why = why.or_else(|| {
+                let (at, why) = odd_byte(above, line, in_header)?;
+                Some((at, why.to_owned()))
+            });
             if let Some((at, why)) = why {
                 let place = start.saturating_add(at);
                 let what = format!("a bit of byte {place} has turned: {why}");
@@ -118,6 +120,17 @@ pub(crate) fn doubt_lines(messages: &mut [Carving], device: &dyn ReadAt, lines: 
             start = start.saturating_add(line.len()).saturating_add(1);
         }
     });
+}
+
+/// Where a line below another has a byte that none has, and why.
+fn odd_byte(above: &[u8], line: &[u8], in_header: bool) -> Option<(usize, &'static str)> {
+    let because = |at: Option<usize>, why| at.map(|at| (at, why));
+    let in_base64 = line.len() >= LEAST_LINE && above.len() == line.len() && is_base64(above);
+    let strange = strange(line).filter(|_| in_header);
+    let turned = turned_bit(line).filter(|_| in_base64);
+    because(strange, "no header has such a byte there")
+        .or_else(|| because(odd_name(line), "nobody writes that name so"))
+        .or_else(|| because(turned, "it is in a line of base64"))
 }
 
 /// The bytes of a message, with its repairs.
@@ -155,19 +168,32 @@ fn strange(line: &[u8]) -> Option<usize> {
     (value.len() >= LEAST_LINE && !value.contains(&b' ')).then_some(only.0)
 }
 
+/// Where the name of a field of MIME (RFC 2045) has a capital letter within a word of small ones.
+fn odd_name(line: &[u8]) -> Option<usize> {
+    let name = line.split(|byte| *byte == b':').next()?;
+    let is_field = name.len() < line.len() && name.get(..8)?.eq_ignore_ascii_case(b"content-");
+    let is_odd = |word: &[u8]| match word {
+        [before, at, behind] => {
+            before.is_ascii_lowercase() && at.is_ascii_uppercase() && behind.is_ascii_lowercase()
+        }
+        _ => false,
+    };
+    let odd = name.windows(3).position(is_odd).filter(|_| is_field)?;
+    odd.checked_add(1)
+}
+
 fn is_base64(line: &[u8]) -> bool {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     !line.is_empty() && line.iter().all(|byte| is_base64_byte(*byte))
 }
 
-/// Whether one byte of a line is no base64, and is with one bit turned.
-fn has_turned_bit(line: &[u8]) -> bool {
+/// Where the one byte of a line is that is no base64, and is with one bit turned.
+fn turned_bit(line: &[u8]) -> Option<usize> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let mut others = line.iter().filter(|byte| !is_base64_byte(**byte));
-    let (Some(byte), None) = (others.next(), others.next()) else {
-        return false;
-    };
-    (0..8).any(|bit| is_base64_byte(byte ^ (1 << bit)))
+    let mut others = (0..).zip(line).filter(|(_, byte)| !is_base64_byte(**byte));
+    let (at, byte) = others.next().filter(|_| others.next().is_none())?;
+    let is_turned = (0..8).any(|bit| is_base64_byte(byte ^ (1 << bit)));
+    is_turned.then_some(at)
 }
 
 #[cfg(test)]
@@ -199,6 +225,30 @@ mod tests {
             Turned::in_block(&b"Some text, and more.\n".repeat(40)),
             Turned::default()
         );
+    }
+
+    #[test]
+    fn no_program_writes_a_capital_within_a_word_of_a_mime_field() {
+        assert_eq!(odd_name(b"Content-TransfEr-Encoding: base64"), Some(14));
+        for sound in [
+            "Content-MD5: x",
+            "CONTENT-TYPE: a/b",
+            "X-BeenThere: a",
+            "Content-type of",
+        ] {
+            assert_eq!(odd_name(sound.as_bytes()), None, "{sound}");
+        }
+    }
+
+    #[test]
+    fn a_line_among_base64_has_no_other_byte() {
+        let above = [b'Q'; 76];
+        let mut line = above;
+        assert_eq!(odd_byte(&above, &line, false), None);
+        line[40] = b'*';
+        let odd = Some((40, "it is in a line of base64"));
+        assert_eq!(odd_byte(&above, &line, false), odd);
+        assert_eq!(odd_byte(&line, &line, false), None);
     }
 
     #[test]
