@@ -8,7 +8,6 @@ use super::Discovery;
 use crate::build::on_devices;
 use crate::document::{Area, DeviceName, Segment, SegmentMap};
 use crate::lvm;
-use crate::raid::{Geometry, Level};
 use crate::volumes_found::{self, FoundVolume};
 
 impl Discovery<'_> {
@@ -79,7 +78,7 @@ impl Discovery<'_> {
             let group = groups
                 .iter()
                 .find(|group| DeviceName::group(&group.name) == *name)?;
-            row_bytes(&group.geometry)
+            group.geometry.row_bytes()
         };
         let mut devices = self.unexplained(&["group:", "disk:", "partition:"]);
         devices.retain(|(name, _)| !self.is_encrypted(name));
@@ -144,18 +143,6 @@ fn is_sound(found: &FoundVolume, is_tied: &dyn Fn(&DeviceName) -> bool) -> bool 
             }
             SegmentMap::Zero | SegmentMap::Missing { .. } => true,
         })
-}
-
-/// How many bytes of data a row of a group has, where that is the same in every row.
-fn row_bytes(geometry: &Geometry) -> Option<u64> {
-    let parities = match geometry.level {
-        Level::Raid0 { .. } => 0,
-        Level::Raid4 { .. } | Level::Raid5 { .. } => 1,
-        Level::Raid6 { .. } => 2,
-        _ => return None,
-    };
-    let data = geometry.members().checked_sub(parities)?;
-    geometry.chunk_bytes()?.checked_mul(u64::from(data))
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use crate::document::Group;
 
 /// An answer is decided if it is likelier than every other by so much, in nats, and by this part
 /// of all in which the two differ; and where contents alone tell them apart, by a part of those.
-const LEAD: f64 = 16.0;
-const LEAD_SHARE: f64 = 0.2;
+pub(super) const LEAD: f64 = 16.0;
+pub(super) const LEAD_SHARE: f64 = 0.2;
 const CONTENTS_SHARE: f64 = 0.05;
 
 /// What must speak for an answer, for each device, where parity ties the devices together.
@@ -25,7 +25,7 @@ const EACH: f64 = 8.0;
 
 /// The same where no redundancy is left that could contradict: a wrong order would give files
 /// that look whole.
-const LONE_EACH: f64 = 32.0;
+pub(super) const LONE_EACH: f64 = 32.0;
 
 /// Of the anchors that judge an answer without redundancy, this share must agree, in percent,
 /// unless the contents say as much without them.
@@ -55,15 +55,7 @@ impl Pile {
     ) -> Result<Group, String> {
         let (rows, candidates) = (&self.rows, &self.candidates);
         let contents = Contents::learn(rows, &set.devices, spread);
-        let hypotheses = hypotheses(set, rows, &stated.anchors, &contents);
-        let answers = score::answers(
-            hypotheses,
-            &set.devices,
-            candidates,
-            rows,
-            stated,
-            &contents,
-        );
+        let answers = self.answers(set, stated, &contents);
         let decided = choose(&answers, set, candidates, rows).and_then(|(best, trials)| {
             if spread == Spread::Perhaps && best.anchors.agree_in_part() {
                 return Err("blocks that state their address lie on it alone".to_owned());
@@ -72,6 +64,18 @@ impl Pile {
             Ok(self.group(best, trials, &based, &set.together))
         });
         decided.map_err(|why| format!("{}, but {why}", set.together))
+    }
+
+    /// All geometries of a set that anything speaks for, the likeliest first.
+    pub(super) fn answers(
+        &self,
+        set: &Members,
+        stated: &Addresses,
+        contents: &Contents<'_>,
+    ) -> Vec<Answer> {
+        let (rows, candidates) = (&self.rows, &self.candidates);
+        let hypotheses = hypotheses(set, rows, &stated.anchors, contents);
+        score::answers(hypotheses, &set.devices, candidates, rows, stated, contents)
     }
 }
 
@@ -166,7 +170,7 @@ fn is_certain_alone(best: &Answer, hypothesis: &Hypothesis, set: &Members) -> bo
     best.total() >= least && (agree || alone) && sensible && !contradicted
 }
 
-fn devices(set: &Members) -> f64 {
+pub(super) fn devices(set: &Members) -> f64 {
     f64::from(u32::try_from(set.devices.len()).unwrap_or(u32::MAX))
 }
 

@@ -22,6 +22,7 @@ mod algebra;
 mod anchored;
 mod anchors;
 mod base;
+mod beside;
 mod contents;
 mod decide;
 mod hypothesis;
@@ -143,7 +144,8 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         return;
     }
     for set in &scattered {
-        inferred.take(pile, &set.devices, pile.decide(set, &stated));
+        let decided = inferred.or_beside(pile, set, &stated, pile.decide(set, &stated));
+        inferred.take(pile, &set.devices, decided);
     }
     taken = taken.with(devices_of(&scattered));
     taken = taken.with(inferred.take_without_parity(pile, taken, doubtful, &stated));
@@ -182,10 +184,31 @@ impl Inferred {
                 settled = settled.with(own);
             }
         }
-        for (set, decided) in decided.into_iter().chain(open) {
+        for (set, decided) in decided {
+            self.take(pile, &set.devices, decided);
+        }
+        for (set, decided) in open {
+            let decided = match devices_of([set]).touches(groups) {
+                true => decided,
+                false => self.or_beside(pile, set, stated, decided),
+            };
             self.take(pile, &set.devices, decided);
         }
         (settled, told)
+    }
+
+    /// What was decided of a set, or else what the groups beside it decide.
+    fn or_beside(
+        &self,
+        pile: &Pile,
+        set: &Members,
+        stated: &Addresses,
+        decided: Result<Group, String>,
+    ) -> Result<Group, String> {
+        decided.or_else(|why| {
+            let beside = pile.decide_beside(set, stated, &self.groups);
+            beside.ok_or(why)
+        })
     }
 
     /// Takes the rings of devices that are not `taken`, and gives their devices.

@@ -51,6 +51,22 @@ pub(crate) fn text_stripes(
     devices: &[(DeviceName, Arc<dyn ReadAt>)],
     taken: &dyn Fn(usize, u64) -> bool,
 ) -> Option<TextStripes> {
+    let found = ranked(devices, MOST_WINDOWS, taken);
+    let first = found.first()?;
+    // The same stretch in other stripes, or another order.
+    let rival = found.iter().skip(1).find(|other| other.touches(first));
+    let lead = (first.nats * LEAD_SHARE).max(LEAD);
+    let stands_out = rival.is_none_or(|rival| rival.nats <= first.nats - lead);
+    (first.nats >= LEAST && stands_out).then(|| first.clone())
+}
+
+/// All stripes over some of `devices` that anything speaks for, those with most first, from so many
+/// windows of each.
+pub(super) fn ranked(
+    devices: &[(DeviceName, Arc<dyn ReadAt>)],
+    windows: u64,
+    taken: &dyn Fn(usize, u64) -> bool,
+) -> Vec<TextStripes> {
     let candidates: Vec<Candidate> = devices
         .iter()
         .take(MOST_DEVICES)
@@ -60,12 +76,12 @@ pub(crate) fn text_stripes(
             shift: 0,
         })
         .collect();
-    if candidates.len() < 2 {
-        return None;
-    }
-    let longest = candidates.iter().map(|c| c.device.len()).max()?;
+    let longest = candidates.iter().map(|c| c.device.len()).max();
+    let Some(longest) = longest.filter(|_| candidates.len() > 1) else {
+        return Vec::new();
+    };
     let mut rows: Vec<Row> = Vec::new();
-    for start in sample::windows_of(longest, MOST_WINDOWS) {
+    for start in sample::windows_of(longest, windows) {
         let read = candidates
             .iter()
             .map(|c| sample::read_window(&*c.device, start));
@@ -96,12 +112,7 @@ pub(crate) fn text_stripes(
         }
     }
     found.sort_by(|a, b| b.nats.total_cmp(&a.nats));
-    let first = found.first()?;
-    // The same stretch in other stripes, or another order.
-    let rival = found.iter().skip(1).find(|other| other.touches(first));
-    let lead = (first.nats * LEAD_SHARE).max(LEAD);
-    let stands_out = rival.is_none_or(|rival| rival.nats <= first.nats - lead);
-    (first.nats >= LEAST && stands_out).then(|| first.clone())
+    found
 }
 
 impl TextStripes {

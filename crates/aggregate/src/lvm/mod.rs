@@ -23,6 +23,7 @@
 
 mod cow;
 mod crc;
+mod extents;
 mod group;
 mod id;
 mod label;
@@ -37,6 +38,7 @@ mod volumes;
 
 pub(crate) use cow::Store;
 pub use crc::crc;
+pub(crate) use extents::{EXTENT, USUAL_STARTS, first_extent};
 pub use group::{Gathered, Group, Scanned, gather, scan, scan_without_label};
 pub use id::Id;
 pub use label::{DiskArea, Label};

@@ -242,6 +242,18 @@ impl Geometry {
         }
     }
 
+    /// How many bytes of data a row has, where that is the same in every row.
+    pub(crate) fn row_bytes(&self) -> Option<u64> {
+        let parities = match self.level {
+            Level::Raid0 { .. } => 0,
+            Level::Raid4 { .. } | Level::Raid5 { .. } => 1,
+            Level::Raid6 { .. } => 2,
+            _ => return None,
+        };
+        let data = self.members().checked_sub(parities)?;
+        self.chunk_bytes()?.checked_mul(u64::from(data))
+    }
+
     /// How many members may be missing, whichever they are, with every byte still to be had.
     pub fn redundancy(&self) -> u32 {
         match &self.level {

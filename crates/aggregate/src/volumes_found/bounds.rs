@@ -6,14 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use evidence::SECTOR_BYTES;
 
 use super::layout::{Layout, Run};
-
-/// LVM's default extent; runs meet at multiples of it from the start of their volume.
-pub(super) const EXTENT: u64 = 4 << 20;
-
-/// Where LVM puts the first extent: at a mebibyte, and before 2010 behind a metadata area of 192
-/// KiB; on a group at the next whole row. Where there is no other area to compare it with, an
-/// area's place must fit this modulo the extent.
-const USUAL_STARTS: [u64; 2] = [1 << 20, 192 << 10];
+use crate::lvm::{EXTENT, USUAL_STARTS};
 
 /// Labels that md and controllers put at the end of a member begin no further from it.
 const LABELS: i64 = 128 << 10;
@@ -148,12 +141,6 @@ fn phases(plans: &[Plan], devices: &[Device<'_>]) -> BTreeMap<usize, i64> {
         }
     }
     phases
-}
-
-/// Where LVM begins the first extent of a device of such rows today.
-pub(super) fn first_extent(row: u64) -> u64 {
-    let [usual, _] = USUAL_STARTS;
-    usual.checked_next_multiple_of(row.max(1)).unwrap_or(usual)
 }
 
 /// Whether LVM may begin an extent at this place of a device of such rows.

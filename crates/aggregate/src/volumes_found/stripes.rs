@@ -12,11 +12,11 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, Loss, ReadAt};
 
-use super::bounds::{EXTENT, first_extent};
 use super::{Finder, FoundVolume, called, found_name, short};
 use crate::coverage::ranges;
 use crate::document::{Area, DeviceName, Segment, SegmentMap, Volume};
 use crate::infer::{Anchor, Source, TextStripes, text_stripes};
+use crate::lvm::{EXTENT, first_extent};
 
 /// Most stretches of stripes that are looked for.
 const MOST_STRETCHES: usize = 4;
