@@ -52,7 +52,8 @@ impl Finder {
                 return;
             };
             let begun = stretch.filesystem(by_source);
-            let begun = begun.filter(|(source, _)| !self.is_stated(*source));
+            let begun = begun
+                .filter(|(source, start)| !self.is_stated(*source) && self.fits(&stretch, *source, *start));
             let Some(volume) = self.striped_volume(&stretch, begun) else {
                 return;
             };
@@ -114,6 +115,13 @@ impl Finder {
         })
     }
 
+    /// Whether a file system that begins so far behind the bases of a stretch has room there: what a
+    /// newer array left of its own may agree by chance.
+    fn fits(&self, stretch: &Stretch, source: Source, start: u64) -> bool {
+        let length = self.superblocks.length(source);
+        length.is_none_or(|(length, _)| stretch.room(start).is_some_and(|room| length <= room))
+    }
+
     /// How far behind the bases the volume in a stretch begins, and how long it is: where a copy of its
     /// superblock says that it was `begun`, or with the first extent if nothing else lies before the text;
     /// as far as the superblock or the text says, and all of the groups reach.
@@ -136,11 +144,7 @@ impl Finder {
             Some((length, _)) => length,
             None => to.next_multiple_of(EXTENT).checked_sub(start)? * width,
         };
-        let rooms = stretch
-            .ordered()
-            .map(|base| base.from_start.len().saturating_sub(start));
-        let room = rooms.min()? / stripe * stripe * width;
-        Some((start, length.min(room))).filter(|(_, bytes)| *bytes > 0)
+        Some((start, length.min(stretch.room(start)?))).filter(|(_, bytes)| *bytes > 0)
     }
 
     /// The volume in a stretch, whose file system was `begun` where one is known.
@@ -222,6 +226,15 @@ impl Stretch {
         order.filter_map(|number| self.bases.get(*number))
     }
 
+    /// How many bytes a volume may have that begins so far behind the bases.
+    fn room(&self, start: u64) -> Option<u64> {
+        let TextStripes { stripe, .. } = self.stripes;
+        let rooms = self
+            .ordered()
+            .map(|base| base.from_start.len().saturating_sub(start));
+        Some(rooms.min()? / stripe * stripe * self.stripes.order.len() as u64)
+    }
+
     /// The file system whose blocks lie in the stretch, and how far behind the bases it begins: most
     /// copies of its superblock say so, and none but whole stripes lie before it.
     fn filesystem(&self, by_source: &BTreeMap<Source, Vec<Anchor>>) -> Option<(Source, u64)> {
@@ -230,8 +243,8 @@ impl Stretch {
         } = self.stripes;
         let (edge, row) = (from % stripe, stripe * self.stripes.order.len() as u64);
         let mut votes: BTreeMap<(Source, u64), usize> = BTreeMap::new();
-        let anchors = by_source.values().flatten();
-        for anchor in anchors.filter(|a| a.together.is_none() && a.address >= LEAST_ADDRESS) {
+        let is_copy = |anchor: &&Anchor| anchor.together.is_none() && anchor.address >= LEAST_ADDRESS;
+        for anchor in by_source.values().flatten().filter(is_copy) {
             let mut ordered = (0_u64..).zip(self.ordered());
             let start = ordered
                 .find(|(_, base)| base.number == anchor.device)
@@ -247,8 +260,10 @@ impl Stretch {
             }
         }
         votes.retain(|(_, start), _| *start < to);
-        let best = votes.into_iter().max_by_key(|(_, count)| *count);
-        best.map(|(place, _)| place)
+        let (place, count) = votes.into_iter().max_by_key(|(_, count)| *count)?;
+        // Copies of another array's file system agree by chance, and only some of them.
+        let all = by_source.get(&place.0)?.iter().filter(is_copy);
+        (count * 2 > all.count()).then_some(place)
     }
 }
 
