@@ -628,3 +628,52 @@ fn what_is_striped_over_labelled_arrays_does_not_speak_against_their_labels() {
     let names: Vec<&str> = groups.map(|group| group.name.as_str()).collect();
     assert_eq!(names, ["md0", "md1"], "{:#?}", aggregate.groups);
 }
+
+/// Mail of which each block goes on in the next one: base64 in lines of one length for each message.
+fn mail(bytes: usize) -> Vec<u8> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut all = Vec::new();
+    let mut number = 0_usize;
+    while all.len() < bytes {
+        all.extend(format!("Subject: number {number}\n\n").bytes());
+        let length = 60 + number * 7 % 17;
+        for line in noise(number as u64 + 9, length * (900 + number * 31 % 700)).chunks(length) {
+            all.extend(line.iter().map(|byte| LETTERS[usize::from(byte & 63)]));
+            all.push(b'\n');
+        }
+        number += 1;
+        all.resize(all.len().next_multiple_of(4096), 0);
+    }
+    all.truncate(bytes);
+    all
+}
+
+#[test]
+fn stripes_shorter_than_a_chunk_decide_a_group_beside_one_that_is_decided() {
+    let mut halves = [vec![0; 1 << 20], vec![0; 1 << 20]];
+    for (number, stripe) in mail(24 << 20).chunks(64 << 10).enumerate() {
+        halves[number % 2].extend_from_slice(stripe);
+    }
+    let [mut one, other] = halves;
+    one.resize(16 << 20, 0);
+    one.extend_from_slice(&CONTENT);
+    let mut disks = shuffled(lay_out(&one, "5-ls", 3, 64 << 10, 1 << 20), &[], "a");
+    let second = lay_out(&other, "6-ls", 4, 256 << 10, 1 << 20);
+    disks.extend(shuffled(second, &[2], "b"));
+    let aggregate = discover(&disks, &|_, _| None);
+    assert_eq!(aggregate.groups.len(), 2, "{:?}", aggregate.losses);
+    let mut groups = aggregate.groups.iter();
+    let group = groups.find(|group| group.geometry.members() == 4).unwrap();
+    assert!(
+        group
+            .evidence
+            .iter()
+            .any(|one| one.contains("stripes of 64 KiB"))
+    );
+    let devices = build(&aggregate, &disks).unwrap();
+    let device = devices.get(&DeviceName::group(&group.name)).unwrap();
+    // The zeros before it may have been something else once.
+    let mail = &other[1 << 20..];
+    let read = device.read_whole(ByteOffset::new(1 << 20), mail.len());
+    assert!(read.as_deref() == Some(mail), "a wrong answer: {group:#?}");
+}

@@ -52,8 +52,9 @@ impl Finder {
                 return;
             };
             let begun = stretch.filesystem(by_source);
-            let begun = begun
-                .filter(|(source, start)| !self.is_stated(*source) && self.fits(&stretch, *source, *start));
+            let begun = begun.filter(|(source, start)| {
+                !self.is_stated(*source) && self.fits(&stretch, *source, *start)
+            });
             let Some(volume) = self.striped_volume(&stretch, begun) else {
                 return;
             };
@@ -243,7 +244,8 @@ impl Stretch {
         } = self.stripes;
         let (edge, row) = (from % stripe, stripe * self.stripes.order.len() as u64);
         let mut votes: BTreeMap<(Source, u64), usize> = BTreeMap::new();
-        let is_copy = |anchor: &&Anchor| anchor.together.is_none() && anchor.address >= LEAST_ADDRESS;
+        let is_copy =
+            |anchor: &&Anchor| anchor.together.is_none() && anchor.address >= LEAST_ADDRESS;
         for anchor in by_source.values().flatten().filter(is_copy) {
             let mut ordered = (0_u64..).zip(self.ordered());
             let start = ordered
@@ -332,11 +334,8 @@ mod tests {
         assert_eq!(areas(volume), want);
     }
 
-    #[test]
-    fn a_copy_of_the_superblock_says_where_the_file_system_begins() {
-        // An ext4 that begins two rows of stripes into the volume: a backup of group 1 says so.
-        let begins = 4 * STRIPE;
-        let (blocks, of_group) = (7 * 1024_u32, 3 * 1024_u32);
+    /// The superblock of an ext4 of so many blocks of 1 KiB, in group 1.
+    fn superblock(blocks: u32, of_group: u32) -> [u8; 1024] {
         let mut block = [0; 1024];
         block[4..8].copy_from_slice(&blocks.to_le_bytes());
         block[20..24].copy_from_slice(&1_u32.to_le_bytes());
@@ -347,7 +346,16 @@ mod tests {
         block[88..90].copy_from_slice(&256_u16.to_le_bytes());
         block[90..92].copy_from_slice(&1_u16.to_le_bytes());
         block[104..120].copy_from_slice(&[7; 16]);
+        block
+    }
+
+    #[test]
+    fn a_copy_of_the_superblock_says_where_the_file_system_begins() {
+        // An ext4 that begins two rows of stripes into the volume: a backup of group 1 says so.
+        let begins = 4 * STRIPE;
+        let (blocks, of_group) = (7 * 1024_u32, 3 * 1024_u32);
         let backup = (1 + usize::try_from(of_group).unwrap()) * 1024;
+        let block = superblock(blocks, of_group);
         let found = find(groups(Some((begins + backup, block))).to_vec(), &row);
         let volume = found.volumes.first().unwrap();
         assert_eq!(volume.volume.device.0, "volume:found/07070707");
@@ -355,5 +363,10 @@ mod tests {
         let [a, b] = ROWS.map(|row| first_extent(row) + 2 * STRIPE as u64);
         let want = [("group:b".to_owned(), b), ("group:a".to_owned(), a)];
         assert_eq!(areas(volume), want);
+        // One that has no room there is of another array.
+        let block = superblock(64 * blocks, of_group);
+        let found = find(groups(Some((begins + backup, block))).to_vec(), &row);
+        let volume = found.volumes.first().unwrap();
+        assert_eq!(volume.volume.device.0, "volume:found/stripes-1");
     }
 }
