@@ -15,8 +15,10 @@ use super::anchors::Addresses;
 use super::base;
 use super::contents::{Contents, Spread};
 use super::decide::{LEAD, LEAD_SHARE, LONE_EACH, devices};
+use super::hypothesis::{Claims, Hypothesis};
 use super::pile::{Members, Pile};
 use super::score::Answer;
+use super::shape::Shape;
 use super::text_stripes::{TextStripes, ranked};
 use super::verify;
 use crate::devices::Devices;
@@ -33,6 +35,9 @@ const MOST_WINDOWS: u64 = 256;
 /// What must speak for the stripes with the right geometry, in nats, for each device.
 const EACH: f64 = 16.0;
 
+/// How often a better geometry may be found beside the best.
+const MOST_STEPS: usize = 3;
+
 /// A group, by its contents and the bytes of data in a row.
 struct Beside {
     name: DeviceName,
@@ -41,13 +46,13 @@ struct Beside {
 }
 
 /// A geometry, and the stripes that it makes with a group that is decided.
-struct Meeting<'a> {
-    answer: &'a Answer,
+struct Meeting {
+    answer: Answer,
     stripes: Option<TextStripes>,
     with: String,
 }
 
-impl Meeting<'_> {
+impl Meeting {
     fn nats(&self) -> f64 {
         self.stripes.as_ref().map_or(0.0, |stripes| stripes.nats)
     }
@@ -71,22 +76,32 @@ impl Pile {
             return None;
         }
         let contents = Contents::learn(&self.rows, &set.devices, Spread::Perhaps);
-        let answers = self.answers(set, stated, &contents);
-        let least = answers.first()?.total() - WITHIN;
-        let rivals = answers.iter().take(MOST_RIVALS);
-        let rivals: Vec<&Answer> = rivals
-            .take_while(|answer| answer.total() >= least)
-            .collect();
-        let mut meetings: Vec<Meeting<'_>> = rivals
-            .into_par_iter()
-            .map(|answer| self.meeting(answer, &others))
-            .collect();
-        meetings.sort_by(|a, b| b.total().total_cmp(&a.total()));
+        let mut meetings = self.meetings(self.answers(set, stated, &contents), &others);
+        if meetings.first()?.nats() < EACH * devices(set) {
+            return None;
+        }
+        // A geometry that is right in part is none: what differs from it by little must do worse.
+        let mut asked: Option<Claims> = None;
+        for _ in 0..=MOST_STEPS {
+            let best = meetings.first()?.answer.hypothesis()?;
+            if asked.as_ref() == Some(&best.claims()) {
+                break;
+            }
+            asked = Some(best.claims());
+            let near = self.judged(siblings(best, set), set, stated, &contents);
+            meetings.extend(self.meetings(near, &others));
+            meetings.sort_by(|a, b| b.total().total_cmp(&a.total()));
+        }
         let (best, rest) = meetings.split_first()?;
+        let claims = best.answer.hypothesis()?.claims();
+        (asked.as_ref() == Some(&claims)).then_some(())?;
+        let is_other = |rival: &&Meeting| {
+            let own = rival.answer.hypothesis().map(Hypothesis::claims);
+            own.as_ref() != Some(&claims)
+        };
         let lead = (best.nats() * LEAD_SHARE).max(LEAD);
-        let stands_out = rest
-            .iter()
-            .all(|rival| rival.total() <= best.total() - lead);
+        let mut rivals = rest.iter().filter(is_other);
+        let stands_out = rivals.all(|rival| rival.total() <= best.total() - lead);
         let hypothesis = best.answer.hypothesis()?;
         let trials = verify::rebuild(hypothesis, &self.candidates, &self.rows);
         let (certain, each) = match trials {
@@ -96,12 +111,8 @@ impl Pile {
         let stripes = best.stripes.as_ref()?;
         let is_enough = stripes.nats >= each * devices(set);
         (stands_out && certain && is_enough).then_some(())?;
-        let mut group = self.group(
-            best.answer,
-            trials,
-            &self.based(best.answer)?,
-            &set.together,
-        );
+        let based = self.based(&best.answer)?;
+        let mut group = self.group(&best.answer, trials, &based, &set.together);
         group.evidence.insert(
             1,
             format!(
@@ -112,6 +123,19 @@ impl Pile {
             ),
         );
         Some(group)
+    }
+
+    /// What the likeliest of `answers` make with one of `others`, the best first.
+    fn meetings(&self, mut answers: Vec<Answer>, others: &[Beside]) -> Vec<Meeting> {
+        let least = answers.first().map_or(0.0, Answer::total) - WITHIN;
+        answers.truncate(MOST_RIVALS);
+        answers.retain(|answer| answer.total() >= least);
+        let meetings = answers.into_par_iter();
+        let mut meetings: Vec<Meeting> = meetings
+            .map(|answer| self.meeting(answer, others))
+            .collect();
+        meetings.sort_by(|a, b| b.total().total_cmp(&a.total()));
+        meetings
     }
 
     fn based<'a>(&self, answer: &'a Answer) -> Option<base::Based<'a>> {
@@ -147,8 +171,8 @@ impl Pile {
     }
 
     /// What the geometry of an answer makes with the group with which it makes most.
-    fn meeting<'a>(&self, answer: &'a Answer, others: &[Beside]) -> Meeting<'a> {
-        let own = self.based(answer).and_then(|based| {
+    fn meeting(&self, answer: Answer, others: &[Beside]) -> Meeting {
+        let own = self.based(&answer).and_then(|based| {
             let hypothesis = based.hypothesis;
             let group = verify::open(hypothesis, &self.candidates, based.offset, &|_| true)?;
             Some(Beside {
@@ -179,6 +203,34 @@ impl Pile {
             with: with.unwrap_or_default(),
         }
     }
+}
+
+/// Geometries that differ from one by the layout, by two roles that are swapped, or by the role that is
+/// counted first.
+fn siblings(hypothesis: &Hypothesis, set: &Members) -> Vec<Hypothesis> {
+    let count = hypothesis.roles.len();
+    let mut orders = vec![hypothesis.roles.clone()];
+    for one in 0..count {
+        for other in one.saturating_add(1)..count {
+            let mut roles = hypothesis.roles.clone();
+            roles.swap(one, other);
+            orders.push(roles);
+        }
+        let mut roles = hypothesis.roles.clone();
+        roles.rotate_left(one);
+        orders.push(roles);
+    }
+    let present = u32::try_from(set.devices.len()).unwrap_or(u32::MAX);
+    let alike = |shape: &Shape| {
+        let of = |shape: Shape| (shape.members(), shape.parities());
+        of(*shape) == of(hypothesis.shape)
+    };
+    let shapes = Shape::all(present).into_iter().filter(alike);
+    let all = shapes.flat_map(|shape| orders.iter().map(move |roles| (shape, roles.clone())));
+    let start = i64::try_from(hypothesis.row_0).unwrap_or(0);
+    let made =
+        all.filter_map(|(shape, roles)| Hypothesis::new(shape, hypothesis.chunk, start, 0, roles));
+    made.collect()
 }
 
 /// The stripes over two groups for which most speaks, where extents begin at `starts`.

@@ -73,8 +73,19 @@ impl Pile {
         stated: &Addresses,
         contents: &Contents<'_>,
     ) -> Vec<Answer> {
+        let hypotheses = hypotheses(set, &self.rows, &stated.anchors, contents);
+        self.judged(hypotheses, set, stated, contents)
+    }
+
+    /// The different ones among hypotheses of a set, the likeliest first.
+    pub(super) fn judged(
+        &self,
+        hypotheses: Vec<Hypothesis>,
+        set: &Members,
+        stated: &Addresses,
+        contents: &Contents<'_>,
+    ) -> Vec<Answer> {
         let (rows, candidates) = (&self.rows, &self.candidates);
-        let hypotheses = hypotheses(set, rows, &stated.anchors, contents);
         score::answers(hypotheses, &set.devices, candidates, rows, stated, contents)
     }
 }

@@ -126,7 +126,7 @@ impl Sketch {
 }
 
 /// The blocks of all devices at one offset.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Row {
     /// The offset on the devices.
     pub(super) at: u64,
@@ -144,6 +144,26 @@ pub(super) struct Row {
 
 /// The rows of one window, read from all devices; those of zeros are left out.
 pub(super) fn rows(start: u64, windows: &[Vec<u8>]) -> Vec<Row> {
+    let mut rows = textures(start, windows);
+    let block_at = |bytes: &Vec<u8>, at: u64| {
+        let start = usize::try_from(at - start).ok()?;
+        Sketch::of(bytes.get(start..start + usize::try_from(BLOCK).ok()?)?)
+    };
+    for row in &mut rows {
+        let sketches = windows.iter().map(|bytes| block_at(bytes, row.at));
+        let sketches: Vec<Option<Sketch>> = sketches.collect();
+        let print = |sketch: &Option<Sketch>| sketch.as_ref().map_or(0, Sketch::fingerprint);
+        let there = sketches.iter().enumerate().filter(|(_, s)| s.is_some());
+        row.prints = sketches.iter().map(print).collect();
+        row.full = there.map(|(device, _)| device).collect();
+        row.relations = relations(&sketches);
+        row.parts = parts(&row.relations);
+    }
+    rows
+}
+
+/// The same rows with no more than what blocks look like: none is compared with others.
+pub(super) fn textures(start: u64, windows: &[Vec<u8>]) -> Vec<Row> {
     let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
     let count = windows.iter().map(|bytes| bytes.len() / block).max();
     let mut rows = Vec::new();
@@ -152,20 +172,16 @@ pub(super) fn rows(start: u64, windows: &[Vec<u8>]) -> Vec<Row> {
             .iter()
             .map(|bytes| bytes.get(number * block..(number + 1) * block));
         let blocks: Vec<&[u8]> = blocks.map(Option::unwrap_or_default).collect();
-        let sketches: Vec<Option<Sketch>> = blocks.iter().map(|block| Sketch::of(block)).collect();
-        if sketches.iter().all(Option::is_none) {
+        if blocks
+            .iter()
+            .all(|block| block.iter().all(|byte| *byte == 0))
+        {
             continue;
         }
-        let print = |sketch: &Option<Sketch>| sketch.as_ref().map_or(0, Sketch::fingerprint);
-        let there = sketches.iter().enumerate().filter(|(_, s)| s.is_some());
-        let relations = relations(&sketches);
         rows.push(Row {
             at: start + number as u64 * BLOCK,
-            prints: sketches.iter().map(print).collect(),
             textures: blocks.iter().map(|block| Texture::of(block)).collect(),
-            full: there.map(|(device, _)| device).collect(),
-            parts: parts(&relations),
-            relations,
+            ..Row::default()
         });
     }
     rows

@@ -85,7 +85,7 @@ pub(super) fn ranked(
         let read = candidates
             .iter()
             .map(|c| sample::read_window(&*c.device, start));
-        rows.extend(sample::rows(start, &read.collect::<Vec<_>>()));
+        rows.extend(sample::textures(start, &read.collect::<Vec<_>>()));
     }
     let all: Vec<usize> = (0..candidates.len()).collect();
     let contents = Contents::learn(&rows, &all, Spread::Alone);
