@@ -168,7 +168,8 @@ fn is_text(line: &[u8]) -> bool {
 
 /// Whether a message, by its first line, may have lost what stood before it: it seems to be the
 /// rest of a line. It is no field, or its name is the end of a longer one, or too short, or begins
-/// as no name does, or in lower case where the next does not.
+/// as no name does, or in lower case where the next does not, or is one word with several capital and
+/// small letters, as where parity has the start of a known name and something else.
 pub fn may_lack_its_top(message: &[u8]) -> bool {
     let mut lines = message.split(|byte| *byte == b'\n');
     let Some((name, _)) = lines.next().and_then(field) else {
@@ -183,9 +184,14 @@ pub fn may_lack_its_top(message: &[u8]) -> bool {
     let next_is_capital = next.is_some_and(|next| next.first().is_some_and(u8::is_ascii_uppercase));
     let first = name.first().copied().unwrap_or_default();
     let is_end = known().any(|known| known.ends_with(&lower));
+    let capitals = name
+        .windows(2)
+        .any(|two| two.iter().all(u8::is_ascii_uppercase));
+    let is_mixed = capitals && !name.contains(&b'-') && name.iter().any(u8::is_ascii_lowercase);
     name.len() < 3
         || !first.is_ascii_alphabetic()
         || is_end
+        || is_mixed
         || first.is_ascii_lowercase() && next_is_capital
 }
 
@@ -402,6 +408,10 @@ mod tests {
             ("h: <a@b.example>\n\n", true),
             ("ignature: v=1;\n\n", true),
             ("and so on\n", true),
+            ("DWO2ath: <a@b.example>\nTo: b\n\n", true),
+            ("XOriginating: a\nTo: b\n\n", true),
+            ("X-MSMailPriority: high\nTo: b\n\n", false),
+            ("EmailTo: a\nTo: b\n\n", false),
         ] {
             assert_eq!(may_lack_its_top(message.as_bytes()), lacks, "{message}");
         }
