@@ -15,14 +15,14 @@ use super::anchors::Addresses;
 use super::base;
 use super::contents::{Contents, Spread};
 use super::decide::{LEAD, LEAD_SHARE, LONE_EACH, devices};
-use super::hypothesis::{Claims, Hypothesis};
+use super::hypothesis::Hypothesis;
 use super::pile::{Members, Pile};
 use super::score::Answer;
 use super::shape::Shape;
 use super::text_stripes::{TextStripes, ranked};
 use super::verify;
 use crate::devices::Devices;
-use crate::document::{DeviceName, Group};
+use crate::document::Group;
 use crate::lvm::first_extent;
 
 /// Most geometries that are tried, and by how many nats each may be less likely than the best.
@@ -35,14 +35,15 @@ const MOST_WINDOWS: u64 = 256;
 /// What must speak for the stripes with the right geometry, in nats, for each device.
 const EACH: f64 = 16.0;
 
-/// How often a better geometry may be found beside the best.
-const MOST_STEPS: usize = 3;
+/// How often what differs by little from the best is asked, as long as it is better.
+const MOST_STEPS: usize = 4;
 
 /// A group, by its contents and the bytes of data in a row.
 struct Beside {
-    name: DeviceName,
     device: Arc<dyn ReadAt>,
     row: u64,
+    /// What a person may call it.
+    called: String,
 }
 
 /// A geometry, and the stripes that it makes with a group that is decided.
@@ -75,42 +76,16 @@ impl Pile {
         if others.is_empty() {
             return None;
         }
-        let contents = Contents::learn(&self.rows, &set.devices, Spread::Perhaps);
-        let mut meetings = self.meetings(self.answers(set, stated, &contents), &others);
-        if meetings.first()?.nats() < EACH * devices(set) {
-            return None;
-        }
-        // A geometry that is right in part is none: what differs from it by little must do worse.
-        let mut asked: Option<Claims> = None;
-        for _ in 0..=MOST_STEPS {
-            let best = meetings.first()?.answer.hypothesis()?;
-            if asked.as_ref() == Some(&best.claims()) {
-                break;
-            }
-            asked = Some(best.claims());
-            let near = self.judged(siblings(best, set), set, stated, &contents);
-            meetings.extend(self.meetings(near, &others));
-            meetings.sort_by(|a, b| b.total().total_cmp(&a.total()));
-        }
-        let (best, rest) = meetings.split_first()?;
-        let claims = best.answer.hypothesis()?.claims();
-        (asked.as_ref() == Some(&claims)).then_some(())?;
-        let is_other = |rival: &&Meeting| {
-            let own = rival.answer.hypothesis().map(Hypothesis::claims);
-            own.as_ref() != Some(&claims)
-        };
-        let lead = (best.nats() * LEAD_SHARE).max(LEAD);
-        let mut rivals = rest.iter().filter(is_other);
-        let stands_out = rivals.all(|rival| rival.total() <= best.total() - lead);
-        let hypothesis = best.answer.hypothesis()?;
-        let trials = verify::rebuild(hypothesis, &self.candidates, &self.rows);
+        let meetings = self.all_meetings(set, stated, &others)?;
+        let best = stands_out(&meetings)?;
+        let trials = verify::rebuild(best.answer.hypothesis()?, &self.candidates, &self.rows);
         let (certain, each) = match trials {
             Some(trials) => (trials.pass(), EACH),
             None => (true, LONE_EACH),
         };
         let stripes = best.stripes.as_ref()?;
         let is_enough = stripes.nats >= each * devices(set);
-        (stands_out && certain && is_enough).then_some(())?;
+        (certain && is_enough).then_some(())?;
         let based = self.based(&best.answer)?;
         let mut group = self.group(&best.answer, trials, &based, &set.together);
         group.evidence.insert(
@@ -123,6 +98,32 @@ impl Pile {
             ),
         );
         Some(group)
+    }
+
+    /// What the likeliest geometries of a set make with one of `others`, the best first, with all that
+    /// differ from the best by little: one that is right in part reads much text, and must do worse.
+    fn all_meetings(
+        &self,
+        set: &Members,
+        stated: &Addresses,
+        others: &[Beside],
+    ) -> Option<Vec<Meeting>> {
+        let contents = Contents::learn(&self.rows, &set.devices, Spread::Perhaps);
+        let mut meetings = self.meetings(self.answers(set, stated, &contents), others);
+        if meetings.first()?.nats() < EACH * devices(set) {
+            return None;
+        }
+        for _ in 0..MOST_STEPS {
+            let best = meetings.first()?.answer.hypothesis()?;
+            let claims = best.claims();
+            let near = self.judged(siblings(best, set), set, stated, &contents);
+            meetings.extend(self.meetings(near, others));
+            meetings.sort_by(|a, b| b.total().total_cmp(&a.total()));
+            if meetings.first()?.answer.hypothesis()?.claims() == claims {
+                return Some(meetings);
+            }
+        }
+        None
     }
 
     /// What the likeliest of `answers` make with one of `others`, the best first.
@@ -159,12 +160,9 @@ impl Pile {
             let members = group.members.iter();
             let names = members.filter_map(|member| Some(member.device.as_ref()?.to_string()));
             Some(Beside {
-                name: DeviceName(format!(
-                    "the group of {}",
-                    names.collect::<Vec<_>>().join(", ")
-                )),
                 device: all.open_group(group, &[]).ok()?,
                 row: group.geometry.row_bytes()?,
+                called: format!("the group of {}", names.collect::<Vec<_>>().join(", ")),
             })
         });
         opened.collect()
@@ -176,9 +174,9 @@ impl Pile {
             let hypothesis = based.hypothesis;
             let group = verify::open(hypothesis, &self.candidates, based.offset, &|_| true)?;
             Some(Beside {
-                name: DeviceName("this group".to_owned()),
                 device: Arc::new(group),
                 row: hypothesis.chunk.checked_mul(hypothesis.shape.width())?,
+                called: String::new(),
             })
         });
         let pairs = own
@@ -191,7 +189,7 @@ impl Pile {
                 [one, other] if one == other => vec![extents],
                 _ => vec![extents, [0, 0]],
             };
-            let met = move |starts| (met([own, other], starts), other.name.0.clone());
+            let met = move |starts| (met([own, other], starts), other.called.clone());
             starts.into_iter().map(met)
         });
         let all = all.filter_map(|(stripes, with)| Some((stripes?, with)));
@@ -203,6 +201,19 @@ impl Pile {
             with: with.unwrap_or_default(),
         }
     }
+}
+
+/// The first of some meetings, the best first, if it is so much likelier than all that claim something
+/// else.
+fn stands_out(meetings: &[Meeting]) -> Option<&Meeting> {
+    let (best, rest) = meetings.split_first()?;
+    let claims = best.answer.hypothesis()?.claims();
+    let lead = (best.nats() * LEAD_SHARE).max(LEAD);
+    let is_worse = |rival: &Meeting| {
+        let own = rival.answer.hypothesis().map(Hypothesis::claims);
+        own.as_ref() == Some(&claims) || rival.total() <= best.total() - lead
+    };
+    rest.iter().all(is_worse).then_some(best)
 }
 
 /// Geometries that differ from one by the layout, by two roles that are swapped, or by the role that is
@@ -238,7 +249,7 @@ fn met(groups: [&Beside; 2], starts: [u64; 2]) -> Option<TextStripes> {
     let behind = groups.into_iter().zip(starts).map(|(beside, start)| {
         let room = beside.device.len().checked_sub(start)?;
         let slice = Slice::new(Arc::clone(&beside.device), ByteOffset::new(start), room);
-        Some((beside.name.clone(), Arc::new(slice) as Arc<dyn ReadAt>))
+        Some(Arc::new(slice) as Arc<dyn ReadAt>)
     });
     let devices: Vec<_> = behind.collect::<Option<_>>()?;
     let ranked = ranked(&devices, MOST_WINDOWS, &|_, _| false);

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use evidence::ReadAt;
 
 use super::contents::{Contents, Spread};
-use super::sample::{self, BLOCK, Candidate, Row};
-use crate::document::DeviceName;
+use super::sample::{self, BLOCK, Row};
 
 /// Most windows of each device that are read.
 const MOST_WINDOWS: u64 = 1024;
@@ -48,7 +47,7 @@ pub(crate) struct TextStripes {
 /// The stripes over some of `devices`, if some stand out; nothing is asked of places of a device that
 /// are `taken`.
 pub(crate) fn text_stripes(
-    devices: &[(DeviceName, Arc<dyn ReadAt>)],
+    devices: &[Arc<dyn ReadAt>],
     taken: &dyn Fn(usize, u64) -> bool,
 ) -> Option<TextStripes> {
     let found = ranked(devices, MOST_WINDOWS, taken);
@@ -63,31 +62,23 @@ pub(crate) fn text_stripes(
 /// All stripes over some of `devices` that anything speaks for, those with most first, from so many
 /// windows of each.
 pub(super) fn ranked(
-    devices: &[(DeviceName, Arc<dyn ReadAt>)],
+    devices: &[Arc<dyn ReadAt>],
     windows: u64,
     taken: &dyn Fn(usize, u64) -> bool,
 ) -> Vec<TextStripes> {
-    let candidates: Vec<Candidate> = devices
-        .iter()
-        .take(MOST_DEVICES)
-        .map(|(name, device)| Candidate {
-            name: name.clone(),
-            device: Arc::clone(device),
-            shift: 0,
-        })
-        .collect();
-    let longest = candidates.iter().map(|c| c.device.len()).max();
-    let Some(longest) = longest.filter(|_| candidates.len() > 1) else {
+    let devices = devices.get(..MOST_DEVICES).unwrap_or(devices);
+    let longest = devices.iter().map(|device| device.len()).max();
+    let Some(longest) = longest.filter(|_| devices.len() > 1) else {
         return Vec::new();
     };
     let mut rows: Vec<Row> = Vec::new();
     for start in sample::windows_of(longest, windows) {
-        let read = candidates
+        let read = devices
             .iter()
-            .map(|c| sample::read_window(&*c.device, start));
+            .map(|device| sample::read_window(&**device, start));
         rows.extend(sample::textures(start, &read.collect::<Vec<_>>()));
     }
-    let all: Vec<usize> = (0..candidates.len()).collect();
+    let all: Vec<usize> = (0..devices.len()).collect();
     let contents = Contents::learn(&rows, &all, Spread::Alone);
     let edges: BTreeMap<u64, u64> = contents
         .edges(&all)
@@ -99,7 +90,7 @@ pub(super) fn ranked(
         let mut starts = vec![0];
         starts.extend(edges.get(&stripe).filter(|edge| **edge > 0));
         for edge in starts {
-            for order in orders(candidates.len()) {
+            for order in orders(devices.len()) {
                 let worth = worth(&contents, &rows, &order, (stripe, edge), taken);
                 found.extend(best(&worth).map(|(from, to, nats)| TextStripes {
                     order,
@@ -224,11 +215,8 @@ pub(crate) mod tests {
         all
     }
 
-    fn device(name: &str, bytes: Vec<u8>) -> (DeviceName, Arc<dyn ReadAt>) {
-        (
-            DeviceName(name.to_owned()),
-            Arc::new(evidence::view::Memory::new(bytes)),
-        )
+    fn device(bytes: Vec<u8>) -> Arc<dyn ReadAt> {
+        Arc::new(evidence::view::Memory::new(bytes))
     }
 
     #[test]
@@ -241,7 +229,7 @@ pub(crate) mod tests {
         // Behind it a volume that lies on one of them alone.
         halves[0].extend(text(2 << 20));
         let [a, b] = halves;
-        let devices = [device("group:a", a), device("group:b", b)];
+        let devices = [device(a), device(b)];
         let found = text_stripes(&devices, &|_, _| false).unwrap();
         assert_eq!((found.stripe, &found.order), (STRIPE as u64, &vec![1, 0]));
         let near = |place: u64, at: u64| place.abs_diff(at) <= 4 * STRIPE as u64;
@@ -257,8 +245,8 @@ pub(crate) mod tests {
     #[test]
     fn volumes_that_lie_on_one_group_each_have_no_stripes() {
         let devices = [
-            device("group:a", text(3 << 20)),
-            device("group:b", text(4 << 20)[1 << 20..].to_vec()),
+            device(text(3 << 20)),
+            device(text(4 << 20)[1 << 20..].to_vec()),
         ];
         assert_eq!(text_stripes(&devices, &|_, _| false), None);
     }

@@ -88,10 +88,8 @@ impl Finder {
             })
         });
         let bases: Vec<Base> = bases.collect();
-        let devices: Vec<_> = bases
-            .iter()
-            .map(|base| (base.name.clone(), Arc::clone(&base.from_start)))
-            .collect();
+        let devices = bases.iter().map(|base| Arc::clone(&base.from_start));
+        let devices: Vec<_> = devices.collect();
         let taken = |device: usize, at: u64| {
             let base = bases.get(device);
             base.is_some_and(|base| self.is_taken(&base.name, base.start.saturating_add(at)))
@@ -262,10 +260,8 @@ impl Stretch {
             }
         }
         votes.retain(|(_, start), _| *start < to);
-        let (place, count) = votes.into_iter().max_by_key(|(_, count)| *count)?;
-        // Copies of another array's file system agree by chance, and only some of them.
-        let all = by_source.get(&place.0)?.iter().filter(is_copy);
-        (count * 2 > all.count()).then_some(place)
+        let best = votes.into_iter().max_by_key(|(_, count)| *count);
+        best.map(|(place, _)| place)
     }
 }
 
