@@ -110,7 +110,7 @@ fn row(
             share(score.exact),
             share(score.mailbox),
             share(score.contents),
-            score.wrong,
+            score.wrong.len(),
         );
     };
     let begin = Instant::now();
@@ -121,6 +121,9 @@ fn row(
     if options.list {
         for path in &ours.missed {
             println!("  not back: {path}");
+        }
+        for path in &ours.wrong {
+            println!("  wrong: {path}");
         }
     }
     for rival in Rival::ALL {

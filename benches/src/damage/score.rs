@@ -16,9 +16,9 @@ pub struct Score {
     pub mailbox: usize,
     /// Of these, those whose contents came back exactly under any name.
     pub contents: usize,
-    /// Of these, those that came back under their path as whole, but with other contents.
-    pub wrong: usize,
-    /// The paths of the files that are intact and did not come back exactly.
+    /// The paths of those that came back as whole, but with other contents.
+    pub wrong: Vec<String>,
+    /// The paths of the others that did not come back exactly.
     pub missed: Vec<String>,
 }
 
@@ -46,10 +46,14 @@ pub fn score(original: &Original, broken: &[Vec<u8>], recovered: &[Recovered]) -
             let below = file.path.splitn(3, '/').nth(2).unwrap_or(&file.path);
             let in_mailbox = paths.get(below);
             score.mailbox += usize::from(in_mailbox.is_some_and(|all| all.contains(&file.hash)));
-            score.wrong += usize::from(hashes.is_some() && !exact);
             score.contents += usize::from(contents.contains(&file.hash));
             if !exact {
-                score.missed.push(file.path.clone());
+                let list = if hashes.is_some() {
+                    &mut score.wrong
+                } else {
+                    &mut score.missed
+                };
+                list.push(file.path.clone());
             }
         }
     }

@@ -49,17 +49,27 @@ impl CsumType {
         }
     }
 
-    /// Whether `stored` begins with the sum of `bytes`.
-    pub(super) fn fits(self, stored: &[u8], bytes: &[u8]) -> bool {
-        let Some(stored) = stored.get(..self.size()) else {
-            return false;
+    /// The sum of `bytes`, with zeros behind it.
+    pub(super) fn sum(self, bytes: &[u8]) -> [u8; CSUM_FIELD] {
+        let mut sum = [0; CSUM_FIELD];
+        let mut put = |of: &[u8]| {
+            if let Some(part) = sum.get_mut(..of.len()) {
+                part.copy_from_slice(of);
+            }
         };
         match self {
-            Self::Crc32c => stored == crc32c::crc32c(bytes).to_le_bytes(),
-            Self::Xxhash => stored == twox_hash::XxHash64::oneshot(0, bytes).to_le_bytes(),
-            Self::Sha256 => stored == sha2::Sha256::digest(bytes).as_slice(),
-            Self::Blake2 => stored == blake2::Blake2b::<U32>::digest(bytes).as_slice(),
+            Self::Crc32c => put(&crc32c::crc32c(bytes).to_le_bytes()),
+            Self::Xxhash => put(&twox_hash::XxHash64::oneshot(0, bytes).to_le_bytes()),
+            Self::Sha256 => put(&sha2::Sha256::digest(bytes)),
+            Self::Blake2 => put(&blake2::Blake2b::<U32>::digest(bytes)),
         }
+        sum
+    }
+
+    /// Whether `stored` begins with the sum of `bytes`.
+    pub(super) fn fits(self, stored: &[u8], bytes: &[u8]) -> bool {
+        let stored = stored.get(..self.size());
+        stored.is_some_and(|stored| self.sum(bytes).starts_with(stored))
     }
 
     /// Whether the sum at the start of a superblock or tree block is that of what is behind it.

@@ -233,13 +233,13 @@ impl Identity<'_> {
                  is a part of an array, or a copy that was moved"
             ))));
         }
-        if !map.unordered.is_empty() {
+        if !(map.unordered.is_empty() && map.unplaced.is_empty()) {
             self.order(&mut map, name, format);
         }
         Ok(map)
     }
 
-    /// Adds the chunks of data, the order of whose stripes only checksums tell, to `map`.
+    /// Adds the chunks of data, whose places only checksums tell, to `map`.
     fn order(&self, map: &mut map::Map, name: &str, format: Format) {
         let volume = Volume::new(name, map.pool.clone(), format, self.metadata_uuid);
         let forest = Forest::new(&volume, self);

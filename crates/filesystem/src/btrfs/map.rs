@@ -18,6 +18,7 @@ use super::node::Node;
 use super::order::Unordered;
 use super::pool::Pool;
 use super::sums::Sums;
+use super::unplaced::{self, Unplaced};
 use super::volume::Volume;
 
 /// `BTRFS_BLOCK_GROUP_METADATA`.
@@ -124,6 +125,24 @@ impl Told {
         all.sort_by_key(|(generation, chunk)| (std::cmp::Reverse(*generation), chunk.start));
         all.into_iter().map(|(_, chunk)| chunk).collect()
     }
+
+    /// The block groups of data whose chunks nothing else tells of; the newest first.
+    fn unplaced(&self) -> Vec<Unplaced> {
+        let of_data = self.block_groups.iter();
+        let of_data = of_data.filter(|(_, (_, _, flags))| flags & DATA != 0);
+        let mut all: Vec<(u64, Unplaced)> = of_data
+            .map(|(start, (generation, length, block_group_type))| {
+                let one = Unplaced {
+                    start: *start,
+                    length: *length,
+                    block_group_type: *block_group_type,
+                };
+                (*generation, one)
+            })
+            .collect();
+        all.sort_by_key(|(generation, one)| (std::cmp::Reverse(*generation), one.start));
+        all.into_iter().map(|(_, one)| one).collect()
+    }
 }
 
 /// Keeps the value of the newest generation.
@@ -181,6 +200,8 @@ pub(super) struct Map {
     pub(super) devids: BTreeMap<u64, usize>,
     /// Chunks of data, the order of whose stripes only checksums can tell.
     pub(super) unordered: Vec<Unordered>,
+    /// Chunks of data, the places of which only checksums can tell.
+    pub(super) unplaced: Vec<Unplaced>,
 }
 
 impl Map {
@@ -211,8 +232,10 @@ pub(super) fn map(identity: &Identity<'_>) -> Map {
         pool,
         devids,
         unordered: Vec::new(),
+        unplaced: Vec::new(),
     };
     map.add_deduced(identity, deduced);
+    map.add_unplaced(told.unplaced());
     for (devid, index) in &map.devids {
         if let Some(device) = identity.devices.get(*index) {
             map.pool.devices.insert(*devid, device.bytes.clone());
@@ -245,9 +268,30 @@ impl Map {
         }
     }
 
-    /// Adds chunks of data in the order that checksums tell.
+    /// Keeps those of `all` that no other chunk lies in.
+    fn add_unplaced(&mut self, all: Vec<Unplaced>) {
+        for one in all {
+            let end = one.start.saturating_add(one.length);
+            let unordered = self.unordered.iter();
+            let unordered = unordered.map(|o| o.start..o.start.saturating_add(o.length));
+            let before = self.unplaced.iter();
+            let before = before.map(|o| o.start..o.start.saturating_add(o.length));
+            let mut others = unordered.chain(before);
+            let apart = others.all(|other| other.end <= one.start || end <= other.start);
+            if apart && self.pool.is_free(&(one.start..end)) {
+                self.unplaced.push(one);
+            }
+        }
+    }
+
+    /// Adds chunks of data in the order and at the places that checksums tell.
     pub(super) fn order(&mut self, identity: &Identity<'_>, volume: &Volume, sums: &Sums) {
         let by_device = self.by_device();
+        let unplaced = std::mem::take(&mut self.unplaced);
+
+        for chunk in unplaced::place(&unplaced, identity, &by_device, volume, sums) {
+            self.pool.add(chunk);
+        }
         for one in std::mem::take(&mut self.unordered) {
             let copies = Profile::of(one.block_group_type) == Some(Profile::Copies);
             let chunk = one.by_sums(identity, &by_device, volume, sums);

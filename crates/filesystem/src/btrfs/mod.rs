@@ -10,7 +10,7 @@
 //!
 //! `find.rs` puts together what is left of file systems whose superblocks, chunks or roots are gone,
 //! or which were written over by others: of the tree blocks that are seen on the devices
-//! (`sighting.rs`), the map of addresses (`map.rs`, `order.rs`) and the trees (`forest.rs`) are made. What no
+//! (`sighting.rs`), the map of addresses (`map.rs`, `order.rs`, `unplaced.rs`) and the trees (`forest.rs`) are made. What no
 //! directory leads to is hung in by `census.rs`, and files that were deleted by `former.rs`.
 //! `statement.rs` keeps how the view is had again.
 //!
@@ -59,6 +59,7 @@ mod subvolumes;
 mod sums;
 mod superblock;
 mod tree;
+mod unplaced;
 mod view;
 mod volume;
 

@@ -17,7 +17,7 @@ const MOST_STRIPES: u64 = 4096;
 /// So many hits prove each stripe.
 const ENOUGH: u64 = 8;
 /// The number of a device that nobody has.
-const NOBODY: u64 = u64::MAX / 2;
+pub(super) const NOBODY: u64 = u64::MAX / 2;
 
 /// A chunk whose stripes are known, in no order.
 #[derive(Clone, Debug)]
@@ -30,12 +30,12 @@ pub(super) struct Unordered {
 
 /// Where something lies that belongs to one group of equal stripes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Hit {
-    group: usize,
+pub(super) struct Hit {
+    pub(super) group: usize,
     /// The index of the device.
-    device: usize,
+    pub(super) device: usize,
     /// Where on it the stripe begins.
-    offset: u64,
+    pub(super) offset: u64,
 }
 
 impl Unordered {
@@ -65,7 +65,8 @@ impl Unordered {
                 offset,
             })
         });
-        self.ordered(&chunk, hits, devids)
+        let known = hits.filter(|hit| self.stripes.iter().any(|s| s.offset == hit.offset));
+        self.ordered(&chunk, votes(known), devids)
     }
 
     /// The chunk in the order in which its data fits the checksums.
@@ -89,7 +90,7 @@ impl Unordered {
             if counts.get(&group).is_some_and(|count| *count >= ENOUGH) {
                 continue;
             }
-            for (logical, sum) in known_sums(volume, sums, &chunk, at) {
+            for (logical, sum) in known_sums(volume, sums, chunk.end(), at) {
                 let Some((_, within)) = group_of(&chunk, logical) else {
                     continue;
                 };
@@ -113,22 +114,17 @@ impl Unordered {
                 break;
             }
         }
-        self.ordered(&chunk, hits.into_iter(), devids)
+        self.ordered(&chunk, votes(hits.into_iter()), devids)
     }
 
-    /// The chunk with each stripe where most of `hits` are; stripes without any are missing.
-    fn ordered(
+    /// The chunk with each stripe where most of `votes` are; stripes without any are missing.
+    pub(super) fn ordered(
         &self,
         chunk: &Chunk,
-        hits: impl Iterator<Item = Hit>,
+        votes: HashMap<Hit, u64>,
         devids: &HashMap<usize, u64>,
     ) -> Option<Chunk> {
         let (groups, copies) = groups(chunk);
-        let mut votes: HashMap<Hit, u64> = HashMap::new();
-        for hit in hits.filter(|hit| self.stripes.iter().any(|s| s.offset == hit.offset)) {
-            let count = votes.entry(hit).or_default();
-            *count = count.saturating_add(1);
-        }
         let mut votes: Vec<(Hit, u64)> = votes.into_iter().collect();
         votes.sort_by_key(|(hit, count)| (std::cmp::Reverse(*count), *hit));
         let mut filled: Vec<Vec<Stripe>> = vec![Vec::new(); groups];
@@ -160,8 +156,18 @@ impl Unordered {
     }
 }
 
+/// How often each of `hits` is among them.
+pub(super) fn votes(hits: impl Iterator<Item = Hit>) -> HashMap<Hit, u64> {
+    let mut votes: HashMap<Hit, u64> = HashMap::new();
+    for hit in hits {
+        let count = votes.entry(hit).or_default();
+        *count = count.saturating_add(1);
+    }
+    votes
+}
+
 /// How many groups of equal stripes a chunk has, and how many stripes are in each.
-fn groups(chunk: &Chunk) -> (usize, usize) {
+pub(super) fn groups(chunk: &Chunk) -> (usize, usize) {
     let count = chunk.stripes.len();
     match chunk.profile {
         Profile::Copies => (1, count),
@@ -171,15 +177,20 @@ fn groups(chunk: &Chunk) -> (usize, usize) {
 }
 
 /// The group of stripes that holds `logical`, and where in each of them.
-fn group_of(chunk: &Chunk, logical: u64) -> Option<(usize, u64)> {
+pub(super) fn group_of(chunk: &Chunk, logical: u64) -> Option<(usize, u64)> {
     let spot = chunk.spot(logical)?;
     let copies = groups(chunk).1;
     Some((spot.stripe.checked_div(copies)?, spot.within))
 }
 
-/// Two sectors of the stripe at `logical` whose sums are known.
-fn known_sums(volume: &Volume, sums: &Sums, chunk: &Chunk, logical: u64) -> Vec<(u64, [u8; 32])> {
-    let end = logical.saturating_add(STRIPE_LEN).min(chunk.end());
+/// Two sectors of the stripe at `logical`, of a chunk up to `end`, whose sums are known.
+pub(super) fn known_sums(
+    volume: &Volume,
+    sums: &Sums,
+    end: u64,
+    logical: u64,
+) -> Vec<(u64, [u8; 32])> {
+    let end = logical.saturating_add(STRIPE_LEN).min(end);
     let sector = u64::from(volume.format.sectorsize).max(1);
     let places = (logical..end).step_by(usize::try_from(sector).unwrap_or(usize::MAX));
     let all = sums.of(volume, logical..end, None);

@@ -1,6 +1,7 @@
 //! The devices of a file system and the chunks on them: bytes by their logical address.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use evidence::{ByteOffset, GapCause, Gaps, ReadAt, ReadAtExt};
@@ -28,12 +29,17 @@ impl Pool {
 
     /// Adds a chunk unless some of its addresses are mapped already.
     pub(super) fn add(&mut self, chunk: Chunk) -> bool {
-        let before = self.chunks.range(..chunk.end()).next_back();
-        let free = before.is_none_or(|(_, before)| before.end() <= chunk.start);
+        let free = self.is_free(&(chunk.start..chunk.end()));
         if free {
             self.chunks.insert(chunk.start, chunk);
         }
         free
+    }
+
+    /// Whether none of these addresses is in a chunk.
+    pub(super) fn is_free(&self, range: &Range<u64>) -> bool {
+        let before = self.chunks.range(..range.end).next_back();
+        before.is_none_or(|(_, before)| before.end() <= range.start)
     }
 
     /// All chunks, by their first address.

@@ -356,6 +356,35 @@ fn stripes_with_parity_come_back() {
     );
 }
 
+/// Without superblocks, and without any block of the trees that say where chunks lie.
+fn wipe_map(images: &mut [Vec<u8>]) {
+    for image in &mut *images {
+        let fsid: Vec<u8> = image[(64 << 10) + 32..(64 << 10) + 48].to_vec();
+        for at in (1 << 20..image.len()).step_by(SECTOR) {
+            let is_of_map = image[at + 32..at + 48] == fsid[..] && matches!(image[at + 88], 3 | 4);
+            if is_of_map {
+                image[at..at + 16384].fill(0);
+            }
+        }
+    }
+    wipe_superblocks(images);
+}
+
+#[test]
+fn data_lies_where_its_checksums_are_met_when_nothing_maps_it() {
+    for (count, arguments) in [
+        (1, ["-m", "dup", "-d", "single"]),
+        (2, ["-m", "raid1", "-d", "raid0"]),
+        (4, ["-m", "raid10", "-d", "raid10"]),
+        (4, ["-m", "raid1c3", "-d", "raid6"]),
+    ] {
+        let original = Original::make(count, &arguments);
+        let score = score(&original, "no map", &wipe_map);
+        let all = score.exact == score.intact && score.wrong == 0;
+        assert!(all, "{arguments:?}: {score:?}");
+    }
+}
+
 #[test]
 fn whatever_is_in_the_blocks_nothing_panics_and_every_walk_ends() {
     let original = Original::make(1, &["-m", "dup", "-d", "single"]);
