@@ -144,30 +144,67 @@ fn taken(judge: &Judge<'_>, stretch: &Stretch<'_>) -> Vec<Taken> {
     let count = messages.len();
     let mut all = Vec::new();
     let mut from = stretch.range.start;
+    let mut file = InFile::begun(from);
     for (number, message) in messages.into_iter().enumerate() {
         let on_device = |at: u64| stretch.range.start.saturating_add(at);
         let span = from..on_device(message.span.end);
         from = span.end;
         if message.is_pseudo {
+            file = InFile::begun(span.start);
             continue;
+        }
+        if !file.goes_on(span.start, message.known.uid) {
+            file = InFile::begun(span.start);
         }
         let is_last = number.saturating_add(1) == count;
         let shows_end = !is_last || stretch.is_ended;
-        all.push(Taken::one(
-            span,
-            judged(judge, stretch, &message, shows_end),
-        ));
+        let (carving, is_cut) = judged(judge, stretch, &message, shows_end, file.start);
+        file.is_cut |= is_cut;
+        file.uid = message.known.uid.or(file.uid);
+        all.push(Taken::one(span, carving));
     }
     all
 }
 
-/// What a message is worth: `shows_end` if something says where it ends.
+/// The file that the messages of a stretch lie in, as far as it was read.
+///
+/// Files that follow each other on a device, or whose blocks do, make one stretch.
+struct InFile {
+    /// Where on the device it was first met.
+    start: u64,
+    /// The last UID in it.
+    uid: Option<u32>,
+    /// Whether the last message goes on elsewhere, and with it maybe the file.
+    is_cut: bool,
+}
+
+impl InFile {
+    const fn begun(start: u64) -> Self {
+        Self {
+            start,
+            uid: None,
+            is_cut: false,
+        }
+    }
+
+    /// Whether a message at `at` with this UID may lie in it: UIDs ascend in a file, and where a
+    /// sector begins with a postmark, a file may as well.
+    fn goes_on(&self, at: u64, uid: Option<u32>) -> bool {
+        let ascends = uid.zip(self.uid).map(|(uid, last)| uid > last);
+        let is_aligned = at.is_multiple_of(SECTOR as u64);
+        !self.is_cut && ascends.unwrap_or(!is_aligned || at == self.start)
+    }
+}
+
+/// What a message in `file` is worth, and whether it is cut at a border that does not fit:
+/// `shows_end` if something says where it ends.
 fn judged(
     judge: &Judge<'_>,
     stretch: &Stretch<'_>,
     message: &Loose,
     shows_end: bool,
-) -> crate::Carving {
+    file: u64,
+) -> (crate::Carving, bool) {
     let on_device = |at: u64| stretch.range.start.saturating_add(at);
     let span = on_device(message.span.start)..on_device(message.span.end);
     let read = Read::of(judge, stretch.device, &span);
@@ -179,7 +216,7 @@ fn judged(
         known: message.known.clone(),
         keywords: message.keywords.clone(),
         folder: None,
-        file: stretch.range.start,
+        file,
     };
     let weak = read.borders.iter().find(|(_, nats)| *nats < LEAST_BORDER);
     let broken = read.borders.iter().any(|(_, nats)| *nats < LEAST_MEASURED);
@@ -216,6 +253,7 @@ fn judged(
             carving(&pieces, None, Some(why.to_owned()), Some(stored))
         }
     };
+    let is_cut = proof.is_none() && weak.is_some();
     carving.borders = read.borders;
-    carving
+    (carving, is_cut)
 }
