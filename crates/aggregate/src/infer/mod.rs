@@ -131,7 +131,11 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     // Devices of a ring that is not decided may lack others, which are among the rest.
     let doubtful = inferred.undecided.iter().any(|one| one.devices.len() > 1);
     taken = taken.with(inferred.take_mirrors(pile, taken.with(tied), &stated));
-    let (settled, told) = inferred.take_whole(pile, &whole, &stated);
+    let Whole {
+        settled,
+        told,
+        mut open,
+    } = inferred.take_whole(pile, &whole, &stated);
     taken = taken.with(settled);
     // Where members are missing that parity needs, the rest may be one group: it must make sense
     // in each of its devices.
@@ -140,15 +144,18 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         && !doubtful
         && let Ok(group) = pile.decide(&rest, &stated)
     {
+        taken = taken.with(devices_of([&rest]));
         inferred.groups.push(group);
-        return;
+    } else {
+        let scattered = scattered.iter();
+        open.extend(scattered.map(|set| (set, pile.decide(set, &stated))));
+        taken = taken.with(devices_of(open.iter().map(|(set, _)| *set)));
+        taken = taken.with(inferred.take_without_parity(pile, taken, doubtful, &stated));
     }
-    for set in &scattered {
-        let decided = inferred.or_beside(pile, set, &stated, pile.decide(set, &stated));
+    for (set, decided) in open {
+        let decided = inferred.or_beside(pile, set, &stated, decided);
         inferred.take(pile, &set.devices, decided);
     }
-    taken = taken.with(devices_of(&scattered));
-    taken = taken.with(inferred.take_without_parity(pile, taken, doubtful, &stated));
     for device in pile
         .others(taken.with(told))
         .filter(|device| pile.has_contents(*device))
@@ -158,6 +165,17 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     }
 }
 
+/// What is left of the sets that parity ties together.
+#[derive(Default)]
+struct Whole<'m> {
+    /// The devices of those of which it is known what these are a part of, and of those that are open.
+    settled: Set,
+    /// The devices of which more may be found out, and which are named in a loss already.
+    told: Set,
+    /// The sets that are not decided.
+    open: Vec<(&'m Members, Result<Group, String>)>,
+}
+
 /// All devices of some sets.
 fn devices_of<'a>(sets: impl IntoIterator<Item = &'a Members>) -> Set {
     let devices = sets.into_iter().flat_map(|set| &set.devices);
@@ -165,36 +183,50 @@ fn devices_of<'a>(sets: impl IntoIterator<Item = &'a Members>) -> Set {
 }
 
 impl Inferred {
-    /// Takes the sets that parity ties together, and gives the devices of those that settle what these
-    /// are a part of, and of those that do not.
+    /// Takes the sets that parity ties together and that are decided.
     ///
     /// What ties members of a group to other devices is another array on the same disks: those others
-    /// may be a group of the older one, of which members are missing that parity needs.
-    fn take_whole(&mut self, pile: &Pile, whole: &[Members], stated: &Addresses) -> (Set, Set) {
+    /// may be a group of the older one, of which members are missing that parity needs. So may a part
+    /// of a set that is not decided.
+    fn take_whole<'m>(
+        &mut self,
+        pile: &Pile,
+        whole: &'m [Members],
+        stated: &Addresses,
+    ) -> Whole<'m> {
         let ties = whole.iter().map(|set| (set, pile.decide(set, stated)));
-        let (decided, open): (Vec<_>, Vec<_>) = ties.partition(|(_, decided)| decided.is_ok());
-        let mut settled = devices_of(decided.iter().map(|(set, _)| *set));
-        let groups = settled;
-        let mut told = Set::default();
-        for (set, _) in &open {
-            let own = devices_of([*set]);
-            if own.touches(groups) {
-                told = told.with(own);
-            } else {
-                settled = settled.with(own);
-            }
-        }
+        let (decided, undecided): (Vec<_>, Vec<_>) = ties.partition(|(_, decided)| decided.is_ok());
+        let mut groups = devices_of(decided.iter().map(|(set, _)| *set));
         for (set, decided) in decided {
             self.take(pile, &set.devices, decided);
         }
-        for (set, decided) in open {
-            let decided = match devices_of([set]).touches(groups) {
-                true => decided,
-                false => self.or_beside(pile, set, stated, decided),
-            };
-            self.take(pile, &set.devices, decided);
+        for (set, _) in &undecided {
+            for part in pile.within(set) {
+                let own = devices_of([&part]);
+                if !own.touches(groups)
+                    && let Ok(group) = pile.decide(&part, stated)
+                {
+                    groups = groups.with(own);
+                    self.groups.push(group);
+                }
+            }
         }
-        (settled, told)
+        let mut all = Whole {
+            settled: groups,
+            ..Whole::default()
+        };
+        // Of two that share devices and are both open, one is of a newer array.
+        for (set, decided) in undecided {
+            let own = devices_of([set]);
+            if own.touches(all.settled) {
+                all.told = all.told.with(own);
+                self.take(pile, &set.devices, decided);
+            } else {
+                all.settled = all.settled.with(own);
+                all.open.push((set, decided));
+            }
+        }
+        all
     }
 
     /// What was decided of a set, or else what the groups beside it decide.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::anchors::{Addresses, Anchor, Collector, Source};
-use super::relations::{Set, Tied, copies, tied};
+use super::relations::{Set, Tied, copies, tied, within};
 use super::rings::{self, Ring};
 use super::sample::{self, Candidate, Row};
 use super::twins::{self, Stale};
@@ -180,6 +180,12 @@ impl Pile {
     /// The sets of devices that parity ties together.
     pub(super) fn by_relation(&self) -> Vec<Members> {
         tied(&self.rows).iter().map(by_relation).collect()
+    }
+
+    /// The sets within a set that parity ties, if what ties that one may be a newer array.
+    pub(super) fn within(&self, set: &Members) -> Vec<Members> {
+        let within = within(&self.rows, &set.devices);
+        within.iter().map(by_relation).collect()
     }
 
     /// The rings among the devices that are not `taken`.

@@ -27,6 +27,10 @@ const LEAST_SCATTERED: u64 = 32;
 /// of the rows where the larger one has contents.
 const OWN_PERCENT: u64 = 20;
 
+/// Devices hold contents of their own in so many times the rows in which a larger set does: what
+/// ties that one is a newer array, which wrote to a part of its members only.
+const OWN_TIMES: u64 = 4;
+
 /// Copies agree in at least so many rows with contents, and in this share of them.
 const LEAST_EQUAL: u64 = 32;
 const EQUAL_PERCENT: u64 = 95;
@@ -175,17 +179,8 @@ pub(super) struct Tied {
 ///
 /// Where a new array was made over an old one, both may be found: they share devices.
 pub(super) fn tied(rows: &[Row]) -> Vec<Tied> {
-    let mut counts: BTreeMap<Set, u64> = BTreeMap::new();
-    for row in rows {
-        for part in &row.parts {
-            // A pair is a copy: parity where the rest of a row is zeros, or equal contents.
-            if part.count() >= 3 {
-                *counts.entry(*part).or_default() += 1;
-            }
-        }
-    }
-    counts.retain(|_, count| *count >= LEAST_ROWS);
-    let full = |set: Set| rows.iter().filter(|row| row.full.holds(set)).count() as u64;
+    let mut counts = counts(rows);
+    let full = |set: Set| full(rows, set);
     counts.retain(|set, count| count.saturating_mul(LEAST_SHARE) >= full(*set));
     // Rows where a member has zeros tie the rest of a group: such a part is no set of its own.
     let alone = |part: Set, whole: Set| {
@@ -206,22 +201,56 @@ pub(super) fn tied(rows: &[Row]) -> Vec<Tied> {
         .iter()
         .map(|set| {
             let within = |part: &&Set| set.holds(**part) && (*part == set || !kept.contains(part));
-            let of_all =
-                |row: &&Row| row.full.holds(*set) && row.parts.iter().any(|p| p.holds(*set));
-            let own = rows.iter().filter(of_all).count() as u64;
-            Tied {
-                devices: set.devices().collect(),
-                rows: sets
-                    .iter()
-                    .filter(within)
-                    .filter_map(|s| counts.get(s))
-                    .sum(),
-                holds: own.saturating_mul(2) >= full(*set),
-            }
+            let of_it = sets.iter().filter(within);
+            let count = of_it.filter_map(|set| counts.get(set)).sum();
+            Tied::of(rows, *set, count)
         })
         .collect();
     tied.sort_by(|a, b| (b.rows, &a.devices).cmp(&(a.rows, &b.devices)));
     tied
+}
+
+/// The sets within `whole` that are tied by themselves in rows where most of it has nothing: the
+/// groups of an older array, if what ties `whole` is a newer one.
+pub(super) fn within(rows: &[Row], whole: &[usize]) -> Vec<Tied> {
+    let whole: Set = whole.iter().copied().collect();
+    let least = full(rows, whole).saturating_mul(OWN_TIMES);
+    let mut counts = counts(rows);
+    counts.retain(|set, _| whole.holds(*set) && *set != whole && full(rows, *set) >= least);
+    let largest = |set: &Set| !counts.keys().any(|other| other.holds(*set) && other != set);
+    let sets = counts.iter().filter(|(set, _)| largest(set));
+    sets.map(|(set, count)| Tied::of(rows, *set, *count))
+        .collect()
+}
+
+/// In how many rows sets are tied that are no copies: parity where the rest of a row is zeros is
+/// one, and so are equal contents.
+fn counts(rows: &[Row]) -> BTreeMap<Set, u64> {
+    let mut counts: BTreeMap<Set, u64> = BTreeMap::new();
+    let parts = rows.iter().flat_map(|row| &row.parts);
+    for part in parts.filter(|part| part.count() >= 3) {
+        *counts.entry(*part).or_default() += 1;
+    }
+    counts.retain(|_, count| *count >= LEAST_ROWS);
+    counts
+}
+
+/// In how many rows all of a set have contents.
+fn full(rows: &[Row], set: Set) -> u64 {
+    rows.iter().filter(|row| row.full.holds(set)).count() as u64
+}
+
+impl Tied {
+    /// A set that relations tie in `count` rows.
+    fn of(rows: &[Row], set: Set, count: u64) -> Self {
+        let of_all = |row: &&Row| row.full.holds(set) && row.parts.iter().any(|p| p.holds(set));
+        let own = rows.iter().filter(of_all).count() as u64;
+        Self {
+            devices: set.devices().collect(),
+            rows: count,
+            holds: own.saturating_mul(2) >= full(rows, set),
+        }
+    }
 }
 
 /// Sets of devices that are hardly ever all full at once, as in groups that are nearly empty:
@@ -352,6 +381,34 @@ mod tests {
             sets.contains(&vec![0, 1, 2]) && sets.contains(&vec![3, 4, 5]),
             "{sets:?}"
         );
+    }
+
+    #[test]
+    fn groups_without_a_member_are_seen_within_what_a_new_array_ties() {
+        let rows = rows(|number| {
+            let [a, b, c, d] = [1, 2, 3, 4].map(|i| noise(number * 9 + i));
+            let empty = vec![0; 4096];
+            match number {
+                // The new array, which wrote to some rows only.
+                0..8 => {
+                    let p = sum(&[(&a, 1), (&b, 1), (&c, 1), (&d, 1)]);
+                    vec![a, b, c, d, p]
+                }
+                // What is missing of the old group has zeros there.
+                8..16 => vec![
+                    a.clone(),
+                    b.clone(),
+                    sum(&[(&a, 1), (&b, 1)]),
+                    empty.clone(),
+                    empty,
+                ],
+                _ => vec![a, b, c, empty.clone(), empty],
+            }
+        });
+        let sets = |sets: Vec<Tied>| sets.into_iter().map(|set| set.devices).collect::<Vec<_>>();
+        assert_eq!(sets(tied(&rows)), [vec![0, 1, 2, 3, 4]]);
+        assert_eq!(sets(within(&rows, &[0, 1, 2, 3, 4])), [vec![0, 1, 2]]);
+        assert_eq!(sets(within(&rows, &[0, 1, 2])), Vec::<Vec<usize>>::new());
     }
 
     #[test]
