@@ -152,7 +152,6 @@ impl Unplaced {
             .into_iter()
             .filter_map(|number| self.over(number, met, devids))
             .collect();
-        eprintln!("TRIES {:?} met {}", tries, met.len());
         tries.sort_by_key(|(agreeing, _)| Reverse(*agreeing));
         let second = tries.get(1).map_or(0, |(agreeing, _)| *agreeing);
         let (first, chunk) = tries.into_iter().next()?;
