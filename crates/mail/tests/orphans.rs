@@ -97,6 +97,37 @@ fn folders_without_a_path_go_to_whom_their_mail_was_delivered() {
 }
 
 #[test]
+fn what_a_folder_holds_is_not_also_in_an_older_state_of_its_directory() {
+    let mut tree = Maker::new();
+    let name = "1400000000.M1P1.mx";
+    let path = format!("/v/lindenhof.example/ada/Maildir/.Sent/cur/{name}:2,S");
+    let moved = tree.file(&path, delivered(ADA, 1).as_bytes());
+    tree.file(
+        "/#orphans/#77/1400000001.M2P1.mx",
+        delivered(ADA, 2).as_bytes(),
+    );
+    let stale = tree.directory("/#orphans/#77");
+    tree.name(stale, name, moved);
+    let gone = tree.directory("/#orphans/#78");
+    tree.name(gone, name, moved);
+    let tree = tree.done();
+    let stores = find(&tree, &AccountRules::default());
+    let listed = |path: &str| {
+        let mut folders = stores.folders.iter();
+        let folder = folders.find(|folder| folder.path.to_string() == path)?;
+        let files = folder.list(&tree, "volume:v").files;
+        Some(files.iter().map(|file| file.path.to_string()).collect())
+    };
+    assert_eq!(
+        listed("/v/lindenhof.example/ada/Maildir/.Sent"),
+        Some(vec![path])
+    );
+    let kept: Vec<String> = vec!["/#orphans/#77/1400000001.M2P1.mx".to_owned()];
+    assert_eq!(listed("/#orphans/#77"), Some(kept));
+    assert_eq!(listed("/#orphans/#78"), None::<Vec<String>>);
+}
+
+#[test]
 fn stores_whose_paths_name_nobody_go_to_whom_their_mail_was_delivered() {
     let mbox = |to: &[&str]| {
         let messages = to.iter().enumerate().map(|(number, to)| {

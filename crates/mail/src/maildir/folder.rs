@@ -1,10 +1,12 @@
 //! What is in one maildir folder.
 
+use std::collections::HashSet;
+
 use filesystem::{DirEntry, FileKind, Filesystem, InodeNumber};
 
 use super::{Keywords, MaildirName, Uidlist, courier};
 use crate::record::{FileNote, FolderRecord};
-use crate::store::{Contents, Folder, Known, MailFile};
+use crate::store::{Contents, Folder, Kind, Known, MailFile};
 
 /// Lists `folder`, which lies on `device`.
 pub(crate) fn list(folder: &Folder, fs: &dyn Filesystem, device: &str) -> Contents {
@@ -42,6 +44,36 @@ pub(crate) fn list(folder: &Folder, fs: &dyn Filesystem, device: &str) -> Conten
     }
     reading.contents.folders.push(reading.record);
     reading.contents
+}
+
+/// Leaves messages to the folder that they are in, where a directory that lost its parents lists them
+/// under the same names: it is an older state of one, and a file cannot be in both.
+pub(crate) fn leave_to_folders(fs: &dyn Filesystem, folders: &mut Vec<Folder>) {
+    let is_bare = |folder: &Folder| folder.kind == Kind::Maildir && folder.is_bare;
+    if !folders.iter().any(is_bare) {
+        return;
+    }
+    let whole = folders
+        .iter()
+        .filter(|folder| folder.kind == Kind::Maildir && !folder.is_bare);
+    let directories = whole.flat_map(|folder| [&b"cur"[..], b"new"].map(|name| folder.entry(name)));
+    let inodes = directories
+        .flatten()
+        .filter_map(|number| fs.inode(number).ok());
+    let base = |entry: &DirEntry| MaildirName::parse(&entry.name).base.to_vec();
+    let named: HashSet<(InodeNumber, Vec<u8>)> = inodes
+        .filter(|inode| inode.kind == FileKind::Directory)
+        .flat_map(|inode| fs.entries(&inode).entries)
+        .map(|entry| (entry.inode, base(&entry)))
+        .collect();
+    folders.retain_mut(|folder| {
+        if !is_bare(folder) {
+            return true;
+        }
+        let elsewhere = |entry: &DirEntry| named.contains(&(entry.inode, base(entry)));
+        folder.entries.retain(|entry| !elsewhere(entry));
+        !folder.entries.is_empty()
+    });
 }
 
 /// A folder that is being listed.
@@ -125,7 +157,7 @@ impl Reading<'_> {
         let Some(list) = &self.list else {
             return;
         };
-        let there: std::collections::HashSet<&[u8]> = self
+        let there: HashSet<&[u8]> = self
             .contents
             .files
             .iter()

@@ -9,7 +9,7 @@ mod orphans;
 mod place;
 mod uidlist;
 
-pub(crate) use folder::list;
+pub(crate) use folder::{leave_to_folders, list};
 pub use keywords::Keywords;
 pub(crate) use keywords::is_keyword;
 pub use list_index::{ListedFolder, parse_list, parse_list_log};

@@ -44,6 +44,7 @@ pub fn find(fs: &dyn Filesystem, rules: &AccountRules) -> Stores {
         }
     }
     dbox::join_alternatives(fs, &mut search.stores.folders);
+    maildir::leave_to_folders(fs, &mut search.stores.folders);
     search.stores
 }
 
