@@ -677,3 +677,47 @@ fn stripes_shorter_than_a_chunk_decide_a_group_beside_one_that_is_decided() {
     let read = device.read_whole(ByteOffset::new(1 << 20), mail.len());
     assert!(read.as_deref() == Some(mail), "a wrong answer: {group:#?}");
 }
+
+/// Lays `content` out with `copies` copies side by side, as `__raid10_find_phys` does: where the
+/// disks end, the copies that are left begin the next row.
+fn side_by_side(
+    content: &[u8],
+    n: usize,
+    copies: usize,
+    chunk: usize,
+    offset: usize,
+) -> Vec<Vec<u8>> {
+    let slots = content.len().div_ceil(chunk) * copies;
+    let mut disks = vec![vec![0; offset + slots.div_ceil(n) * chunk]; n];
+    for (number, piece) in content.chunks(chunk).enumerate() {
+        for slot in number * copies..(number + 1) * copies {
+            let at = offset + slot / n * chunk;
+            disks[slot % n][at..at + piece.len()].copy_from_slice(piece);
+        }
+    }
+    disks
+}
+
+#[test]
+fn copies_that_go_around_are_put_together_with_a_member_missing() {
+    for (n, copies, chunk, offset, missing) in [
+        (3, 2, 64, 1 << 20, &[][..]),
+        (5, 2, 128, 1 << 20, &[2]),
+        (5, 2, 32, 4 << 20, &[0]),
+        (4, 3, 64, 1 << 20, &[]),
+        (7, 3, 16, (2 << 20) + (48 << 10), &[6]),
+    ] {
+        let content = &CONTENT[..24 << 20];
+        let disks = side_by_side(content, n, copies, chunk << 10, offset);
+        let disks = shuffled(disks, missing, "disk");
+        let aggregate = discover(&disks, &|_, _| None);
+        let case = format!("{copies} copies on {n}, without {missing:?}");
+        assert!(
+            found(&aggregate, &disks, content),
+            "{case}: {:?}",
+            aggregate.losses
+        );
+        let geometry = &aggregate.groups[0].geometry;
+        assert_eq!(geometry.chunk_bytes(), Some(chunk as u64 * 1024), "{case}");
+    }
+}

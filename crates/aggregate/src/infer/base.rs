@@ -13,12 +13,12 @@ const MOST_ROWS: u64 = 1 << 16;
 
 /// Where mdadm lets data begin on members of some hundred megabytes and more: taken if nothing
 /// says where a group begins and its rows allow it.
-const USUAL: u64 = 1 << 20;
+pub(super) const USUAL: u64 = 1 << 20;
 
 /// A group begins this near to the start of its members, or where mdadm lets it begin on large
 /// ones: a file system further behind, with zeros before it, may be one of several volumes.
-const NEAR: u64 = 8 << 20;
-const FAR: [u64; 2] = [132_736 * 512, 264_192 * 512];
+pub(super) const NEAR: u64 = 8 << 20;
+pub(super) const FAR: [u64; 2] = [132_736 * 512, 264_192 * 512];
 
 /// Rows with contents before a place: with so many a group does not begin with the file system
 /// there. Labels and bitmaps of arrays fill fewer, and lie in the first [`LABELS`] bytes.

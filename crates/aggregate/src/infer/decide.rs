@@ -13,11 +13,14 @@ use super::verify::{self, Trials};
 use super::{algebra, anchored, base, order};
 use crate::document::Group;
 
-/// An answer is decided if it is likelier than every other by so much, in nats, and by this part
-/// of all in which the two differ; and where contents alone tell them apart, by a part of those.
-pub(super) const LEAD: f64 = 16.0;
+/// An answer is decided if it is likelier than every other by so much, in nats, and by a part of all in
+/// which the two differ; and where contents alone tell them apart, by a part of those.
+const APART: f64 = 12.0;
 pub(super) const LEAD_SHARE: f64 = 0.2;
 const CONTENTS_SHARE: f64 = 0.05;
+
+/// What must speak for what is rebuilt, and what may speak against contents by chance, in nats.
+pub(super) const LEAD: f64 = 16.0;
 
 /// What must speak for an answer, for each device, where parity ties the devices together.
 /// Parity alone says nothing of the order.
@@ -195,7 +198,7 @@ fn stands_out(best: &Answer, rival: &Answer) -> bool {
     } else {
         0.0
     };
-    best.total() - rival.total() >= (LEAD + differ * LEAD_SHARE).max(contents)
+    best.total() - rival.total() >= (APART + differ * LEAD_SHARE).max(contents)
 }
 
 #[cfg(test)]

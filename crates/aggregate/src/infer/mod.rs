@@ -4,7 +4,7 @@
 //! 2. [`pile`]: which devices belong together, by linear algebra over GF(2^8) ([`relations`]);
 //!    brought in line where their data begins at different offsets ([`shift`]), without those that
 //!    hold an older state ([`twins`]), each mirror as one ([`mirrors`]). Copies that lie further
-//!    down are RAID-10s of their own kind ([`rings`]).
+//!    down are RAID-10s of their own kind ([`rings`]), as are those that go around ([`near_copies`]).
 //!    What lies in stripes over groups is told apart by the column ([`stripes`]).
 //! 3. Hypotheses, each solved from one kind of evidence: [`algebra`] reads RAID-6 off the factors
 //!    of the relations, [`anchored`] solves for blocks that state their own address ([`anchors`]),
@@ -27,6 +27,7 @@ mod contents;
 mod decide;
 mod hypothesis;
 mod mirrors;
+mod near_copies;
 mod order;
 mod pile;
 mod rebuilt;
@@ -120,11 +121,12 @@ fn sorted(mut pile: Pile) -> (Pile, Vec<Stale>) {
 /// Decides every set of devices that belong together, and says what is left.
 fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     let stated = pile.addresses();
+    let mut taken = pile.silent.with(inferred.take_near_copies(pile, &stated));
     let (whole, scattered): (Vec<Members>, Vec<Members>) = pile
         .by_relation()
         .into_iter()
+        .filter(|set| !devices_of([set]).touches(taken))
         .partition(|set| set.tie == Tie::Parity);
-    let mut taken = pile.silent;
     let tied = taken.with(devices_of(&whole)).with(devices_of(&scattered));
     let rings = inferred.take_rings(pile, tied, &stated);
     taken = taken.with(rings);
@@ -148,12 +150,12 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         inferred.groups.push(group);
     } else {
         let scattered = scattered.iter();
-        open.extend(scattered.map(|set| (set, pile.decide(set, &stated))));
-        taken = taken.with(devices_of(open.iter().map(|(set, _)| *set)));
-        taken = taken.with(inferred.take_without_parity(pile, taken, doubtful, &stated));
+        open.extend(scattered.map(|set| (set.clone(), pile.decide(set, &stated))));
+        taken = taken.with(devices_of(open.iter().map(|(set, _)| set)));
+        taken = taken.with(inferred.take_without_parity(pile, taken, doubtful, &stated, &mut open));
     }
     for (set, decided) in open {
-        let decided = inferred.or_beside(pile, set, &stated, decided);
+        let decided = inferred.or_beside(pile, &set, &stated, decided);
         inferred.take(pile, &set.devices, decided);
     }
     for device in pile
@@ -165,15 +167,18 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     }
 }
 
+/// A set and what was decided of it; groups beside it may say more.
+type Open = (Members, Result<Group, String>);
+
 /// What is left of the sets that parity ties together.
 #[derive(Default)]
-struct Whole<'m> {
+struct Whole {
     /// The devices of those of which it is known what these are a part of, and of those that are open.
     settled: Set,
     /// The devices of which more may be found out, and which are named in a loss already.
     told: Set,
     /// The sets that are not decided.
-    open: Vec<(&'m Members, Result<Group, String>)>,
+    open: Vec<Open>,
 }
 
 /// All devices of some sets.
@@ -188,12 +193,7 @@ impl Inferred {
     /// What ties members of a group to other devices is another array on the same disks: those others
     /// may be a group of the older one, of which members are missing that parity needs. So may a part
     /// of a set that is not decided.
-    fn take_whole<'m>(
-        &mut self,
-        pile: &Pile,
-        whole: &'m [Members],
-        stated: &Addresses,
-    ) -> Whole<'m> {
+    fn take_whole(&mut self, pile: &Pile, whole: &[Members], stated: &Addresses) -> Whole {
         let ties = whole.iter().map(|set| (set, pile.decide(set, stated)));
         let (decided, undecided): (Vec<_>, Vec<_>) = ties.partition(|(_, decided)| decided.is_ok());
         let mut groups = devices_of(decided.iter().map(|(set, _)| *set));
@@ -220,10 +220,14 @@ impl Inferred {
             let own = devices_of([set]);
             if own.touches(all.settled) {
                 all.told = all.told.with(own);
-                self.take(pile, &set.devices, decided);
+                let why = format!(
+                    "{}, but some of them also to others, with which they make a group: one of the two arrays was made over the other, and too little of this one is left",
+                    set.together
+                );
+                self.take(pile, &set.devices, Err(why));
             } else {
                 all.settled = all.settled.with(own);
-                all.open.push((set, decided));
+                all.open.push((set.clone(), decided));
             }
         }
         all
@@ -241,6 +245,17 @@ impl Inferred {
             let beside = pile.decide_beside(set, stated, &self.groups);
             beside.ok_or(why)
         })
+    }
+
+    /// Takes the groups of copies that lie side by side and go around, and gives their devices.
+    fn take_near_copies(&mut self, pile: &Pile, stated: &Addresses) -> Set {
+        let (candidates, rows) = (&pile.candidates, &pile.rows);
+        let mut own = Set::default();
+        for (devices, group) in near_copies::groups(candidates, rows, &stated.anchors) {
+            own = own.with(devices.into_iter().collect());
+            self.groups.push(group);
+        }
+        own
     }
 
     /// Takes the rings of devices that are not `taken`, and gives their devices.
@@ -275,7 +290,7 @@ impl Inferred {
     }
 
     /// Takes the sets of devices that are not `taken` and that parity does not tie together, and
-    /// gives their devices.
+    /// gives their devices; what groups beside them may decide goes to `open`.
     ///
     /// Without parity nothing says that a set is whole: there may be no other device that could be
     /// part of it.
@@ -285,21 +300,21 @@ impl Inferred {
         taken: Set,
         doubtful: bool,
         stated: &Addresses,
+        open: &mut Vec<Open>,
     ) -> Set {
         let (carriers, texts) = pile.without_parity(taken, &stated.anchors);
         let carried = devices_of(&carriers);
-        let decide = |set: &Members, explained: Set| {
-            let own: Set = set.devices.iter().copied().collect();
-            let mut others = pile.others(explained.with(own));
-            let strangers = doubtful || others.any(|device| pile.has_contents(device));
-            match pile.decide(set, stated) {
-                Ok(group) if strangers => Err(format!(
-                    "{}, and as {} they would make sense, but other devices hold data too that nothing explains: without parity nothing says that none of them is a member",
-                    set.together,
-                    group.geometry.level.name(),
-                )),
-                decided => decided,
-            }
+        let strangers = |set: &Members, explained: Set| {
+            let mut others = pile.others(explained.with(devices_of([set])));
+            doubtful || others.any(|device| pile.has_contents(device))
+        };
+        let decide = |set: &Members, explained: Set| match pile.decide(set, stated) {
+            Ok(group) if strangers(set, explained) => Err(format!(
+                "{}, and as {} they would make sense, but other devices hold data too that nothing explains: without parity nothing says that none of them is a member",
+                set.together,
+                group.geometry.level.name(),
+            )),
+            decided => decided,
         };
         let mut explained = taken;
         for set in &carriers {
@@ -315,6 +330,10 @@ impl Inferred {
                 let any = each.iter().any(Result::is_ok);
                 any.then(|| parts.iter().zip(each).collect::<Vec<_>>())
             });
+            if decided.is_none() && whole.is_err() && !strangers(set, taken) {
+                open.push((set.clone(), whole));
+                continue;
+            }
             for (set, decided) in decided.unwrap_or_else(|| vec![(set, whole)]) {
                 if decided.is_ok() {
                     explained = explained.with(set.devices.iter().copied().collect());

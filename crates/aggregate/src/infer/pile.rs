@@ -37,6 +37,7 @@ pub(super) enum Tie {
 }
 
 /// A set of devices that may be a group.
+#[derive(Clone)]
 pub(super) struct Members {
     pub(super) devices: Vec<usize>,
     /// What ties them together, for a person.

@@ -1,0 +1,531 @@
+//! RAID-10 with near copies that do not go into the members evenly, as on three or five disks.
+//!
+//! Copies lie side by side and go around: where a row ends, the next one goes on with the copies that
+//! are left. So a device equals its neighbour in some rows and not in others, in turn, and the last
+//! device of a row equals the first of the next one (`drivers/md/raid10.c`, `__raid10_find_phys`;
+//! RAID-1E lies the same way). Where the number of copies divides that of the members there are
+//! mirrors, which [`mirrors`](super::mirrors) finds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use evidence::view::Slice;
+use evidence::{ByteOffset, ReadAt};
+
+use super::anchored::chunks;
+use super::anchors::{Anchor, Source};
+use super::base::{FAR, NEAR, USUAL};
+use super::contents::{Contents, Spread};
+use super::sample::{BLOCK, Candidate, Row};
+use super::start::{Start, start};
+use crate::document::{Group, Member};
+use crate::raid::{Geometry, GroupReader, Level, Raid10Layout};
+
+/// Rows in which two devices both have contents, before anything is said of them.
+const LEAST_BOTH: usize = 64;
+
+/// Most copies that are looked for.
+const MOST_COPIES: usize = 4;
+
+/// Changes between equal and different from which a chunk follows, and the share of them that must lie
+/// at the edges of chunks, in percent.
+const LEAST_EDGES: usize = 8;
+const EDGE_PERCENT: usize = 95;
+
+/// Of the pairs of blocks that are compared, so many must be as predicted, in percent.
+const AGREE_PERCENT: u64 = 97;
+
+/// What must speak for one order against every other, in nats: of what is compared each disagreement
+/// counts as one.
+const LEAD: f64 = 16.0;
+
+/// What an address that is where it should be is worth, in nats.
+const ANCHOR_HIT: f64 = 4.0;
+
+/// Contents say that much less than they seem to.
+const CONTENTS_DAMPING: f64 = 0.5;
+
+/// A way to read some devices.
+#[derive(Clone, Debug)]
+struct Order {
+    roles: Vec<Option<usize>>,
+    near: usize,
+    chunk: u64,
+    /// Where a row begins, and its number modulo that of the roles.
+    edge: u64,
+    turn: u64,
+}
+
+/// The rows by their offsets.
+type ByOffset<'a> = HashMap<u64, &'a Row>;
+
+/// The groups among the devices, with theirs.
+pub(super) fn groups(
+    candidates: &[Candidate],
+    rows: &[Row],
+    anchors: &[Anchor],
+) -> Vec<(Vec<usize>, Group)> {
+    let pairs = Pairs::of(rows, candidates.len());
+    let Some(near) = pairs.copies() else {
+        return Vec::new();
+    };
+    let paths = pairs.paths(near);
+    let by_offset: ByOffset<'_> = rows.iter().map(|row| (row.at, row)).collect();
+    let mut found: Vec<(Vec<usize>, Group)> = Vec::new();
+    // Two paths that one missing member parts come before each of them alone.
+    let whole = paths.iter().enumerate().flat_map(|(number, one)| {
+        let others = paths.iter().skip(number + 1);
+        others.map(move |other| vec![one.clone(), other.clone()])
+    });
+    let alone = paths.iter().map(|one| vec![one.clone()]);
+    for pieces in whole.chain(alone) {
+        let devices: Vec<usize> = pieces.iter().flatten().copied().collect();
+        let is_taken = |(own, _): &(Vec<usize>, Group)| own.iter().any(|d| devices.contains(d));
+        if found.iter().any(is_taken) {
+            continue;
+        }
+        let decided = decided(&pieces, near, rows, &by_offset, anchors);
+        let Some((orders, agreeing)) = decided else {
+            continue;
+        };
+        let begun = |order: &&Order| {
+            let begin = order.begin(candidates);
+            begin.is_some_and(|(_, start)| start.is_some())
+        };
+        let order = orders.iter().find(begun).or(orders.first());
+        if let Some(group) = order.and_then(|order| order.statement(candidates, agreeing)) {
+            found.push((devices, group));
+        }
+    }
+    found
+}
+
+/// In how many rows two devices both have contents, and in how many of these they are equal.
+#[derive(Default)]
+struct Pairs(BTreeMap<(usize, usize), (usize, usize)>);
+
+impl Pairs {
+    fn of(rows: &[Row], devices: usize) -> Self {
+        let mut pairs = Self::default();
+        for row in rows {
+            let full: Vec<(usize, u64)> = (0..devices)
+                .filter_map(|device| {
+                    let print = row.prints.get(device).filter(|print| **print != 0)?;
+                    Some((device, *print))
+                })
+                .collect();
+            for (index, (a, of_a)) in full.iter().enumerate() {
+                for (b, of_b) in full.iter().skip(index + 1) {
+                    let count = pairs.0.entry((*a, *b)).or_default();
+                    count.0 += 1;
+                    count.1 += usize::from(of_a == of_b);
+                }
+            }
+        }
+        pairs.0.retain(|_, (both, _)| *both >= LEAST_BOTH);
+        pairs
+    }
+
+    /// How many copies there are, by the pair that is equal most often: of `c` copies a device and its
+    /// neighbour have one less in common in each `c` rows.
+    fn copies(&self) -> Option<usize> {
+        let apart = self
+            .0
+            .values()
+            .filter(|(both, equal)| equal * 20 < both * 19);
+        let (both, equal) = apart.max_by(|a, b| (a.1 * b.0).cmp(&(b.1 * a.0)))?;
+        (2..=MOST_COPIES).find(|copies| {
+            let expected = both * (copies - 1);
+            let slack = both * copies / 12;
+            (equal * copies).abs_diff(expected) <= slack
+        })
+    }
+
+    /// Devices in the order in which they are neighbours, of which none are left that belong between
+    /// them; also those that have no neighbour left.
+    fn paths(&self, copies: usize) -> Vec<Vec<usize>> {
+        // More than what devices have in common that are two apart.
+        let near = |(both, equal): &(usize, usize)| equal * 2 * copies >= both * (2 * copies - 3);
+        let joined = self.0.iter().filter(|(_, counts)| near(counts));
+        let mut neighbours: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for ((a, b), (both, equal)) in joined {
+            if equal * 20 >= both * 19 {
+                // Mirrors are none of this.
+                return Vec::new();
+            }
+            neighbours.entry(*a).or_default().push(*b);
+            neighbours.entry(*b).or_default().push(*a);
+        }
+        let devices = self.0.keys().flat_map(|(a, b)| [*a, *b]);
+        for device in devices {
+            neighbours.entry(device).or_default();
+        }
+        if neighbours.values().any(|of| of.len() > 2) {
+            return Vec::new();
+        }
+        let mut paths: Vec<Vec<usize>> = Vec::new();
+        for (device, of) in &neighbours {
+            if of.len() > 1 || paths.iter().flatten().any(|known| known == device) {
+                continue;
+            }
+            let mut path = vec![*device];
+            let mut last = *device;
+            let next = |last: usize, path: &[usize]| {
+                let of = neighbours.get(&last)?;
+                of.iter().copied().find(|next| !path.contains(next))
+            };
+            while let Some(device) = next(last, &path) {
+                path.push(device);
+                last = device;
+            }
+            paths.push(path);
+        }
+        paths.sort_by_key(|path| std::cmp::Reverse(path.len()));
+        paths
+    }
+}
+
+/// The orders of the devices of some paths that claim what stands out, and how many pairs of blocks
+/// agree.
+fn decided(
+    pieces: &[Vec<usize>],
+    near: usize,
+    rows: &[Row],
+    by_offset: &ByOffset<'_>,
+    anchors: &[Anchor],
+) -> Option<(Vec<Order>, u64)> {
+    let longest = pieces.iter().max_by_key(|path| path.len())?;
+    let (chunk, edge) = edges(longest, rows, by_offset)?;
+    let devices: Vec<usize> = pieces.iter().flatten().copied().collect();
+    let contents = Contents::learn(rows, &devices, Spread::Perhaps);
+    let mut tries: Vec<(f64, u64, Order)> = Vec::new();
+    for roles in arrangements(pieces) {
+        if roles.len().is_multiple_of(near) {
+            continue;
+        }
+        for turn in 0..near as u64 {
+            let order = Order {
+                roles: roles.clone(),
+                near,
+                chunk,
+                edge,
+                turn,
+            };
+            let (right, wrong) = order.agreement(rows, by_offset);
+            let all = right.saturating_add(wrong);
+            if all < LEAST_BOTH as u64 || right * 100 < all * AGREE_PERCENT {
+                continue;
+            }
+            let worth = order.addresses(anchors) + order.contents(&contents, by_offset);
+            tries.push((worth - wrong as f64, right, order));
+        }
+    }
+    tries.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (best, right, order) = tries.first()?;
+    let claims = order.claims();
+    let (same, others): (Vec<_>, Vec<_>) = tries
+        .iter()
+        .partition(|(.., other)| other.claims() == claims);
+    let stands_out = others.iter().all(|(other, ..)| best - other >= LEAD);
+    let same = same.into_iter().map(|(.., order)| order.clone());
+    stands_out.then(|| (same.collect(), *right))
+}
+
+/// The chunk, and where an edge lies, by where neighbours begin or cease to be equal.
+fn edges(path: &[usize], rows: &[Row], by_offset: &ByOffset<'_>) -> Option<(u64, u64)> {
+    let equal = |row: &Row, pair: &[usize]| {
+        let prints = |device: &usize| row.prints.get(*device).filter(|print| **print != 0);
+        let (a, b) = (prints(pair.first()?)?, prints(pair.get(1)?)?);
+        Some(a == b)
+    };
+    let mut changes: Vec<u64> = Vec::new();
+    for row in rows {
+        let Some(next) = by_offset.get(&row.at.saturating_add(BLOCK)) else {
+            continue;
+        };
+        let changed = path.windows(2).any(|pair| {
+            let states = equal(row, pair).zip(equal(next, pair));
+            states.is_some_and(|(before, after)| before != after)
+        });
+        if changed {
+            changes.push(next.at);
+        }
+    }
+    let fit = |chunk: u64| {
+        let mut residues: BTreeMap<u64, usize> = BTreeMap::new();
+        for change in &changes {
+            *residues.entry(change % chunk).or_default() += 1;
+        }
+        let (edge, count) = residues.into_iter().max_by_key(|(_, count)| *count)?;
+        let enough = count >= LEAST_EDGES && count * 100 >= changes.len() * EDGE_PERCENT;
+        enough.then_some((chunk, edge))
+    };
+    let sizes: Vec<u64> = chunks().collect();
+    sizes.into_iter().rev().find_map(fit)
+}
+
+/// The roles that some paths may have: all of them there, or with one missing between two paths or
+/// at an end; each in both directions.
+fn arrangements(pieces: &[Vec<usize>]) -> Vec<Vec<Option<usize>>> {
+    let turned = |path: &Vec<usize>| {
+        let there: Vec<Option<usize>> = path.iter().copied().map(Some).collect();
+        let back: Vec<Option<usize>> = there.iter().rev().copied().collect();
+        if there.len() == 1 {
+            vec![there]
+        } else {
+            vec![there, back]
+        }
+    };
+    match pieces {
+        [one] => {
+            let ways = turned(one).into_iter();
+            let with = ways.flat_map(|roles| {
+                let (before, behind) = (
+                    [&[None], roles.as_slice()].concat(),
+                    [roles.as_slice(), &[None]].concat(),
+                );
+                [roles, before, behind]
+            });
+            with.collect()
+        }
+        [one, other] => {
+            let mut all = Vec::new();
+            for a in turned(one) {
+                for b in turned(other) {
+                    all.push([a.as_slice(), &[None], b.as_slice()].concat());
+                    all.push([b.as_slice(), &[None], a.as_slice()].concat());
+                }
+            }
+            all
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl Order {
+    fn members(&self) -> u64 {
+        self.roles.len() as u64
+    }
+
+    /// The number of the row that begins at `start`, modulo that of the members, and counted from the edge.
+    fn row(&self, at: u64) -> Option<u64> {
+        let rows = at.checked_sub(self.edge)?.checked_div(self.chunk)?;
+        rows.checked_add(self.turn)
+    }
+
+    /// The number of the chunk that a role holds in a row.
+    fn chunk_of(&self, row: u64, role: usize) -> Option<u64> {
+        let slot = row.checked_mul(self.members())?.checked_add(role as u64)?;
+        slot.checked_div(self.near as u64)
+    }
+
+    /// Where the chunks of each device lie, counted from one of them: what the order claims. The role
+    /// of a missing member at the start of the rows may as well be at their end, a row earlier.
+    fn claims(&self) -> Vec<(usize, u64, Option<i128>)> {
+        let mut claims = Vec::new();
+        for (role, device) in self.roles.iter().enumerate() {
+            let Some(device) = device else {
+                continue;
+            };
+            for number in 0..self.near as u64 {
+                let chunk = self.chunk_of(number + self.turn, role);
+                claims.push((*device, number, chunk.map(i128::from)));
+            }
+        }
+        claims.sort_unstable();
+        let first = claims.first().and_then(|(.., chunk)| *chunk).unwrap_or(0);
+        for (.., chunk) in &mut claims {
+            *chunk = chunk.map(|chunk| chunk - first);
+        }
+        claims
+    }
+
+    /// How many pairs of blocks are equal or not as this order wants it, and how many are not.
+    fn agreement(&self, rows: &[Row], by_offset: &ByOffset<'_>) -> (u64, u64) {
+        let (mut right, mut wrong) = (0_u64, 0_u64);
+        for row in rows {
+            let Some(number) = self.row(row.at) else {
+                continue;
+            };
+            let next = by_offset.get(&row.at.saturating_add(self.chunk));
+            for role in 0..self.roles.len() {
+                let beside = (role + 1..self.roles.len())
+                    .take(self.near - 1)
+                    .map(|other| (number, Some(row), other));
+                // The next row goes on where this one ends.
+                let around = role + self.near > self.roles.len();
+                let around = (0..self.near - 1)
+                    .filter(|_| around)
+                    .map(|other| (number + 1, next.copied(), other));
+                for (other_number, other_row, other) in beside.chain(around) {
+                    let own = self.print(row, role);
+                    let its = other_row.and_then(|row| self.print(row, other));
+                    let (Some(own), Some(its)) = (own, its) else {
+                        continue;
+                    };
+                    let chunks = (
+                        self.chunk_of(number, role),
+                        self.chunk_of(other_number, other),
+                    );
+                    let agrees = (chunks.0 == chunks.1) == (own == its);
+                    let count = if agrees { &mut right } else { &mut wrong };
+                    *count += 1;
+                }
+            }
+        }
+        (right, wrong)
+    }
+
+    fn print(&self, row: &Row, role: usize) -> Option<u64> {
+        let device = self.roles.get(role).copied().flatten()?;
+        row.prints.get(device).copied().filter(|print| *print != 0)
+    }
+
+    /// What the addresses of file systems' blocks say for it: all of one file system lie as far in front
+    /// of or behind what they state.
+    fn addresses(&self, anchors: &[Anchor]) -> f64 {
+        let mut begins: BTreeMap<Source, BTreeMap<i128, u32>> = BTreeMap::new();
+        for anchor in anchors.iter().filter(|anchor| anchor.source.is_direct()) {
+            if let Some(place) = self.place(anchor.device, anchor.at) {
+                let begin = i128::from(place) - i128::from(anchor.address);
+                *begins
+                    .entry(anchor.source)
+                    .or_default()
+                    .entry(begin)
+                    .or_default() += 1;
+            }
+        }
+        let of_each = begins.values().map(|begins| {
+            let all: u32 = begins.values().sum();
+            let most = begins.values().max().copied().unwrap_or(0);
+            // One always agrees with itself.
+            f64::from(most.saturating_sub(1)) * ANCHOR_HIT - f64::from(all - most)
+        });
+        of_each.sum()
+    }
+
+    /// Where in the group a place of a device lies, counted from row 0.
+    fn place(&self, device: usize, at: u64) -> Option<u64> {
+        let role = self.roles.iter().position(|own| *own == Some(device))?;
+        let chunk = self.chunk_of(self.row(at)?, role)?;
+        let inside = at.checked_sub(self.edge)?.checked_rem(self.chunk)?;
+        chunk.checked_mul(self.chunk)?.checked_add(inside)
+    }
+
+    /// How much speaks for text going on from each chunk to the next.
+    fn contents(&self, contents: &Contents<'_>, by_offset: &ByOffset<'_>) -> f64 {
+        let mut sum = 0.0;
+        let mut tails: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
+        let mut heads: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
+        for at in by_offset.keys() {
+            let Some(inside) = at.checked_sub(self.edge).map(|at| at % self.chunk) else {
+                continue;
+            };
+            let (is_head, is_tail) = (inside == 0, inside + BLOCK == self.chunk);
+            for (role, device) in self.roles.iter().enumerate() {
+                let chunk = self.row(*at).and_then(|row| self.chunk_of(row, role));
+                if let (Some(device), Some(chunk)) = (device, chunk) {
+                    if is_head {
+                        heads.entry(chunk).or_insert((*at, *device));
+                    }
+                    if is_tail {
+                        tails.entry(chunk).or_insert((*at, *device));
+                    }
+                }
+            }
+        }
+        let texture = |(at, device): &(u64, usize)| by_offset.get(at)?.textures.get(*device);
+        for (chunk, tail) in &tails {
+            let head = heads.get(&(chunk + 1));
+            if let (Some(tail), Some(head)) = (texture(tail), head.and_then(texture)) {
+                sum += contents.weigh(tail, head) * CONTENTS_DAMPING;
+            }
+        }
+        sum
+    }
+
+    /// Where row 0 may lie, from the first place on.
+    fn begins(&self) -> impl Iterator<Item = u64> {
+        let period = self.near as u64;
+        let (edge, chunk, turn) = (self.edge, self.chunk, self.turn);
+        let rows = (0..u64::MAX).filter(move |number| (number + turn).is_multiple_of(period));
+        rows.map_while(move |number| edge.checked_add(number.checked_mul(chunk)?))
+    }
+
+    /// Where the group begins and with what, if that is found at a place where groups do; else the
+    /// usual place if it can be, or as far in front as rows go.
+    fn begin(&self, candidates: &[Candidate]) -> Option<(u64, Option<Start>)> {
+        let last = FAR.into_iter().max().unwrap_or(NEAR);
+        let places: Vec<u64> = self.begins().take_while(|at| *at <= last).collect();
+        let mut likely = places.iter().filter(|at| **at <= NEAR || FAR.contains(at));
+        let found = likely.find_map(|at| Some((*at, start(&self.open(*at, candidates)?)?)));
+        if let Some((at, start)) = found {
+            return Some((at, Some(start)));
+        }
+        let usual = places.iter().find(|at| **at == USUAL);
+        usual.or(places.first()).map(|at| (*at, None))
+    }
+
+    /// What the members have behind `offset`.
+    fn room(&self, offset: u64, candidates: &[Candidate]) -> Option<u64> {
+        let there = self.roles.iter().flatten();
+        let lengths = there.filter_map(|device| candidates.get(*device));
+        lengths.map(|c| c.device.len().saturating_sub(offset)).min()
+    }
+
+    fn geometry(&self, room: u64) -> Option<Geometry> {
+        let level = Level::Raid10 {
+            layout: Raid10Layout::near(u32::try_from(self.near).ok()?),
+            chunk_bytes: self.chunk,
+            members: u32::try_from(self.roles.len()).ok()?,
+            member_bytes: room - room % self.chunk,
+        };
+        Geometry::filling(level, room).ok()
+    }
+
+    /// The group, if it begins at `offset`.
+    fn open(&self, offset: u64, candidates: &[Candidate]) -> Option<GroupReader> {
+        let members = self.roles.iter().map(|device| {
+            let all = Arc::clone(&candidates.get((*device)?)?.device);
+            let room = all.len().checked_sub(offset)?;
+            let area = Slice::new(all, ByteOffset::new(offset), room);
+            Some(Arc::new(area) as Arc<dyn ReadAt>)
+        });
+        let geometry = self.geometry(self.room(offset, candidates)?)?;
+        GroupReader::new(geometry, members.collect()).ok()
+    }
+
+    fn statement(&self, candidates: &[Candidate], agreeing: u64) -> Option<Group> {
+        let (offset, start) = self.begin(candidates)?;
+        let geometry = self.geometry(self.room(offset, candidates)?)?;
+        let begins = start.map_or_else(
+            || format!("where the group begins is not known: {offset} bytes into its members is taken, and what lies on it is found by its own addresses"),
+            |start| format!("the group begins with {}, {offset} bytes into its members", start.what),
+        );
+        let members = (0..).zip(&self.roles).map(|(role, device)| {
+            let device = device.and_then(|device| candidates.get(device));
+            Member {
+                role,
+                device: device.map(|candidate| candidate.name.clone()),
+                data_offset: device.map_or(0, |c| offset.saturating_add(c.shift)),
+                data_size: device.map_or(0, |c| c.device.len().saturating_sub(offset)),
+                left_out: None,
+                bad_blocks: Vec::new(),
+            }
+        });
+        Some(Group {
+            name: String::new(),
+            geometry,
+            members: members.collect(),
+            evidence: vec![
+                format!(
+                    "no label: worked out from the contents; each device equals its neighbours in turn, as {} copies that lie side by side and go around: {agreeing} pairs of blocks are as they must be",
+                    self.near
+                ),
+                begins,
+            ],
+            confidence: 0.9,
+            over: Vec::new(),
+        })
+    }
+}
