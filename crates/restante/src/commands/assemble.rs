@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use case::Case;
 use case::log::Effort;
 use evidence::{ByteOffset, Cause, GapCause, Loss, Origin, ReadAt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{Assemble, Common};
 use crate::output::{Output, bytes, shown, table};
@@ -97,7 +97,7 @@ pub(crate) fn edited(case: &Case) -> Result<bool> {
 }
 
 /// The evidence that an aggregate is worked out from: the names and hashes of all disks.
-pub(crate) fn evidence_digest(case: &Case) -> Result<serde_json::Value> {
+pub(crate) fn evidence_digest(case: &Case) -> Result<Value> {
     let file = case.file()?;
     let all: Vec<_> = file
         .evidence
@@ -221,17 +221,37 @@ fn uuid(bytes: &[u8; 16]) -> String {
     text
 }
 
+/// The level of a geometry with its layout, if the level has several.
+fn level(geometry: &Value) -> String {
+    let mut words = vec![geometry["level"].as_str().unwrap_or_default().to_owned()];
+    match &geometry["layout"] {
+        Value::String(name) => words.push(name.clone()),
+        Value::Object(copies) => {
+            let count = |key: &str| copies.get(key).and_then(Value::as_u64).unwrap_or(1);
+            let is_offset = copies.get("offset").and_then(Value::as_bool);
+            let further = if is_offset == Some(true) {
+                "offset"
+            } else {
+                "far"
+            };
+            let kinds = [("near", count("near")), (further, count("far"))];
+            let several = kinds.iter().filter(|(_, count)| *count > 1);
+            words.extend(several.map(|(kind, count)| format!("{kind} {count}")));
+        }
+        _ => {}
+    }
+    words.join(" ")
+}
+
 /// The aggregate as tables that a person can check.
 fn describe(aggregate: &Aggregate, common: &Common) -> String {
     let mut text = String::new();
     for group in &aggregate.groups {
         let geometry = json!(group.geometry);
-        let word = |key: &str| geometry[key].as_str().unwrap_or_default().to_owned();
         text.push_str(&format!(
-            "group {}: {} {}, chunk {}, {} (confidence {:.2})\n",
+            "group {}: {}, chunk {}, {} (confidence {:.2})\n",
             shown(&group.name),
-            word("level"),
-            word("layout"),
+            level(&geometry),
             geometry["chunk_bytes"]
                 .as_u64()
                 .map_or_else(|| "-".to_owned(), bytes),
