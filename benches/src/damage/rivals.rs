@@ -2,15 +2,23 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::original::{Kind, read_below};
 use super::score::Recovered;
 use crate::contents::mount::{Disks, Mount};
 
-/// A rival is stopped after so long.
-const MOST_SECONDS: &str = "300";
+/// A rival is stopped after so long, or when it wrote so much: where file systems lie over each other,
+/// some write until the disk is full.
+const MOST_TIME: Duration = Duration::from_secs(300);
+const MOST_BYTES: u64 = 2 << 30;
+
+/// How often that is looked at.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A tool that brings files back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,12 +153,35 @@ fn check_and_mount(
 
 /// Runs a tool for as long as it may take. What counts is what it leaves, not what it says.
 fn attempt(folder: &Path, tool: &str, arguments: &[&str]) {
-    let _ = Command::new("timeout")
-        .args(["-k", "5", MOST_SECONDS, tool])
+    let started = Command::new(tool)
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .status();
+        .spawn();
+    let Ok(mut running) = started else {
+        return;
+    };
+    let begin = Instant::now();
+    while let Ok(None) = running.try_wait() {
+        if begin.elapsed() > MOST_TIME || bytes_below(folder) > MOST_BYTES {
+            let _ = running.kill();
+        }
+        sleep(PAUSE);
+    }
+}
+
+/// What the files below `folder` take on the disk, in bytes.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let each = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        Some(if metadata.is_dir() {
+            bytes_below(&entry.path())
+        } else {
+            metadata.blocks() * 512
+        })
+    });
+    each.sum()
 }
