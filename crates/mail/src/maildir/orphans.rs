@@ -29,6 +29,11 @@ pub(crate) fn is_placeholder(name: &[u8]) -> bool {
         .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
+/// Whether this stands for names that are lost: of one, or of all above it.
+pub(super) fn is_stand_in(name: &[u8]) -> bool {
+    is_placeholder(name) || name == b"#orphans"
+}
+
 /// Whether a directory that lost its parents is a mailbox and no folder of one: `name` is usual
 /// for mailboxes, or it lists what only the mailbox itself has.
 pub(super) fn is_mailbox(name: &[u8], children: &[DirEntry]) -> bool {

@@ -36,12 +36,23 @@ pub(crate) fn is_message_directory(name: &[u8]) -> bool {
 /// Inside a mailbox that has an owner every folder is the owner's. Inside one that has none, a
 /// directory that a rule gives to somebody is a mailbox of its own: `vmail/example.org` may
 /// hold stray mail beside its accounts.
+///
+/// Messages lie in no folder itself: a directory of them that lost its name is the `cur` or the `new`
+/// of the one that it is in.
 pub(crate) fn place(
     path: &FsPath,
     children: &[DirEntry],
     roots: &HashMap<FsPath, Option<Owner>>,
     rules: &AccountRules,
 ) -> Placed {
+    if orphans::is_bare(path, children)
+        && let Some(folder) = path.parent()
+        && folder
+            .name()
+            .is_some_and(|name| !orphans::is_stand_in(name))
+    {
+        return place(&folder, &[], roots, rules);
+    }
     if let Some((mailbox, owner)) = inside_of(path, roots) {
         let depth = mailbox.names().len();
         let own = rules.owner_inside(path.names(), depth);
@@ -166,6 +177,50 @@ mod tests {
         assert_eq!(name("#orphans/#12/Maildir", &plain), "INBOX");
         assert_eq!(name("#orphans/#12/.Sent", &plain), "Sent");
         assert_eq!(name("#orphans/#12/a.example/ada", &plain), "INBOX");
+    }
+
+    #[test]
+    fn messages_of_a_directory_without_a_name_are_in_the_folder_above() {
+        let message = DirEntry {
+            name: b"1400000000.M1P1.mx,S=20:2,S".to_vec(),
+            inode: InodeNumber(9),
+        };
+        let placed = |at: &str, root: &str| {
+            let rules = AccountRules::default();
+            let root = path(root);
+            let roots = HashMap::from([(root.clone(), rules.owner_of(root.names()))]);
+            let placed = place(&path(at), std::slice::from_ref(&message), &roots, &rules);
+            let owner = placed.owner.map(|owner| owner.account.to_string());
+            (owner, placed.name, placed.mailbox.to_string())
+        };
+        let root = "v/quarry.example/ada/Maildir";
+        let ada = Some("ada@quarry.example".to_owned());
+        for (at, owner, name, mailbox) in [
+            (
+                "v/quarry.example/ada/Maildir/#7",
+                &ada,
+                "INBOX",
+                "/v/quarry.example/ada/Maildir",
+            ),
+            (
+                "v/quarry.example/ada/Maildir/.Sent/#7",
+                &ada,
+                "Sent",
+                "/v/quarry.example/ada/Maildir",
+            ),
+            (
+                "#orphans/#5/Maildir/#7",
+                &None,
+                "INBOX",
+                "/#orphans/#5/Maildir",
+            ),
+            ("#orphans/#5/.Sent/#7", &None, "Sent", "/#orphans/#5"),
+            ("#orphans/#5/#7", &None, "Recovered", "/#orphans/#5/#7"),
+            ("#orphans/#7", &None, "Recovered", "/#orphans/#7"),
+        ] {
+            let want = (owner.clone(), name.to_owned(), mailbox.to_owned());
+            assert_eq!(placed(at, root), want, "{at}");
+        }
     }
 
     #[test]
