@@ -257,3 +257,23 @@ fn judged(
     carving.borders = read.borders;
     (carving, is_cut)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_goes_on_with_uids_that_ascend_and_without_them_within_a_sector() {
+        let file = |uid, is_cut| InFile {
+            start: 0,
+            uid,
+            is_cut,
+        };
+        assert!(file(Some(7), false).goes_on(4096, Some(9)));
+        assert!(!file(Some(7), false).goes_on(4100, Some(7)));
+        assert!(file(None, false).goes_on(4100, Some(1)));
+        assert!(!file(None, false).goes_on(4096, None));
+        assert!(file(None, false).goes_on(0, None));
+        assert!(!file(Some(7), true).goes_on(4100, Some(8)));
+    }
+}
