@@ -191,6 +191,17 @@ fn predicted(map: &Map<'_>, row: i64, count: usize) -> Option<Vec<Relation>> {
     })
 }
 
+/// A chunk and where its edges lie, if nearly all of some places where something changes lie there.
+pub(super) fn edge(changes: &[u64], chunk: u64) -> Option<(u64, u64)> {
+    let mut edges: BTreeMap<u64, usize> = BTreeMap::new();
+    for change in changes {
+        *edges.entry(change % chunk).or_default() += 1;
+    }
+    let (edge, count) = edges.into_iter().max_by_key(|(_, count)| *count)?;
+    let enough = count >= LEAST_EDGES && count * 100 >= changes.len() * EDGE_PERCENT;
+    enough.then_some((chunk, edge))
+}
+
 /// The relations of a set of devices at the rows where all of them take part.
 struct Measured<'a> {
     devices: &'a [usize],
@@ -239,16 +250,10 @@ impl<'a> Measured<'a> {
         let mut sizes: Vec<u64> = chunks().chain(runs.filter(|run| *run <= 4 << 20)).collect();
         sizes.sort_unstable();
         sizes.dedup();
-        let fit = |chunk: u64| {
-            let mut edges: BTreeMap<u64, usize> = BTreeMap::new();
-            for change in &changes {
-                *edges.entry(change % chunk).or_default() += 1;
-            }
-            let (edge, count) = edges.into_iter().max_by_key(|(_, count)| *count)?;
-            let enough = count >= LEAST_EDGES && count * 100 >= changes.len() * EDGE_PERCENT;
-            enough.then_some((chunk, edge))
-        };
-        sizes.into_iter().rev().find_map(fit)
+        sizes
+            .into_iter()
+            .rev()
+            .find_map(|chunk| edge(&changes, chunk))
     }
 
     /// The commonest relations of each class of rows: of those with the same number modulo

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt};
 
+use super::algebra::edge;
 use super::anchored::chunks;
 use super::anchors::{Anchor, Source};
 use super::base::{FAR, NEAR, USUAL};
@@ -26,11 +27,6 @@ const LEAST_BOTH: usize = 64;
 
 /// Most copies that are looked for.
 const MOST_COPIES: usize = 4;
-
-/// Changes between equal and different from which a chunk follows, and the share of them that must lie
-/// at the edges of chunks, in percent.
-const LEAST_EDGES: usize = 8;
-const EDGE_PERCENT: usize = 95;
 
 /// Of the pairs of blocks that are compared, so many must be as predicted, in percent.
 const AGREE_PERCENT: u64 = 97;
@@ -66,38 +62,51 @@ pub(super) fn groups(
     anchors: &[Anchor],
 ) -> Vec<(Vec<usize>, Group)> {
     let pairs = Pairs::of(rows, candidates.len());
-    let Some(near) = pairs.copies() else {
-        return Vec::new();
-    };
-    let paths = pairs.paths(near);
     let by_offset: ByOffset<'_> = rows.iter().map(|row| (row.at, row)).collect();
     let mut found: Vec<(Vec<usize>, Group)> = Vec::new();
-    // Two paths that one missing member parts come before each of them alone.
+    for near in 2..=MOST_COPIES {
+        for pieces in pieces(&pairs.paths(near)) {
+            let devices: Vec<usize> = pieces.iter().flatten().copied().collect();
+            let is_taken = |(own, _): &(Vec<usize>, Group)| own.iter().any(|d| devices.contains(d));
+            if !found.iter().any(is_taken)
+                && let Some(group) = group(&pieces, near, candidates, rows, &by_offset, anchors)
+            {
+                found.push((devices, group));
+            }
+        }
+    }
+    found
+}
+
+/// What paths may make a group: two that one missing member parts, before each of them alone.
+fn pieces(paths: &[Vec<usize>]) -> Vec<Vec<Vec<usize>>> {
     let whole = paths.iter().enumerate().flat_map(|(number, one)| {
         let others = paths.iter().skip(number + 1);
         others.map(move |other| vec![one.clone(), other.clone()])
     });
     let alone = paths.iter().map(|one| vec![one.clone()]);
-    for pieces in whole.chain(alone) {
-        let devices: Vec<usize> = pieces.iter().flatten().copied().collect();
-        let is_taken = |(own, _): &(Vec<usize>, Group)| own.iter().any(|d| devices.contains(d));
-        if found.iter().any(is_taken) {
-            continue;
-        }
-        let decided = decided(&pieces, near, rows, &by_offset, anchors);
-        let Some((orders, agreeing)) = decided else {
-            continue;
-        };
-        let begun = |order: &&Order| {
-            let begin = order.begin(candidates);
-            begin.is_some_and(|(_, start)| start.is_some())
-        };
-        let order = orders.iter().find(begun).or(orders.first());
-        if let Some(group) = order.and_then(|order| order.statement(candidates, agreeing)) {
-            found.push((devices, group));
-        }
-    }
-    found
+    let all = whole.chain(alone);
+    // Without two neighbours nothing tells the chunk.
+    all.filter(|pieces| pieces.iter().any(|path| path.len() > 1))
+        .collect()
+}
+
+/// The group of the devices of some paths, if one order of them stands out.
+fn group(
+    pieces: &[Vec<usize>],
+    near: usize,
+    candidates: &[Candidate],
+    rows: &[Row],
+    by_offset: &ByOffset<'_>,
+    anchors: &[Anchor],
+) -> Option<Group> {
+    let (orders, agreeing) = decided(pieces, near, rows, by_offset, anchors)?;
+    let begun = |order: &&Order| {
+        let begin = order.begin(candidates);
+        begin.is_some_and(|(_, start)| start.is_some())
+    };
+    let order = orders.iter().find(begun).or(orders.first())?;
+    order.statement(candidates, agreeing)
 }
 
 /// In how many rows two devices both have contents, and in how many of these they are equal.
@@ -126,57 +135,38 @@ impl Pairs {
         pairs
     }
 
-    /// How many copies there are, by the pair that is equal most often: of `c` copies a device and its
-    /// neighbour have one less in common in each `c` rows.
-    fn copies(&self) -> Option<usize> {
-        let apart = self
-            .0
-            .values()
-            .filter(|(both, equal)| equal * 20 < both * 19);
-        let (both, equal) = apart.max_by(|a, b| (a.1 * b.0).cmp(&(b.1 * a.0)))?;
-        (2..=MOST_COPIES).find(|copies| {
-            let expected = both * (copies - 1);
-            let slack = both * copies / 12;
-            (equal * copies).abs_diff(expected) <= slack
-        })
-    }
-
-    /// Devices in the order in which they are neighbours, of which none are left that belong between
-    /// them; also those that have no neighbour left.
+    /// Devices in the order in which they are neighbours, and those whose neighbours are missing, if
+    /// there are so many copies: of `c` a device and its neighbour have one less in common in each `c`
+    /// rows, and those two apart have two less.
     fn paths(&self, copies: usize) -> Vec<Vec<usize>> {
-        // More than what devices have in common that are two apart.
-        let near = |(both, equal): &(usize, usize)| equal * 2 * copies >= both * (2 * copies - 3);
-        let joined = self.0.iter().filter(|(_, counts)| near(counts));
+        let near = |(both, equal): &(usize, usize)| {
+            let is_mirror = equal * 20 >= both * 19;
+            !is_mirror && equal * 2 * copies >= both * (2 * copies - 3)
+        };
         let mut neighbours: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for ((a, b), (both, equal)) in joined {
-            if equal * 20 >= both * 19 {
-                // Mirrors are none of this.
-                return Vec::new();
-            }
-            neighbours.entry(*a).or_default().push(*b);
-            neighbours.entry(*b).or_default().push(*a);
+        for ((a, b), counts) in &self.0 {
+            let (of_a, of_b) = if near(counts) {
+                (Some(*b), Some(*a))
+            } else {
+                (None, None)
+            };
+            neighbours.entry(*a).or_default().extend(of_a);
+            neighbours.entry(*b).or_default().extend(of_b);
         }
-        let devices = self.0.keys().flat_map(|(a, b)| [*a, *b]);
-        for device in devices {
-            neighbours.entry(device).or_default();
-        }
-        if neighbours.values().any(|of| of.len() > 2) {
-            return Vec::new();
-        }
+        neighbours.retain(|_, of| of.len() <= 2);
+        let next = |last: usize, path: &[usize]| {
+            let of = neighbours.get(&last)?.iter().copied();
+            of.filter(|next| neighbours.contains_key(next))
+                .find(|next| !path.contains(next))
+        };
         let mut paths: Vec<Vec<usize>> = Vec::new();
         for (device, of) in &neighbours {
             if of.len() > 1 || paths.iter().flatten().any(|known| known == device) {
                 continue;
             }
             let mut path = vec![*device];
-            let mut last = *device;
-            let next = |last: usize, path: &[usize]| {
-                let of = neighbours.get(&last)?;
-                of.iter().copied().find(|next| !path.contains(next))
-            };
-            while let Some(device) = next(last, &path) {
+            while let Some(device) = path.last().and_then(|last| next(*last, &path)) {
                 path.push(device);
-                last = device;
             }
             paths.push(path);
         }
@@ -251,17 +241,11 @@ fn edges(path: &[usize], rows: &[Row], by_offset: &ByOffset<'_>) -> Option<(u64,
             changes.push(next.at);
         }
     }
-    let fit = |chunk: u64| {
-        let mut residues: BTreeMap<u64, usize> = BTreeMap::new();
-        for change in &changes {
-            *residues.entry(change % chunk).or_default() += 1;
-        }
-        let (edge, count) = residues.into_iter().max_by_key(|(_, count)| *count)?;
-        let enough = count >= LEAST_EDGES && count * 100 >= changes.len() * EDGE_PERCENT;
-        enough.then_some((chunk, edge))
-    };
     let sizes: Vec<u64> = chunks().collect();
-    sizes.into_iter().rev().find_map(fit)
+    sizes
+        .into_iter()
+        .rev()
+        .find_map(|chunk| edge(&changes, chunk))
 }
 
 /// The roles that some paths may have: all of them there, or with one missing between two paths or

@@ -11,6 +11,8 @@
     reason = "a test that cannot go on says so by failing, and why a group was not found"
 )]
 
+mod copies;
+
 use std::fs;
 use std::io::Read;
 use std::process::Command;
@@ -408,68 +410,6 @@ fn a_stale_member_is_left_out_and_named() {
     );
 }
 
-#[test]
-fn stripes_over_mirrors_are_put_together_with_a_mirror_broken() {
-    let striped = lay_out(&CONTENT, "raid0", 3, 64 << 10, 1 << 20);
-    let mut disks = Vec::new();
-    for (number, bytes) in striped.into_iter().enumerate() {
-        if number != 1 {
-            disks.push(disk(&format!("b{}", 7 - number), bytes.clone()));
-        }
-        disks.push(disk(&format!("a{}", (number * 2) % 3), bytes));
-    }
-    let aggregate = discover(&disks, &|_, _| None);
-    assert!(
-        found(&aggregate, &disks, &CONTENT),
-        "{:?}",
-        aggregate.losses
-    );
-    let geometry = &aggregate.groups[0].geometry;
-    assert_eq!(geometry.level.name(), "RAID-10");
-    assert_eq!(geometry.members(), 6);
-}
-
-/// Lays `content` out with two copies of each chunk, the second on the next disk: a row later
-/// with `stride` none, else by so many bytes further down.
-fn twice(content: &[u8], n: usize, chunk: usize, offset: usize, far: bool) -> Vec<Vec<u8>> {
-    let rows = content.len().div_ceil(chunk * n);
-    let part = rows * chunk;
-    let mut disks = vec![vec![0; offset + 2 * part]; n];
-    for (number, piece) in content.chunks(chunk).enumerate() {
-        let (row, holder) = (number / n, number % n);
-        let places = if far {
-            [row * chunk, row * chunk + part]
-        } else {
-            [2 * row * chunk, (2 * row + 1) * chunk]
-        };
-        for (copy, place) in places.into_iter().enumerate() {
-            let at = offset + place;
-            disks[(holder + copy) % n][at..at + piece.len()].copy_from_slice(piece);
-        }
-    }
-    disks
-}
-
-#[test]
-fn copies_further_down_are_put_together_with_a_member_missing() {
-    for (n, far, missing) in [
-        (4, false, &[][..]),
-        (3, true, &[]),
-        (4, false, &[2]),
-        (4, true, &[0]),
-    ] {
-        let content = &CONTENT[..24 << 20];
-        let disks = shuffled(twice(content, n, 64 << 10, 1 << 20, far), missing, "disk");
-        let aggregate = discover(&disks, &|_, _| None);
-        let case = format!("{n} members, far {far}, without {missing:?}");
-        assert!(
-            found(&aggregate, &disks, content),
-            "{case}: {:?}",
-            aggregate.losses
-        );
-    }
-}
-
 /// Writes labels of md version 1.2 onto disks whose data begins at 1 MiB: they are an array of this
 /// name, level and chunk, with its default layout, on which `roles` says which disk has which place.
 fn label(disks: &mut [Vec<u8>], name: &str, level: u32, chunk: usize, roles: &[usize]) {
@@ -676,48 +616,4 @@ fn stripes_shorter_than_a_chunk_decide_a_group_beside_one_that_is_decided() {
     let mail = &other[1 << 20..];
     let read = device.read_whole(ByteOffset::new(1 << 20), mail.len());
     assert!(read.as_deref() == Some(mail), "a wrong answer: {group:#?}");
-}
-
-/// Lays `content` out with `copies` copies side by side, as `__raid10_find_phys` does: where the
-/// disks end, the copies that are left begin the next row.
-fn side_by_side(
-    content: &[u8],
-    n: usize,
-    copies: usize,
-    chunk: usize,
-    offset: usize,
-) -> Vec<Vec<u8>> {
-    let slots = content.len().div_ceil(chunk) * copies;
-    let mut disks = vec![vec![0; offset + slots.div_ceil(n) * chunk]; n];
-    for (number, piece) in content.chunks(chunk).enumerate() {
-        for slot in number * copies..(number + 1) * copies {
-            let at = offset + slot / n * chunk;
-            disks[slot % n][at..at + piece.len()].copy_from_slice(piece);
-        }
-    }
-    disks
-}
-
-#[test]
-fn copies_that_go_around_are_put_together_with_a_member_missing() {
-    for (n, copies, chunk, offset, missing) in [
-        (3, 2, 64, 1 << 20, &[][..]),
-        (5, 2, 128, 1 << 20, &[2]),
-        (5, 2, 32, 4 << 20, &[0]),
-        (4, 3, 64, 1 << 20, &[]),
-        (7, 3, 16, (2 << 20) + (48 << 10), &[6]),
-    ] {
-        let content = &CONTENT[..24 << 20];
-        let disks = side_by_side(content, n, copies, chunk << 10, offset);
-        let disks = shuffled(disks, missing, "disk");
-        let aggregate = discover(&disks, &|_, _| None);
-        let case = format!("{copies} copies on {n}, without {missing:?}");
-        assert!(
-            found(&aggregate, &disks, content),
-            "{case}: {:?}",
-            aggregate.losses
-        );
-        let geometry = &aggregate.groups[0].geometry;
-        assert_eq!(geometry.chunk_bytes(), Some(chunk as u64 * 1024), "{case}");
-    }
 }
