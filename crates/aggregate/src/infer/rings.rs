@@ -4,15 +4,17 @@
 //! second, from the second to the third, and from the last to the first again: the order of the
 //! roles. With offset copies the distance is the chunk; with far copies it is the length of a
 //! part, and the chunk is the one with which file systems' blocks lie at their addresses and
-//! text goes on (`drivers/md/raid10.c`, `__raid10_find_phys`).
+//! text goes on (`drivers/md/raid10.c`, `__raid10_find_phys`). Where nothing is left of what the
+//! group begins with, the end of the devices and the length of a part say where it does.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
-use super::anchored::chunks;
-use super::anchors::Anchor;
+use super::anchored::{chunks, distinct};
+use super::anchors::{Anchor, Source};
 use super::contents::{Contents, Spread, Texture};
 use super::sample::{BLOCK, Candidate, Row};
 use super::shift::distances;
@@ -23,9 +25,17 @@ use crate::raid::{FarSets, Geometry, GroupReader, Level, Raid10Layout};
 /// Where the data of a group may begin on its members.
 const NEAR: u64 = 8 << 20;
 
-/// Edges of chunks at which the contents are asked, and anchors that are looked up.
+/// mdadm lets the data of members begin at multiples of this, unless they are very small.
+const USUAL: u64 = 1 << 20;
+
+/// Edges of chunks at which the contents are asked.
 const MOST_EDGES: u64 = 2048;
-const MOST_ANCHORS: usize = 512;
+
+/// What an anchor is worth that agrees with most of its file system on where that begins, and one
+/// that does not, in nats; fewer than so many agree by chance.
+const ANCHOR_HIT: f64 = 4.0;
+const ANCHOR_MISS: f64 = 1.0;
+const LEAST_AGREEING: usize = 3;
 
 /// One block in so many of a device is one that the next device has further down: half of them,
 /// but for blocks that are found at other places too.
@@ -122,42 +132,35 @@ pub(super) fn decide(
     if !ring.closed && (strangers || ring.devices.len() < LEAST_OPEN) {
         return Err("more than one of the others may be missing between them".to_owned());
     }
-    let begins = begins(ring, candidates);
-    if begins.is_empty() {
-        return Err(
-            "no file system, LVM label or partition table is found at the start of any of them"
-                .to_owned(),
-        );
-    }
-    // With a member missing the start may be a copy, and only addresses tell that for sure.
-    if !ring.closed && begins.iter().any(|begin| !begin.start.is_filesystem) {
-        return Err("what it begins with states no addresses".to_owned());
-    }
     let contents = Contents::learn(rows, &ring.devices, Spread::Alone);
     let mut tries: Vec<Try> = Vec::new();
+    let found = begins(ring, candidates);
     for chunk in chunks().filter(|chunk| ring.stride.is_multiple_of(*chunk)) {
-        for (begin, is_offset) in begins
-            .iter()
-            .flat_map(|begin| [(begin, true), (begin, false)])
-        {
+        for is_offset in [true, false] {
             if is_offset && chunk != ring.stride {
                 continue;
             }
-            let mut one = Try {
-                layout: Raid10Layout {
-                    near: 1,
-                    far: 2,
-                    offset: is_offset,
-                    far_sets: FarSets::Whole,
-                },
-                chunk,
-                begin: *begin,
-                roles: roles(ring, begin),
-                score: 0.0,
+            let begins = match found.as_slice() {
+                [] => anywhere(ring, candidates, chunk, is_offset),
+                found => found.to_vec(),
             };
-            if let Some(group) = one.open(ring, candidates) {
-                one.score = score(&group, &one, candidates, anchors, &contents);
-                tries.push(one);
+            for begin in begins {
+                let mut one = Try {
+                    layout: Raid10Layout {
+                        near: 1,
+                        far: 2,
+                        offset: is_offset,
+                        far_sets: FarSets::Whole,
+                    },
+                    chunk,
+                    begin,
+                    roles: roles(ring, &begin),
+                    score: 0.0,
+                };
+                if let Some(group) = one.open(ring, candidates) {
+                    one.score = score(&group, &one, ring, anchors, &contents);
+                    tries.push(one);
+                }
             }
         }
     }
@@ -182,8 +185,8 @@ struct Begin {
     offset: u64,
     /// Whether what was found is the copy further down, on the member of role 1.
     is_copy: bool,
-    /// What the group begins with.
-    start: Start,
+    /// What the group begins with, if that is left.
+    start: Option<Start>,
 }
 
 /// Where the group may begin: with the first thing that begins on one of the devices, which may
@@ -208,7 +211,7 @@ fn begins(ring: &Ring, candidates: &[Candidate]) -> Vec<Begin> {
             device,
             offset,
             is_copy,
-            start,
+            start: Some(start),
         })
     };
     match find(0) {
@@ -221,6 +224,39 @@ fn begins(ring: &Ring, candidates: &[Candidate]) -> Vec<Begin> {
             .into_iter()
             .collect(),
     }
+}
+
+/// Where the group may begin if nothing shows it: on any of the devices. Of far copies the parts
+/// reach to the end of the members, of which a chunk or two may be left over. To begin two rows
+/// of copies earlier only moves what lies on it.
+fn anywhere(ring: &Ring, candidates: &[Candidate], chunk: u64, is_offset: bool) -> Vec<Begin> {
+    let members = ring.devices.iter().filter_map(|d| candidates.get(*d));
+    let Some(shortest) = members.map(|c| c.device.len()).min() else {
+        return Vec::new();
+    };
+    let offsets = if is_offset {
+        vec![0, chunk]
+    } else {
+        let parts = ring.stride.saturating_mul(2);
+        let latest = shortest.saturating_sub(parts);
+        let usual = [USUAL, chunk].map(|unit| latest - latest % unit);
+        let mut usual: Vec<u64> = usual
+            .into_iter()
+            .filter(|offset| latest - offset < 2 * chunk)
+            .collect();
+        usual.sort_unstable();
+        usual.dedup_by_key(|offset| *offset % chunk);
+        usual
+    };
+    let begin = |device: &usize, offset: u64| Begin {
+        device: *device,
+        offset,
+        is_copy: false,
+        start: None,
+    };
+    let each = ring.devices.iter();
+    each.flat_map(|device| offsets.iter().map(move |offset| begin(device, *offset)))
+        .collect()
 }
 
 /// The devices by role: the one with the start has the role 0, or 1 if it holds the copy.
@@ -261,6 +297,44 @@ impl Try {
         Geometry::filling(level, room).ok()
     }
 
+    /// How much the anchors of one file system speak for it, in nats: most of them agree on where
+    /// that begins.
+    fn addresses(&self, ring: &Ring, anchors: &[&Anchor]) -> f64 {
+        let mut begins: BTreeMap<i128, usize> = BTreeMap::new();
+        for anchor in anchors {
+            let at = self.position(ring, anchor.device, anchor.at);
+            if let Some(at) = at {
+                *begins
+                    .entry(i128::from(at) - i128::from(anchor.address))
+                    .or_default() += 1;
+            }
+        }
+        let agree = begins.into_values().max().unwrap_or(0);
+        let agree = if agree < LEAST_AGREEING { 0 } else { agree };
+        let count = |anchors: usize| f64::from(u32::try_from(anchors).unwrap_or(u32::MAX));
+        let (hits, misses) = (count(agree), count(anchors.len() - agree));
+        hits * ANCHOR_HIT - misses * ANCHOR_MISS
+    }
+
+    /// Which byte of the group a byte of a device is, or a copy of.
+    fn position(&self, ring: &Ring, device: usize, at: u64) -> Option<u64> {
+        let role = self.roles.iter().position(|own| *own == Some(device))? as u64;
+        let members = self.roles.len() as u64;
+        let inside = at.checked_sub(self.begin.offset)?;
+        let (row, is_copy) = if self.layout.offset {
+            let row = inside / self.chunk;
+            (row / 2, row % 2 == 1)
+        } else {
+            let part = inside / ring.stride;
+            (inside % ring.stride / self.chunk, part == 1)
+        };
+        let first = if is_copy { role + members - 1 } else { role } % members;
+        let number = row.checked_mul(members)?.checked_add(first)?;
+        number
+            .checked_mul(self.chunk)?
+            .checked_add(inside % self.chunk)
+    }
+
     fn open(&self, ring: &Ring, candidates: &[Candidate]) -> Option<GroupReader> {
         let members = self.roles.iter().map(|device| {
             let all = Arc::clone(&candidates.get((*device)?)?.device);
@@ -293,9 +367,15 @@ impl Try {
                     "no label: worked out from the contents; each device holds what the one before it holds, {} bytes further down",
                     ring.stride
                 ),
-                format!(
-                    "the group begins with {}, {} bytes into its members",
-                    self.begin.start.what, self.begin.offset
+                self.begin.start.map_or_else(
+                    || format!(
+                        "where the group begins is not known, since nothing that lies at the start of groups is left: {} bytes into its members is taken, and what lies on it is found by its own addresses",
+                        self.begin.offset
+                    ),
+                    |start| format!(
+                        "the group begins with {}, {} bytes into its members",
+                        start.what, self.begin.offset
+                    ),
                 ),
                 format!(
                     "addresses of file systems' blocks, and text that goes on, speak for this chunk ({:.0} nats)",
@@ -312,26 +392,19 @@ impl Try {
 fn score(
     group: &GroupReader,
     one: &Try,
-    candidates: &[Candidate],
+    ring: &Ring,
     anchors: &[Anchor],
     contents: &Contents<'_>,
 ) -> f64 {
-    let mut sum = 0.0;
-    let own = anchors
-        .iter()
-        .filter(|anchor| one.roles.contains(&Some(anchor.device)));
-    let own: Vec<&Anchor> = own.filter(|_| one.begin.start.is_filesystem).collect();
-    let step = own.len().div_ceil(MOST_ANCHORS).max(1);
-    for anchor in own.into_iter().step_by(step) {
-        let is = candidates.get(anchor.device);
-        let is = is.and_then(|c| c.device.read_whole(ByteOffset::new(anchor.at), 512));
-        let read = group.read_whole(ByteOffset::new(anchor.address), 512);
-        sum += if is.is_some() && is == read {
-            4.0
-        } else {
-            -1.0
-        };
-    }
+    let own = anchors.iter().filter(|a| ring.devices.contains(&a.device));
+    let sources: BTreeSet<Source> = own
+        .map(|anchor| anchor.source)
+        .filter(|source| source.is_direct())
+        .collect();
+    let addresses = sources
+        .into_iter()
+        .map(|source| one.addresses(ring, &distinct(anchors, source, &ring.devices)));
+    let mut sum: f64 = addresses.sum();
     let edges = group.len() / one.chunk;
     let step = edges.div_ceil(MOST_EDGES).max(1);
     let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
@@ -375,11 +448,7 @@ mod tests {
             device,
             offset: 0,
             is_copy,
-            start: Start {
-                what: "a test",
-                is_filesystem: true,
-                bytes: None,
-            },
+            start: None,
         };
         let role_0 = roles(&ring, &begin(0, false));
         assert_eq!(role_0, [Some(0), Some(2), None, Some(3)]);

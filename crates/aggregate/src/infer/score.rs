@@ -283,11 +283,10 @@ pub(super) fn answers(
     let best = answers.first().map_or(0.0, Answer::total);
     let close = answers.iter().take(MOST_CLOSE);
     let close = close.take_while(|answer| best - answer.total() < CLOSE);
+    // One alone is looked at too: what it rebuilds may have to speak for it.
     let close = close.count();
-    if close > 1 {
-        let answers = answers.iter_mut().take(close);
-        answers.for_each(|answer| answer.look_closer(candidates, rows, contents));
-    }
+    let close = answers.iter_mut().take(close);
+    close.for_each(|answer| answer.look_closer(candidates, rows, contents));
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     answers
 }
