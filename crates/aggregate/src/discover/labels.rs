@@ -7,7 +7,7 @@ use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt, SECTOR_BYTES};
 
 use crate::document::DeviceName;
-use crate::md::{self, Found, Uuid, Version};
+use crate::md::{self, Found, Uuid};
 use crate::partition;
 
 /// The labels in `found` without those that are contents of an array.
@@ -42,7 +42,7 @@ pub(super) fn own(found: &[Found]) -> Vec<Found> {
 /// Labels at the end of a device with those at the start of it that lie in their data.
 fn pairs(found: &[Found]) -> impl Iterator<Item = (&Found, &Found)> {
     let sound = || found.iter().filter(|label| label.fault.is_none());
-    let at_end = sound().filter(|label| !at_start(label));
+    let at_end = sound().filter(|label| !label.is_at_start());
     at_end.flat_map(move |outer| {
         let start = outer.superblock.data_offset.saturating_mul(SECTOR_BYTES);
         let bytes = outer.superblock.data_size.saturating_mul(SECTOR_BYTES);
@@ -50,17 +50,12 @@ fn pairs(found: &[Found]) -> impl Iterator<Item = (&Found, &Found)> {
         sound()
             .filter(move |inner| {
                 inner.device == outer.device
-                    && at_start(inner)
+                    && inner.is_at_start()
                     && inner.superblock.set_uuid != outer.superblock.set_uuid
                     && data.contains(&inner.at.get())
             })
             .map(move |inner| (outer, inner))
     })
-}
-
-/// Whether a label is of a version that lies at the start of its device.
-pub(super) const fn at_start(label: &Found) -> bool {
-    matches!(label.superblock.version, Version::V1_1 | Version::V1_2)
 }
 
 /// Whether the labels `found` on a partitioned device are those of its partitions.

@@ -218,6 +218,8 @@ impl<'a> Discovery<'a> {
             self.aggregate.filesystems.push(filesystem);
         } else if is_encrypted {
             // Its statement says what it is.
+        } else if self.add_lost_partitions(name, device) {
+            // They are looked at in its place.
         } else if let Some(what) = signature::contents(device) {
             self.unused(name, what);
         } else {
@@ -247,7 +249,7 @@ impl<'a> Discovery<'a> {
         let at_start = self
             .md
             .iter()
-            .any(|label| label.device == *name && labels::at_start(label));
+            .any(|label| label.device == *name && label.is_at_start());
         let Some(table) = table.filter(|table| at_start && table.kind == partition::TableKind::Mbr)
         else {
             return;
@@ -264,15 +266,6 @@ impl<'a> Discovery<'a> {
     /// Adds the partitions of `table`, which was read on `on`.
     fn add_partitions(&mut self, on: &DeviceName, table: &partition::Table) {
         for partition in &table.partitions {
-            let mut name = DeviceName::partition(on, partition.number);
-            if self.devices.contains(&name) {
-                // A disk and a group may have one bare name.
-                name = DeviceName(format!(
-                    "partition:{}/{}",
-                    on.0.replace(':', "-"),
-                    partition.number
-                ));
-            }
             let mut evidence = vec![format!(
                 "entry {} of the {} on {on}, type {}{}",
                 partition.number,
@@ -284,23 +277,54 @@ impl<'a> Discovery<'a> {
                 }
             )];
             evidence.extend(table.notes.iter().cloned());
-            self.add_volume(Volume {
-                device: name,
-                uuid: partition.uuid.clone(),
-                bytes: partition.bytes,
-                hidden: false,
-                snapshot_of: None,
-                segments: vec![Segment {
-                    start: 0,
-                    bytes: partition.bytes,
-                    map: SegmentMap::Linear(Area {
-                        device: Some(on.clone()),
-                        offset: partition.start,
-                    }),
-                }],
-                evidence,
-            });
+            self.add_partition(on, partition, evidence);
         }
+    }
+
+    /// Adds the partitions of a disk whose table is gone, by the labels in them; whether there were any.
+    fn add_lost_partitions(&mut self, on: &DeviceName, device: &Arc<dyn ReadAt>) -> bool {
+        if !on.0.starts_with("disk:") {
+            return false;
+        }
+        let lost = partition::lost(device, on);
+        for (partition, why) in &lost {
+            let evidence = vec![format!("no partition table is left on {on}: {why}")];
+            self.add_partition(on, partition, evidence);
+        }
+        !lost.is_empty()
+    }
+
+    fn add_partition(
+        &mut self,
+        on: &DeviceName,
+        partition: &partition::Partition,
+        evidence: Vec<String>,
+    ) {
+        let mut name = DeviceName::partition(on, partition.number);
+        if self.devices.contains(&name) {
+            // A disk and a group may have one bare name.
+            name = DeviceName(format!(
+                "partition:{}/{}",
+                on.0.replace(':', "-"),
+                partition.number
+            ));
+        }
+        self.add_volume(Volume {
+            device: name,
+            uuid: partition.uuid.clone(),
+            bytes: partition.bytes,
+            hidden: false,
+            snapshot_of: None,
+            segments: vec![Segment {
+                start: 0,
+                bytes: partition.bytes,
+                map: SegmentMap::Linear(Area {
+                    device: Some(on.clone()),
+                    offset: partition.start,
+                }),
+            }],
+            evidence,
+        });
     }
 
     /// Adds a volume that lies on devices that are there; a volume that cannot be is a loss.

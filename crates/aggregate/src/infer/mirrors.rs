@@ -57,8 +57,11 @@ pub(super) fn mirror(
 ) -> Option<Group> {
     let members: Vec<&Candidate> = class.iter().filter_map(|d| candidates.get(*d)).collect();
     let shortest = members.iter().map(|member| member.device.len()).min()?;
-    let (offset, why) = find(&members.first()?.device, shortest)
-        .or_else(|| in_one_piece(*class.first()?, anchors))?;
+    let (offset, why) = find(&members.first()?.device, shortest).or_else(|| {
+        let piece = in_one_piece(*class.first()?, anchors)?;
+        let offset = u64::try_from(piece.begin).ok()?;
+        (!piece.goes_on).then_some((offset, piece.why))
+    })?;
     let level = Level::Raid1 {
         members: u32::try_from(members.len()).ok()?,
     };
@@ -104,29 +107,39 @@ fn find(device: &Arc<dyn ReadAt>, end: u64) -> Option<(u64, String)> {
     })
 }
 
-/// Where a file system begins whose blocks lie on the device at a constant distance from their
-/// addresses: they are not spread over several devices in chunks.
-fn in_one_piece(device: usize, anchors: &[Anchor]) -> Option<(u64, String)> {
+/// A file system, or a part of one, that lies on a device in one piece.
+pub(super) struct InOnePiece {
+    /// Where on the device the file system begins, or would begin.
+    begin: i64,
+    /// Whether other devices hold blocks of it too.
+    pub(super) goes_on: bool,
+    pub(super) why: String,
+}
+
+/// The file system whose blocks lie on the device at a constant distance from their addresses: they
+/// are not spread over several devices in chunks.
+pub(super) fn in_one_piece(device: usize, anchors: &[Anchor]) -> Option<InOnePiece> {
     let own = anchors.iter().filter(|anchor| anchor.device == device);
     let own = own.filter(|anchor| anchor.source.is_direct());
     let sources: BTreeSet<Source> = own.map(|anchor| anchor.source).collect();
     sources.into_iter().find_map(|source| {
-        let elsewhere = anchors.iter().any(|a| a.source == source && a.device != device);
+        let goes_on = anchors.iter().any(|a| a.source == source && a.device != device);
         let anchors = distinct(anchors, source, &[device]);
-        let mut begins: BTreeMap<u64, usize> = BTreeMap::new();
-        for begin in anchors.iter().filter_map(|a| a.at.checked_sub(a.address)) {
+        let mut begins: BTreeMap<i64, usize> = BTreeMap::new();
+        for begin in anchors.iter().filter_map(|a| i64::try_from(a.at).ok()?.checked_sub_unsigned(a.address)) {
             *begins.entry(begin).or_default() += 1;
         }
-        let (offset, count) = begins.into_iter().max_by_key(|(_, count)| *count)?;
+        let (begin, count) = begins.into_iter().max_by_key(|(_, count)| *count)?;
         let addresses = anchors.iter().map(|anchor| anchor.address);
         let reach = addresses.clone().max()? - addresses.min()?;
         let most = count >= LEAST_ANCHORS && count * 10 >= anchors.len() * 9;
-        (most && reach >= LEAST_REACH && !elsewhere).then(|| {
-            let why = format!(
-                "a file system lies on it in one piece from {offset} on: {count} of {} places state so",
+        (most && reach >= LEAST_REACH).then(|| InOnePiece {
+            begin,
+            goes_on,
+            why: format!(
+                "a file system lies on it in one piece from {begin} on: {count} of {} places state so",
                 anchors.len()
-            );
-            (offset, why)
+            ),
         })
     })
 }

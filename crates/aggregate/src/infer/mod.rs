@@ -276,7 +276,8 @@ impl Inferred {
     }
 
     /// Takes the mirrors among the devices that are not `taken`, and gives their devices: what
-    /// begins on a device and ends there is no part of a larger group.
+    /// begins on a device and ends there is no part of a larger group, nor is what lies there in one
+    /// piece and goes on elsewhere.
     fn take_mirrors(&mut self, pile: &Pile, taken: Set, stated: &Addresses) -> Set {
         let mut own = Set::default();
         for device in pile.others(taken) {
@@ -284,6 +285,15 @@ impl Inferred {
             if let Some(group) = mirrors::mirror(&class, &pile.candidates, &stated.anchors) {
                 own = own.with([device].into_iter().collect());
                 self.groups.push(group);
+            } else if let Some(piece) = mirrors::in_one_piece(device, &stated.anchors)
+                && piece.goes_on
+            {
+                own = own.with([device].into_iter().collect());
+                let why = format!(
+                    "{}, and goes on on another device, as after one another",
+                    piece.why
+                );
+                self.take(pile, &[device], Err(why));
             }
         }
         own

@@ -19,6 +19,8 @@ mod superblock;
 mod v0;
 mod v1;
 
+pub(crate) use superblock::MD_SB_MAGIC as MAGIC;
+
 pub use assemble::{Assembly, assemble};
 pub use superblock::{
     BadSectors, Fault, Found, Reshape, Role, Superblock, Uuid, Version, read_superblocks,

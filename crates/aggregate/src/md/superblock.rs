@@ -9,7 +9,7 @@ use super::{v0, v1};
 use crate::document::DeviceName;
 
 /// The magic number of all md labels, `MD_SB_MAGIC`.
-pub(super) const MD_SB_MAGIC: u32 = 0xa92b_4efc;
+pub(crate) const MD_SB_MAGIC: u32 = 0xa92b_4efc;
 
 /// An offset or count that means "all of it": the kernel's `MaxSector`.
 pub(super) const MAX_SECTOR: u64 = u64::MAX;
@@ -237,6 +237,11 @@ impl Superblock {
 }
 
 impl Found {
+    /// Whether it is of a version that lies at the start of its device.
+    pub(crate) const fn is_at_start(&self) -> bool {
+        matches!(self.superblock.version, Version::V1_1 | Version::V1_2)
+    }
+
     /// The lengths that a device with this label should have, in bytes, for labels that lie at
     /// the end of their device and do not say where that is.
     ///

@@ -2,7 +2,8 @@
 //!
 //! [`read`] tries sectors of 512 and of 4096 bytes, GPT before MBR, since a GPT disk carries a
 //! protective MBR. A FAT or NTFS boot sector ends in the same two bytes as an MBR and is told
-//! apart by its entries, which must lie inside the device and not over each other.
+//! apart by its entries, which must lie inside the device and not over each other. Where no table is
+//! left, labels in the partitions say where these lie (`lost`).
 
 #![cfg_attr(
     not(test),
@@ -15,7 +16,10 @@
 )]
 
 pub mod gpt;
+mod lost;
 pub mod mbr;
+
+pub(crate) use lost::lost;
 
 use evidence::ReadAt;
 
