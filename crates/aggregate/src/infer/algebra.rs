@@ -222,8 +222,7 @@ impl<'a> Measured<'a> {
         let of = |each: usize| all.values().filter(|own| own.len() == each).count();
         let each = (1..=2).max_by_key(|each| of(*each))?;
         all.retain(|_, own| own.len() == each);
-        let is_plain = |relation: &Relation| relation.0.iter().all(|factor| *factor <= 1);
-        let says_nothing = each == 1 && all.values().flatten().all(is_plain);
+        let says_nothing = each == 1 && all.values().flatten().all(Relation::is_plain);
         (!says_nothing).then_some(Self {
             devices,
             rows: all,

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::sample::{Row, Sketch, fronts};
+use super::sample::{LANES, Row, Sketch, fronts};
 use crate::raid::galois;
 
 /// Most devices that are compared at once: a set of them is a word, and half the lanes of a
@@ -19,6 +19,9 @@ pub(super) const MOST_DEVICES: usize = 64;
 /// blocks have contents.
 const LEAST_ROWS: u64 = 8;
 const LEAST_SHARE: u64 = 50;
+
+/// Blocks that a relation ties must differ in so many lanes of their sketches.
+const LEAST_LANES: usize = 8;
 
 /// Rows in which parts of a set must be tied that are never many for one part.
 const LEAST_SCATTERED: u64 = 32;
@@ -91,6 +94,11 @@ impl Relation {
         there.map(|(device, _)| device).collect()
     }
 
+    /// Whether all its factors are 1, as those of parity and of copies.
+    pub(super) fn is_plain(&self) -> bool {
+        self.0.iter().all(|factor| *factor <= 1)
+    }
+
     /// Adds `factor` times another relation.
     pub(super) fn add(&mut self, other: &Self, factor: u8) {
         for (own, other) in self.0.iter_mut().zip(&other.0) {
@@ -131,6 +139,7 @@ pub(super) fn relations(row: &[Option<Sketch>]) -> Vec<Relation> {
             }
         }
         match sketch.lead() {
+            None if is_trivial(&made_of, row) => {}
             None => found.push(made_of),
             Some((lane, value)) => {
                 let scale = galois::inverse(value);
@@ -147,9 +156,27 @@ pub(super) fn relations(row: &[Option<Sketch>]) -> Vec<Relation> {
     found
 }
 
-/// The sets of devices that the relations of a row tie together.
+/// Whether a relation between more than two blocks says nothing, because they differ in so few places
+/// that there are no more independent ones: records that were written ahead and counted through.
+fn is_trivial(relation: &Relation, row: &[Option<Sketch>]) -> bool {
+    let own = relation.set().devices();
+    let own: Vec<&Sketch> = own.filter_map(|d| row.get(d)?.as_ref()).collect();
+    let Some((first, others)) = own.split_first().filter(|(_, others)| others.len() > 1) else {
+        return false;
+    };
+    let differs = |lane: &usize| others.iter().any(|o| o.lane(*lane) != first.lane(*lane));
+    (0..LANES).filter(differs).take(LEAST_LANES).count() < LEAST_LANES
+}
+
+/// The sets of devices that the relations of a row tie together. Blocks that are just equal tie none:
+/// what fills many blocks, as a bitmap of what is all in use, lies on devices of different groups.
 pub(super) fn parts(relations: &[Relation]) -> Vec<Set> {
     let mut parts: Vec<Set> = Vec::new();
+    let is_equal = |relation: &&Relation| relation.is_plain() && relation.set().count() == 2;
+    let copies = relations.iter().filter(is_equal).count();
+    if copies > 1 && copies == relations.len() {
+        return relations.iter().map(Relation::set).collect();
+    }
     for relation in relations {
         let mut joined = relation.set();
         parts.retain(|part| {
@@ -409,6 +436,24 @@ mod tests {
         assert_eq!(sets(tied(&rows)), [vec![0, 1, 2, 3, 4]]);
         assert_eq!(sets(within(&rows, &[0, 1, 2, 3, 4])), [vec![0, 1, 2]]);
         assert_eq!(sets(within(&rows, &[0, 1, 2])), Vec::<Vec<usize>>::new());
+    }
+
+    #[test]
+    fn blocks_that_differ_in_a_counter_tie_nothing() {
+        let rows = rows(|number| {
+            let mut blocks = vec![noise(number), noise(number), noise(number)];
+            for (block, count) in blocks.iter_mut().zip([7, 8, 40]) {
+                block[100] = count;
+            }
+            blocks
+        });
+        assert_eq!(tied(&rows), []);
+    }
+
+    #[test]
+    fn one_block_on_all_devices_ties_none() {
+        let rows = rows(|number| vec![noise(number); 3]);
+        assert_eq!(tied(&rows), []);
     }
 
     #[test]

@@ -133,18 +133,30 @@ pub(super) fn decide(
         return Err("more than one of the others may be missing between them".to_owned());
     }
     let contents = Contents::learn(rows, &ring.devices, Spread::Alone);
-    let mut tries: Vec<Try> = Vec::new();
+    let evidence = (candidates, anchors, &contents);
     let found = begins(ring, candidates);
+    let by_found = choose(ring, evidence, |_, _| found.clone());
+    by_found.or_else(|_| {
+        choose(ring, evidence, |chunk, is_offset| {
+            anywhere(ring, candidates, chunk, is_offset)
+        })
+    })
+}
+
+/// The group of the one way that stands out, of those that begin where `begins` says for a chunk and
+/// whether copies are offset.
+fn choose(
+    ring: &Ring,
+    (candidates, anchors, contents): (&[Candidate], &[Anchor], &Contents<'_>),
+    begins: impl Fn(u64, bool) -> Vec<Begin>,
+) -> Result<Group, String> {
+    let mut tries: Vec<Try> = Vec::new();
     for chunk in chunks().filter(|chunk| ring.stride.is_multiple_of(*chunk)) {
         for is_offset in [true, false] {
             if is_offset && chunk != ring.stride {
                 continue;
             }
-            let begins = match found.as_slice() {
-                [] => anywhere(ring, candidates, chunk, is_offset),
-                found => found.to_vec(),
-            };
-            for begin in begins {
+            for begin in begins(chunk, is_offset) {
                 let mut one = Try {
                     layout: Raid10Layout {
                         near: 1,
@@ -157,8 +169,11 @@ pub(super) fn decide(
                     roles: roles(ring, &begin),
                     score: 0.0,
                 };
+                let Some(addresses) = one.addresses(ring, anchors) else {
+                    continue;
+                };
                 if let Some(group) = one.open(ring, candidates) {
-                    one.score = score(&group, &one, ring, anchors, &contents);
+                    one.score = addresses + texts(&group, chunk, contents);
                     tries.push(one);
                 }
             }
@@ -297,23 +312,33 @@ impl Try {
         Geometry::filling(level, room).ok()
     }
 
-    /// How much the anchors of one file system speak for it, in nats: most of them agree on where
-    /// that begins.
-    fn addresses(&self, ring: &Ring, anchors: &[&Anchor]) -> f64 {
-        let mut begins: BTreeMap<i128, usize> = BTreeMap::new();
-        for anchor in anchors {
-            let at = self.position(ring, anchor.device, anchor.at);
-            if let Some(at) = at {
-                *begins
-                    .entry(i128::from(at) - i128::from(anchor.address))
-                    .or_default() += 1;
+    /// How much the anchors speak for it, in nats: most of those of one file system agree on where it
+    /// begins. `None` if it begins with a file system, and they say that none begins there.
+    fn addresses(&self, ring: &Ring, anchors: &[Anchor]) -> Option<f64> {
+        let own = anchors.iter().filter(|a| ring.devices.contains(&a.device));
+        let sources: BTreeSet<Source> = own.map(|anchor| anchor.source).collect();
+        let mut starts: Vec<i128> = Vec::new();
+        let mut sum = 0.0;
+        for source in sources.into_iter().filter(|source| source.is_direct()) {
+            let own = distinct(anchors, source, &ring.devices);
+            let mut begins: BTreeMap<i128, usize> = BTreeMap::new();
+            for anchor in &own {
+                let at = self.position(ring, anchor.device, anchor.at);
+                if let Some(at) = at {
+                    let begin = i128::from(at) - i128::from(anchor.address);
+                    *begins.entry(begin).or_default() += 1;
+                }
             }
+            let most = begins.into_iter().max_by_key(|(_, count)| *count);
+            let most = most.filter(|(_, count)| *count >= LEAST_AGREEING);
+            starts.extend(most.map(|(begin, _)| begin));
+            let agree = most.map_or(0, |(_, count)| count);
+            let count = |anchors: usize| f64::from(u32::try_from(anchors).unwrap_or(u32::MAX));
+            sum += count(agree) * ANCHOR_HIT - count(own.len() - agree) * ANCHOR_MISS;
         }
-        let agree = begins.into_values().max().unwrap_or(0);
-        let agree = if agree < LEAST_AGREEING { 0 } else { agree };
-        let count = |anchors: usize| f64::from(u32::try_from(anchors).unwrap_or(u32::MAX));
-        let (hits, misses) = (count(agree), count(anchors.len() - agree));
-        hits * ANCHOR_HIT - misses * ANCHOR_MISS
+        let of_filesystem = self.begin.start.is_some_and(|start| start.is_filesystem);
+        let elsewhere = of_filesystem && !starts.is_empty() && !starts.contains(&0);
+        (!elsewhere).then_some(sum)
     }
 
     /// Which byte of the group a byte of a device is, or a copy of.
@@ -388,29 +413,15 @@ impl Try {
     }
 }
 
-/// How much speaks for a way to read the group.
-fn score(
-    group: &GroupReader,
-    one: &Try,
-    ring: &Ring,
-    anchors: &[Anchor],
-    contents: &Contents<'_>,
-) -> f64 {
-    let own = anchors.iter().filter(|a| ring.devices.contains(&a.device));
-    let sources: BTreeSet<Source> = own
-        .map(|anchor| anchor.source)
-        .filter(|source| source.is_direct())
-        .collect();
-    let addresses = sources
-        .into_iter()
-        .map(|source| one.addresses(ring, &distinct(anchors, source, &ring.devices)));
-    let mut sum: f64 = addresses.sum();
-    let edges = group.len() / one.chunk;
+/// How much the texts of a group speak for its chunk, in nats.
+fn texts(group: &GroupReader, chunk: u64, contents: &Contents<'_>) -> f64 {
+    let mut sum = 0.0;
+    let edges = group.len() / chunk;
     let step = edges.div_ceil(MOST_EDGES).max(1);
     let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
     let mut number = 1;
     while number < edges {
-        let at = number.saturating_mul(one.chunk);
+        let at = number.saturating_mul(chunk);
         let pair = at.checked_sub(BLOCK);
         let pair = pair.and_then(|at| group.read_whole(ByteOffset::new(at), 2 * block));
         if let Some((tail, head)) = pair
