@@ -77,6 +77,9 @@ pub(super) struct Sums {
     q: Vec<u8>,
     /// A member as it would be if it alone were wrong.
     rebuilt: Vec<u8>,
+    /// Of the last row in which the only relation there is did not hold: the members that may be
+    /// wrong alone, because what they would have to be makes sense. Of parity that is not known.
+    pub(super) suspects: Roles,
 }
 
 impl Code {
@@ -153,6 +156,7 @@ impl Code {
             p: vec![0; self.block],
             q: vec![0; self.block],
             rebuilt: vec![0; self.block],
+            suspects: Roles::NONE,
         }
     }
 
@@ -163,6 +167,7 @@ impl Code {
 
     /// Tests the blocks at `at` of all members; `None` for one that is not there.
     pub(super) fn test(&self, at: u64, blocks: &[Option<&[u8]>], sums: &mut Sums) -> Verdict {
+        sums.suspects = Roles::NONE;
         if blocks.iter().flatten().all(|block| is_zero(block)) {
             return Verdict::Zero;
         }
@@ -173,7 +178,7 @@ impl Code {
         match (self.redundancy(), absent.as_slice()) {
             (1, []) => {
                 self.sum(&row, blocks, sums, false);
-                self.one_relation(blocks, sums, |_| 1)
+                self.one_relation(&row, blocks, sums, |_| 1)
             }
             (2, []) => {
                 self.sum(&row, blocks, sums, true);
@@ -245,7 +250,7 @@ impl Code {
         let is_q = |role: usize| row.q == Some(role);
         if is_q(gone) {
             // Only P is left, and Q is in no relation.
-            return self.one_relation(blocks, sums, |_| 1);
+            return self.one_relation(row, blocks, sums, |_| 1);
         }
         let by = if gone == row.p {
             0
@@ -256,7 +261,7 @@ impl Code {
         parity::subtract_q(&mut sums.q, &p, by);
         sums.p = p;
         std::mem::swap(&mut sums.p, &mut sums.q);
-        self.one_relation(blocks, sums, |role| {
+        self.one_relation(row, blocks, sums, |role| {
             if is_q(role) {
                 1
             } else if role == row.p {
@@ -271,6 +276,7 @@ impl Code {
     /// who is wrong; what a member would have to be if it alone were wrong may.
     fn one_relation(
         &self,
+        row: &Row,
         blocks: &[Option<&[u8]>],
         sums: &mut Sums,
         factor: impl Fn(usize) -> u8,
@@ -291,8 +297,13 @@ impl Code {
             let others = blocks
                 .iter()
                 .enumerate()
-                .filter(|(other, _)| *other != role);
-            if content::speaks_for_itself(&sums.rebuilt, others.filter_map(|(_, block)| *block)) {
+                .filter(|(other, _)| *other != role)
+                .filter_map(|(_, block)| *block);
+            let is_parity = role == row.p || row.q == Some(role);
+            if is_parity || content::makes_sense(&sums.rebuilt, others.clone()) {
+                sums.suspects = sums.suspects.with(role);
+            }
+            if content::speaks_for_itself(&sums.rebuilt, others) {
                 sound.push(role);
             }
         }

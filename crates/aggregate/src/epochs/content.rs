@@ -2,6 +2,11 @@
 
 use super::code::is_zero;
 
+/// In blocks that make sense so many bytes are characters of text or zeros, or zeros alone. The sum of
+/// three texts has some bytes in a hundred that are neither.
+const SENSE_PERCENT: usize = 99;
+const ZERO_PERCENT: usize = 40;
+
 /// Whether a member as it would be, if it alone were wrong, is so plainly something that was
 /// stored that the others must be right: the sum of unrelated blocks is noise.
 ///
@@ -18,6 +23,19 @@ pub(super) fn speaks_for_itself<'a>(
     }
     let mut others = others;
     is_text(rebuilt) && !others.any(|other| other == rebuilt)
+}
+
+/// Whether a member as it would be, if it alone were wrong, may have been stored: the sum of
+/// unrelated blocks is noise, with few characters of text and few zeros. What another member holds
+/// says nothing.
+pub(super) fn makes_sense<'a>(rebuilt: &[u8], mut others: impl Iterator<Item = &'a [u8]>) -> bool {
+    let text = rebuilt
+        .iter()
+        .filter(|byte| matches!(byte, 0 | b'\t' | b'\n' | b'\r' | 0x20..=0x7e));
+    let zeros = rebuilt.iter().filter(|byte| **byte == 0);
+    let is_sense = text.count() * 100 >= rebuilt.len() * SENSE_PERCENT
+        || zeros.count() * 100 >= rebuilt.len() * ZERO_PERCENT;
+    is_sense && !others.any(|other| other == rebuilt)
 }
 
 /// Whether a block is text, then zeros to its end. A line of it at least: a few letters can be
@@ -53,7 +71,10 @@ mod tests {
         assert!(!none(&[&data, &zeros], &zeros));
         assert!(!none(&[&zeros], &data));
         assert!(!is_text(&text[..100]));
+        let sense = |rebuilt: &[u8]| makes_sense(rebuilt, [&data[..]].into_iter());
+        assert!(sense(&text) && sense(&zeros) && !sense(&data));
         text[3] = 7;
+        assert!(sense(&text));
         assert!(!none(&[&data, &zeros], &text));
     }
 }

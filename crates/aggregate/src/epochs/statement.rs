@@ -6,7 +6,7 @@ use std::ops::Range;
 use evidence::{ByteOffset, Cause, Loss, Origin};
 
 use super::Detected;
-use super::code::{Code, Verdict};
+use super::code::{Code, Roles, Verdict};
 use super::survey::Run;
 use super::zeroed::{Wiped, wiped_at};
 use crate::document::{BadBlocks, DeviceName, Epoch, Group, Member, Region};
@@ -16,12 +16,14 @@ const MOST_REGIONS: usize = 1024;
 /// Wrong sectors that are stated one by one at most.
 const MOST_SECTORS: usize = 1024;
 
-/// A member is stale if it is the wrong one in so many blocks, in this share of all blocks where
-/// somebody is known to be, and in so many of sixteen equal parts of the group. What a newer
+/// A member is stale if it may be the wrong one in so many blocks, in this share of all blocks where
+/// somebody is, and in so many of sixteen equal parts of the group; and if every other member may be in
+/// no more than a smaller share: where the rest of a row is zeros, any of it may. What a newer
 /// aggregate writes lies on all members, and in few places.
 const STALE_BLOCKS: u64 = 16;
-const STALE_PERCENT: u64 = 90;
-const STALE_PARTS: u32 = 6;
+const STALE_PERCENT: u64 = 95;
+const OTHERS_PERCENT: u64 = 85;
+const STALE_PARTS: u32 = 3;
 
 /// The stale member of the group, if there is one, and what shows it.
 pub(super) fn stale(
@@ -44,13 +46,19 @@ pub(super) fn stale(
         .copied()
         .enumerate()
         .max_by_key(|(_, bytes)| *bytes)?;
+    let others = blame.explained.iter().enumerate();
+    let others = others.filter(|(other, _)| *other != role);
+    let next = others.map(|(_, bytes)| *bytes).max().unwrap_or(0);
+    if next.saturating_mul(100) >= blame.all.saturating_mul(OTHERS_PERCENT) {
+        return None;
+    }
     let (bytes, parts) = blame.own.get(role).copied()?;
     let blocks = bytes / code.block as u64;
     let share = explained.saturating_mul(100) / blame.all.max(1);
     (blocks >= STALE_BLOCKS && share >= STALE_PERCENT && parts.count_ones() >= STALE_PARTS).then(
         || {
             let why = format!(
-                "stale: in {blocks} blocks all over the group the other members agree without it and \
+                "stale: in {blocks} blocks all over the group the other members make sense without it and \
                  not with it"
             );
             (role, why)
@@ -60,8 +68,8 @@ pub(super) fn stale(
 
 /// Who is to blame how much, but for zeros.
 struct Blame {
-    /// Of each member, the bytes in which it is the wrong one, and the sixteenths of the group
-    /// that they lie in.
+    /// Of each member, the bytes in which it may be the wrong one and is no parity, and the sixteenths
+    /// of the group that they lie in.
     own: Vec<(u64, u16)>,
     /// Of each member, the bytes that are explained if it alone is wrong: with one relation, a
     /// stale parity looks as if the data that changed since were.
@@ -77,19 +85,22 @@ impl Blame {
             all: 0,
         };
         for run in runs {
-            let (role, one_relation) = match run.verdict {
-                Verdict::Wrong(role) => (role, false),
-                Verdict::Odd(role, _) => (role, true),
-                _ => continue,
+            let suspects = match run.verdict {
+                Verdict::Wrong(role) => Roles::NONE.with(role),
+                Verdict::Odd(..) | Verdict::Fails => run.suspects,
+                _ => Roles::NONE,
             };
-            if !run.zeros.has(role) && !wiped_at(wiped, run.start).has(role) {
-                blame.add(code, run, role, one_relation);
+            let zeros = wiped_at(wiped, run.start);
+            let is_blamed = |role: &usize| suspects.has(*role) && !zeros.has(*role);
+            let blamed: Vec<usize> = (0..code.members()).filter(is_blamed).collect();
+            if !blamed.is_empty() {
+                blame.add(code, run, &blamed);
             }
         }
         blame
     }
 
-    fn add(&mut self, code: &Code, run: &Run, role: usize, one_relation: bool) {
+    fn add(&mut self, code: &Code, run: &Run, blamed: &[usize]) {
         let mut at = run.start;
         while at < run.end {
             let next = (at / code.chunk).saturating_add(1);
@@ -100,15 +111,15 @@ impl Blame {
             let part = u32::try_from(part)
                 .ok()
                 .and_then(|part| 1_u16.checked_shl(part));
-            if let Some((sum, parts)) = self.own.get_mut(role) {
-                *sum = sum.saturating_add(bytes);
-                *parts |= part.unwrap_or(0);
-            }
-            let parity = [Some(row.p), row.q].into_iter().flatten();
-            let parity = parity.filter(|parity| one_relation && *parity != role);
-            for explains in parity.chain([role]) {
-                if let Some(sum) = self.explained.get_mut(explains) {
+            for role in blamed {
+                if let Some(sum) = self.explained.get_mut(*role) {
                     *sum = sum.saturating_add(bytes);
+                }
+                let is_parity = *role == row.p || row.q == Some(*role);
+                let shown = !is_parity || matches!(run.verdict, Verdict::Wrong(_));
+                if let Some((sum, parts)) = self.own.get_mut(*role).filter(|_| shown) {
+                    *sum = sum.saturating_add(bytes);
+                    *parts |= part.unwrap_or(0);
                 }
             }
             self.all = self.all.saturating_add(bytes);

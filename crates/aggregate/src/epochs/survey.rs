@@ -24,6 +24,8 @@ pub(super) struct Run {
     /// The members that are zero here: all of them where a relation fails, otherwise only those
     /// that are zero from the start of their data to here.
     pub(super) zeros: Roles,
+    /// The members that may be wrong alone, where the only relation there is fails.
+    pub(super) suspects: Roles,
 }
 
 impl Run {
@@ -122,11 +124,18 @@ pub(super) fn sample_fails(code: &Code, members: &Members, most: u64) -> bool {
 fn join(runs: &mut Vec<Run>, run: Run) {
     let full = runs.len() >= MOST_RUNS;
     match runs.last_mut() {
-        Some(last) if last.verdict == run.verdict && last.zeros == run.zeros => last.end = run.end,
+        Some(last)
+            if last.verdict == run.verdict
+                && last.zeros == run.zeros
+                && last.suspects == run.suspects =>
+        {
+            last.end = run.end;
+        }
         Some(last) if full => {
             if run.fails() || last.fails() {
                 last.verdict = Verdict::Fails;
                 last.zeros = Roles::NONE;
+                last.suspects = Roles::NONE;
             }
             last.end = run.end;
         }
@@ -175,6 +184,7 @@ fn judge(
         end,
         verdict,
         zeros: Roles::NONE,
+        suspects: sums.suspects,
     };
     let fails = run.fails();
     let counts = |role: usize| fails || front.get(role).is_some_and(|zeros| *zeros >= end);

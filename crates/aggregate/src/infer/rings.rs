@@ -8,6 +8,7 @@
 //! group begins with, the end of the devices and the length of a part say where it does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use evidence::view::Slice;
@@ -133,30 +134,27 @@ pub(super) fn decide(
         return Err("more than one of the others may be missing between them".to_owned());
     }
     let contents = Contents::learn(rows, &ring.devices, Spread::Alone);
-    let evidence = (candidates, anchors, &contents);
     let found = begins(ring, candidates);
-    let by_found = choose(ring, evidence, |_, _| found.clone());
-    by_found.or_else(|_| {
-        choose(ring, evidence, |chunk, is_offset| {
-            anywhere(ring, candidates, chunk, is_offset)
-        })
-    })
-}
-
-/// The group of the one way that stands out, of those that begin where `begins` says for a chunk and
-/// whether copies are offset.
-fn choose(
-    ring: &Ring,
-    (candidates, anchors, contents): (&[Candidate], &[Anchor], &Contents<'_>),
-    begins: impl Fn(u64, bool) -> Vec<Begin>,
-) -> Result<Group, String> {
+    let first_parts = first_parts(ring, rows);
     let mut tries: Vec<Try> = Vec::new();
     for chunk in chunks().filter(|chunk| ring.stride.is_multiple_of(*chunk)) {
         for is_offset in [true, false] {
             if is_offset && chunk != ring.stride {
                 continue;
             }
-            for begin in begins(chunk, is_offset) {
+            // What looks like a start may be a part of one, or of a volume: others must say less.
+            let mut begins = found.clone();
+            for begin in anywhere(ring, candidates, (chunk, is_offset), &first_parts) {
+                let period = if is_offset { 2 * chunk } else { chunk };
+                let is_same = |other: &Begin| {
+                    other.offset.abs_diff(begin.offset).is_multiple_of(period)
+                        && roles(ring, other) == roles(ring, &begin)
+                };
+                if !found.iter().any(is_same) {
+                    begins.push(begin);
+                }
+            }
+            for begin in begins {
                 let mut one = Try {
                     layout: Raid10Layout {
                         near: 1,
@@ -173,7 +171,7 @@ fn choose(
                     continue;
                 };
                 if let Some(group) = one.open(ring, candidates) {
-                    one.score = addresses + texts(&group, chunk, contents);
+                    one.score = addresses + texts(&group, chunk, &contents);
                     tries.push(one);
                 }
             }
@@ -241,23 +239,49 @@ fn begins(ring: &Ring, candidates: &[Candidate]) -> Vec<Begin> {
     }
 }
 
-/// Where the group may begin if nothing shows it: on any of the devices. Of far copies the parts
-/// reach to the end of the members, of which a chunk or two may be left over. To begin two rows
-/// of copies earlier only moves what lies on it.
-fn anywhere(ring: &Ring, candidates: &[Candidate], chunk: u64, is_offset: bool) -> Vec<Begin> {
-    let members = ring.devices.iter().filter_map(|d| candidates.get(*d));
-    let Some(shortest) = members.map(|c| c.device.len()).min() else {
-        return Vec::new();
+/// Where the members' data may begin if copies lie far down: what the first part holds, and no other
+/// place, is there once more a stride further down on the next device. So it begins behind the place
+/// that is a stride before the last of these, and no later than the first.
+fn first_parts(ring: &Ring, rows: &[Row]) -> RangeInclusive<u64> {
+    let by_place: BTreeMap<u64, &Row> = rows.iter().map(|row| (row.at, row)).collect();
+    let next = ring.devices.iter().skip(1).chain(ring.devices.first());
+    let next = ring.devices.iter().zip(next);
+    let next: Vec<(usize, usize)> = next.map(|(a, b)| (*a, *b)).collect();
+    let is_first = |row: &&Row| {
+        let further = row.at.checked_add(ring.stride);
+        let Some(further) = further.and_then(|at| by_place.get(&at)) else {
+            return false;
+        };
+        next.iter().any(|(a, b)| {
+            let (here, there) = (row.prints.get(*a), further.prints.get(*b));
+            here == there && here.is_some_and(|print| *print != 0)
+        })
     };
+    let own = rows.iter().filter(is_first).map(|row| row.at);
+    let earliest = own.clone().max().unwrap_or(0).saturating_add(BLOCK);
+    earliest.saturating_sub(ring.stride)..=own.min().unwrap_or(u64::MAX)
+}
+
+/// Where the group may begin if nothing shows it: on any of the devices. Of far copies the parts
+/// reach to the end of the members, or not so far where the devices are longer. To begin some rows
+/// earlier only moves what lies on it.
+fn anywhere(
+    ring: &Ring,
+    candidates: &[Candidate],
+    (chunk, is_offset): (u64, bool),
+    first_parts: &RangeInclusive<u64>,
+) -> Vec<Begin> {
+    let members = ring.devices.iter().filter_map(|d| candidates.get(*d));
+    let shortest = members.map(|c| c.device.len()).min().unwrap_or(0);
     let offsets = if is_offset {
         vec![0, chunk]
     } else {
         let parts = ring.stride.saturating_mul(2);
-        let latest = shortest.saturating_sub(parts);
-        let usual = [USUAL, chunk].map(|unit| latest - latest % unit);
+        let latest = shortest.saturating_sub(parts).min(*first_parts.end());
+        let usual = [USUAL, chunk, BLOCK].map(|unit| latest - latest % unit);
         let mut usual: Vec<u64> = usual
             .into_iter()
-            .filter(|offset| latest - offset < 2 * chunk)
+            .filter(|offset| first_parts.contains(offset))
             .collect();
         usual.sort_unstable();
         usual.dedup_by_key(|offset| *offset % chunk);

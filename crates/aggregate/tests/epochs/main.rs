@@ -263,7 +263,12 @@ fn parity_that_was_not_updated_makes_the_data_suspect_and_never_old_data_sure() 
 #[test]
 fn a_member_that_was_left_behind_is_left_out() {
     let mut random = Random(59);
-    for (level, fill) in [(5, Fill::Text), (6, Fill::Mixed)] {
+    let cases = [
+        (5, Fill::Text, None),
+        (6, Fill::Mixed, None),
+        (6, Fill::Text, Some(3)),
+    ];
+    for (level, fill, missing) in cases {
         let mut array = Array::new(level, 5, 80, fill, &mut random);
         let old = array.disk(1).clone();
         // The group went on without it: one chunk in eight is another.
@@ -274,6 +279,9 @@ fn a_member_that_was_left_behind_is_left_out() {
         }
         array.disks = array.lay().into_iter().map(Some).collect();
         array.disks[1] = Some(old);
+        if let Some(role) = missing {
+            array.disks[role] = None;
+        }
         let detected = array.detect();
         assert!(detected.group.members[1].left_out.is_some(), "{level}");
         let others = detected
