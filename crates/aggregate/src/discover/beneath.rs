@@ -192,6 +192,40 @@ impl Discovery<'_> {
             .collect()
     }
 
+    /// The group that labels state on some of the members of `found`, with those that it lacks by its
+    /// labels and that contents name: a newer array may have overwritten the labels of some.
+    pub(super) fn completed(&self, found: &Group) -> Option<Group> {
+        let stated = self.aggregate.groups.iter();
+        let mut stated = stated.filter(|group| self.added_md.contains(&group.name));
+        let mut group = stated.find(|stated| is_same(stated, found))?.clone();
+        if !devices_of(&group).is_subset(&devices_of(found)) {
+            return None;
+        }
+        let of_found = |role: u32| found.members.iter().find(|member| member.role == role);
+        let mut added = Vec::new();
+        for member in &mut group.members {
+            let other = of_found(member.role)?;
+            match (&member.device, &other.device) {
+                (Some(own), Some(other_name)) => {
+                    let same = own == other_name && member.data_offset == other.data_offset;
+                    same.then_some(())?;
+                }
+                (None, Some(name)) => {
+                    added.push(format!("{name} as role {}", member.role));
+                    *member = other.clone();
+                }
+                (_, None) => {}
+            }
+        }
+        let why = format!(
+            "contents name {} without a label: {}",
+            added.join(", "),
+            found.evidence.join("; ")
+        );
+        group.evidence.push(why);
+        (!added.is_empty()).then_some(group)
+    }
+
     /// Whether a group is one that is stated already.
     pub(super) fn is_known(&self, group: &Group) -> bool {
         let stated = self.aggregate.groups.iter();

@@ -11,6 +11,7 @@
 )]
 
 mod beneath;
+mod cuts;
 mod labels;
 mod locked;
 mod signature;
@@ -24,8 +25,7 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 use crate::build::{MOST_LAYERS, Problem, on_devices};
 use crate::devices::Devices;
 use crate::document::{
-    Aggregate, Area, DeviceName, FilesystemStatement, Group, Member, Region, Segment, SegmentMap,
-    Unused, VERSION, Volume,
+    Aggregate, DeviceName, FilesystemStatement, Group, Member, Region, Unused, VERSION, Volume,
 };
 use crate::infer::Undecided;
 use crate::luks::Keys;
@@ -68,6 +68,7 @@ pub fn discover_with(
     while discovery.examine_all()
         || discovery.add_known()
         || discovery.add_complete()
+        || discovery.cut_alike()
         || discovery.look_without_labels()
         || discovery.unlock_surely()
         || discovery.add_incomplete()
@@ -77,8 +78,9 @@ pub fn discover_with(
         || discovery.find_volumes()
     {}
     // Labels that contents contradict are not read: then what lies on their groups is found on the
-    // right ones alone.
-    let right = discovery.contradicting_labels();
+    // right ones alone. The same of groups that labels state in part only.
+    let mut right = discovery.contradicting_labels();
+    right.append(&mut discovery.completed);
     if right.is_empty() {
         return discovery.finish();
     }
@@ -104,6 +106,8 @@ struct Discovery<'a> {
     added: BTreeSet<lvm::Id>,
     /// md groups that are, or that cannot be.
     added_md: BTreeSet<String>,
+    /// The partitions of each disk that has some: where each begins, and how long it is.
+    cuts: BTreeMap<DeviceName, Vec<(u64, u64)>>,
     /// Devices on which nothing was recognised, and whether old LVM metadata was looked for.
     blank: BTreeMap<DeviceName, bool>,
     /// Whether groups were looked for on devices without labels.
@@ -114,6 +118,8 @@ struct Discovery<'a> {
     strangers: Vec<(DeviceName, lvm::Scanned)>,
     /// Groups whose members disagree.
     doubted: BTreeSet<String>,
+    /// Groups that labels state on some of their members, with the others by their contents.
+    completed: Vec<Group>,
     /// Devices of which it is not decided what they are a part of.
     undecided: Vec<Undecided>,
     /// Whether volumes were looked for on devices that nothing explains.
@@ -149,11 +155,13 @@ impl<'a> Discovery<'a> {
             lvm: Vec::new(),
             added: BTreeSet::new(),
             added_md: BTreeSet::new(),
+            cuts: BTreeMap::new(),
             blank: BTreeMap::new(),
             inferred: false,
             inferred_beneath: false,
             strangers: Vec::new(),
             doubted: BTreeSet::new(),
+            completed: Vec::new(),
             undecided: Vec::new(),
             searched: false,
             headless: BTreeMap::new(),
@@ -261,70 +269,6 @@ impl<'a> Discovery<'a> {
                 "the device carries an md label too, and that counts; if the label is a leftover, wipe it on a copy and add the copy instead".to_owned(),
             ),
         );
-    }
-
-    /// Adds the partitions of `table`, which was read on `on`.
-    fn add_partitions(&mut self, on: &DeviceName, table: &partition::Table) {
-        for partition in &table.partitions {
-            let mut evidence = vec![format!(
-                "entry {} of the {} on {on}, type {}{}",
-                partition.number,
-                table.kind.name(),
-                partition.kind,
-                match partition.label.as_str() {
-                    "" => String::new(),
-                    label => format!(", called {label}"),
-                }
-            )];
-            evidence.extend(table.notes.iter().cloned());
-            self.add_partition(on, partition, evidence);
-        }
-    }
-
-    /// Adds the partitions of a disk whose table is gone, by the labels in them; whether there were any.
-    fn add_lost_partitions(&mut self, on: &DeviceName, device: &Arc<dyn ReadAt>) -> bool {
-        if !on.0.starts_with("disk:") {
-            return false;
-        }
-        let lost = partition::lost(device, on);
-        for (partition, why) in &lost {
-            let evidence = vec![format!("no partition table is left on {on}: {why}")];
-            self.add_partition(on, partition, evidence);
-        }
-        !lost.is_empty()
-    }
-
-    fn add_partition(
-        &mut self,
-        on: &DeviceName,
-        partition: &partition::Partition,
-        evidence: Vec<String>,
-    ) {
-        let mut name = DeviceName::partition(on, partition.number);
-        if self.devices.contains(&name) {
-            // A disk and a group may have one bare name.
-            name = DeviceName(format!(
-                "partition:{}/{}",
-                on.0.replace(':', "-"),
-                partition.number
-            ));
-        }
-        self.add_volume(Volume {
-            device: name,
-            uuid: partition.uuid.clone(),
-            bytes: partition.bytes,
-            hidden: false,
-            snapshot_of: None,
-            segments: vec![Segment {
-                start: 0,
-                bytes: partition.bytes,
-                map: SegmentMap::Linear(Area {
-                    device: Some(on.clone()),
-                    offset: partition.start,
-                }),
-            }],
-            evidence,
-        });
     }
 
     /// Adds a volume that lies on devices that are there; a volume that cannot be is a loss.
@@ -478,6 +422,10 @@ impl<'a> Discovery<'a> {
             }
         }
         let groups = inferred.groups.into_iter();
+        self.completed = groups
+            .clone()
+            .filter_map(|one| self.completed(&one))
+            .collect();
         let groups: Vec<Group> = groups.filter(|group| !self.is_known(group)).collect();
         let mut any = !groups.is_empty();
         // What ties members of these groups together as well is a newer array on the same disks.

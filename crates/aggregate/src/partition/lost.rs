@@ -67,8 +67,8 @@ pub(crate) fn lost(device: &Arc<dyn ReadAt>, name: &DeviceName) -> Vec<(Partitio
 
 /// Adds what lies between two partitions, if that is more than tables take.
 fn rest(from: u64, to: u64, ranges: &mut Vec<(u64, u64, String)>) {
-    let from = from.next_multiple_of(ALIGNED);
-    if from > 0 && to.saturating_sub(from) >= LEAST_REST {
+    let from = from.max(ALIGNED).next_multiple_of(ALIGNED);
+    if to.saturating_sub(from) >= LEAST_REST {
         let why = "what is left of the device beside the partitions that labels tell of".to_owned();
         ranges.push((from, to, why));
     }
@@ -202,6 +202,14 @@ mod tests {
             (23 * mib, 17 * mib),
         ];
         assert_eq!(found(disk), expected);
+    }
+
+    #[test]
+    fn what_lies_before_the_first_label_is_a_partition_too() {
+        let mut disk = vec![0; 24 << 20];
+        disk[(9 << 20) + 4096..][..256].copy_from_slice(&label(15 << 20));
+        let mib = 1 << 20;
+        assert_eq!(found(disk), [(mib, 8 * mib), (9 * mib, 15 * mib)]);
     }
 
     #[test]

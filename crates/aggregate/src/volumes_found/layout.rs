@@ -31,6 +31,9 @@ const LEAST_LENGTH: u64 = 2 << 20;
 const RIVAL_LEAD: usize = 10;
 const LEAST_LEAD: usize = 2;
 
+/// So much of the end of a device may be no part of what lies on it and the next one.
+const MOST_UNUSED: i64 = 1 << 20;
+
 /// Most runs of one file system.
 const MOST_RUNS: usize = 64;
 
@@ -197,6 +200,67 @@ pub(super) fn solve(anchors: &[Anchor], is_usual: &dyn Fn(Area) -> bool) -> Solv
     solved.stated_stray = pieces(&stated(&others)).len();
     solved.runs.sort_by_key(|run| run.first);
     solved
+}
+
+/// Adds the runs that follow the last one on other devices, as where devices lie one after another:
+/// one block that states its own address is enough if it lies where the device before ends, and
+/// data begins as far into its device as on the first. `length` is that of a device.
+pub(super) fn follow(solved: &mut Solved, anchors: &[Anchor], length: &dyn Fn(usize) -> u64) {
+    let all: Vec<&Anchor> = anchors.iter().collect();
+    let stated = stated(&all);
+    while solved.runs.len() < MOST_RUNS {
+        let starts = |run: &Run| run.layout.areas.clone();
+        let (Some(first), Some(last)) = (solved.runs.first(), solved.runs.last()) else {
+            return;
+        };
+        let (&[(_, offset)], &[(device, start)]) = (&*starts(first), &*starts(last)) else {
+            return;
+        };
+        let Some(end) = i64::try_from(length(device))
+            .ok()
+            .and_then(|length| length.checked_sub(start))
+        else {
+            return;
+        };
+        let is_taken = |device: usize| {
+            let areas = solved.runs.iter().flat_map(|run| &run.layout.areas);
+            areas.into_iter().any(|(taken, _)| *taken == device)
+        };
+        let begins = stated.iter().filter(|anchor| !is_taken(anchor.device));
+        let begins = begins.filter_map(|anchor| {
+            let begin = i64::try_from(anchor.at)
+                .ok()?
+                .checked_sub_unsigned(anchor.address)?;
+            // The end of the device before may be unused: a label, or less than a chunk.
+            let unused = begin.checked_add(end)?.checked_sub(offset)?;
+            let follows = (0..=MOST_UNUSED).contains(&unused) && offset >= 0;
+            follows.then_some((anchor.device, begin))
+        });
+        let begins: BTreeSet<Area> = begins.collect();
+        let [area] = *begins.into_iter().collect::<Vec<_>>() else {
+            return;
+        };
+        let layout = Layout {
+            areas: vec![area],
+            stripe: 1 << STRIPES.end(),
+        };
+        let own: Vec<&Anchor> = stated
+            .iter()
+            .copied()
+            .filter(|anchor| layout.explains(anchor))
+            .collect();
+        let addresses = own.iter().map(|anchor| anchor.address);
+        let (Some(first), Some(last)) = (addresses.clone().min(), addresses.max()) else {
+            return;
+        };
+        solved.runs.push(Run {
+            layout,
+            first,
+            last,
+            units: units(&own),
+            against: 0,
+        });
+    }
 }
 
 /// Those of the anchors that state their own address. The superblock is none: each transaction of a
@@ -412,4 +476,38 @@ fn rivals(best: &Run, runs: &[Run], anchors: &[&Anchor]) -> Vec<Layout> {
     };
     let rivals = runs.iter().filter(is_rival);
     rivals.map(|run| run.layout.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infer::Source;
+
+    #[test]
+    fn one_block_is_enough_where_the_device_before_ends() {
+        let mib = 1 << 20;
+        let anchor = |device, at, address| Anchor {
+            source: Source::Ext([7; 16]),
+            address,
+            device,
+            at,
+            together: None,
+            stated_on: device,
+        };
+        // 63 MiB lie on the first of the devices, from 1 MiB on.
+        let on_first = (8..56).map(|number| anchor(0, (number + 1) * mib, number * mib));
+        let run = |last: Anchor| {
+            let anchors: Vec<Anchor> = on_first.clone().chain([last]).collect();
+            let mut solved = solve(&anchors, &|_| false);
+            follow(&mut solved, &anchors, &|_| 64 * mib);
+            let areas = solved.runs.into_iter().flat_map(|run| run.layout.areas);
+            areas.collect::<Vec<_>>()
+        };
+        let signed = mib as i64;
+        let next = (1, -62 * signed);
+        assert_eq!(run(anchor(1, 10 * mib, 72 * mib)), [(0, signed), next]);
+        // Elsewhere on the device it is none that follows.
+        assert_eq!(run(anchor(1, 14 * mib, 72 * mib)), [(0, signed)]);
+        assert_eq!(run(anchor(1, 8 * mib, 72 * mib)), [(0, signed)]);
+    }
 }

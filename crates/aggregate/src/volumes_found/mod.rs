@@ -25,7 +25,7 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
 use uuid::Uuid;
 
 use self::bounds::{Device, Piece, Plan};
-use self::layout::{Layout, Solved, solve};
+use self::layout::{Layout, Solved, follow, solve};
 use self::superblock::Superblocks;
 use crate::document::{Area, DeviceName, Segment, SegmentMap, Volume};
 use crate::infer::{Anchor, Source, survey};
@@ -91,7 +91,13 @@ pub(crate) fn find(
     for (source, anchors) in &by_source {
         let source = *source;
         if anchors.len() >= LEAST_ANCHORS {
-            let solved = solve(anchors, &is_usual);
+            let mut solved = solve(anchors, &is_usual);
+            if solved.is_sound() {
+                let device = |device: usize| finder.devices.get(device);
+                follow(&mut solved, anchors, &|index| {
+                    device(index).map_or(0, |(_, device)| device.len())
+                });
+            }
             finder.report(source, &solved);
             let length = finder.superblocks.length(source).map(|(length, _)| length);
             let runs = solved.runs.clone();

@@ -1,0 +1,213 @@
+//! Groups beneath labels of newer arrays, and groups of which some labels are left.
+
+use std::sync::Arc;
+
+use aggregate::document::{DeviceName, FilesystemStatement};
+use aggregate::{build, discover};
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
+
+use super::{CONTENT, disk, found, lay_out, shuffled};
+
+/// Writes labels of md version 1.2 onto disks whose data begins at 1 MiB: they are an array of this
+/// name, level and chunk, with its default layout, on which `roles` says which disk has which place.
+fn label(disks: &mut [Vec<u8>], name: &str, level: u32, chunk: usize, roles: &[usize]) {
+    let layout: u32 = if level < 2 { 0 } else { 2 };
+    for (number, bytes) in disks.iter_mut().enumerate() {
+        let sectors = (bytes.len() as u64 - (1 << 20)) / 512;
+        let mut sb = vec![0_u8; 256 + 2 * roles.len()];
+        let mut put = |at: usize, field: &[u8]| sb[at..at + field.len()].copy_from_slice(field);
+        put(0, &0xa92b_4efc_u32.to_le_bytes());
+        put(4, &1_u32.to_le_bytes());
+        put(16, b"an array called ");
+        put(26, name.as_bytes());
+        put(32, name.as_bytes());
+        put(72, &level.to_le_bytes());
+        put(76, &layout.to_le_bytes());
+        put(80, &sectors.to_le_bytes());
+        put(88, &u32::try_from(chunk / 512).unwrap().to_le_bytes());
+        put(92, &u32::try_from(roles.len()).unwrap().to_le_bytes());
+        put(128, &2048_u64.to_le_bytes());
+        put(136, &sectors.to_le_bytes());
+        put(144, &8_u64.to_le_bytes());
+        put(160, &u32::try_from(number).unwrap().to_le_bytes());
+        put(168, &[u8::try_from(number).unwrap() + 1; 16]);
+        put(200, &7_u64.to_le_bytes());
+        put(208, &u64::MAX.to_le_bytes());
+        put(220, &u32::try_from(roles.len()).unwrap().to_le_bytes());
+        for (disk, role) in roles.iter().enumerate() {
+            put(256 + 2 * disk, &u16::try_from(*role).unwrap().to_le_bytes());
+        }
+        let words = sb.chunks(4).map(|word| {
+            let mut bytes = [0; 4];
+            bytes[..word.len()].copy_from_slice(word);
+            u64::from(u32::from_le_bytes(bytes))
+        });
+        let sum: u64 = words.sum();
+        let folded = (sum & 0xFFFF_FFFF) + (sum >> 32);
+        let folded = u32::try_from(folded & 0xFFFF_FFFF).unwrap();
+        sb[216..220].copy_from_slice(&folded.to_le_bytes());
+        bytes[4096..4096 + sb.len()].copy_from_slice(&sb);
+    }
+}
+
+#[test]
+fn a_group_beneath_a_newer_one_is_found_and_that_of_the_labels_is_no_second_one() {
+    let laid_out = |layout, n| lay_out(&CONTENT, layout, n, 64 << 10, 1 << 20);
+    // What lies there, what the labels say, who is missing, and whether that is another group.
+    for (layout, n, level, chunk, roles, missing, is_other) in [
+        (
+            "6-ls",
+            6,
+            5,
+            256 << 10,
+            &[3, 0, 5, 1, 4, 2][..],
+            &[2][..],
+            true,
+        ),
+        ("5-ls", 4, 5, 64 << 10, &[2, 0, 1, 3], &[], true),
+        ("5-ls", 4, 0, 512 << 10, &[1, 0, 3, 2], &[], true),
+        ("5-ls", 4, 5, 64 << 10, &[0, 1, 2, 3], &[1], false),
+        ("raid0", 3, 0, 64 << 10, &[0, 1, 2], &[], false),
+    ] {
+        let mut disks = laid_out(layout, n);
+        label(&mut disks, "newer", level, chunk, roles);
+        let disks = shuffled(disks, missing, "disk");
+        let aggregate = discover(&disks, &|_, _| None);
+        let case = format!(
+            "{layout} below level {level}, {roles:?}: {:?}",
+            aggregate.losses
+        );
+        let (newer, older): (Vec<_>, Vec<_>) = aggregate
+            .groups
+            .iter()
+            .partition(|group| group.name == "newer");
+        let [newer] = newer.as_slice() else {
+            panic!("{case}: {:?}", aggregate.groups);
+        };
+        if !is_other {
+            assert_eq!(older.len(), 0, "{case}");
+            assert!(newer.over.is_empty());
+            continue;
+        }
+        assert_eq!(newer.over, ["found-1"], "{case}");
+        let mut alone = aggregate.clone();
+        alone.groups.retain(|group| group.name == "found-1");
+        assert!(found(&alone, &disks, &CONTENT), "{case}");
+        let begun_over = aggregate::coverage::begun_over(&aggregate);
+        assert!(begun_over.into_iter().eq([DeviceName::group("newer")]));
+    }
+}
+
+#[test]
+fn an_array_that_was_created_again_in_another_order_is_read_in_the_old_one() {
+    let mut disks = lay_out(&CONTENT, "5-ls", 4, 64 << 10, 1 << 20);
+    label(&mut disks, "newer", 5, 64 << 10, &[0, 2, 1, 3]);
+    let disks = shuffled(disks, &[], "disk");
+    let probe = |device: Arc<dyn ReadAt>, name: &DeviceName| {
+        let first = device.read_whole(ByteOffset::ZERO, 48)?;
+        first.starts_with(b"XFSB").then(|| FilesystemStatement {
+            device: name.clone(),
+            kind: "xfs".to_owned(),
+            uuid: format!("{:02x?}", &first[32..]),
+            label: String::new(),
+            bytes: CONTENT.len() as u64,
+            notes: Vec::new(),
+        })
+    };
+    let aggregate = discover(&disks, &probe);
+    assert!(found(&aggregate, &disks, &CONTENT), "{aggregate:#?}");
+    let group = &aggregate.groups[0];
+    let says = |line: &String| line.contains("state it otherwise, as newer");
+    assert!(group.evidence.iter().any(says), "{:?}", group.evidence);
+    let on: Vec<String> = aggregate
+        .filesystems
+        .iter()
+        .map(|fs| fs.device.to_string())
+        .collect();
+    assert_eq!(on, ["group:found-1"]);
+}
+
+#[test]
+fn a_member_that_a_newer_array_rebuilt_from_the_others_is_left_out() {
+    let mut disks = lay_out(&CONTENT, "6-ls", 6, 64 << 10, 1 << 20);
+    label(&mut disks, "newer", 5, 256 << 10, &[3, 0, 5, 1, 4, 2]);
+    // The first sync of a RAID-5: the member of the last role is what the others add up to.
+    let mut sum = vec![0; disks[2].len() - (1 << 20)];
+    for (number, bytes) in disks.iter().enumerate().filter(|(number, _)| *number != 2) {
+        assert_eq!(bytes.len(), disks[2].len(), "{number}");
+        for (sum, byte) in sum.iter_mut().zip(&bytes[1 << 20..]) {
+            *sum ^= byte;
+        }
+    }
+    disks[2][1 << 20..].copy_from_slice(&sum);
+    let disks = shuffled(disks, &[], "disk");
+    let mut aggregate = discover(&disks, &|_, _| None);
+    aggregate.groups.retain(|group| group.name == "found-1");
+    assert!(found(&aggregate, &disks, &CONTENT), "{aggregate:#?}");
+    let members = &aggregate.groups[0].members;
+    let missing = members.iter().filter(|member| member.device.is_none());
+    assert_eq!(missing.count(), 1);
+}
+
+#[test]
+fn what_is_striped_over_labelled_arrays_does_not_speak_against_their_labels() {
+    let mut disks = Vec::new();
+    for (number, bytes) in lay_out(&CONTENT, "raid0", 2, 64 << 10, 1 << 20)
+        .into_iter()
+        .enumerate()
+    {
+        let mut pair = [bytes.clone(), bytes];
+        label(&mut pair, &format!("md{number}"), 1, 0, &[0, 1]);
+        disks.extend(pair);
+    }
+    let disks = shuffled(disks, &[], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    let groups = aggregate.groups.iter();
+    let names: Vec<&str> = groups.map(|group| group.name.as_str()).collect();
+    assert_eq!(names, ["md0", "md1"], "{:#?}", aggregate.groups);
+}
+
+/// Of six members one is missing, and two have lost their labels and their tables: contents say which
+/// they are, and the other disks how they were cut.
+#[test]
+fn members_without_a_label_complete_the_group_that_labels_state() {
+    for is_partitioned in [false, true] {
+        let mut disks = lay_out(&CONTENT, "6-ls", 6, 64 << 10, 1 << 20);
+        label(&mut disks, "array", 6, 64 << 10, &[0, 1, 2, 3, 4, 5]);
+        for role in [1, 4] {
+            disks[role][..64 << 10].fill(0);
+        }
+        if is_partitioned {
+            for bytes in &mut disks {
+                bytes.splice(..0, vec![0; 9 << 20]);
+            }
+        }
+        let disks: Vec<_> = (0..)
+            .zip(disks)
+            .filter(|(role, _)| *role != 2)
+            .map(|(role, bytes)| disk(&format!("disk-{role}"), bytes))
+            .collect();
+        let aggregate = discover(&disks, &|_, _| None);
+        let [group] = aggregate.groups.as_slice() else {
+            panic!("{aggregate:#?}");
+        };
+        assert_eq!(group.name, "array");
+        let on = group
+            .members
+            .iter()
+            .map(|m| m.device.as_ref().map(ToString::to_string));
+        let expected = (0..6_usize).map(|role| {
+            let name = if is_partitioned {
+                format!("partition:disk-{role}/2")
+            } else {
+                format!("disk:disk-{role}")
+            };
+            (role != 2).then_some(name)
+        });
+        assert!(on.eq(expected), "{group:#?}");
+        let devices = build(&aggregate, &disks).unwrap();
+        let device = devices.get(&DeviceName::group("array")).unwrap();
+        let read = device.read_whole(ByteOffset::ZERO, CONTENT.len());
+        assert!(read.as_ref() == Some(&*CONTENT));
+    }
+}
