@@ -51,42 +51,22 @@ impl Discovery<'_> {
 
     /// Cuts disks on which nothing is recognised as the others of their length are cut; whether there
     /// was one. Of disks that were used alike, a newer array may have overwritten the table and the
-    /// labels on some. It is not done where as many disks of that length are not cut.
+    /// labels on some.
     pub(super) fn cut_alike(&mut self) -> bool {
-        let length = |name: &DeviceName| self.devices.get(name).map(|device| device.len());
-        let uncut = |length_of: u64| {
-            let disks = self.devices.iter().filter(|(name, disk)| {
-                name.0.starts_with("disk:")
-                    && disk.len() == length_of
-                    && !self.cuts.contains_key(*name)
-            });
-            disks.count()
-        };
         let blank = self
             .blank
             .keys()
-            .filter(|name| name.0.starts_with("disk:") && !self.claimed.contains(*name));
-        let mut all: Vec<(DeviceName, DeviceName, Vec<(u64, u64)>)> = Vec::new();
-        for name in blank {
-            let Some(own) = length(name) else { continue };
-            let alike = self
-                .cuts
-                .iter()
-                .filter(|(other, _)| length(other) == Some(own));
-            let alike: Vec<_> = alike.collect();
-            let ways: BTreeSet<_> = alike.iter().map(|(_, cuts)| *cuts).collect();
-            let many = alike.len() >= LEAST_ALIKE && alike.len() > uncut(own);
-            if let (Some((like, cuts)), 1, true) = (alike.first(), ways.len(), many) {
-                all.push((name.clone(), (*like).clone(), cuts.to_vec()));
-            }
-        }
-        for (name, like, cuts) in &all {
+            .filter(|name| !self.claimed.contains(*name));
+        let found = blank.filter_map(|name| Some((name.clone(), self.cut_as(name)?.clone())));
+        let found: Vec<(DeviceName, DeviceName)> = found.collect();
+        for (name, like) in &found {
             self.blank.remove(name);
+            let cuts = self.cuts.get(like).cloned().unwrap_or_default();
             for (number, (start, bytes)) in (1..).zip(cuts) {
                 let partition = Partition {
                     number,
-                    start: *start,
-                    bytes: *bytes,
+                    start,
+                    bytes,
                     kind: String::new(),
                     uuid: None,
                     label: String::new(),
@@ -97,7 +77,24 @@ impl Discovery<'_> {
                 self.add_partition(name, &partition, vec![why]);
             }
         }
-        !all.is_empty()
+        !found.is_empty()
+    }
+
+    /// A disk that is as long as this one and shows how that was cut: all that are cut are cut alike,
+    /// and they are more than those that are not.
+    fn cut_as(&self, name: &DeviceName) -> Option<&DeviceName> {
+        let length = self.devices.get(name)?.len();
+        let alike = self
+            .devices
+            .iter()
+            .filter(|(name, disk)| name.0.starts_with("disk:") && disk.len() == length);
+        let (cut, uncut): (Vec<&DeviceName>, Vec<&DeviceName>) = alike
+            .map(|(name, _)| name)
+            .partition(|name| self.cuts.contains_key(*name));
+        let ways: BTreeSet<_> = cut.iter().map(|name| self.cuts.get(*name)).collect();
+        let many = cut.len() >= LEAST_ALIKE && cut.len() > uncut.len();
+        let first = cut.first().copied();
+        first.filter(|_| many && ways.len() == 1 && name.0.starts_with("disk:"))
     }
 
     fn add_partition(&mut self, on: &DeviceName, partition: &Partition, evidence: Vec<String>) {

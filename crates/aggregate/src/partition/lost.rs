@@ -93,8 +93,7 @@ fn next(device: &Arc<dyn ReadAt>, name: &DeviceName, from: u64) -> Option<Piece>
     let length = usize::try_from(end.checked_sub(from)?).ok()?;
     let (bytes, _gaps) = device.read_vec(ByteOffset::new(from), length).ok()?;
     let sector = usize::try_from(SECTOR_BYTES).ok()?;
-    (0..length / sector).find_map(|number| {
-        let inside = number.checked_mul(sector)?;
+    (0..length).step_by(sector).find_map(|inside| {
         let head = bytes.get(inside..)?;
         let start = from.checked_add(u64::try_from(inside).ok()?)?;
         let room = device.len().checked_sub(start)?;
