@@ -55,6 +55,7 @@ pub(crate) use self::anchors::{Anchor, Source};
 use self::pile::{Members, Pile, Tie};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
+pub(crate) use self::start::by_superblock;
 pub(crate) use self::survey::survey;
 #[cfg(test)]
 pub(crate) use self::text_stripes::tests::text;

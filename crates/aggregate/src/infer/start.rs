@@ -50,7 +50,19 @@ pub(super) fn start(device: &dyn ReadAt) -> Option<Start> {
 /// say so themselves.
 fn filesystem(device: &dyn ReadAt) -> Option<(&'static str, u64)> {
     let head = device.read_whole(ByteOffset::ZERO, 2048)?;
+    if let Some(found) = by_superblock(&head) {
+        return Some(found);
+    }
+    // btrfs_super_block: bytenr, magic, total_bytes.
+    let head = device.read_whole(ByteOffset::new(65536), 128)?;
     let fields = Fields::new(&head);
+    let is_btrfs = fields.le_u64(48) == Some(65536) && fields.array(64) == Some(*b"_BHRfS_M");
+    is_btrfs.then_some(("a btrfs", fields.le_u64(112)?))
+}
+
+/// The same of those whose superblock is at the very start, by the first 2 KiB.
+pub(crate) fn by_superblock(head: &[u8]) -> Option<(&'static str, u64)> {
+    let fields = Fields::new(head);
     if fields.array::<4>(0) == Some(*b"XFSB") {
         // sb_blocksize, sb_dblocks.
         let block = u64::from(fields.be_u32(4)?);
@@ -58,15 +70,9 @@ fn filesystem(device: &dyn ReadAt) -> Option<(&'static str, u64)> {
     }
     let ext = fields.from(1024)?;
     // s_magic, s_block_group_nr.
-    if ext.le_u16(56) == Some(0xEF53) && ext.le_u16(90) == Some(0) {
-        // s_log_block_size, s_blocks_count_lo.
-        let block = 1024_u64.checked_shl(ext.le_u32(24)?)?;
-        let blocks = u64::from(ext.le_u32(4)?);
-        return Some(("an ext file system", blocks.checked_mul(block)?));
-    }
-    // btrfs_super_block: bytenr, magic, total_bytes.
-    let head = device.read_whole(ByteOffset::new(65536), 128)?;
-    let fields = Fields::new(&head);
-    let is_btrfs = fields.le_u64(48) == Some(65536) && fields.array(64) == Some(*b"_BHRfS_M");
-    is_btrfs.then_some(("a btrfs", fields.le_u64(112)?))
+    (ext.le_u16(56)? == 0xEF53 && ext.le_u16(90)? == 0).then_some(())?;
+    // s_log_block_size, s_blocks_count_lo.
+    let block = 1024_u64.checked_shl(ext.le_u32(24)?)?;
+    let blocks = u64::from(ext.le_u32(4)?);
+    Some(("an ext file system", blocks.checked_mul(block)?))
 }

@@ -12,7 +12,7 @@ use evidence::{ByteOffset, Fields, ReadAt, ReadAtExt, SECTOR_BYTES};
 
 use super::Partition;
 use crate::document::DeviceName;
-use crate::md;
+use crate::{infer, md};
 
 /// How far a partition may begin behind the one before it.
 const MOST_GAP: u64 = 16 << 20;
@@ -101,7 +101,7 @@ fn next(device: &Arc<dyn ReadAt>, name: &DeviceName, from: u64) -> Option<Piece>
         let (bytes, what, is_label) = labelled
             .flatten()
             .map(|bytes| (bytes, "an md label in it", true))
-            .or_else(|| stated(head).map(|(bytes, what)| (bytes, what, false)))?;
+            .or_else(|| stated(head).map(|(what, bytes)| (bytes, what, false)))?;
         (bytes > 0 && bytes <= room).then(|| Piece {
             start,
             end: start.saturating_add(bytes),
@@ -129,27 +129,15 @@ fn array(device: &Arc<dyn ReadAt>, name: &DeviceName, at: (u64, u64)) -> Option<
     sectors.checked_mul(SECTOR_BYTES)
 }
 
-/// How long what begins here says that it is, if it is a file system or swap, and what it is.
-fn stated(head: &[u8]) -> Option<(u64, &'static str)> {
-    let fields = Fields::new(head);
-    if fields.array::<4>(0) == Some(*b"XFSB") {
-        // sb_blocksize, sb_dblocks.
-        let block = u64::from(fields.be_u32(4)?);
-        return Some((fields.be_u64(8)?.checked_mul(block)?, "an XFS"));
-    }
+/// What begins here, if it is a file system or swap, and how long it says that it is.
+fn stated(head: &[u8]) -> Option<(&'static str, u64)> {
     // union swap_header of the kernel: last_page at 1028, the magic at the end of the first page.
+    let fields = Fields::new(head);
     if fields.array::<10>(4086) == Some(*b"SWAPSPACE2") {
         let pages = u64::from(fields.le_u32(1028)?).checked_add(1)?;
-        return Some((pages.checked_mul(4096)?, "swap"));
+        return Some(("swap", pages.checked_mul(4096)?));
     }
-    let ext = fields.from(1024)?;
-    // s_magic, s_block_group_nr, s_log_block_size, s_blocks_count_lo.
-    if ext.le_u16(56) == Some(0xEF53) && ext.le_u16(90) == Some(0) {
-        let block = 1024_u64.checked_shl(ext.le_u32(24)?)?;
-        let blocks = u64::from(ext.le_u32(4)?);
-        return Some((blocks.checked_mul(block)?, "an ext file system"));
-    }
-    None
+    infer::by_superblock(head)
 }
 
 #[cfg(test)]
