@@ -223,6 +223,7 @@ impl Discovery<'_> {
             found.evidence.join("; ")
         );
         group.evidence.push(why);
+        group.confidence = group.confidence.min(found.confidence);
         (!added.is_empty()).then_some(group)
     }
 

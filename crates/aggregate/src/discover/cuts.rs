@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use evidence::ReadAt;
 
-use super::Discovery;
-use crate::document::{Area, DeviceName, Segment, SegmentMap, Volume};
+use super::{Addition, Discovery};
+use crate::document::{Area, DeviceName, Group, Segment, SegmentMap, Volume};
 use crate::partition::{self, Partition, Table};
 
 /// So many disks that are cut alike show how others of their length were.
@@ -62,7 +62,7 @@ impl Discovery<'_> {
         for (name, like) in &found {
             self.blank.remove(name);
             let cuts = self.cuts.get(like).cloned().unwrap_or_default();
-            for (number, (start, bytes)) in (1..).zip(cuts) {
+            for (number, (start, bytes)) in (1..).zip(cuts.into_keys()) {
                 let partition = Partition {
                     number,
                     start,
@@ -81,20 +81,39 @@ impl Discovery<'_> {
     }
 
     /// A disk that is as long as this one and shows how that was cut: all that are cut are cut alike,
-    /// and they are more than those that are not.
+    /// they are more than those that are not, and what lies on them is not all there.
     fn cut_as(&self, name: &DeviceName) -> Option<&DeviceName> {
-        let length = self.devices.get(name)?.len();
-        let alike = self
-            .devices
-            .iter()
-            .filter(|(name, disk)| name.0.starts_with("disk:") && disk.len() == length);
+        let is_disk = |name: &DeviceName| name.0.starts_with("disk:");
+        let length = self.devices.get(name).filter(|_| is_disk(name))?.len();
+        let alike = self.devices.iter();
+        let alike = alike.filter(|(name, disk)| is_disk(name) && disk.len() == length);
         let (cut, uncut): (Vec<&DeviceName>, Vec<&DeviceName>) = alike
             .map(|(name, _)| name)
             .partition(|name| self.cuts.contains_key(*name));
-        let ways: BTreeSet<_> = cut.iter().map(|name| self.cuts.get(*name)).collect();
+        let of = |name: &&DeviceName| self.cuts.get(*name).map(|cuts| cuts.keys().collect());
+        let ways: BTreeSet<Option<Vec<_>>> = cut.iter().map(of).collect();
         let many = cut.len() >= LEAST_ALIKE && cut.len() > uncut.len();
         let first = cut.first().copied();
-        first.filter(|_| many && ways.len() == 1 && name.0.starts_with("disk:"))
+        first.filter(|first| many && ways.len() == 1 && self.lacks_members(first))
+    }
+
+    /// Whether the longest partition of a disk is a member of an array that lacks others, by its labels
+    /// or as it was given, or of one that no label states.
+    fn lacks_members(&self, disk: &DeviceName) -> bool {
+        let cuts = self.cuts.get(disk).into_iter().flatten();
+        let longest = cuts.max_by_key(|((_, bytes), _)| *bytes);
+        longest.is_some_and(|(_, name)| {
+            let lacking = |one: &Addition| !one.is_complete() && one.on().contains(name);
+            let given = |group: &Group| {
+                group
+                    .members
+                    .iter()
+                    .any(|m| m.device.as_ref() == Some(name))
+            };
+            self.blank.contains_key(name)
+                || self.known.iter().any(given)
+                || self.additions().iter().any(lacking)
+        })
     }
 
     fn add_partition(&mut self, on: &DeviceName, partition: &Partition, evidence: Vec<String>) {
@@ -108,7 +127,7 @@ impl Discovery<'_> {
             ));
         }
         let cuts = self.cuts.entry(on.clone()).or_default();
-        cuts.push((partition.start, partition.bytes));
+        cuts.insert((partition.start, partition.bytes), name.clone());
         self.add_volume(Volume {
             device: name,
             uuid: partition.uuid.clone(),

@@ -106,8 +106,8 @@ struct Discovery<'a> {
     added: BTreeSet<lvm::Id>,
     /// md groups that are, or that cannot be.
     added_md: BTreeSet<String>,
-    /// The partitions of each disk that has some: where each begins, and how long it is.
-    cuts: BTreeMap<DeviceName, Vec<(u64, u64)>>,
+    /// The partitions of each disk that has some, by where each begins and how long it is.
+    cuts: BTreeMap<DeviceName, BTreeMap<(u64, u64), DeviceName>>,
     /// Devices on which nothing was recognised, and whether old LVM metadata was looked for.
     blank: BTreeMap<DeviceName, bool>,
     /// Whether groups were looked for on devices without labels.

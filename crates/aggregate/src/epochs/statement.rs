@@ -24,6 +24,8 @@ const STALE_BLOCKS: u64 = 16;
 const STALE_PERCENT: u64 = 95;
 const OTHERS_PERCENT: u64 = 85;
 const STALE_PARTS: u32 = 3;
+/// The same where rows would be lost without it, which it may be right in.
+const COSTLY_PARTS: u32 = 6;
 
 /// The stale member of the group, if there is one, and what shows it.
 pub(super) fn stale(
@@ -55,7 +57,18 @@ pub(super) fn stale(
     let (bytes, parts) = blame.own.get(role).copied()?;
     let blocks = bytes / code.block as u64;
     let share = explained.saturating_mul(100) / blame.all.max(1);
-    (blocks >= STALE_BLOCKS && share >= STALE_PERCENT && parts.count_ones() >= STALE_PARTS).then(
+    let is_needed = |run: &Run| {
+        let gone = wiped_at(wiped, run.start);
+        let others = (0..code.members()).filter(|other| gone.has(*other));
+        let left = code.redundancy().checked_sub(missing);
+        run.verdict != Verdict::Zero && !gone.has(role) && left == Some(others.count())
+    };
+    let least = if runs.iter().any(is_needed) {
+        COSTLY_PARTS
+    } else {
+        STALE_PARTS
+    };
+    (blocks >= STALE_BLOCKS && share >= STALE_PERCENT && parts.count_ones() >= least).then(
         || {
             let why = format!(
                 "stale: in {blocks} blocks all over the group the other members make sense without it and \

@@ -5,7 +5,7 @@
 //! roles. With offset copies the distance is the chunk; with far copies it is the length of a
 //! part, and the chunk is the one with which file systems' blocks lie at their addresses and
 //! text goes on (`drivers/md/raid10.c`, `__raid10_find_phys`). Where nothing is left of what the
-//! group begins with, the end of the devices and the length of a part say where it does.
+//! group begins with, the end of the devices, the length of a part, and what is there twice say where.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -18,6 +18,7 @@ use super::anchored::{chunks, distinct};
 use super::anchors::{Anchor, Source};
 use super::contents::{Contents, Spread, Texture};
 use super::sample::{BLOCK, Candidate, Row};
+use super::score::{ANCHOR_HIT, ANCHOR_MISS, LEAST_CLUSTER};
 use super::shift::distances;
 use super::start::{Start, start};
 use crate::document::{Group, Member};
@@ -31,12 +32,6 @@ const USUAL: u64 = 1 << 20;
 
 /// Edges of chunks at which the contents are asked.
 const MOST_EDGES: u64 = 2048;
-
-/// What an anchor is worth that agrees with most of its file system on where that begins, and one
-/// that does not, in nats; fewer than so many agree by chance.
-const ANCHOR_HIT: f64 = 4.0;
-const ANCHOR_MISS: f64 = 1.0;
-const LEAST_AGREEING: usize = 3;
 
 /// One block in so many of a device is one that the next device has further down: half of them,
 /// but for blocks that are found at other places too.
@@ -345,7 +340,7 @@ impl Try {
         let mut sum = 0.0;
         for source in sources.into_iter().filter(|source| source.is_direct()) {
             let own = distinct(anchors, source, &ring.devices);
-            let mut begins: BTreeMap<i128, usize> = BTreeMap::new();
+            let mut begins: BTreeMap<i128, u32> = BTreeMap::new();
             for anchor in &own {
                 let at = self.position(ring, anchor.device, anchor.at);
                 if let Some(at) = at {
@@ -354,11 +349,12 @@ impl Try {
                 }
             }
             let most = begins.into_iter().max_by_key(|(_, count)| *count);
-            let most = most.filter(|(_, count)| *count >= LEAST_AGREEING);
+            let most = most.filter(|(_, count)| *count >= LEAST_CLUSTER);
             starts.extend(most.map(|(begin, _)| begin));
             let agree = most.map_or(0, |(_, count)| count);
-            let count = |anchors: usize| f64::from(u32::try_from(anchors).unwrap_or(u32::MAX));
-            sum += count(agree) * ANCHOR_HIT - count(own.len() - agree) * ANCHOR_MISS;
+            let all = u32::try_from(own.len()).unwrap_or(u32::MAX);
+            let against = all.saturating_sub(agree);
+            sum += f64::from(agree) * ANCHOR_HIT - f64::from(against) * ANCHOR_MISS;
         }
         let of_filesystem = self.begin.start.is_some_and(|start| start.is_filesystem);
         let elsewhere = of_filesystem && !starts.is_empty() && !starts.contains(&0);
@@ -375,6 +371,7 @@ impl Try {
             (row / 2, row % 2 == 1)
         } else {
             let part = inside / ring.stride;
+            (part < 2).then_some(())?;
             (inside % ring.stride / self.chunk, part == 1)
         };
         let first = if is_copy { role + members - 1 } else { role } % members;

@@ -16,10 +16,10 @@ use super::sample::{Candidate, Row, fronts};
 /// What an anchor at its place is worth, and one that lies elsewhere, in nats. Journal copies
 /// name homes that blocks have left since, so one anchor alone says less than its odds.
 pub(super) const ANCHOR_HIT: f64 = 4.0;
-const ANCHOR_MISS: f64 = 1.0;
+pub(super) const ANCHOR_MISS: f64 = 1.0;
 
 /// Anchors of one file system that agree on where it begins; fewer agree by chance.
-const LEAST_CLUSTER: u32 = 3;
+pub(super) const LEAST_CLUSTER: u32 = 3;
 
 /// The same for a further piece of the file system, and what such a piece costs, in nats.
 const LEAST_PIECE: u32 = 6;

@@ -6,7 +6,7 @@ use aggregate::document::{DeviceName, FilesystemStatement};
 use aggregate::{build, discover};
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
-use super::{CONTENT, disk, found, lay_out, shuffled};
+use super::{CONTENT, disk, found, lay_out, noise, shuffled};
 
 /// Writes labels of md version 1.2 onto disks whose data begins at 1 MiB: they are an array of this
 /// name, level and chunk, with its default layout, on which `roles` says which disk has which place.
@@ -210,4 +210,28 @@ fn members_without_a_label_complete_the_group_that_labels_state() {
         let read = device.read_whole(ByteOffset::ZERO, CONTENT.len());
         assert!(read.as_ref() == Some(&*CONTENT));
     }
+}
+
+/// Two disks beside three partitioned ones on which an array is whole: nothing says that they were cut.
+#[test]
+fn disks_beside_a_whole_array_on_partitions_are_not_cut() {
+    let mut disks = lay_out(&CONTENT, "5-ls", 3, 64 << 10, 1 << 20);
+    label(&mut disks, "array", 5, 64 << 10, &[0, 1, 2]);
+    for bytes in &mut disks {
+        bytes.splice(..0, vec![0; 9 << 20]);
+    }
+    let length = disks[0].len();
+    disks.extend([noise(1, length), noise(2, length)]);
+    for bytes in &mut disks[3..] {
+        bytes[..2 << 20].fill(0);
+    }
+    let disks: Vec<_> = (0..)
+        .zip(disks)
+        .map(|(number, bytes)| disk(&format!("disk-{number}"), bytes))
+        .collect();
+    let aggregate = discover(&disks, &|_, _| None);
+    let cut = aggregate.volumes.iter().map(|v| v.device.to_string());
+    let cut: Vec<String> = cut.filter(|name| name.ends_with("/2")).collect();
+    let expected = [0, 1, 2].map(|number| format!("partition:disk-{number}/2"));
+    assert_eq!(cut, expected);
 }
