@@ -4,6 +4,7 @@
 //! engineer wrote are the same kind of statement. Devices are named with their kind in
 //! front: `disk:disk-a`, `partition:disk-a/1`, `group:md-1b2c3d4e`, `volume:aggr0/mail1`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use evidence::{Loss, Origin};
@@ -82,6 +83,10 @@ pub struct Aggregate {
     /// Disks, partitions and volumes that nothing uses, and what they look like.
     #[serde(default)]
     pub unused: Vec<Unused>,
+    /// Devices that belong together in a way that is not decided, those of each group by themselves; a
+    /// loss says why. What is carved out of them is weighed together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecided: Vec<BTreeSet<DeviceName>>,
     /// What could not be assembled, and why.
     #[serde(default)]
     pub losses: Vec<Loss>,

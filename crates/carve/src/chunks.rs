@@ -9,31 +9,33 @@ use std::ops::RangeInclusive;
 
 use mail::Proof;
 
-use crate::Carving;
+use crate::{Carved, Carving};
 
 /// Chunks are so long: powers of two, in bytes, as exponents.
-const CHUNKS: RangeInclusive<u32> = 14..=22;
+const CHUNKS: RangeInclusive<u32> = 12..=22;
 /// If none that is proven lies across the ends of chunks, so many must lie across the places in the
 /// middle of chunks: as many would by chance lie across the ends.
 const LEAST_ACROSS: usize = 8;
-/// Or so many that break off must do so at ends of chunks, and this share of those that break off at
-/// ends of blocks, in percent: one in sixteen would by chance.
+/// Or so many that break off must do so at ends of chunks, and of those that break off at ends of blocks
+/// all that would by chance (as many as chunks begin where blocks do) and half of the others.
 const LEAST_ENDS: usize = 5;
-const ENDS_PERCENT: usize = 60;
 const BLOCK: u64 = 4096;
+/// Where most that breaks off would end so by chance, in chunks of one block or two, that none which is
+/// proven lies across must say something: so many must be proven.
+const SHORT: u64 = 2 * BLOCK;
+const LEAST_PROVEN: usize = 16;
 
 /// How long the chunks are at whose ends all breaks off: the longest that can be, for what breaks off at
 /// their ends does so at ends of parts of them.
-fn chunk(messages: &[Carving]) -> Option<u64> {
-    let proven = messages
-        .iter()
-        .filter(|one| one.found.proof == Some(Proof::BodyHash));
+fn chunk<'a>(messages: impl Iterator<Item = &'a Carving> + Clone) -> Option<u64> {
+    let proven = messages.clone();
+    let proven = proven.filter(|one| one.found.proof == Some(Proof::BodyHash));
     let proven: Vec<&Carving> = proven.collect();
     let across = |length: u64| {
         let across = proven.iter().filter(|one| lies_across(one, length));
         across.count()
     };
-    let open = messages.iter().filter(|one| one.found.proof.is_none());
+    let open = messages.filter(|one| one.found.proof.is_none());
     let ends = open.filter_map(|one| one.found.pieces.first());
     let ends: Vec<u64> = ends
         .map(|(at, length)| at.saturating_add(*length))
@@ -42,9 +44,14 @@ fn chunk(messages: &[Carving]) -> Option<u64> {
     let at_blocks = ending(BLOCK);
     let breaks = |length: &u64| {
         let ending = ending(*length);
-        let many = ending >= LEAST_ENDS
-            && ending.saturating_mul(100) >= at_blocks.saturating_mul(ENDS_PERCENT);
-        across(*length) == 0 && (many || across(length / 2) >= LEAST_ACROSS)
+        let blocks = usize::try_from(length / BLOCK).unwrap_or(usize::MAX);
+        let twice = ending.saturating_mul(2).saturating_mul(blocks);
+        let many =
+            ending >= LEAST_ENDS && twice >= at_blocks.saturating_mul(blocks.saturating_add(1));
+        let many = many && (*length > SHORT || proven.len() >= LEAST_PROVEN);
+        // Messages begin where blocks do, so that more lie across the middle of a block than across its end.
+        let middle = *length > BLOCK && across(length / 2) >= LEAST_ACROSS;
+        across(*length) == 0 && (many || middle)
     };
     CHUNKS.rev().map(|bits| 1_u64 << bits).find(breaks)
 }
@@ -57,14 +64,19 @@ fn lies_across(one: &Carving, length: u64) -> bool {
     })
 }
 
-/// Doubts those among `messages` that nothing but their structure proves and that lie across ends of
-/// chunks, where the device has such.
-pub(crate) fn doubt(messages: &mut [Carving]) {
-    let Some(length) = chunk(messages) else {
+/// Doubts what nothing but its structure proves and that lies across ends of chunks, by all that was
+/// carved out of disks of one group whose geometry is not known: one of them alone may say too little
+/// of its chunks.
+pub fn doubt_ends_of_chunks(disks: &mut [&mut Carved]) {
+    let all = disks.iter().flat_map(|disk| &disk.messages);
+    let Some(length) = chunk(all) else {
         return;
     };
-    for one in messages {
-        if one.found.proof == Some(Proof::Structure) && lies_across(one, length) {
+    for one in disks.iter_mut().flat_map(|disk| &mut disk.messages) {
+        // One that is doubted already is damaged for that.
+        let is_open =
+            one.found.proof == Some(Proof::Structure) && one.found.contradictions.is_empty();
+        if is_open && lies_across(one, length) {
             one.found.contradictions.push(format!(
                 "it lies across the end of a chunk of {} KiB: all breaks off there on this device, as on \
                  a disk of an array",
@@ -77,18 +89,31 @@ pub(crate) fn doubt(messages: &mut [Carving]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mail::carved::Carved;
+    use crate::Grid;
 
     fn message(at: u64, bytes: u64, proof: Proof) -> Carving {
         Carving {
-            found: Carved {
+            found: mail::carved::Carved {
                 pieces: vec![(at, bytes)],
                 proof: Some(proof),
-                ..Carved::default()
+                ..mail::carved::Carved::default()
             },
             end: None,
             borders: Vec::new(),
         }
+    }
+
+    /// Where those begin that are doubted of messages on one disk.
+    fn doubted(messages: Vec<Carving>) -> Vec<u64> {
+        let mut disk = Carved {
+            grid: Grid::SECTORS,
+            messages,
+            unclaimed: 0,
+        };
+        doubt_ends_of_chunks(&mut [&mut disk]);
+        let messages = disk.messages.iter();
+        let doubted = messages.filter(|one| !one.found.contradictions.is_empty());
+        doubted.map(|one| one.found.pieces[0].0).collect()
     }
 
     #[test]
@@ -100,13 +125,6 @@ mod tests {
             .collect();
         messages.push(message(kib(60), kib(8), Proof::Structure));
         messages.push(message(kib(90), kib(8), Proof::Structure));
-        let doubted = |mut messages: Vec<Carving>| {
-            doubt(&mut messages);
-            let doubts = messages
-                .iter()
-                .filter(|one| !one.found.contradictions.is_empty());
-            doubts.map(|one| one.found.pieces[0].0).collect::<Vec<_>>()
-        };
         assert_eq!(doubted(messages.clone()), [kib(60)]);
         // One that is proven lies across an end: it is none.
         messages.push(message(kib(190), kib(8), Proof::BodyHash));
@@ -121,5 +139,21 @@ mod tests {
         }));
         assert_eq!(doubted(open.clone()), [kib(60)]);
         assert!(doubted(open.split_off(4)).is_empty());
+    }
+
+    #[test]
+    fn what_breaks_off_at_ends_of_blocks_does_so_on_any_disk_unless_nothing_proven_lies_across() {
+        let block = |number: u64| number * BLOCK;
+        let mut others: Vec<Carving> = (0..8)
+            .map(|number| message(block(number) + 1024, 3072, Proof::Structure))
+            .collect();
+        others.iter_mut().for_each(|open| open.found.proof = None);
+        others.push(message(block(20), 6144, Proof::Structure));
+        let with_proven = |count: u64| {
+            let proven = (0..count).map(|at| message(block(30 + at), 3000, Proof::BodyHash));
+            doubted(proven.chain(others.clone()).collect())
+        };
+        assert_eq!(with_proven(16), [block(20)]);
+        assert!(with_proven(15).is_empty());
     }
 }

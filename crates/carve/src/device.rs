@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::blocks::Blocks;
 use crate::borders::Borders;
 use crate::chain::{Chain, End, Judge};
+use crate::chunks::doubt_ends_of_chunks;
 use crate::lines::Lines;
 use crate::ordered::Ordered;
 use crate::pool::Pool;
@@ -21,7 +22,7 @@ use crate::stored::{self, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
 use crate::turned::{Turned, doubt_lines};
 use crate::words::Words;
-use crate::{Carved, Carving, Grid, chunks};
+use crate::{Carved, Carving, Grid};
 
 /// A border that says less than this may be a break.
 pub(crate) const WEAK: f64 = 1.0;
@@ -53,7 +54,7 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
     }
     let within = stored::within_others(device, &survey, &embedded, &carved);
     carved.messages.extend(within);
-    chunks::doubt(&mut carved.messages);
+    doubt_ends_of_chunks(&mut [&mut carved]);
     turned.doubt(&mut carved.messages);
     if let Some(lines) = lines {
         doubt_lines(&mut carved.messages, device, &lines);

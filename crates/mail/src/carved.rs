@@ -12,12 +12,12 @@ use evidence::{ByteOffset, ReadAt};
 use filesystem::{Extent, Place, Standing, Timestamp};
 use mail_parser::MessageParser;
 
-use crate::account::{Accounts, Address, Nobody, Owner, Stage};
-use crate::attribution::{Agreed, Consensus, Judged, owner_of_loose};
+use crate::account::{Accounts, Owner, Stage};
+use crate::attribution::{Agreed, Consensus, Delivery, Local};
 use crate::broken::BrokenPart;
 use crate::codec::Codec;
 use crate::content::{Content, reread};
-use crate::delivery::{self, Field, Trace};
+use crate::delivery::{Field, Trace};
 use crate::header::may_lack_its_top;
 use crate::maildir::{MaildirName, RECOVERED};
 use crate::proof::{Grade, Proof, virtual_size};
@@ -26,10 +26,6 @@ use crate::store::Known;
 
 /// Headers are looked for in so many bytes.
 const HEAD: usize = 64 << 10;
-/// A server is that of the mailboxes if it delivered more than this share of the mail that says
-/// who delivered it, in percent, and so many messages.
-const MOST_OF_IT: usize = 50;
-const LEAST_DELIVERED: usize = 3;
 
 /// What a carver says of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,9 +85,7 @@ impl Stored {
 #[derive(Clone, Debug)]
 pub struct Candidate {
     message: Message,
-    trace: Option<Trace>,
-    /// The server that wrote the topmost `Received`.
-    server: Option<String>,
+    delivery: Delivery,
     /// The content, as far as headers go.
     head: Vec<u8>,
     /// The file that it lies in with others.
@@ -155,8 +149,7 @@ impl Candidate {
             summary: Summary::of(&bytes),
         };
         Some(Self {
-            trace: Trace::of(head),
-            server: delivery::server_of(head),
+            delivery: Delivery::of(head),
             head: head.to_vec(),
             file: carved.stored.as_ref().map(|stored| stored.file),
             message,
@@ -256,7 +249,7 @@ impl Names {
             return None;
         };
         let owner = note.owner.as_ref()?;
-        match &candidate.trace {
+        match &candidate.delivery.trace {
             Some(Trace::To(to, Field::DeliveredTo)) if !known.is_same(to, &owner.account) => None,
             _ => Some(note),
         }
@@ -273,18 +266,17 @@ pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &Accounts) ->
     for note in named.iter().flatten() {
         *claims.entry(&note.path).or_default() += 1;
     }
-    let server = server_of(&candidates);
-    let local = |candidate: &&Candidate| {
-        server.is_some() && candidate.server.as_deref() == server.as_deref()
-    };
-    let accounts = with_delivered(known, candidates.iter().filter(local));
+    let local = Local::new(
+        known,
+        candidates.iter().map(|candidate| &candidate.delivery),
+    );
     // Two messages of the lengths of one name: either may be it.
     let only = |note: &&FileNote| claims.get(note.path.as_str()) == Some(&1);
     let named: Vec<Option<FileNote>> = named
         .iter()
         .map(|note| note.as_ref().filter(only).cloned())
         .collect();
-    let files = owners_of_files(&candidates, &accounts);
+    let files = owners_of_files(&candidates, local.accounts());
     let pairs = candidates.into_iter().zip(named);
     pairs
         .map(|(candidate, note)| {
@@ -295,7 +287,7 @@ pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &Accounts) ->
                     owner: Some(owner.clone()),
                     ..candidate.message
                 },
-                (None, None) => with_trace(candidate, server.as_deref(), known, &accounts),
+                (None, None) => with_trace(candidate, &local),
             }
         })
         .collect()
@@ -319,47 +311,6 @@ fn owners_of_files(candidates: &[Candidate], accounts: &Accounts) -> BTreeMap<u6
         Some((file, Owner { account, evidence }))
     });
     agreed.collect()
-}
-
-/// The accounts that are known, and those that mail was delivered to by the server that knows them:
-/// of what differs in case and detail alone, the spelling that is there most often.
-fn with_delivered<'c>(
-    known: &Accounts,
-    delivered: impl Iterator<Item = &'c Candidate>,
-) -> Accounts {
-    let mut counts: BTreeMap<Address, usize> = BTreeMap::new();
-    for candidate in delivered {
-        if let Some(Trace::To(address, Field::DeliveredTo)) = &candidate.trace
-            && let Some(account) = known.without_detail(address)
-        {
-            *counts.entry(account).or_default() += 1;
-        }
-    }
-    let mut counts: Vec<(Address, usize)> = counts.into_iter().collect();
-    counts.sort_by(|(a, x), (b, y)| (std::cmp::Reverse(x), a).cmp(&(std::cmp::Reverse(y), b)));
-    let mut accounts = known.clone();
-    for (account, _) in counts {
-        if accounts.whose(&account, Stage::AfterAliases) == Err(Nobody::Unknown) {
-            accounts.add(account);
-        }
-    }
-    accounts
-}
-
-/// The server that delivered the most of the mail, if it is clear.
-fn server_of(candidates: &[Candidate]) -> Option<String> {
-    let mut servers: BTreeMap<&str, usize> = BTreeMap::new();
-    let traced = candidates
-        .iter()
-        .filter(|candidate| matches!(candidate.trace, Some(Trace::To(_, Field::DeliveredTo))));
-    for server in traced.filter_map(|candidate| candidate.server.as_deref()) {
-        *servers.entry(server).or_default() += 1;
-    }
-    let all: usize = servers.values().sum();
-    let (server, count) = servers.into_iter().max_by_key(|(_, count)| *count)?;
-    let enough =
-        count >= LEAST_DELIVERED && count.saturating_mul(100) > all.saturating_mul(MOST_OF_IT);
-    enough.then(|| server.to_owned())
 }
 
 /// A message that a name is known for.
@@ -391,38 +342,8 @@ fn with_name(candidate: Candidate, note: FileNote) -> Message {
 }
 
 /// A message that only its header says something of.
-fn with_trace(
-    candidate: Candidate,
-    server: Option<&str>,
-    known: &Accounts,
-    accounts: &Accounts,
-) -> Message {
-    let is_local = server.is_some() && candidate.server.as_deref() == server;
-    let judged = match (&candidate.trace, server) {
-        (Some(Trace::To(_, field)), Some(server)) if is_local => {
-            let judged = owner_of_loose(&candidate.head, accounts);
-            let owner = judged.owner.map(|owner| Owner {
-                evidence: format!(
-                    "its own header names {} in {}, written by {server}, which delivered most of \
-                     the mail that lies here",
-                    owner.account,
-                    field.name()
-                ),
-                ..owner
-            });
-            Judged { owner, ..judged }
-        }
-        (Some(Trace::From(Some(from))), _) => Judged {
-            owner: accounts.sender(from).map(|account| Owner {
-                account: account.clone(),
-                evidence: format!(
-                    "no server delivered it, and {account}, an account here, wrote it"
-                ),
-            }),
-            doubt: None,
-        },
-        _ => owner_of_loose(&candidate.head, known),
-    };
+fn with_trace(candidate: Candidate, local: &Local) -> Message {
+    let judged = local.owner(&candidate.delivery);
     let mut message = candidate.message;
     message.owner = judged.owner;
     message.doubt = judged.doubt;

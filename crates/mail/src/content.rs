@@ -12,8 +12,7 @@ use filesystem::{
 
 use crate::claims::Claims;
 
-use crate::account::Accounts;
-use crate::attribution::owner_of_loose;
+use crate::attribution::{Delivery, Local};
 use crate::broken::BrokenPart;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
@@ -352,26 +351,16 @@ fn nothing_left(content: &Content, file: &File) -> Option<&'static str> {
 
 /// Reads a file that lost its directory and its name; `None` if it is no message.
 ///
-/// It is given to an account only by its own header, and only to one that is `known` from other
-/// evidence.
+/// It is given to an account only by its own header, and only to one that is `local`.
 pub fn examine_loose(
     fs: &dyn Filesystem,
     device: &str,
     path: &FsPath,
     inode: InodeNumber,
     claims: &Claims,
-    known: &Accounts,
+    local: &Local,
 ) -> Option<Record> {
-    let mail = MailFile {
-        path: path.clone(),
-        inode,
-        owner: None,
-        doubt: None,
-        folder: RECOVERED.to_owned(),
-        keywords: Vec::new(),
-        part: None,
-        known: name_of(path),
-    };
+    let mail = loose_file(path, inode);
     let mut message = match examine_among(fs, device, &mail, claims) {
         Record::Message(message) => message,
         // A message all the same, though not one that could be read.
@@ -387,15 +376,25 @@ pub fn examine_loose(
     if !Structure::of_part(&content.bytes).has_header {
         return None;
     }
-    let judged = owner_of_loose(&content.bytes, known);
+    let judged = local.owner(&Delivery::of(&content.bytes));
     message.owner = judged.owner;
     message.doubt = judged.doubt;
     Some(Record::Message(message))
 }
 
-/// What the name of a file says that lost its directory.
-fn name_of(path: &FsPath) -> Known {
-    Known::of_name(&MaildirName::parse(path.name().unwrap_or_default()))
+/// A file that lost its directory, as what a store would list.
+pub(crate) fn loose_file(path: &FsPath, inode: InodeNumber) -> MailFile {
+    let name = MaildirName::parse(path.name().unwrap_or_default());
+    MailFile {
+        path: path.clone(),
+        inode,
+        owner: None,
+        doubt: None,
+        folder: RECOVERED.to_owned(),
+        keywords: Vec::new(),
+        part: None,
+        known: Known::of_name(&name),
+    }
 }
 
 /// The parts of a message that were wiped or written over: they read as zeros, or as no text.

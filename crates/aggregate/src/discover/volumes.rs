@@ -111,6 +111,9 @@ impl Discovery<'_> {
                     && one.devices.iter().all(|name| on.contains(name))
             };
             if !found.iter().any(explains) {
+                if one.devices.len() > 1 {
+                    self.aggregate.undecided.push(one.devices);
+                }
                 self.aggregate.losses.push(one.loss);
             }
         }

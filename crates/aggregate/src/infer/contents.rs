@@ -22,8 +22,11 @@ const LONGEST: u8 = 250;
 /// Pairs that are taken as seen before any is: the learned figures count against these.
 const PRIOR: f64 = 8.0;
 
-/// What a line that goes on must be worth, in nats, for contents to say anything.
+/// What a line that goes on must be worth, in nats, where chunks are longer than blocks.
 const LEAST_PHASE: f64 = 1.0;
+
+/// So many lines of one length must not go on in the block beside theirs, and chunks are blocks.
+const LEAST_LINES: f64 = 24.0;
 
 /// The longest stripe of a volume over several groups that is thought of, in chunks of one of these.
 const MOST_STRIPE: usize = 16;
@@ -126,6 +129,10 @@ fn begins_message(body: &[u8]) -> bool {
 
 /// Kinds of pairs of a block and the one that may continue it.
 const PAIRS: usize = 16;
+/// The last two are those whose first ends in a line of a known length: the second begins with
+/// something else than the rest of it, or with that.
+const GOES_ON_WRONGLY: usize = 14;
+const GOES_ON: usize = 15;
 
 /// The kind of such a pair.
 fn pair(tail: &Texture, head: &Texture) -> usize {
@@ -142,9 +149,9 @@ fn pair(tail: &Texture, head: &Texture) -> usize {
         // Lines of one length: the rest of the last one must follow.
         Kind::Text if tail.line > 0 && after == 3 => {
             if tail.tail.saturating_add(head.head) == tail.line {
-                15
+                GOES_ON
             } else {
-                14
+                GOES_ON_WRONGLY
             }
         }
         Kind::Text if after == 3 => 13,
@@ -166,12 +173,29 @@ const EXPECTED: [(f64, f64); PAIRS] = {
     expected
 };
 
+/// How much likelier each kind of pair is where a block is continued than where it is not, as a
+/// logarithm, by those that were seen in both.
+fn log_ratios(beside: &[f64; PAIRS], apart: &[f64; PAIRS]) -> [f64; PAIRS] {
+    let total = |counts: &[f64; PAIRS]| counts.iter().sum::<f64>() + PRIOR;
+    let (all_beside, all_apart) = (total(beside), total(apart));
+    let mut ratios = EXPECTED.map(|(here, there)| (PRIOR * here, PRIOR * there));
+    for (ratio, (beside, apart)) in ratios.iter_mut().zip(beside.iter().zip(apart)) {
+        *ratio = (
+            (ratio.0 + beside) / all_beside,
+            (ratio.1 + apart) / all_apart,
+        );
+    }
+    ratios.map(|(beside, apart)| (beside / apart).ln())
+}
+
 /// The contents of the sampled rows, and how much each kind of pair says.
 pub(super) struct Contents<'a> {
     rows: &'a [Row],
     by_offset: HashMap<u64, usize>,
     /// The logarithm of how much likelier each kind of pair is where a block is continued.
     weights: [f64; PAIRS],
+    /// Whether nothing goes on in the block beside it: chunks are no longer than blocks.
+    chunks_are_blocks: bool,
     spread: Spread,
 }
 
@@ -198,6 +222,7 @@ impl<'a> Contents<'a> {
             rows,
             by_offset,
             weights: [0.0; PAIRS],
+            chunks_are_blocks: false,
             spread,
         };
         let mut beside = [0.0; PAIRS];
@@ -221,25 +246,18 @@ impl<'a> Contents<'a> {
                 }
             }
         }
-        let total = |counts: &[f64; PAIRS]| counts.iter().sum::<f64>() + PRIOR;
-        let (all_beside, all_apart) = (total(&beside), total(&apart));
-        let learned = beside.iter().zip(&apart).zip(&EXPECTED);
-        let weights = learned.map(|((beside, apart), (here, there))| {
-            let beside = (beside + PRIOR * here) / all_beside;
-            let apart = (apart + PRIOR * there) / all_apart;
-            (beside / apart).ln()
-        });
-        for (own, weight) in contents.weights.iter_mut().zip(weights) {
-            *own = weight;
-        }
-        // Where not even lines go on in the next block, chunks are no longer than blocks, and
-        // what was learned is how strangers follow each other.
-        if contents
-            .weights
-            .last()
-            .is_none_or(|phase| *phase < LEAST_PHASE)
-        {
-            contents.weights = [0.0; PAIRS];
+        contents.weights = log_ratios(&beside, &apart);
+        let [.., wrongly, rightly] = beside;
+        let [.., phase] = contents.weights;
+        if phase < LEAST_PHASE {
+            // What lies beside each other are strangers. How what belongs together looks is not seen, only
+            // expected.
+            contents.chunks_are_blocks = wrongly + rightly >= LEAST_LINES;
+            contents.weights = if contents.chunks_are_blocks {
+                log_ratios(&[0.0; PAIRS], &apart)
+            } else {
+                [0.0; PAIRS]
+            };
         }
         contents
     }
@@ -337,6 +355,9 @@ impl<'a> Contents<'a> {
                 Some((next.at, each.sum()))
             })
             .collect();
+        if self.chunks_are_blocks {
+            return vec![(BLOCK, 0, LEAST_PHASE)];
+        }
         let mut found: Vec<(u64, u64, f64)> = Vec::new();
         for chunk in chunks().filter(|chunk| *chunk > BLOCK) {
             let mut sums: BTreeMap<u64, f64> = BTreeMap::new();

@@ -12,9 +12,11 @@
 //!
 //! Each that says something must say the same: where two contradict each other the folder is
 //! nobody's, and both sides are named. A message that lost its directory is given to an account
-//! only by its own trace, and only if something else names that account.
+//! only by its own trace, and only if something else names that account, or the server that
+//! delivered most of such mail ([`Local`]).
 
 mod consensus;
+mod loose;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -22,9 +24,11 @@ use std::sync::Arc;
 use filesystem::{Filesystem, FsPath};
 
 pub(crate) use consensus::{Agreed, Consensus};
+pub(crate) use loose::Delivery;
+pub use loose::{Judged, Local};
 
-use crate::account::{AccountRules, Accounts, Address, Nobody, Owner, Stage};
-use crate::content::head;
+use crate::account::{AccountRules, Accounts, Address, Owner, Stage};
+use crate::content::{head, loose_file};
 use crate::delivery::{Field, Trace, server_of};
 use crate::maildir::{MaildirName, Uidlist};
 use crate::store::{Folder, Stores};
@@ -49,9 +53,20 @@ pub struct Place<'a> {
 }
 
 /// Judges the owners of all folders of `places` by `rules`, gives owners to the orphaned ones, and a
-/// name to those whose name is lost and which are known; gives the accounts that are known from
-/// anything but single messages.
-pub fn attribute(places: &mut [Place<'_>], rules: &AccountRules) -> Accounts {
+/// name to those whose name is lost and which are known; gives the accounts that messages may be given
+/// to which lost their directory.
+pub fn attribute(places: &mut [Place<'_>], rules: &AccountRules) -> Local {
+    let accounts = attribute_folders(places, rules);
+    let loose = places.iter().flat_map(|place| {
+        let files = place.stores.loose.iter();
+        files.filter_map(|(path, inode)| head(place.fs, &loose_file(path, *inode), HEAD))
+    });
+    let delivered: Vec<Delivery> = loose.map(|head| Delivery::of(&head)).collect();
+    Local::new(&accounts, delivered.iter())
+}
+
+/// Gives owners to all folders, and the accounts that folders name.
+fn attribute_folders(places: &mut [Place<'_>], rules: &AccountRules) -> Accounts {
     let mut accounts = Accounts::new(rules);
     for folder in folders_mut(places) {
         let Some(owner) = folder.owner.take() else {
@@ -96,51 +111,6 @@ pub fn attribute(places: &mut [Place<'_>], rules: &AccountRules) -> Accounts {
 fn folders_mut<'p>(places: &'p mut [Place<'_>]) -> impl Iterator<Item = &'p mut Folder> {
     let places = places.iter_mut();
     places.flat_map(|place| place.stores.folders.iter_mut())
-}
-
-/// Whose a message is that only its own header says something of; or, in words, why nobody's though
-/// it names somebody.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Judged {
-    /// The account, and what says so.
-    pub owner: Option<Owner>,
-    /// What speaks against the account that something names.
-    pub doubt: Option<String>,
-}
-
-/// The owner of a message that lost its directory, by its own trace; only an account that something
-/// else names.
-pub fn owner_of_loose(content: &[u8], accounts: &Accounts) -> Judged {
-    let (address, field) = match Trace::of(content) {
-        Some(Trace::To(address, field)) => (address, field),
-        Some(Trace::Split(sides)) => {
-            return Judged {
-                owner: None,
-                doubt: Some(format!("its own header names {sides}")),
-            };
-        }
-        _ => return Judged::default(),
-    };
-    match accounts.whose(&address, stage(field)) {
-        Ok(account) => Judged {
-            owner: Some(Owner {
-                evidence: format!(
-                    "its own header names {address} in {}; nothing else of its path is left",
-                    field.name()
-                ),
-                account,
-            }),
-            doubt: None,
-        },
-        Err(Nobody::Unknown) => Judged::default(),
-        Err(Nobody::RuledOut(why)) => Judged {
-            owner: None,
-            doubt: Some(format!(
-                "its own header names {address} in {}, but {why}",
-                field.name()
-            )),
-        },
-    }
 }
 
 /// When a server writes a field: what it puts down of the delivery itself stands behind all aliases.
@@ -440,17 +410,6 @@ impl Verdict {
 mod tests {
     use super::consensus::tests::{consensus, known};
     use super::*;
-
-    #[test]
-    fn a_loose_message_needs_an_account_that_something_else_names() {
-        let message = b"Delivered-To: ada+x@x.example\nFrom: b@y.example\n\nhi\n";
-        let owner = |content: &[u8], names: &[&str]| owner_of_loose(content, &known(names)).owner;
-        let found = owner(message, &["ada@x.example"]).unwrap();
-        assert_eq!(found.account.to_string(), "ada@x.example");
-        assert_eq!(owner(message, &["bob@x.example"]), None);
-        let sent = b"From: ada@x.example\n\nhi\n";
-        assert_eq!(owner(sent, &["ada@x.example"]), None);
-    }
 
     #[test]
     fn what_contradicts_itself_is_nobodys_and_both_sides_are_named() {

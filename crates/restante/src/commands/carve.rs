@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use aggregate::document::{Aggregate, DeviceName};
 use anyhow::Result;
 use case::log::Effort;
 use case::{Case, MESSAGES};
@@ -30,6 +31,7 @@ use crate::progress;
 use crate::session::Session;
 use crate::usage::Usage;
 use explain::Story;
+use searched::Searched;
 
 /// What was carved, kept beside the message index.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -189,13 +191,18 @@ fn make(
         made_from,
         ..CarveState::default()
     };
-    let mut found = Vec::new();
+    let mut carved = Vec::new();
     let mut bytes = 0_u64;
     for searched in searched::wanted(session, asked, common)? {
         let bar = progress::bar(common, "carve", searched.reach(), progress::Unit::Bytes);
-        let (carved, read) = searched.carve(&|bytes| bar.inc(bytes));
+        let (found, read) = searched.carve(&|bytes| bar.inc(bytes));
         bar.finish_and_clear();
         bytes = bytes.saturating_add(read);
+        carved.push((searched, found));
+    }
+    doubt_within_groups(&session.aggregate, &mut carved);
+    let mut found = Vec::new();
+    for (searched, carved) in carved {
         let (name, device) = (searched.name, searched.bytes);
         // What a file system placed lies at whole bytes.
         if asked.bit_offsets && searched.compact.is_none() {
@@ -223,6 +230,18 @@ fn make(
     let present = present(case, session)?;
     write(case, &known, &present, &mut state, messages, &stories)?;
     Ok((state, bytes))
+}
+
+/// Doubts what lies across ends of chunks on disks of groups that are not decided, by all that was carved
+/// out of the disks of each.
+fn doubt_within_groups(aggregate: &Aggregate, carved: &mut [(Searched, carve::Carved)]) {
+    for group in &aggregate.undecided {
+        let own = carved.iter_mut().filter(|(searched, _)| {
+            searched.compact.is_none() && group.contains(&DeviceName(searched.name.clone()))
+        });
+        let mut own: Vec<&mut carve::Carved> = own.map(|(_, carved)| carved).collect();
+        carve::doubt_ends_of_chunks(&mut own);
+    }
 }
 
 /// The beginning of the names of segments with carved messages.

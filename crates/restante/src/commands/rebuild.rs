@@ -10,8 +10,8 @@ use case::log::Effort;
 use case::{AccountPaths, Case, MESSAGES};
 use evidence::{Loss, ReadAt, merged};
 use filesystem::{Filesystem, Found, FsPath, InodeNumber, Standing, View, find_all, in_use};
-use mail::account::{AccountRules, Accounts};
-use mail::attribution::{Place, attribute};
+use mail::account::AccountRules;
+use mail::attribution::{Local, Place, attribute};
 use mail::claims::Claims;
 use mail::content::{examine_among, examine_loose};
 use mail::store::{MailFile, find};
@@ -207,10 +207,10 @@ fn rebuild_filesystems(
             stores: find(found.fs.as_ref(), rules),
         })
         .collect();
-    let known = attribute(&mut places, rules);
+    let local = attribute(&mut places, rules);
     for (place, claims) in places.into_iter().zip(replaced) {
         let layer = layer(session, place.device);
-        rebuild_filesystem(case, place, (layer, claims), &known, common)?;
+        rebuild_filesystem(case, place, (layer, claims), &local, common)?;
     }
     let views = found.into_iter().map(|found| (found.name, found.view));
     Ok(views.collect())
@@ -292,7 +292,7 @@ fn rebuild_filesystem(
     case: &Case,
     place: Place<'_>,
     (layer, replaced): (Layer, Claims),
-    known: &Accounts,
+    local: &Local,
     common: &Common,
 ) -> Result<()> {
     let Place { device, fs, stores } = place;
@@ -328,7 +328,7 @@ fn rebuild_filesystem(
     writer.write()?;
     let claims = writer.claims(&stores.deleted);
     writer.write_deleted(&claims)?;
-    writer.write_loose(&stores.loose, &claims, known)?;
+    writer.write_loose(&stores.loose, &claims, local)?;
     bar.finish_and_clear();
     Ok(())
 }
@@ -402,12 +402,12 @@ impl Writer<'_> {
         &mut self,
         loose: &[(FsPath, InodeNumber)],
         claims: &Claims,
-        known: &Accounts,
+        local: &Local,
     ) -> Result<()> {
         let (fs, device) = (self.fs, self.device);
         for batch in loose.chunks(BATCH) {
             self.write_batch(batch, |(path, inode)| {
-                examine_loose(fs, device, path, *inode, claims, known)
+                examine_loose(fs, device, path, *inode, claims, local)
             })?;
         }
         Ok(())
