@@ -55,7 +55,7 @@ impl<'a> Rebuilt<'a> {
         }
         let step = places.len().div_ceil(MOST_ENDS).max(1);
         let worth = |(at, end): &(u64, &FileEnd)| {
-            let length = usize::try_from(BLOCK).unwrap_or(usize::MAX);
+            let length = usize::try_from(end.block_bytes).unwrap_or(usize::MAX);
             match self.group.read_whole(ByteOffset::new(*at), length) {
                 Some(block) if end.fits(&block) => END_HIT,
                 Some(_) => -END_MISS,

@@ -10,6 +10,7 @@
 )]
 
 mod btrfs;
+mod ends;
 mod ext;
 mod files;
 mod xfs;
@@ -21,7 +22,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use evidence::{ByteOffset, Fields, ReadAtExt};
 
-pub(super) use self::files::FileEnd;
+pub(super) use self::ends::FileEnd;
 use super::relations::Set;
 use super::sample::{BLOCK, Candidate, read_window};
 use super::stripes::Stripes;
@@ -234,7 +235,7 @@ pub(super) struct Collector {
     /// Descriptors of journals: device and place.
     descriptors: Vec<(usize, u64)>,
     logs: Logs,
-    ends: files::Ends,
+    ends: ends::Ends,
 }
 
 /// What was seen of XFS logs.

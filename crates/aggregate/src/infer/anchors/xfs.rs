@@ -4,7 +4,6 @@
 
 use evidence::Fields;
 
-use super::super::sample::BLOCK;
 use super::{Kind, Stated};
 
 pub(super) const SECTOR: u64 = 512;
@@ -118,12 +117,12 @@ impl Sizes {
         start.checked_add(sector.checked_mul(self.sector)?)
     }
 
-    /// Where the block of this number lies, if blocks are of the size that is compared.
+    /// Where the block of this number lies.
     pub(super) fn block(&self, number: u64) -> Option<u64> {
         let group = number.checked_shr(self.agblklog)?;
         let mask = 1_u64.checked_shl(self.agblklog)?.checked_sub(1)?;
         let block = number & mask;
-        (self.block == BLOCK && block < self.ag_blocks).then_some(())?;
+        (block < self.ag_blocks).then_some(())?;
         let block = group.checked_mul(self.ag_blocks)?.checked_add(block)?;
         block.checked_mul(self.block)
     }
