@@ -1,5 +1,6 @@
 //! Anchors on any devices, for those who ask what lies on groups and not what makes them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evidence::ReadAt;
@@ -43,5 +44,55 @@ pub(crate) fn survey(
     let mut anchors = collector.anchors(&candidates, &windows, Set::default());
     // Ends of files tell an order, but not whose files they are.
     anchors.retain(|anchor| !matches!(anchor.source, Source::Files(_)));
+    without_strangers(anchors)
+}
+
+/// The anchors without what journals say of other file systems: a journal without checksums may be any
+/// ext file system's. Where on a device one begins that states so itself, no other one does.
+fn without_strangers(mut anchors: Vec<Anchor>) -> Vec<Anchor> {
+    let begin = |anchor: &Anchor| {
+        let at = i64::try_from(anchor.at).ok()?;
+        Some((anchor.device, at.checked_sub_unsigned(anchor.address)?))
+    };
+    let mut certain: BTreeMap<(usize, i64), BTreeSet<Source>> = BTreeMap::new();
+    for anchor in anchors.iter().filter(|anchor| anchor.is_certain()) {
+        if let (Some(begin), Source::Ext(_)) = (begin(anchor), anchor.source) {
+            certain.entry(begin).or_default().insert(anchor.source);
+        }
+    }
+    anchors.retain(|anchor| {
+        let there = begin(anchor).and_then(|begin| certain.get(&begin));
+        !matches!(anchor.source, Source::Ext(_))
+            || there.is_none_or(|own| own.contains(&anchor.source))
+    });
     anchors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_does_not_speak_for_a_file_system_where_another_one_begins() {
+        let (a, b) = (Source::Ext([1; 16]), Source::Ext([2; 16]));
+        let anchor = |source, address, at, together| Anchor {
+            source,
+            address,
+            device: 0,
+            at,
+            together,
+            stated_on: 0,
+        };
+        let copied = Some((9 << 20, (9 << 20) + 4096));
+        let own = [
+            anchor(a, 1024, 1 << 20 | 1024, None),
+            anchor(a, 8192, 1 << 20 | 8192, copied),
+            // Where none of them states that it begins it may be either.
+            anchor(a, 8192, 7 << 20 | 8192, copied),
+            anchor(b, 8192, 7 << 20 | 8192, copied),
+        ];
+        let strange = anchor(b, 8192, 1 << 20 | 8192, copied);
+        let all = own.iter().copied().chain([strange]).collect();
+        assert_eq!(without_strangers(all), own);
+    }
 }

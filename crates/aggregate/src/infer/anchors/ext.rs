@@ -58,6 +58,23 @@ pub(super) struct Journal {
     incompat: u32,
 }
 
+impl Journal {
+    /// Whether its descriptors carry a checksum.
+    pub(super) const fn is_checked(&self) -> bool {
+        self.incompat & (INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3) != 0
+    }
+
+    /// Whether a descriptor is one of this journal by its checksum, which covers the UUID:
+    /// `jbd2_journal_block_tail`.
+    pub(super) fn verifies(&self, descriptor: &[u8]) -> bool {
+        let Some((body, tail)) = descriptor.split_last_chunk::<4>() else {
+            return false;
+        };
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&self.uuid), body);
+        self.is_checked() && !crc32c::crc32c_append(sum, &[0; 4]) == u32::from_be_bytes(*tail)
+    }
+}
+
 /// A journal's superblock.
 pub(super) fn journal(bytes: Fields<'_>) -> Option<Journal> {
     let header = bytes.be_u32(0)? == JBD2_MAGIC && bytes.be_u32(4)? == SUPERBLOCK_V2;

@@ -375,8 +375,11 @@ impl Collector {
         }
         let known: BTreeSet<[u8; 16]> = self.journals.iter().map(|j| j.uuid).collect();
         let expected = self.expected.iter().filter(|j| !known.contains(&j.uuid));
-        for journal in self.journals.iter().chain(expected).take(MOST_JOURNALS) {
-            all.extend(self.journal_anchors(journal, candidates, windows, silent));
+        let journals = self.journals.iter().chain(expected).take(MOST_JOURNALS);
+        let journals: Vec<&ext::Journal> = journals.collect();
+        for journal in &journals {
+            let copies = self.copies(journal, &journals, candidates);
+            all.extend(self.journal_anchors(journal, &copies, candidates, windows, silent));
         }
         all.extend(self.log_anchors(&sizes, candidates, windows));
         all.extend(self.ends.anchors(&sizes, silent));
@@ -448,11 +451,11 @@ impl Collector {
     fn journal_anchors(
         &self,
         journal: &ext::Journal,
+        copies: &HashMap<u64, Vec<Copied>>,
         candidates: &[Candidate],
         windows: &[u64],
         silent: Set,
     ) -> Vec<Anchor> {
-        let copies = self.copies(journal, candidates);
         if copies.is_empty() {
             return Vec::new();
         }
@@ -504,10 +507,12 @@ impl Collector {
         anchors
     }
 
-    /// The copies after each descriptor, by the hash of their contents.
+    /// The copies after each descriptor, by the hash of their contents. Whose a descriptor is, among
+    /// `all` journals, only those say that have checksums: of the others each may be it.
     fn copies(
         &self,
         journal: &ext::Journal,
+        all: &[&ext::Journal],
         candidates: &[Candidate],
     ) -> HashMap<u64, Vec<Copied>> {
         let mut copies: HashMap<u64, Vec<Copied>> = HashMap::new();
@@ -526,6 +531,11 @@ impl Collector {
             let Some(descriptor) = blocks.next() else {
                 continue;
             };
+            let owner = all.iter().find(|other| other.verifies(descriptor));
+            let is_own = owner.map_or(!journal.is_checked(), |owner| *owner == journal);
+            if !is_own {
+                continue;
+            }
             let homes = ext::homes(Fields::new(descriptor), journal);
             let mut place = *at;
             for (home, content) in homes.into_iter().zip(blocks) {
