@@ -106,6 +106,24 @@ fn file_systems_tell_which_physical_volume_a_group_is() {
 }
 
 #[test]
+fn a_group_that_holds_nothing_of_lvm_is_known_by_what_begins_on_it() {
+    let (mut a, b) = (disk("a"), disk("b"));
+    let labelled = maps(&look(a.clone(), b.clone()));
+    a[..1 << 20].fill(0);
+    assert_ne!(maps(&look(a.clone(), b.clone())), labelled);
+    let SegmentMap::Linear(area) = &labelled[0].1[0].map else {
+        panic!("{labelled:?}")
+    };
+    assert_eq!(area.device, Some(DeviceName::group("a")));
+    let at = area.offset as usize;
+    a[at..at + 4].copy_from_slice(b"XFSB");
+    let found = look(a, b);
+    assert_eq!(maps(&found), labelled);
+    let notes = found.volume_groups[0].notes.join("; ");
+    assert!(notes.contains("group:a holds nothing of LVM"), "{notes}");
+}
+
+#[test]
 fn texts_about_devices_of_another_length_do_not_count() {
     let mut long = disk("a");
     long[..4608].fill(0);

@@ -365,6 +365,11 @@ impl<'a> Discovery<'a> {
         let arrays = arrays.filter(|group| !self.added_md.contains(&group.name));
         let groups = lvm::gather(&self.lvm).groups.into_iter();
         let groups = groups.filter(|group| !self.added.contains(&group.text.id));
+        let blank = self.unexplained(&["group:"]);
+        let groups = groups.map(|mut group| {
+            group.take_in(&blank);
+            group
+        });
         arrays
             .map(|group| Addition::Md(Box::new(group)))
             .chain(groups.map(|group| Addition::Lvm(Box::new(group))))

@@ -63,7 +63,9 @@ impl Pile {
             if spread == Spread::Perhaps && best.anchors.agree_in_part() {
                 return Err("blocks that state their address lie on it alone".to_owned());
             }
-            let based = base::find(&best.notations, candidates, rows, best.anchors.contradict())?;
+            // What lies in stripes over groups begins none of them, though a stripe may begin so.
+            let elsewhere = best.anchors.contradict() || spread == Spread::InStripes;
+            let based = base::find(&best.notations, candidates, rows, elsewhere)?;
             Ok(self.group(best, trials, &based, &set.together))
         });
         decided.map_err(|why| format!("{}, but {why}", set.together))

@@ -30,7 +30,7 @@ const MOST_STRAY: f64 = 3.0;
 
 /// What must speak for stripes, in nats, against that addresses are in one column by chance. A few
 /// thousand are tried; and the groups must then be found by what is said of their places.
-const LEAST: f64 = 16.0;
+const LEAST: f64 = 12.0;
 
 /// How a file system is spread over groups.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,10 +2,12 @@
 //! be about the device that they are found on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, Fields, Loss, Origin, ReadAt, ReadAtExt};
 
-use super::group::Scanned;
+use super::group::{Group, Scanned};
+use super::id::Id;
 use super::metadata::MetadataArea;
 use super::model::{PhysicalVolume, SegmentKind};
 use super::{DiskArea, VolumeGroup};
@@ -101,7 +103,7 @@ pub(super) fn beginnings(text: &VolumeGroup, pv: &PhysicalVolume) -> Vec<u64> {
     firsts.collect()
 }
 
-/// The places where volumes of any of the texts would begin and file systems do: of XFS and ext.
+/// The places where volumes of any of the texts would begin and file systems do.
 pub(super) fn superblocks(device: &dyn ReadAt, areas: &[MetadataArea]) -> BTreeSet<u64> {
     let texts = areas.iter().flat_map(|area| &area.versions);
     let texts: Vec<_> = texts
@@ -112,12 +114,50 @@ pub(super) fn superblocks(device: &dyn ReadAt, areas: &[MetadataArea]) -> BTreeS
         .flat_map(|text| text.physical_volumes.iter().map(move |pv| (text, pv)))
         .flat_map(|(text, pv)| beginnings(text, pv))
         .collect();
-    let is_start = |at: &u64| {
-        let bytes = device.read_whole(ByteOffset::new(*at), 2048);
-        bytes.is_some_and(|bytes| {
-            // sb_magicnum of XFS; s_magic of ext.
-            bytes.starts_with(b"XFSB") || Fields::new(&bytes).le_u16(1024 + 56) == Some(0xEF53)
-        })
-    };
-    places.into_iter().filter(is_start).collect()
+    let places = places.into_iter();
+    places.filter(|at| is_beginning(device, *at)).collect()
+}
+
+/// Whether a file system begins at a place: XFS or ext.
+fn is_beginning(device: &dyn ReadAt, at: u64) -> bool {
+    let bytes = device.read_whole(ByteOffset::new(at), 2048);
+    bytes.is_some_and(|bytes| {
+        // sb_magicnum of XFS; s_magic of ext.
+        bytes.starts_with(b"XFSB") || Fields::new(&bytes).le_u16(1024 + 56) == Some(0xEF53)
+    })
+}
+
+impl Group {
+    /// Finds places for physical volumes that are missing on `blank` devices, which hold nothing of LVM
+    /// any more: one that is as long, and on which file systems begin where the text has volumes begin.
+    pub fn take_in(&mut self, blank: &[(DeviceName, Arc<dyn ReadAt>)]) {
+        let text = Arc::clone(&self.text);
+        let agrees = |pv: &PhysicalVolume, device: &Arc<dyn ReadAt>| {
+            let mut places = beginnings(&text, pv).into_iter();
+            is_about(pv, device.len()) && places.any(|at| is_beginning(device, at))
+        };
+        let missing: Vec<&PhysicalVolume> = self.missing().collect();
+        let pairs = missing.iter().flat_map(|pv| {
+            let fitting = blank.iter().filter(|(_, device)| agrees(pv, device));
+            fitting.map(|(name, _)| (pv.id, &pv.name, name))
+        });
+        let pairs: Vec<(Id, &String, &DeviceName)> = pairs.collect();
+        let only = |(id, _, name): &&(Id, &String, &DeviceName)| {
+            let rivals = pairs
+                .iter()
+                .filter(|other| other.0 == *id || other.2 == *name);
+            rivals.count() == 1
+        };
+        let found: Vec<_> = pairs.iter().filter(only).collect();
+        let notes = found.iter().map(|(_, pv, name)| {
+            format!(
+                "{name} holds nothing of LVM: it is taken for {pv} because of its length and the file systems that begin on it"
+            )
+        });
+        let notes: Vec<String> = notes.collect();
+        let devices = found.iter().map(|(id, _, name)| (*id, (*name).clone()));
+        let devices: Vec<(Id, DeviceName)> = devices.collect();
+        self.devices.extend(devices);
+        self.notes.extend(notes);
+    }
 }

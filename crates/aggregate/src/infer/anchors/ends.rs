@@ -29,7 +29,7 @@ const PIECE: u64 = 64 << 10;
 
 /// So many ends of files in a piece must say the same of where it lies, and so many times those that
 /// say anything else.
-const LEAST_IN_PIECE: usize = 6;
+const LEAST_IN_PIECE: usize = 4;
 const CLEAR: usize = 2;
 
 /// Most pieces of one device that are looked up, evenly taken.
