@@ -304,9 +304,9 @@ mod tests {
                 .iter()
                 .all(|(_, at, address)| at - 65536 == address - 50 * 1024)
         );
-        // Five of them may be anywhere.
+        // Three of them may be anywhere.
         let mut few = Ends::default();
-        for (number, length) in (0..5).zip(lengths) {
+        for (number, length) in (0..3).zip(lengths) {
             few.look(1, number * 4096, &inode(length, 50 + number as u32, 1024));
         }
         few.look(3, 65536, &blocks[..4096]);
