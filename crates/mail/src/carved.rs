@@ -27,6 +27,9 @@ use crate::store::Known;
 /// Headers are looked for in so many bytes.
 const HEAD: usize = 64 << 10;
 
+/// Files begin at multiples of this.
+const SECTOR: u64 = 512;
+
 /// What a carver says of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Carved {
@@ -40,6 +43,13 @@ pub struct Carved {
     pub contradictions: Vec<String>,
     /// What the file of a mail store says of it that it lay in with others.
     pub stored: Option<Stored>,
+}
+
+impl Carved {
+    fn begins_with_a_sector(&self) -> bool {
+        let first = self.pieces.first();
+        first.is_some_and(|(at, _)| at.is_multiple_of(SECTOR))
+    }
 }
 
 /// What a file of many messages says of one of them.
@@ -90,6 +100,8 @@ pub struct Candidate {
     head: Vec<u8>,
     /// The file that it lies in with others.
     file: Option<u64>,
+    /// Whether it may be all of a file: it begins where one can, and something shows its end.
+    may_be_a_file: bool,
 }
 
 impl Candidate {
@@ -152,6 +164,7 @@ impl Candidate {
             delivery: Delivery::of(head),
             head: head.to_vec(),
             file: carved.stored.as_ref().map(|stored| stored.file),
+            may_be_a_file: carved.proof.is_some() && carved.begins_with_a_sector(),
             message,
         })
     }
@@ -241,8 +254,9 @@ impl Names {
     }
 
     /// The only name with the lengths of a message, if it is of an account that the message does
-    /// not contradict.
+    /// not contradict. What breaks off somewhere has any length.
     fn of(&self, candidate: &Candidate, known: &Accounts) -> Option<&FileNote> {
+        candidate.may_be_a_file.then_some(())?;
         let message = &candidate.message;
         let lengths = (message.bytes, message.virtual_bytes);
         let [note] = self.by_lengths.get(&lengths)?.as_slice() else {

@@ -268,6 +268,30 @@ fn the_one_name_with_both_lengths_gives_account_folder_and_flags() {
 }
 
 #[test]
+fn what_breaks_off_or_lies_in_the_middle_of_something_is_no_file_of_a_name() {
+    let text = written_by("eve@elsewhere.example");
+    let mut names = Names::default();
+    names.add(note("ada@lindenhof.example", &name(&text, "M1P1")));
+    let owner = |at: u64, proof| {
+        let before = " ".repeat(usize::try_from(at).unwrap());
+        let view: Arc<dyn ReadAt> = Arc::new(Memory::new(format!("{before}{text}").into_bytes()));
+        let carved = Carved {
+            pieces: vec![(at, text.len() as u64)],
+            proof,
+            ..Carved::default()
+        };
+        let candidate = Candidate::read(&view, "disk:a#blocks", &carved).unwrap();
+        let accounts = Accounts::new(&AccountRules::default());
+        attribute(vec![candidate], &names, &accounts)
+            .remove(0)
+            .owner
+    };
+    assert!(owner(512, Some(Proof::Structure)).is_some());
+    assert!(owner(512, None).is_none());
+    assert!(owner(513, Some(Proof::Structure)).is_none());
+}
+
+#[test]
 fn a_name_does_not_outweigh_a_delivery_to_somebody_else() {
     let text = delivered("bo@lindenhof.example", "mx.old.example", 3);
     let mut names = Names::default();

@@ -252,7 +252,8 @@ impl Inferred {
     fn take_near_copies(&mut self, pile: &Pile, stated: &Addresses) -> Set {
         let (candidates, rows) = (&pile.candidates, &pile.rows);
         let mut own = Set::default();
-        for (devices, group) in near_copies::groups(candidates, rows, &stated.anchors) {
+        let rings = pile.rings(Set::default());
+        for (devices, group) in near_copies::groups(candidates, rows, &stated.anchors, &rings) {
             own = own.with(devices.into_iter().collect());
             self.groups.push(group);
         }

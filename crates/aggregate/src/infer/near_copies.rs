@@ -4,7 +4,8 @@
 //! are left. So a device equals its neighbour in some rows and not in others, in turn, and the last
 //! device of a row equals the first of the next one (`drivers/md/raid10.c`, `__raid10_find_phys`;
 //! RAID-1E lies the same way). Where the number of copies divides that of the members there are
-//! mirrors, which [`mirrors`](super::mirrors) finds.
+//! mirrors, which [`mirrors`](super::mirrors) finds. Of two copies on three devices of which the one in
+//! the middle is missing, the first holds what the last one holds a row before: a ring of two.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::anchored::chunks;
 use super::anchors::{Anchor, Source};
 use super::base::{FAR, NEAR, USUAL};
 use super::contents::{Contents, Spread};
+use super::rings::Ring;
 use super::sample::{BLOCK, Candidate, Row};
 use super::start::{Start, start};
 use crate::document::{Group, Member};
@@ -35,6 +37,11 @@ const AGREE_PERCENT: u64 = 97;
 /// counts as one.
 const LEAD: f64 = 16.0;
 
+/// What must speak for two devices being what is left of three, in nats, and how many of the addresses
+/// must agree, in percent: as offset copies they would be equal in the same way.
+const LEAST_OF_TWO: f64 = 64.0;
+const AGREE_OF_TWO_PERCENT: u32 = 75;
+
 /// What an address that is where it should be is worth, in nats.
 const ANCHOR_HIT: f64 = 4.0;
 
@@ -52,14 +59,36 @@ struct Order {
     turn: u64,
 }
 
+/// How many addresses agree with others of their file system on where that begins, and how many do not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stated {
+    hits: u32,
+    misses: u32,
+}
+
+impl Stated {
+    /// What they say, in nats.
+    fn worth(self) -> f64 {
+        f64::from(self.hits) * ANCHOR_HIT - f64::from(self.misses)
+    }
+
+    /// Whether this share of them agrees, in percent.
+    const fn agree(self, percent: u32) -> bool {
+        let all = self.hits.saturating_add(self.misses);
+        self.hits.saturating_mul(100) >= all.saturating_mul(percent)
+    }
+}
+
 /// The rows by their offsets.
 type ByOffset<'a> = HashMap<u64, &'a Row>;
 
-/// The groups among the devices, with theirs.
+/// The groups among the devices, with theirs; `rings` are those of devices that hold what others hold
+/// further down.
 pub(super) fn groups(
     candidates: &[Candidate],
     rows: &[Row],
     anchors: &[Anchor],
+    rings: &[Ring],
 ) -> Vec<(Vec<usize>, Group)> {
     let pairs = Pairs::of(rows, candidates.len());
     let by_offset: ByOffset<'_> = rows.iter().map(|row| (row.at, row)).collect();
@@ -69,10 +98,22 @@ pub(super) fn groups(
             let devices: Vec<usize> = pieces.iter().flatten().copied().collect();
             let is_taken = |(own, _): &(Vec<usize>, Group)| own.iter().any(|d| devices.contains(d));
             if !found.iter().any(is_taken)
-                && let Some(group) = group(&pieces, near, candidates, rows, &by_offset, anchors)
+                && let Some(tries) = tries(&pieces, near, rows, &by_offset, anchors)
+                && let Some(group) = group(tries, candidates)
             {
                 found.push((devices, group));
             }
+        }
+    }
+    for ring in rings {
+        let is_taken =
+            |(own, _): &(Vec<usize>, Group)| own.iter().any(|d| ring.devices.contains(d));
+        if let [first, last] = *ring.devices
+            && !found.iter().any(is_taken)
+            && let Some(tries) = tries_of_two([first, last], ring.stride, rows, &by_offset, anchors)
+            && let Some(group) = group(tries, candidates)
+        {
+            found.push((ring.devices.clone(), group));
         }
     }
     found
@@ -91,16 +132,9 @@ fn pieces(paths: &[Vec<usize>]) -> Vec<Vec<Vec<usize>>> {
         .collect()
 }
 
-/// The group of the devices of some paths, if one order of them stands out.
-fn group(
-    pieces: &[Vec<usize>],
-    near: usize,
-    candidates: &[Candidate],
-    rows: &[Row],
-    by_offset: &ByOffset<'_>,
-    anchors: &[Anchor],
-) -> Option<Group> {
-    let (orders, agreeing) = decided(pieces, near, rows, by_offset, anchors)?;
+/// The group of some devices, if one order of them stands out.
+fn group(tries: Vec<Try>, candidates: &[Candidate]) -> Option<Group> {
+    let (orders, agreeing) = decided(tries)?;
     let begun = |order: &&Order| {
         let begin = order.begin(candidates);
         begin.is_some_and(|(_, start)| start.is_some())
@@ -175,20 +209,39 @@ impl Pairs {
     }
 }
 
-/// The orders of the devices of some paths that claim what stands out, and how many pairs of blocks
-/// agree.
-fn decided(
+/// An order of some devices, how much speaks for it, and how many pairs of blocks agree.
+struct Try {
+    worth: f64,
+    right: u64,
+    order: Order,
+}
+
+/// The orders that claim what stands out, and how many pairs of blocks agree.
+fn decided(mut tries: Vec<Try>) -> Option<(Vec<Order>, u64)> {
+    tries.sort_by(|a, b| b.worth.total_cmp(&a.worth));
+    let best = tries.first()?;
+    let claims = best.order.claims();
+    let (same, others): (Vec<_>, Vec<_>) = tries
+        .iter()
+        .partition(|other| other.order.claims() == claims);
+    let stands_out = others.iter().all(|other| best.worth - other.worth >= LEAD);
+    let same = same.into_iter().map(|other| other.order.clone());
+    stands_out.then(|| (same.collect(), best.right))
+}
+
+/// The orders of the devices of some paths with which nearly all pairs of blocks agree.
+fn tries(
     pieces: &[Vec<usize>],
     near: usize,
     rows: &[Row],
     by_offset: &ByOffset<'_>,
     anchors: &[Anchor],
-) -> Option<(Vec<Order>, u64)> {
+) -> Option<Vec<Try>> {
     let longest = pieces.iter().max_by_key(|path| path.len())?;
     let (chunk, edge) = edges(longest, rows, by_offset)?;
     let devices: Vec<usize> = pieces.iter().flatten().copied().collect();
     let contents = Contents::learn(rows, &devices, Spread::Perhaps);
-    let mut tries: Vec<(f64, u64, Order)> = Vec::new();
+    let mut tries = Vec::new();
     for roles in arrangements(pieces) {
         if roles.len().is_multiple_of(near) {
             continue;
@@ -206,19 +259,57 @@ fn decided(
             if all < LEAST_BOTH as u64 || right * 100 < all * AGREE_PERCENT {
                 continue;
             }
-            let worth = order.addresses(anchors) + order.contents(&contents, by_offset);
-            tries.push((worth - wrong as f64, right, order));
+            let worth = order.addresses(anchors).worth() + order.contents(&contents, by_offset);
+            tries.push(Try {
+                worth: worth - wrong as f64,
+                right,
+                order,
+            });
         }
     }
-    tries.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (best, right, order) = tries.first()?;
-    let claims = order.claims();
-    let (same, others): (Vec<_>, Vec<_>) = tries
-        .iter()
-        .partition(|(.., other)| other.claims() == claims);
-    let stands_out = others.iter().all(|(other, ..)| best - other >= LEAD);
-    let same = same.into_iter().map(|(.., order)| order.clone());
-    stands_out.then(|| (same.collect(), *right))
+    Some(tries)
+}
+
+/// The orders of two devices of which the second one holds what the first one holds `chunk` bytes
+/// before, as what is left of three: those for which so much speaks that no offset copies would.
+fn tries_of_two(
+    [first, last]: [usize; 2],
+    chunk: u64,
+    rows: &[Row],
+    by_offset: &ByOffset<'_>,
+    anchors: &[Anchor],
+) -> Option<Vec<Try>> {
+    let print =
+        |row: &Row, device: usize| row.prints.get(device).copied().filter(|print| *print != 0);
+    let equal = |row: &Row| {
+        let below = by_offset.get(&row.at.checked_add(chunk)?)?;
+        Some(print(row, first)? == print(below, last)?)
+    };
+    let (_, edge) = edge(&changes(rows, by_offset, |row| vec![equal(row)]), chunk)?;
+    let contents = Contents::learn(rows, &[first, last], Spread::Perhaps);
+    let order = |turn| Order {
+        roles: vec![Some(last), None, Some(first)],
+        near: 2,
+        chunk,
+        edge,
+        turn,
+    };
+    let tries = (0..2).map(order).filter_map(|order| {
+        let (right, wrong) = order.agreement(rows, by_offset);
+        let all = right.saturating_add(wrong);
+        let addresses = order.addresses(anchors);
+        let worth = addresses.worth() + order.contents(&contents, by_offset);
+        let is_sound = all >= LEAST_BOTH as u64
+            && right * 100 >= all * AGREE_PERCENT
+            && addresses.agree(AGREE_OF_TWO_PERCENT)
+            && worth >= LEAST_OF_TWO;
+        is_sound.then_some(Try {
+            worth: worth - wrong as f64,
+            right,
+            order,
+        })
+    });
+    Some(tries.collect())
 }
 
 /// The chunk, and where an edge lies, by where neighbours begin or cease to be equal.
@@ -228,24 +319,29 @@ fn edges(path: &[usize], rows: &[Row], by_offset: &ByOffset<'_>) -> Option<(u64,
         let (a, b) = (prints(pair.first()?)?, prints(pair.get(1)?)?);
         Some(a == b)
     };
-    let mut changes: Vec<u64> = Vec::new();
-    for row in rows {
-        let Some(next) = by_offset.get(&row.at.saturating_add(BLOCK)) else {
-            continue;
-        };
-        let changed = path.windows(2).any(|pair| {
-            let states = equal(row, pair).zip(equal(next, pair));
-            states.is_some_and(|(before, after)| before != after)
-        });
-        if changed {
-            changes.push(next.at);
-        }
-    }
+    let states = |row: &Row| path.windows(2).map(|pair| equal(row, pair)).collect();
+    let changes = changes(rows, by_offset, states);
     let sizes: Vec<u64> = chunks().collect();
     sizes
         .into_iter()
         .rev()
         .find_map(|chunk| edge(&changes, chunk))
+}
+
+/// Where one of the `states` of a row is another one than in the next row, if it is known of both.
+fn changes(
+    rows: &[Row],
+    by_offset: &ByOffset<'_>,
+    states: impl Fn(&Row) -> Vec<Option<bool>>,
+) -> Vec<u64> {
+    let change = |row: &Row| {
+        let next = by_offset.get(&row.at.saturating_add(BLOCK))?;
+        let (before, after) = (states(row), states(next));
+        let mut both = before.iter().zip(&after).filter_map(|(a, b)| a.zip(*b));
+        both.any(|(before, after)| before != after)
+            .then_some(next.at)
+    };
+    rows.iter().filter_map(change).collect()
 }
 
 /// The roles that some paths may have: all of them there, or with one missing between two paths or
@@ -367,7 +463,7 @@ impl Order {
 
     /// What the addresses of file systems' blocks say for it: all of one file system lie as far in front
     /// of or behind what they state.
-    fn addresses(&self, anchors: &[Anchor]) -> f64 {
+    fn addresses(&self, anchors: &[Anchor]) -> Stated {
         let mut begins: BTreeMap<Source, BTreeMap<i128, u32>> = BTreeMap::new();
         for anchor in anchors.iter().filter(|anchor| anchor.source.is_direct()) {
             if let Some(place) = self.place(anchor.device, anchor.at) {
@@ -379,13 +475,15 @@ impl Order {
                     .or_default() += 1;
             }
         }
-        let of_each = begins.values().map(|begins| {
+        let mut stated = Stated::default();
+        for begins in begins.values() {
             let all: u32 = begins.values().sum();
             let most = begins.values().max().copied().unwrap_or(0);
             // One always agrees with itself.
-            f64::from(most.saturating_sub(1)) * ANCHOR_HIT - f64::from(all - most)
-        });
-        of_each.sum()
+            stated.hits += most.saturating_sub(1);
+            stated.misses += all - most;
+        }
+        stated
     }
 
     /// Where in the group a place of a device lies, counted from row 0.

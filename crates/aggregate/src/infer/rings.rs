@@ -49,7 +49,7 @@ const LEAD: f64 = 16.0;
 pub(super) struct Ring {
     pub(super) devices: Vec<usize>,
     /// By how many bytes further down.
-    stride: u64,
+    pub(super) stride: u64,
     /// Whether the first one follows the last; else one is missing between them.
     closed: bool,
 }

@@ -90,6 +90,8 @@ fn side_by_side(
 fn copies_that_go_around_are_put_together_with_a_member_missing() {
     for (n, copies, chunk, offset, missing) in [
         (3, 2, 64, 1 << 20, &[][..]),
+        (3, 2, 64, 1 << 20, &[1]),
+        (3, 2, 128, 1 << 20, &[0]),
         (5, 2, 128, 1 << 20, &[2]),
         (5, 2, 32, 4 << 20, &[0]),
         (4, 3, 64, 1 << 20, &[]),
@@ -107,5 +109,19 @@ fn copies_that_go_around_are_put_together_with_a_member_missing() {
         );
         let geometry = &aggregate.groups[0].geometry;
         assert_eq!(geometry.chunk_bytes(), Some(chunk as u64 * 1024), "{case}");
+    }
+}
+
+#[test]
+fn two_that_are_left_of_offset_copies_on_three_are_not_taken_for_copies_side_by_side() {
+    for missing in 0..3 {
+        let disks = twice(&CONTENT[..24 << 20], 3, 64 << 10, 1 << 20, false);
+        let disks = shuffled(disks, &[missing], "disk");
+        let aggregate = discover(&disks, &|_, _| None);
+        assert!(
+            aggregate.groups.is_empty(),
+            "without {missing}: {:?}",
+            aggregate.groups
+        );
     }
 }

@@ -415,6 +415,7 @@ fn aggregate() -> Aggregate {
             device: DeviceName::disk("disk-e"),
             why: "a spare of md0: it was never written to".to_owned(),
         }],
+        undecided: Vec::new(),
         losses: Vec::new(),
     }
 }
