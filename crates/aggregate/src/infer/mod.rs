@@ -64,7 +64,7 @@ use self::twins::Stale;
 use crate::document::{DeviceName, Group, Unused};
 
 /// What was worked out.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Inferred {
     /// Groups whose geometry is decided, without names.
     pub(crate) groups: Vec<Group>,
@@ -76,7 +76,7 @@ pub(crate) struct Inferred {
 }
 
 /// Devices that belong together in a way that is not decided, or one that nothing is known of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Undecided {
     pub(crate) devices: BTreeSet<DeviceName>,
     /// What is left to choose.
@@ -84,6 +84,10 @@ pub(crate) struct Undecided {
 }
 
 /// Works out the groups that `devices` are members of.
+///
+/// Copies that another array wrote over in part are no mirror that could be read as one, and each of
+/// them is a stranger to the group of the other. So where something stays undecided, it is asked once
+/// more with one of them.
 pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
     let mut inferred = Inferred::default();
     let mut candidates: Vec<Candidate> = devices
@@ -108,8 +112,21 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
     }
     let stale = stale.into_iter().filter_map(|one| unused(&pile, one));
     inferred.unused.extend(stale);
+    let before = inferred.clone();
     decide_all(&pile, &mut inferred);
-    inferred
+    let open = inferred.open(&pile);
+    let lesser = pile.leave_out_lesser_copies(open);
+    if lesser.is_empty() {
+        return inferred;
+    }
+    let mut without = before;
+    decide_all(&pile, &mut without);
+    if without.groups.len() <= inferred.groups.len() {
+        return inferred;
+    }
+    let lesser = lesser.into_iter().filter_map(|copy| left_out(&pile, copy));
+    without.unused.extend(lesser);
+    without
 }
 
 /// The pile without what repeats other devices, and the stale ones among these.
@@ -360,6 +377,18 @@ impl Inferred {
         carried.with(texts)
     }
 
+    /// The devices of which it is not decided what they are a part of.
+    fn open(&self, pile: &Pile) -> Set {
+        let is_open = |device: &usize| {
+            let name = pile
+                .candidates
+                .get(*device)
+                .map(|candidate| &candidate.name);
+            name.is_some_and(|name| self.undecided.iter().any(|one| one.devices.contains(name)))
+        };
+        (0..pile.candidates.len()).filter(is_open).collect()
+    }
+
     /// Takes what was decided of some devices, with those that mirror them.
     fn take(&mut self, pile: &Pile, devices: &[usize], decided: Result<Group, String>) {
         match decided {
@@ -375,6 +404,18 @@ impl Inferred {
             }
         }
     }
+}
+
+/// The statement of a device that is a copy of another one in part.
+fn left_out(pile: &Pile, (device, of): (usize, usize)) -> Option<Unused> {
+    let name = |device: usize| pile.candidates.get(device).map(|c| c.name.clone());
+    let of = name(of)?;
+    Some(Unused {
+        device: name(device)?,
+        why: format!(
+            "a copy of {of}, from which it differs in part: another array wrote over both, or one of them is older; {of} is read"
+        ),
+    })
 }
 
 /// The statement of a stale device.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::anchors::{Addresses, Anchor, Collector, Source};
-use super::relations::{Set, Tied, copies, tied, within};
+use super::relations::{Set, Tied, copies, copies_in_part, tied, within};
 use super::rings::{self, Ring};
 use super::sample::{self, Candidate, Row};
 use super::twins::{self, Stale};
@@ -158,6 +158,29 @@ impl Pile {
         for device in repeated {
             self.silence(device);
         }
+    }
+
+    /// Leaves out one of each two of `devices` that are copies and differ in part: gives those that are
+    /// left out, each with the one that it is a copy of. Which of the two is right where they differ is
+    /// not known.
+    pub(super) fn leave_out_lesser_copies(&mut self, devices: Set) -> Vec<(usize, usize)> {
+        let full = |device: usize| self.rows.iter().filter(|row| row.full.has(device)).count();
+        let pairs = copies_in_part(&self.rows).into_iter();
+        let pairs = pairs.filter(|pair| pair.iter().all(|device| devices.has(*device)));
+        let pairs = pairs.map(|[a, b]| if full(a) < full(b) { (a, b) } else { (b, a) });
+        let mut lesser: Vec<(usize, usize)> = Vec::new();
+        for (device, of) in pairs {
+            if lesser
+                .iter()
+                .all(|(other, _)| *other != device && *other != of)
+            {
+                lesser.push((device, of));
+            }
+        }
+        for (device, _) in &lesser {
+            self.silence(*device);
+        }
+        lesser
     }
 
     /// The devices of the mirror that a device stands for: itself, if it is in none.

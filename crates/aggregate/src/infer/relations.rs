@@ -37,6 +37,8 @@ const OWN_TIMES: u64 = 4;
 /// Copies agree in at least so many rows with contents, and in this share of them.
 const LEAST_EQUAL: u64 = 32;
 const EQUAL_PERCENT: u64 = 95;
+/// The same of copies that differ in part: a newer array writes a tenth, or a half at most.
+const EQUAL_IN_PART_PERCENT: u64 = 60;
 
 /// A set of devices by their indices, below [`MOST_DEVICES`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -322,6 +324,17 @@ fn scattered(rows: &[Row], kept: &[Set]) -> Vec<Set> {
 /// The pairs of devices whose contents are equal, but for a few rows that were being written, and
 /// for those in which one of them has nothing but zeros from its start on: it may have been wiped.
 pub(super) fn copies(rows: &[Row]) -> Vec<[usize; 2]> {
+    equal_in(rows, EQUAL_PERCENT)
+}
+
+/// The pairs of devices that are equal in most rows: copies, of which one is older, or over which
+/// another array wrote.
+pub(super) fn copies_in_part(rows: &[Row]) -> Vec<[usize; 2]> {
+    equal_in(rows, EQUAL_IN_PART_PERCENT)
+}
+
+/// The pairs of devices that are equal in so many rows, in percent.
+fn equal_in(rows: &[Row], percent: u64) -> Vec<[usize; 2]> {
     let count = rows.first().map_or(0, |row| row.prints.len());
     let fronts = fronts(rows);
     let equal = |a: usize, b: usize| {
@@ -334,7 +347,7 @@ pub(super) fn copies(rows: &[Row]) -> Vec<[usize; 2]> {
         let (all, same) = full.fold((0_u64, 0_u64), |(all, same), (a, b)| {
             (all + 1, same + u64::from(a == b))
         });
-        all >= LEAST_EQUAL && same * 100 >= all * EQUAL_PERCENT
+        all >= LEAST_EQUAL && same * 100 >= all * percent
     };
     let pairs = (0..count).flat_map(|a| (a + 1..count).map(move |b| [a, b]));
     pairs.filter(|[a, b]| equal(*a, *b)).collect()
