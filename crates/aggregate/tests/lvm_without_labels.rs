@@ -109,7 +109,15 @@ fn file_systems_tell_which_physical_volume_a_group_is() {
 fn a_group_that_holds_nothing_of_lvm_is_known_by_what_begins_on_it() {
     let (mut a, b) = (disk("a"), disk("b"));
     let labelled = maps(&look(a.clone(), b.clone()));
+    let told = |found: &Aggregate| found.volume_groups[0].notes.join("; ");
     a[..1 << 20].fill(0);
+    let by_length = look(a.clone(), b.clone());
+    assert_eq!(maps(&by_length), labelled);
+    let notes = told(&by_length);
+    assert!(notes.contains("group:a holds nothing of LVM"), "{notes}");
+    assert!(notes.contains("to the byte"), "{notes}");
+    // A length that is about the same says too little alone.
+    a.resize(a.len() + 65536, 0);
     assert_ne!(maps(&look(a.clone(), b.clone())), labelled);
     let SegmentMap::Linear(area) = &labelled[0].1[0].map else {
         panic!("{labelled:?}")
@@ -117,10 +125,10 @@ fn a_group_that_holds_nothing_of_lvm_is_known_by_what_begins_on_it() {
     assert_eq!(area.device, Some(DeviceName::group("a")));
     let at = area.offset as usize;
     a[at..at + 4].copy_from_slice(b"XFSB");
-    let found = look(a, b);
-    assert_eq!(maps(&found), labelled);
-    let notes = found.volume_groups[0].notes.join("; ");
-    assert!(notes.contains("group:a holds nothing of LVM"), "{notes}");
+    let by_contents = look(a, b);
+    assert_eq!(maps(&by_contents), labelled);
+    let notes = told(&by_contents);
+    assert!(notes.contains("file systems that begin on it"), "{notes}");
 }
 
 #[test]

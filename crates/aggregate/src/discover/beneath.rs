@@ -20,7 +20,7 @@ use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
 use super::Discovery;
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
-use crate::document::{DeviceName, Group};
+use crate::document::{DeviceName, FilesystemStatement, Group};
 use crate::infer;
 use crate::raid::Level;
 
@@ -29,6 +29,8 @@ const COMPARED: u64 = 512;
 const KNOWN: u64 = 8192;
 /// So many must be comparable for an answer.
 const LEAST_COMPARED: usize = 16;
+/// A group may be longer by this part of its length than is known, where its end is not.
+const END_UNKNOWN: u64 = 8;
 
 impl Discovery<'_> {
     /// Works out groups from the contents of disks and partitions that are members of groups by
@@ -170,11 +172,36 @@ impl Discovery<'_> {
             volumes.filter_map(|scanned| Some(scanned.label.as_ref()?.pv_uuid.to_string()));
         let above = with_all_above(&self.aggregate, [device.clone()].into());
         let filesystems = self.aggregate.filesystems.iter();
-        let filesystems =
-            filesystems.filter(|fs| above.contains(&fs.device) && !fs.uuid.is_empty());
+        let filesystems = filesystems
+            .filter(|fs| above.contains(&fs.device) && !fs.uuid.is_empty() && self.has_room(fs));
         volumes
             .chain(filesystems.map(|fs| fs.uuid.clone()))
             .collect()
+    }
+
+    /// Whether a file system may lie on its device as a whole, but for an end that is not known: the first
+    /// chunk of a newer array's lies on a member of an older group too.
+    fn has_room(&self, fs: &FilesystemStatement) -> bool {
+        let length = self
+            .devices
+            .get(&fs.device)
+            .map_or(0, |device| device.len());
+        fs.bytes <= length.saturating_add(length / END_UNKNOWN)
+    }
+
+    /// Drops what looks like a file system and is the first piece of one that lies elsewhere as a whole.
+    pub(super) fn drop_first_pieces(&mut self) {
+        let whole = self
+            .aggregate
+            .filesystems
+            .iter()
+            .filter(|fs| self.has_room(fs));
+        let whole: BTreeSet<String> = whole.map(|fs| fs.uuid.clone()).collect();
+        let all = std::mem::take(&mut self.aggregate.filesystems);
+        let kept = all
+            .into_iter()
+            .filter(|fs| self.has_room(fs) || fs.uuid.is_empty() || !whole.contains(&fs.uuid));
+        self.aggregate.filesystems = kept.collect();
     }
 
     /// The disks and partitions that are members of groups by their labels, and that were not

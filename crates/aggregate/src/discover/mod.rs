@@ -607,6 +607,7 @@ impl<'a> Discovery<'a> {
             self.lose(&name, name.to_string(), Cause::Corrupt(why));
         }
         self.name_locked();
+        self.drop_first_pieces();
         for name in std::mem::take(&mut self.blank).into_keys() {
             let is_said = |unused: &Unused| unused.device == name;
             if !self.aggregate.unused.iter().any(is_said) {

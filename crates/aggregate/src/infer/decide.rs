@@ -37,10 +37,23 @@ const LONE_PERCENT: u32 = 80;
 /// Rivals that a loss lists.
 const MOST_LISTED: usize = 6;
 
+/// What was decided of a set.
+pub(super) struct Decided {
+    pub(super) group: Group,
+    /// Whether many files end in what is rebuilt of missing members where their inodes say: then no
+    /// other device is a member.
+    pub(super) is_whole: bool,
+}
+
 impl Pile {
-    /// Decides the geometry of one set, or says why it cannot be decided: first as if its file systems
-    /// lay on it alone, then as if they lay in stripes over it and others.
+    /// Decides the geometry of one set, or says why it cannot be decided.
     pub(super) fn decide(&self, set: &Members, stated: &Addresses) -> Result<Group, String> {
+        self.decided(set, stated).map(|decided| decided.group)
+    }
+
+    /// The same: first as if its file systems lay on it alone, then as if they lay in stripes over it and
+    /// others.
+    pub(super) fn decided(&self, set: &Members, stated: &Addresses) -> Result<Decided, String> {
         self.decide_by(set, stated, Spread::Alone).or_else(|why| {
             let in_stripes = match stated.of_group(&set.devices) {
                 Some(own) => self.decide_by(set, &own, Spread::InStripes),
@@ -55,7 +68,7 @@ impl Pile {
         set: &Members,
         stated: &Addresses,
         spread: Spread,
-    ) -> Result<Group, String> {
+    ) -> Result<Decided, String> {
         let (rows, candidates) = (&self.rows, &self.candidates);
         let contents = Contents::learn(rows, &set.devices, spread);
         let answers = self.answers(set, stated, &contents);
@@ -66,7 +79,10 @@ impl Pile {
             // What lies in stripes over groups begins none of them, though a stripe may begin so.
             let elsewhere = best.anchors.contradict() || spread == Spread::InStripes;
             let based = base::find(&best.notations, candidates, rows, elsewhere)?;
-            Ok(self.group(best, trials, &based, &set.together))
+            Ok(Decided {
+                group: self.group(best, trials, &based, &set.together),
+                is_whole: best.mended >= devices(set) * LONE_EACH,
+            })
         });
         decided.map_err(|why| format!("{}, but {why}", set.together))
     }
@@ -169,7 +185,9 @@ fn is_certain_alone(best: &Answer, hypothesis: &Hypothesis, set: &Members) -> bo
     let least = devices(set) * LONE_EACH;
     let anchors = best.anchors;
     let all = anchors.hits.saturating_add(anchors.misses);
-    let agree = anchors.hits.saturating_mul(100) >= all.saturating_mul(LONE_PERCENT);
+    // Of several file systems one may lie here in part. Files that end in what is rebuilt say as much.
+    let mended = best.mended >= least && anchors.hits >= anchors.misses;
+    let agree = mended || anchors.hits.saturating_mul(100) >= all.saturating_mul(LONE_PERCENT);
     // Journals name homes that blocks have left, and what lies in stripes over groups states no places
     // of one: contents alone may say enough. But where some anchors agree, a RAID-10 of which half is
     // missing may read as a RAID-0 in places: then they must say more than the anchors against it.

@@ -337,13 +337,13 @@ impl Inferred {
             let mut others = pile.others(explained.with(devices_of([set])));
             doubtful || others.any(|device| pile.has_contents(device))
         };
-        let decide = |set: &Members, explained: Set| match pile.decide(set, stated) {
-            Ok(group) if strangers(set, explained) => Err(format!(
+        let decide = |set: &Members, explained: Set| match pile.decided(set, stated) {
+            Ok(decided) if !decided.is_whole && strangers(set, explained) => Err(format!(
                 "{}, and as {} they would make sense, but other devices hold data too that nothing explains: without parity nothing says that none of them is a member",
                 set.together,
-                group.geometry.level.name(),
+                decided.group.geometry.level.name(),
             )),
-            decided => decided,
+            decided => decided.map(|decided| decided.group),
         };
         let mut explained = taken;
         for set in &carriers {

@@ -160,14 +160,15 @@ impl Pile {
         }
     }
 
-    /// Leaves out one of each two of `devices` that are copies and differ in part: gives those that are
-    /// left out, each with the one that it is a copy of. Which of the two is right where they differ is
-    /// not known.
-    pub(super) fn leave_out_lesser_copies(&mut self, devices: Set) -> Vec<(usize, usize)> {
+    /// Leaves out one of each two devices that are copies and differ in part, if it is `open` what that
+    /// one is a part of: gives those that are left out, each with the one that it is a copy of. Which of
+    /// the two is right where they differ is not known.
+    pub(super) fn leave_out_lesser_copies(&mut self, open: Set) -> Vec<(usize, usize)> {
         let full = |device: usize| self.rows.iter().filter(|row| row.full.has(device)).count();
+        let worth = |device: usize| (!open.has(device), full(device));
         let pairs = copies_in_part(&self.rows).into_iter();
-        let pairs = pairs.filter(|pair| pair.iter().all(|device| devices.has(*device)));
-        let pairs = pairs.map(|[a, b]| if full(a) < full(b) { (a, b) } else { (b, a) });
+        let pairs = pairs.map(|[a, b]| if worth(a) < worth(b) { (a, b) } else { (b, a) });
+        let pairs = pairs.filter(|(lesser, _)| open.has(*lesser) && !self.silent.has(*lesser));
         let mut lesser: Vec<(usize, usize)> = Vec::new();
         for (device, of) in pairs {
             if lesser

@@ -129,35 +129,48 @@ fn is_beginning(device: &dyn ReadAt, at: u64) -> bool {
 
 impl Group {
     /// Finds places for physical volumes that are missing on `blank` devices, which hold nothing of LVM
-    /// any more: one that is as long, and on which file systems begin where the text has volumes begin.
+    /// any more: one that is about as long, and on which file systems begin where the text has volumes
+    /// begin; or else the only one of exactly its length.
     pub fn take_in(&mut self, blank: &[(DeviceName, Arc<dyn ReadAt>)]) {
         let text = Arc::clone(&self.text);
-        let agrees = |pv: &PhysicalVolume, device: &Arc<dyn ReadAt>| {
+        let begins = |pv: &PhysicalVolume, device: &Arc<dyn ReadAt>| {
             let mut places = beginnings(&text, pv).into_iter();
             is_about(pv, device.len()) && places.any(|at| is_beginning(device, at))
         };
-        let missing: Vec<&PhysicalVolume> = self.missing().collect();
-        let pairs = missing.iter().flat_map(|pv| {
-            let fitting = blank.iter().filter(|(_, device)| agrees(pv, device));
-            fitting.map(|(name, _)| (pv.id, &pv.name, name))
+        self.take_in_by(
+            blank,
+            &begins,
+            "its length and the file systems that begin on it",
+        );
+        let is_as_long = |pv: &PhysicalVolume, device: &Arc<dyn ReadAt>| pv.bytes == device.len();
+        self.take_in_by(blank, &is_as_long, "its length, to the byte");
+    }
+
+    /// Gives the physical volumes that are missing the devices that agree with them, where either is the
+    /// only one of the other.
+    fn take_in_by(
+        &mut self,
+        blank: &[(DeviceName, Arc<dyn ReadAt>)],
+        agrees: &dyn Fn(&PhysicalVolume, &Arc<dyn ReadAt>) -> bool,
+        why: &str,
+    ) {
+        let is_free = |name: &DeviceName| !self.devices.values().any(|taken| taken == name);
+        let free: Vec<_> = blank.iter().filter(|(name, _)| is_free(name)).collect();
+        let pairs = self.missing().flat_map(|pv| {
+            let fitting = free.iter().filter(|(_, device)| agrees(pv, device));
+            fitting.map(|(name, _)| (pv.id, pv.name.clone(), name.clone()))
         });
-        let pairs: Vec<(Id, &String, &DeviceName)> = pairs.collect();
-        let only = |(id, _, name): &&(Id, &String, &DeviceName)| {
+        let pairs: Vec<(Id, String, DeviceName)> = pairs.collect();
+        for (id, pv, name) in &pairs {
             let rivals = pairs
                 .iter()
                 .filter(|other| other.0 == *id || other.2 == *name);
-            rivals.count() == 1
-        };
-        let found: Vec<_> = pairs.iter().filter(only).collect();
-        let notes = found.iter().map(|(_, pv, name)| {
-            format!(
-                "{name} holds nothing of LVM: it is taken for {pv} because of its length and the file systems that begin on it"
-            )
-        });
-        let notes: Vec<String> = notes.collect();
-        let devices = found.iter().map(|(id, _, name)| (*id, (*name).clone()));
-        let devices: Vec<(Id, DeviceName)> = devices.collect();
-        self.devices.extend(devices);
-        self.notes.extend(notes);
+            if rivals.count() == 1 {
+                self.devices.insert(*id, name.clone());
+                self.notes.push(format!(
+                    "{name} holds nothing of LVM: it is taken for {pv} because of {why}"
+                ));
+            }
+        }
     }
 }
