@@ -30,7 +30,7 @@ pub(crate) const WEAK: f64 = 1.0;
 /// body says, in nats. That the words do not fit is not enough: in a header they are names.
 const LEAST_HEADER: f64 = -5.5;
 /// No more of the messages whose pieces fit by the phase of base64 alone may do so by chance.
-const MOST_LUCK: f64 = 0.05;
+const MOST_LUCK: f64 = 0.01;
 /// So much more must speak for one of two messages that want the same rest, in nats.
 const MARGIN: f64 = 3.0;
 
@@ -93,7 +93,6 @@ fn on_grid(
         messages,
         excuses_lists: false,
         closed: OnceLock::new(),
-        by_phase: 0,
     };
     rest.take_all(proven, Proof::BodyHash);
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
@@ -177,9 +176,6 @@ struct Rest<'a> {
     excuses_lists: bool,
     /// The boundaries that are closed in blocks which nobody had claimed.
     closed: OnceLock<HashSet<Vec<u8>>>,
-    /// How many messages were taken of whose last piece only the phase of base64 says that none is
-    /// missing before it.
-    by_phase: usize,
 }
 
 impl Rest<'_> {
@@ -252,7 +248,6 @@ impl Rest<'_> {
                     continue;
                 };
                 taken = true;
-                self.by_phase += usize::from(found.luck.is_some());
                 let proof = if found.verified {
                     Proof::BodyHash
                 } else {
@@ -306,17 +301,15 @@ impl Rest<'_> {
         boundaries.any(|boundary| closed.contains(boundary))
     }
 
-    /// Whether the phase of base64 tells on this device that no piece is missing before the last: more
-    /// of the messages that break off in base64, and whose end is left, must fit it than would by
-    /// chance. Where files lie in many pieces, what fits is chance.
+    /// Whether the phase of base64 tells on this device that no piece is missing before the last. Of the
+    /// messages that break off in base64, and whose end is left, those that do not fit lie in more
+    /// pieces: as many others of that kind fit by chance as these might have.
     fn phases_tell(&self, open: &[Chain], found: &[Option<Found>]) -> bool {
-        let new = found.iter().flatten().filter(|found| found.luck.is_some());
-        let fitting = new.count().saturating_add(self.by_phase);
-        if fitting == self.by_phase {
-            return true;
-        }
-        let left = open.iter().filter(|chain| self.end_is_left(chain));
-        let luck: f64 = left.filter_map(|chain| chain.reader.luck()).sum();
+        let fits = |found: &Option<Found>| found.as_ref().is_some_and(|one| one.luck.is_some());
+        let others = open.iter().zip(found).filter(|(_, found)| !fits(found));
+        let others = others.filter(|(chain, _)| self.end_is_left(chain));
+        let luck: f64 = others.filter_map(|(chain, _)| chain.reader.luck()).sum();
+        let fitting = found.iter().filter(|found| fits(found)).count();
         luck <= MOST_LUCK * fitting as f64
     }
 
