@@ -507,6 +507,46 @@ mod tests {
         );
     }
 
+    /// Rows of two devices, of which each block ends in a line of base64; it goes on `beside` it or on the
+    /// other device.
+    fn rows_of_lines(beside: bool) -> Vec<Row> {
+        let text = base64(0, 64 * 4096);
+        let other: Vec<u8> = text.iter().rev().copied().collect();
+        let block = |text: &[u8], number: usize| Texture::of(&text[number * 4096..][..4096]);
+        let row = |number: usize| {
+            let own = [block(&text, number), block(&other, number)];
+            let turned = if beside || number % 2 == 0 {
+                own
+            } else {
+                [own[1], own[0]]
+            };
+            Row {
+                at: number as u64 * BLOCK,
+                prints: vec![1, 2],
+                textures: turned.to_vec(),
+                full: [0, 1].into_iter().collect(),
+                relations: Vec::new(),
+                parts: Vec::new(),
+            }
+        };
+        (0..64).map(row).collect()
+    }
+
+    #[test]
+    fn where_no_line_goes_on_in_the_block_beside_it_chunks_are_blocks() {
+        let edges = |beside| {
+            let rows = rows_of_lines(beside);
+            let contents = Contents::learn(&rows, &[0, 1], Spread::Alone);
+            (contents.chunks_are_blocks, contents.edges(&[0, 1]))
+        };
+        let (short, chunks) = edges(false);
+        assert!(short);
+        assert_eq!(chunks, [(BLOCK, 0, LEAST_PHASE)]);
+        let (short, chunks) = edges(true);
+        assert!(!short);
+        assert!(chunks.iter().all(|(chunk, ..)| *chunk > BLOCK));
+    }
+
     #[test]
     fn parity_of_texts_is_no_text() {
         let [a, b, c] = [0, 1000, 2001].map(|from| base64(from, 4096));

@@ -2,7 +2,7 @@
 
 use aggregate::discover;
 
-use super::{CONTENT, disk, found, lay_out, shuffled};
+use super::{CONTENT, disk, found, lay_out, noise, shuffled};
 
 #[test]
 fn stripes_over_mirrors_are_put_together_with_a_mirror_broken() {
@@ -23,6 +23,37 @@ fn stripes_over_mirrors_are_put_together_with_a_mirror_broken() {
     let geometry = &aggregate.groups[0].geometry;
     assert_eq!(geometry.level.name(), "RAID-10");
     assert_eq!(geometry.members(), 6);
+}
+
+/// A newer array wrote a tenth of both copies, each with something else: neither is a stranger to the
+/// group of the other.
+#[test]
+fn of_copies_that_another_array_wrote_over_one_is_read() {
+    const PIECE: usize = 64 << 10;
+    let striped = lay_out(&CONTENT, "raid0", 3, PIECE, 1 << 20);
+    let mut copies = vec![striped[1].clone(), striped[1].clone()];
+    for (number, copy) in (0..).zip(&mut copies) {
+        // Nothing that states its address lies there.
+        let pieces = copy.chunks_exact_mut(PIECE).skip(60).step_by(7);
+        for (at, piece) in pieces.enumerate() {
+            piece.copy_from_slice(&noise(99 + 1000 * number + at as u64, PIECE));
+        }
+    }
+    let mut disks: Vec<_> = (0..).zip([&striped[0], &striped[2]]).collect();
+    disks.extend((2..).zip(&copies));
+    let disks = disks.into_iter();
+    let disks: Vec<_> = disks
+        .map(|(number, bytes): (usize, &Vec<u8>)| disk(&format!("d{number}"), bytes.clone()))
+        .collect();
+    let aggregate = discover(&disks, &|_, _| None);
+    let group = aggregate.groups.first();
+    let group = group.unwrap_or_else(|| panic!("{:?}", aggregate.losses));
+    assert_eq!(group.geometry.members(), 3, "{group:?}");
+    let unused: Vec<_> = aggregate.unused.iter().map(|one| &one.why).collect();
+    assert!(
+        unused.iter().any(|why| why.contains("a copy of disk:d")),
+        "{unused:?}"
+    );
 }
 
 /// Lays `content` out with two copies of each chunk, the second on the next disk: a row later
