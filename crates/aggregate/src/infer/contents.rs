@@ -515,7 +515,7 @@ mod tests {
         let block = |text: &[u8], number: usize| Texture::of(&text[number * 4096..][..4096]);
         let row = |number: usize| {
             let own = [block(&text, number), block(&other, number)];
-            let turned = if beside || number % 2 == 0 {
+            let turned = if beside || number.is_multiple_of(2) {
                 own
             } else {
                 [own[1], own[0]]
