@@ -223,6 +223,45 @@ fn disks_of_a_linear_array_are_chained() {
     assert_eq!(looked.aggregate.losses, []);
 }
 
+/// Two volumes on a linear array without labels: neither begins where the data of its first disk does, and each
+/// goes on where that of the next one does.
+#[test]
+fn volumes_on_disks_of_a_linear_array_are_chained() {
+    let content = [vec![0; MIB], EXT4.clone(), XFS.clone()].concat();
+    let borders = [0, 60 * MIB, 250 * MIB, content.len()];
+    let disks = borders.windows(2).enumerate().map(|(number, pair)| {
+        let disk = [vec![0; MIB], content[pair[0]..pair[1]].to_vec()].concat();
+        let disk: Arc<dyn ReadAt> = Arc::new(Memory::new(disk));
+        (format!("disk-{number}"), disk)
+    });
+    let mut disks: Vec<Disk> = disks.collect();
+    disks.rotate_left(1);
+    let aggregate = discover_over(&disks, &[], &|_, _| None);
+    let looked = Looked { disks, aggregate };
+    let on = |disk: usize, offset: usize| -> SegmentMap {
+        let device = format!("disk:disk-{disk}");
+        let map = serde_json::json!({"kind": "linear", "device": device, "offset": offset});
+        serde_json::from_value(map).unwrap()
+    };
+    let (ext, xfs) = (59 * MIB, 129 * MIB);
+    assert_eq!(
+        looked.segments("11111111"),
+        [
+            (0, ext, on(0, 2 * MIB)),
+            (ext, EXT4.len() - ext, on(1, MIB))
+        ]
+    );
+    assert_eq!(
+        looked.segments("7a1f6a9e"),
+        [
+            (0, xfs, on(1, 62 * MIB)),
+            (xfs, XFS.len() - xfs, on(2, MIB))
+        ]
+    );
+    looked.assert_contents("11111111", &EXT4, 0);
+    looked.assert_contents("7a1f6a9e", &XFS, 0);
+}
+
 /// Two file systems side by side: one in stripes on two groups whose first extents lie at other
 /// places, the other linear behind it. What the first has tells where the second goes over.
 #[test]

@@ -84,9 +84,7 @@ impl Discovery<'_> {
         devices.retain(|(name, _)| !self.is_encrypted(name));
         let found = volumes_found::find(devices, &row);
         self.aggregate.losses.extend(found.losses);
-        let volumes = found.volumes.into_iter();
-        let is_sound = |found: &FoundVolume| is_sound(found, &|name| self.is_tied(name));
-        let volumes: Vec<_> = volumes.filter(is_sound).collect();
+        let volumes = self.sound(found.volumes);
         self.settle(&volumes);
         let any = !volumes.is_empty();
         for FoundVolume { volume, what, .. } in volumes {
@@ -100,9 +98,32 @@ impl Discovery<'_> {
         any
     }
 
+    /// Those of the volumes that may be believed. What lies on a device in one long piece makes that no
+    /// member of a group in chunks: devices that only that tied to it are doubtful no more.
+    fn sound(&self, found: Vec<FoundVolume>) -> Vec<FoundVolume> {
+        let mut sound: Vec<FoundVolume> = Vec::new();
+        let mut open = found;
+        loop {
+            let pieces: BTreeSet<&DeviceName> = sound.iter().flat_map(long_pieces).collect();
+            let is_tied = |name: &DeviceName| {
+                let sets = self.undecided.iter().map(|one| &one.devices);
+                let mut sets = sets.filter(|devices| devices.len() > 1 && devices.contains(name));
+                sets.any(|devices| !devices.iter().any(|one| pieces.contains(one)))
+            };
+            let is_sound = |found: &FoundVolume| is_sound(found, &is_tied);
+            let (now, later): (Vec<_>, Vec<_>) = open.into_iter().partition(is_sound);
+            open = later;
+            if now.is_empty() {
+                return sound;
+            }
+            sound.extend(now);
+        }
+    }
+
     /// Says what stays undecided of devices. A volume that reaches from its first byte to its last
-    /// over all of some of them says what they are.
+    /// over all of some of them says what they are, and so do volumes that lie in long pieces on each.
     fn settle(&mut self, found: &[FoundVolume]) {
+        let pieces: BTreeSet<&DeviceName> = found.iter().flat_map(long_pieces).collect();
         for one in std::mem::take(&mut self.undecided) {
             let explains = |found: &FoundVolume| {
                 let whole = |segment: &Segment| !matches!(segment.map, SegmentMap::Missing { .. });
@@ -110,7 +131,8 @@ impl Discovery<'_> {
                 found.volume.segments.iter().all(whole)
                     && one.devices.iter().all(|name| on.contains(name))
             };
-            if !found.iter().any(explains) {
+            let in_pieces = one.devices.iter().all(|name| pieces.contains(name));
+            if !in_pieces && !found.iter().any(explains) {
                 if one.devices.len() > 1 {
                     self.aggregate.undecided.push(one.devices);
                 }
@@ -125,6 +147,15 @@ impl Discovery<'_> {
 /// to reach says nothing of that.
 const LEAST_PIECE: u64 = 8 << 20;
 const LEAST_STATED: u64 = 4 << 20;
+
+/// The devices on which a volume lies in long pieces.
+fn long_pieces(found: &FoundVolume) -> impl Iterator<Item = &DeviceName> {
+    let segments = found.volume.segments.iter();
+    segments.filter_map(|segment| match &segment.map {
+        SegmentMap::Linear(area) if segment.bytes >= LEAST_PIECE => area.device.as_ref(),
+        _ => None,
+    })
+}
 
 /// Whether a volume may be believed that lies on disks of which something ties them to others in
 /// a way that is not decided: only if it lies there in long pieces, one after the other.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::SECTOR_BYTES;
 
-use super::layout::{Layout, Run};
+use super::layout::{Layout, Run, USUAL};
 use crate::lvm::{EXTENT, USUAL_STARTS};
 
 /// Labels that md and controllers put at the end of a member begin no further from it.
@@ -387,8 +387,8 @@ impl Claims<'_> {
     }
 
     /// Where each run begins if the volume is a chain of whole devices, as that of a linear array
-    /// is: each begins at the same place of its device, and goes on to the end of it. Empty if
-    /// it is none.
+    /// is: each begins at the same place of its device, or where data usually does, and goes on to the end
+    /// of it. Empty if it is none.
     fn borders_of_chain(&self, plan: &Plan, reach: &[(u64, u64)]) -> Vec<u64> {
         let runs = &plan.runs;
         let is_linear = |run: &Run| run.layout.width() == 1 && !self.has_extents(&run.layout);
@@ -409,11 +409,15 @@ impl Claims<'_> {
                 return None;
             };
             let (_, zero) = run.layout.areas.first()?;
-            let border = u64::try_from(start.checked_sub(*zero)?).ok()?;
-            let (device, end) = before.layout.place(border)?;
-            let rest = self.length(device).checked_sub(end)?;
-            let fits = (reached.1..=range.0).contains(&border) && (0..=MOST_UNUSED).contains(&rest);
-            fits.then_some(border)
+            let begins = |start: &i64| {
+                let border = u64::try_from(start.checked_sub(*zero)?).ok()?;
+                let (device, end) = before.layout.place(border)?;
+                let rest = self.length(device).checked_sub(end)?;
+                let fits =
+                    (reached.1..=range.0).contains(&border) && (0..=MOST_UNUSED).contains(&rest);
+                fits.then_some(border)
+            };
+            [start, &USUAL].into_iter().find_map(begins)
         };
         let ranges: Vec<_> = runs.iter().zip(reach).collect();
         let borders: Option<Vec<u64>> = ranges.windows(2).map(border).collect();

@@ -77,6 +77,7 @@ impl Copies {
                 last: last.checked_add(SUPERBLOCK_BYTES as u64 - 1)?,
                 units: copies.len(),
                 against: begins.values().map(Vec::len).sum::<usize>() - most,
+                follows: false,
             };
             let plan = Plan {
                 runs: vec![run],

@@ -34,6 +34,9 @@ const LEAST_LEAD: usize = 2;
 /// So much of the end of a device may be no part of what lies on it and the next one.
 const MOST_UNUSED: i64 = 1 << 20;
 
+/// Where the data of a device usually begins that lies behind others, in bytes.
+pub(super) const USUAL: i64 = 1 << 20;
+
 /// Most runs of one file system.
 const MOST_RUNS: usize = 64;
 
@@ -120,6 +123,8 @@ pub(super) struct Run {
     /// How many pieces of devices agree, and how many say otherwise.
     pub(super) units: usize,
     pub(super) against: usize,
+    /// Whether it goes on where the device of the run before ends.
+    pub(super) follows: bool,
 }
 
 impl Run {
@@ -204,7 +209,8 @@ pub(super) fn solve(anchors: &[Anchor], is_usual: &dyn Fn(Area) -> bool) -> Solv
 
 /// Adds the runs that follow the last one on other devices, as where devices lie one after another:
 /// one block that states its own address is enough if it lies where the device before ends, and
-/// data begins as far into its device as on the first. `length` is that of a device.
+/// data begins as far into its device as on the first, or where it usually does: the file system may be
+/// that of a volume further behind. `length` is that of a device.
 pub(super) fn follow(solved: &mut Solved, anchors: &[Anchor], length: &dyn Fn(usize) -> u64) {
     let all: Vec<&Anchor> = anchors.iter().collect();
     let stated = stated(&all);
@@ -232,8 +238,12 @@ pub(super) fn follow(solved: &mut Solved, anchors: &[Anchor], length: &dyn Fn(us
                 .ok()?
                 .checked_sub_unsigned(anchor.address)?;
             // The end of the device before may be unused: a label, or less than a chunk.
-            let unused = begin.checked_add(end)?.checked_sub(offset)?;
-            let follows = (0..=MOST_UNUSED).contains(&unused) && offset >= 0;
+            let data = begin.checked_add(end)?;
+            let follows = |offset: &i64| {
+                let unused = data.checked_sub(*offset);
+                *offset >= 0 && unused.is_some_and(|unused| (0..=MOST_UNUSED).contains(&unused))
+            };
+            let follows = [offset, USUAL].iter().any(follows);
             follows.then_some((anchor.device, begin))
         });
         let begins: BTreeSet<Area> = begins.collect();
@@ -259,6 +269,7 @@ pub(super) fn follow(solved: &mut Solved, anchors: &[Anchor], length: &dyn Fn(us
             last,
             units: units(&own),
             against: 0,
+            follows: true,
         });
     }
 }
@@ -425,6 +436,7 @@ fn run(layout: &Layout, anchors: &[&Anchor], is_usual: &dyn Fn(Area) -> bool) ->
         last,
         units: those,
         against,
+        follows: false,
     })
 }
 

@@ -195,7 +195,8 @@ impl Finder {
                 "{}: its first superblock is gone; what is left of it is put together from its blocks",
                 called(*source)
             );
-            let linear = plan.runs.iter().filter(|run| run.layout.width() == 1);
+            let linear = plan.runs.iter();
+            let linear = linear.filter(|run| run.layout.width() == 1 && !run.follows);
             let stated = linear.map(|run| run.last.saturating_sub(run.first)).min();
             self.found.volumes.push(FoundVolume {
                 volume,
