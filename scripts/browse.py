@@ -153,7 +153,8 @@ def main() -> int:
     """Visits all pages."""
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as profile:
+    # Processes of the browser may still write into it when the first one has ended.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(profile)
         try:
             print(json.dumps([visit(browser, pathlib.Path(page), out) for page in sys.argv[2:]]))
