@@ -228,6 +228,16 @@ impl Map<'_> {
             .checked_add_unsigned(place.column)
     }
 
+    /// Where on the devices the row of a position in the group's data has it.
+    pub(super) fn at(&self, position: i64) -> Option<u64> {
+        let chunk = i64::try_from(self.hypothesis.chunk).ok()?;
+        let width = i64::try_from(self.hypothesis.shape.width()).ok()?;
+        let row = position.checked_div_euclid(chunk.checked_mul(width)?)?;
+        let column = position.checked_rem_euclid(chunk)?;
+        let inside = row.checked_mul(chunk)?.checked_add(column)?;
+        self.hypothesis.row_0.checked_add_signed(inside)
+    }
+
     /// Whether what lies at a position in the group's data is on a member that is missing.
     pub(super) fn is_missing(&self, position: i64) -> bool {
         let width = i64::try_from(self.hypothesis.shape.width()).unwrap_or(i64::MAX);
@@ -281,6 +291,8 @@ mod tests {
         assert_eq!(map.position(7, 12288 + 5), Some(3 * 4096 + 5));
         assert_eq!(map.position(5, 12288), Some(2 * 4096));
         assert_eq!(map.position(5, 4096), Some(-4096));
+        assert_eq!(map.at(3 * 4096 + 5), Some(12288 + 5));
+        assert_eq!(map.at(-4096), Some(4096));
         assert_eq!(map.next(0, 1), Some((1, Some(5))));
     }
 }

@@ -43,8 +43,14 @@ impl<'a> Rebuilt<'a> {
     }
 
     /// How much files whose ends are rebuilt speak for it, in nats, if their file systems begin
-    /// at these places.
-    pub(super) fn ends(&self, begins: &[(Source, i64)], ends: &[FileEnd]) -> f64 {
+    /// at these places. A sum is as long as the longest of its parts: that a file ends there says
+    /// something where one of them goes on behind, and the rest is rebuilt as zeros.
+    pub(super) fn ends(
+        &self,
+        begins: &[(Source, i64)],
+        ends: &[FileEnd],
+        candidates: &[Candidate],
+    ) -> f64 {
         let map = self.hypothesis.map();
         let mut places: Vec<(u64, &FileEnd)> = Vec::new();
         for (source, begin) in begins {
@@ -53,11 +59,25 @@ impl<'a> Rebuilt<'a> {
             let lost = own.filter(|(position, _)| map.is_missing(*position));
             places.extend(lost.filter_map(|(at, end)| Some((u64::try_from(at).ok()?, end))));
         }
+        let goes_on = |position: u64, end: &FileEnd| {
+            let position = i64::try_from(position).ok();
+            let Some(at) = position.and_then(|position| map.at(position)) else {
+                return false;
+            };
+            let length = usize::try_from(end.block_bytes).unwrap_or(usize::MAX);
+            let devices = self.hypothesis.devices();
+            let mut devices = devices.filter_map(|device| candidates.get(device));
+            devices.any(|one| {
+                let block = one.device.read_whole(ByteOffset::new(at), length);
+                block.is_some_and(|block| end.is_passed_by(&block))
+            })
+        };
         let step = places.len().div_ceil(MOST_ENDS).max(1);
         let worth = |(at, end): &(u64, &FileEnd)| {
             let length = usize::try_from(end.block_bytes).unwrap_or(usize::MAX);
             match self.group.read_whole(ByteOffset::new(*at), length) {
-                Some(block) if end.fits(&block) => END_HIT,
+                Some(block) if end.fits(&block) && goes_on(*at, end) => END_HIT,
+                Some(block) if end.fits(&block) => 0.0,
                 Some(_) => -END_MISS,
                 None => 0.0,
             }

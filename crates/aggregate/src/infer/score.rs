@@ -150,7 +150,7 @@ impl Answer {
             .first()
             .and_then(|h| Rebuilt::new(h, candidates))
         {
-            self.mended = rebuilt.ends(&self.begins, ends);
+            self.mended = rebuilt.ends(&self.begins, ends, candidates);
             self.rebuilt = rebuilt.texts(rows, contents, false);
         }
     }

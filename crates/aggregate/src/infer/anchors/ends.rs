@@ -225,6 +225,12 @@ impl FileEnd {
         filled_of(block).is_some_and(|filled| self.lengths().any(|length| length == filled))
     }
 
+    /// Whether `block` has something behind the place where the file ends in its block.
+    pub(crate) fn is_passed_by(&self, block: &[u8]) -> bool {
+        let last = block.iter().rposition(|byte| *byte != 0);
+        last.is_some_and(|last| last as u64 >= self.filled)
+    }
+
     /// The anchor, if this is its place.
     const fn at(&self, device: usize, at: u64) -> Anchor {
         Anchor {
@@ -312,5 +318,24 @@ mod tests {
         few.look(3, 65536, &blocks[..4096]);
         few.look(3, 65536 + 4096, &blocks[4096..]);
         assert_eq!(anchors(&few, &[]), []);
+    }
+
+    #[test]
+    fn what_lies_behind_the_end_of_a_file_passes_it() {
+        let end = FileEnd {
+            source: Source::Files([0; 16]),
+            address: 0,
+            block_bytes: 1024,
+            filled: 300,
+            stated_on: 0,
+        };
+        let block = |length: usize| {
+            let mut block = vec![0; 1024];
+            block[..length].fill(1);
+            block
+        };
+        assert!(end.fits(&block(300)) && !end.is_passed_by(&block(300)));
+        assert!(!end.fits(&block(301)) && end.is_passed_by(&block(301)));
+        assert!(!end.is_passed_by(&block(0)));
     }
 }
