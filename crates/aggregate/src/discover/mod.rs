@@ -365,14 +365,21 @@ impl<'a> Discovery<'a> {
         let arrays = arrays.filter(|group| !self.added_md.contains(&group.name));
         let groups = lvm::gather(&self.lvm).groups.into_iter();
         let groups = groups.filter(|group| !self.added.contains(&group.text.id));
-        let blank = self.unexplained(&["group:"]);
-        let groups = groups.map(|mut group| {
+        // What one volume group takes in is no other one's; those that were removed come last.
+        let mut groups: Vec<lvm::Group> = groups.collect();
+        groups.sort_by_key(|group| group.removed);
+        let mut blank = self.unexplained(&["group:"]);
+        for group in &mut groups {
             group.take_in(&blank);
-            group
-        });
+            blank.retain(|(name, _)| !group.devices.values().any(|taken| taken == name));
+        }
         arrays
             .map(|group| Addition::Md(Box::new(group)))
-            .chain(groups.map(|group| Addition::Lvm(Box::new(group))))
+            .chain(
+                groups
+                    .into_iter()
+                    .map(|group| Addition::Lvm(Box::new(group))),
+            )
             .collect()
     }
 

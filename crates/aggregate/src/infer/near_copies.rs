@@ -216,6 +216,27 @@ struct Try {
     order: Order,
 }
 
+impl Try {
+    /// What speaks for an order; `None` if too few pairs of blocks agree with it.
+    fn of(
+        order: Order,
+        rows: &[Row],
+        by_offset: &ByOffset<'_>,
+        anchors: &[Anchor],
+        contents: &Contents<'_>,
+    ) -> Option<Self> {
+        let (right, wrong) = order.agreement(rows, by_offset);
+        let all = right.saturating_add(wrong);
+        let agrees = all >= LEAST_BOTH as u64 && right * 100 >= all * AGREE_PERCENT;
+        agrees.then(|| Self {
+            worth: order.addresses(anchors).worth() + order.contents(contents, by_offset)
+                - wrong as f64,
+            right,
+            order,
+        })
+    }
+}
+
 /// The orders that claim what stands out, and how many pairs of blocks agree.
 fn decided(mut tries: Vec<Try>) -> Option<(Vec<Order>, u64)> {
     tries.sort_by(|a, b| b.worth.total_cmp(&a.worth));
@@ -254,17 +275,7 @@ fn tries(
                 edge,
                 turn,
             };
-            let (right, wrong) = order.agreement(rows, by_offset);
-            let all = right.saturating_add(wrong);
-            if all < LEAST_BOTH as u64 || right * 100 < all * AGREE_PERCENT {
-                continue;
-            }
-            let worth = order.addresses(anchors).worth() + order.contents(&contents, by_offset);
-            tries.push(Try {
-                worth: worth - wrong as f64,
-                right,
-                order,
-            });
+            tries.extend(Try::of(order, rows, by_offset, anchors, &contents));
         }
     }
     Some(tries)
@@ -294,20 +305,11 @@ fn tries_of_two(
         edge,
         turn,
     };
-    let tries = (0..2).map(order).filter_map(|order| {
-        let (right, wrong) = order.agreement(rows, by_offset);
-        let all = right.saturating_add(wrong);
-        let addresses = order.addresses(anchors);
-        let worth = addresses.worth() + order.contents(&contents, by_offset);
-        let is_sound = all >= LEAST_BOTH as u64
-            && right * 100 >= all * AGREE_PERCENT
-            && addresses.agree(AGREE_OF_TWO_PERCENT)
-            && worth >= LEAST_OF_TWO;
-        is_sound.then_some(Try {
-            worth: worth - wrong as f64,
-            right,
-            order,
-        })
+    let tries = (0..2).map(order);
+    let tries = tries.filter_map(|order| Try::of(order, rows, by_offset, anchors, &contents));
+    let tries = tries.filter(|one| {
+        let addresses = one.order.addresses(anchors);
+        addresses.agree(AGREE_OF_TWO_PERCENT) && one.worth >= LEAST_OF_TWO
     });
     Some(tries.collect())
 }
