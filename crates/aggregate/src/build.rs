@@ -267,7 +267,10 @@ fn check_epochs(aggregate: &Aggregate) -> Result<(), Error> {
             let mut devices = group.members.iter().flat_map(|member| &member.device);
             devices.any(|device| region.concerns(&group.name, device))
         });
-        let fits = region.bytes > 0 && region.start.checked_add(region.bytes).is_some();
+        let pieces = region.pieces;
+        let fits = region.bytes > 0
+            && region.start.checked_add(region.bytes).is_some()
+            && pieces.is_none_or(|p| p.bytes > 0 && p.bytes <= p.every);
         if !known || !fits {
             return Err(Error {
                 statement: format!("the epoch of {} from byte {}", region.device, region.start),

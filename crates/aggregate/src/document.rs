@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
 use evidence::{Loss, Origin};
 use serde::{Deserialize, Serialize};
@@ -167,6 +168,9 @@ pub struct Region {
     pub bytes: u64,
     /// Which generation it belongs to.
     pub epoch: Epoch,
+    /// Only these pieces of it, if not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<Pieces>,
     /// The name of the group that this is seen from; without it, every group that has the device
     /// as a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,9 +186,64 @@ impl Region {
         self.start.saturating_add(self.bytes)
     }
 
+    /// What of its device it is.
+    pub(crate) const fn extent(&self) -> Extent {
+        Extent::new(self.start, self.bytes, self.pieces)
+    }
+
     /// Whether it speaks of `device` as a member of the group `name`.
     pub fn concerns(&self, name: &str, device: &DeviceName) -> bool {
         self.device == *device && self.group.as_ref().is_none_or(|group| group == name)
+    }
+}
+
+/// Pieces that repeat: so many bytes at the start of a region, and again after every so many. Chunks that
+/// a newer array took for its parity lie so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pieces {
+    /// How long each is, in bytes.
+    pub bytes: u64,
+    /// From the start of one to that of the next, in bytes.
+    pub every: u64,
+}
+
+/// A stretch of a device, or pieces of one that repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Extent {
+    pub(crate) start: u64,
+    bytes: u64,
+    pieces: Option<Pieces>,
+}
+
+impl Extent {
+    pub(crate) const fn new(start: u64, bytes: u64, pieces: Option<Pieces>) -> Self {
+        Self {
+            start,
+            bytes,
+            pieces,
+        }
+    }
+
+    /// The byte after its last.
+    pub(crate) const fn end(self) -> u64 {
+        self.start.saturating_add(self.bytes)
+    }
+
+    /// What of it lies from `from` to `to`, in order.
+    pub(crate) fn within(self, from: u64, to: u64) -> impl Iterator<Item = Range<u64>> {
+        let (start, from, to) = (self.start, self.start.max(from), self.end().min(to));
+        let whole = Pieces {
+            bytes: self.bytes,
+            every: self.bytes,
+        };
+        let Pieces { bytes, every } = self.pieces.unwrap_or(whole);
+        let every = every.max(1);
+        (from.saturating_sub(start) / every..)
+            .map(move |number| start.saturating_add(number.saturating_mul(every)))
+            .take_while(move |at| *at < to)
+            .map(move |at| at.max(from)..at.saturating_add(bytes).min(to))
+            .filter(|range| !range.is_empty())
     }
 }
 

@@ -61,13 +61,16 @@ impl Discovery<'_> {
     /// The groups on some devices that have members among those `labelled`, all of one group: those
     /// that no label states, and those that one does.
     fn inferred_on(
-        &self,
+        &mut self,
         names: &BTreeSet<DeviceName>,
         labelled: &BTreeSet<DeviceName>,
     ) -> (Vec<Group>, Vec<Group>) {
         let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
         let devices = names.iter().filter_map(device).collect();
-        let groups = infer::infer(devices).groups.into_iter();
+        let inferred = infer::infer(devices);
+        self.overwritten.retain(|region| region.group.is_some());
+        self.overwritten.extend(inferred.overwritten);
+        let groups = inferred.groups.into_iter();
         groups
             .filter(|group| {
                 let on: BTreeSet<DeviceName> = &devices_of(group) & labelled;
@@ -84,7 +87,7 @@ impl Discovery<'_> {
     /// It is looked for on arrays that contents do not confirm as `stated`, without one member
     /// after the other; the answer with the most members is taken, if there is one.
     fn without_a_rebuilt_member(
-        &self,
+        &mut self,
         names: &BTreeSet<DeviceName>,
         labelled: &BTreeSet<DeviceName>,
         stated: &[Group],

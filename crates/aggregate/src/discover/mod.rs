@@ -64,7 +64,19 @@ pub fn discover_with(
     keys: &Keys,
     probe: &Probe<'_>,
 ) -> Aggregate {
+    discover_given(disks, groups, Vec::new(), keys, probe)
+}
+
+/// The same, where some regions of the members of `groups` are known not to be theirs.
+fn discover_given(
+    disks: &[Disk],
+    groups: &[Group],
+    overwritten: Vec<Region>,
+    keys: &Keys,
+    probe: &Probe<'_>,
+) -> Aggregate {
     let mut discovery = Discovery::new(disks, groups, keys, probe);
+    discovery.aggregate.epochs = overwritten;
     while discovery.examine_all()
         || discovery.add_known()
         || discovery.add_complete()
@@ -84,8 +96,14 @@ pub fn discover_with(
     if right.is_empty() {
         return discovery.finish();
     }
+    let is_right = |region: &Region| {
+        let name = region.group.as_ref();
+        right.iter().any(|group| Some(&group.name) == name)
+    };
+    let mut overwritten = discovery.overwritten;
+    overwritten.retain(is_right);
     let known: Vec<Group> = groups.iter().cloned().chain(right).collect();
-    discover_with(disks, &known, keys, probe)
+    discover_given(disks, &known, overwritten, keys, probe)
 }
 
 struct Discovery<'a> {
@@ -120,6 +138,9 @@ struct Discovery<'a> {
     doubted: BTreeSet<String>,
     /// Groups that labels state on some of their members, with the others by their contents.
     completed: Vec<Group>,
+    /// Regions of members of groups that were worked out that are not theirs; of a group, once that has
+    /// its name.
+    overwritten: Vec<Region>,
     /// Devices of which it is not decided what they are a part of.
     undecided: Vec<Undecided>,
     /// Whether volumes were looked for on devices that nothing explains.
@@ -162,6 +183,7 @@ impl<'a> Discovery<'a> {
             strangers: Vec::new(),
             doubted: BTreeSet::new(),
             completed: Vec::new(),
+            overwritten: Vec::new(),
             undecided: Vec::new(),
             searched: false,
             headless: BTreeMap::new(),
@@ -302,11 +324,14 @@ impl<'a> Discovery<'a> {
     /// Finds out which regions of the members of a group are still its own, where a sample says
     /// that not all are.
     fn judge_epochs(&mut self, group: Group) -> Group {
-        if !epochs::disagrees(&group, &self.devices) {
+        let stated = self.aggregate.epochs.iter();
+        let stated = stated.filter(|region| region.group.as_ref() == Some(&group.name));
+        let stated: Vec<Region> = stated.cloned().collect();
+        if !epochs::disagrees(&group, &self.devices, &stated) {
             return group;
         }
         self.doubted.insert(group.name.clone());
-        let detected = epochs::detect(&group, &self.devices);
+        let detected = epochs::detect(&group, &self.devices, &stated);
         self.aggregate.epochs.extend(detected.regions);
         self.aggregate.losses.extend(detected.losses);
         detected.group
@@ -426,6 +451,7 @@ impl<'a> Discovery<'a> {
         let mut devices = self.unexplained(&["disk:", "partition:"]);
         devices.extend(self.doubted());
         let inferred = infer::infer(devices);
+        self.overwritten.extend(inferred.overwritten);
         self.aggregate.losses.extend(inferred.losses);
         self.undecided = inferred.undecided;
         for unused in inferred.unused {
@@ -503,6 +529,14 @@ impl<'a> Discovery<'a> {
         let names = (1_u64..).map(|number| format!("found-{number}"));
         group.name = names.into_iter().find(is_free).unwrap_or_default();
         self.note_begun_over(&group);
+        let own = |region: &&mut Region| {
+            let mut on = group.members.iter().flat_map(|member| &member.device);
+            region.group.is_none() && on.any(|device| region.device == *device)
+        };
+        for region in self.overwritten.iter_mut().filter(own) {
+            region.group = Some(group.name.clone());
+            self.aggregate.epochs.push(region.clone());
+        }
         self.add_group(group, true);
     }
 

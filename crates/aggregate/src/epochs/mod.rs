@@ -57,9 +57,10 @@ pub struct Detected {
 }
 
 /// Whether rows of a bounded sample contradict `group`, or its members begin with zeros where
-/// even labels should be: then [`detect`] is worth its pass over all members.
-pub fn disagrees(group: &Group, devices: &Devices) -> bool {
-    let members = open(group, devices, &[]);
+/// even labels should be: then [`detect`] is worth its pass over all members. What `stated` says is not
+/// the group's is not looked at.
+pub fn disagrees(group: &Group, devices: &Devices, stated: &[Region]) -> bool {
+    let members = open(group, devices, stated);
     let front = fronts(&members, LEAST_WIPE);
     let bare = bare(group, devices);
     let Some(code) = Code::over(group, devices) else {
@@ -86,7 +87,9 @@ fn wiped_from_start(members: &Members, front: &[u64], bare: &[bool]) -> bool {
 /// Members are read once, and once more if zeros were found and RAID-6 can still test what is
 /// left. Of a group that keeps copies only the zeros at the start of its members are judged; one
 /// without redundancy has no regions.
-pub fn detect(group: &Group, devices: &Devices) -> Detected {
+///
+/// What `stated` says is not the group's is taken as missing.
+pub fn detect(group: &Group, devices: &Devices, stated: &[Region]) -> Detected {
     let mut detected = Detected {
         group: group.clone(),
         regions: Vec::new(),
@@ -98,7 +101,7 @@ pub fn detect(group: &Group, devices: &Devices) -> Detected {
     };
     // Each round leaves a stale member out, or is the last.
     for _ in 0..=code.redundancy() {
-        let (runs, wiped) = examine(&code, &detected.group, devices);
+        let (runs, wiped) = examine(&code, &detected.group, devices, stated);
         if let Some((role, why)) = statement::stale(&code, &runs, &wiped, &detected.group) {
             statement::leave_out(&mut detected.group, role, why);
             continue;
@@ -109,8 +112,8 @@ pub fn detect(group: &Group, devices: &Devices) -> Detected {
     detected
 }
 
-/// Adds the epochs of every group of `aggregate` of which no region is stated, lower groups before
-/// those that lie on them.
+/// Adds the epochs of every group of `aggregate` of which no region is stated but for pieces, lower groups
+/// before those that lie on them.
 ///
 /// Errors are those of [`build`]: a statement that cannot be true.
 pub fn complete(aggregate: &mut Aggregate, disks: &[Disk]) -> Result<(), Error> {
@@ -134,14 +137,18 @@ pub fn complete(aggregate: &mut Aggregate, disks: &[Disk]) -> Result<(), Error> 
                 continue;
             };
             done.insert(DeviceName::group(&group.name));
-            let stated = |region: &Region| {
+            let of_group = |region: &&Region| {
                 let mut on = group.members.iter().flat_map(|member| &member.device);
                 on.any(|device| region.concerns(&group.name, device))
             };
-            if aggregate.epochs.iter().any(stated) || !disagrees(group, &devices) {
+            let stated = aggregate.epochs.iter().filter(of_group);
+            let stated: Vec<Region> = stated.cloned().collect();
+            // What a newer array took for its parity says nothing of the rest.
+            let is_whole = |region: &Region| region.pieces.is_none();
+            if stated.iter().any(is_whole) || !disagrees(group, &devices, &stated) {
                 continue;
             }
-            let detected = detect(group, &devices);
+            let detected = detect(group, &devices, &stated);
             detected.put(aggregate, index);
         }
     }
@@ -199,8 +206,13 @@ fn wiped_copies(group: &Group, devices: &Devices) -> Vec<Region> {
 }
 
 /// Surveys the group, and what is left of it where zeros were written.
-fn examine(code: &Code, group: &Group, devices: &Devices) -> (Vec<Run>, Vec<Wiped>) {
-    let members = open(group, devices, &[]);
+fn examine(
+    code: &Code,
+    group: &Group,
+    devices: &Devices,
+    stated: &[Region],
+) -> (Vec<Run>, Vec<Wiped>) {
+    let members = open(group, devices, stated);
     let front = fronts(&members, code.extent);
     let bare = bare(group, devices);
     let from_start = wiped_from_start(&members, &front, &bare);
@@ -217,6 +229,7 @@ fn examine(code: &Code, group: &Group, devices: &Devices) -> (Vec<Run>, Vec<Wipe
     let regions = wiped.iter();
     let regions: Vec<Region> = regions
         .flat_map(|wipe| statement::zeroed(group, wipe))
+        .chain(stated.iter().cloned())
         .collect();
     let members = open(group, devices, &regions);
     (survey(code, &members, &front), wiped)

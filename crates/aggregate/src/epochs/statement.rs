@@ -310,6 +310,7 @@ fn region(
         start: member.data_offset.checked_add(range.start)?,
         bytes,
         epoch,
+        pieces: None,
         group: Some(group.name.clone()),
         evidence,
     })

@@ -109,8 +109,7 @@ pub fn row_at(group: &Group, epochs: &[Region], devices: &Devices, offset: u64) 
         let regions = epochs.iter().filter(|region| {
             let device = member.device.as_ref();
             let end = offset.saturating_add(block);
-            region.start < end
-                && offset < region.end()
+            region.extent().within(offset, end).next().is_some()
                 && device.is_some_and(|device| region.concerns(&group.name, device))
         });
         PieceView {

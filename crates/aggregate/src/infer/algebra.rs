@@ -109,7 +109,7 @@ pub(super) fn agreement(hypothesis: &Hypothesis, telling: &[&Row], fronts: &[u64
 
 /// Whether the relations of a row are those that a hypothesis predicts; `None` if it predicts
 /// none and there are none.
-fn agrees(map: &Map<'_>, set: Set, row: &Row) -> Option<bool> {
+pub(super) fn agrees(map: &Map<'_>, set: Set, row: &Row) -> Option<bool> {
     let (number, _) = map.row_of(row.at)?;
     let hypothesis = map.hypothesis;
     if hypothesis.missing() >= hypothesis.shape.parities() {

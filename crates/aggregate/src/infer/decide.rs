@@ -43,6 +43,9 @@ pub(super) struct Decided {
     /// Whether many files end in what is rebuilt of missing members where their inodes say: then no
     /// other device is a member.
     pub(super) is_whole: bool,
+    /// Whether blocks that state their address lie elsewhere by more than agree: parity that holds may
+    /// be a newer array's.
+    pub(super) is_contradicted: bool,
 }
 
 impl Pile {
@@ -82,6 +85,7 @@ impl Pile {
             Ok(Decided {
                 group: self.group(best, trials, &based, &set.together),
                 is_whole: best.mended >= devices(set) * LONE_EACH,
+                is_contradicted: best.anchors.are_against(),
             })
         });
         decided.map_err(|why| format!("{}, but {why}", set.together))

@@ -25,6 +25,12 @@ pub(super) enum Part {
     Q,
 }
 
+impl Part {
+    pub(super) const fn is_parity(self) -> bool {
+        matches!(self, Self::P | Self::Q)
+    }
+}
+
 /// What a place on a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {

@@ -12,6 +12,8 @@
 //! 4. [`score`]: all kinds of evidence judge every hypothesis, whichever it came from, also by
 //!    whether what it rebuilds makes sense ([`rebuilt`]); [`decide`] asks for one that stands out;
 //!    [`verify`] rebuilds blocks that are there from the others and compares.
+//!    Where a newer array was created over an older one on the same devices, [`created_again`] takes out
+//!    what the newer one says.
 //! 5. [`base`]: where the group itself begins; [`statement`]: what is said of it.
 //!
 //! What stays undecided is a [`Loss`] that lists what is left to choose from: nothing is
@@ -24,6 +26,7 @@ mod anchors;
 mod base;
 mod beside;
 mod contents;
+mod created_again;
 mod decide;
 mod hypothesis;
 mod mirrors;
@@ -61,7 +64,7 @@ pub(crate) use self::survey::survey;
 pub(crate) use self::text_stripes::tests::text;
 pub(crate) use self::text_stripes::{TextStripes, text_stripes};
 use self::twins::Stale;
-use crate::document::{DeviceName, Group, Unused};
+use crate::document::{DeviceName, Group, Region, Unused};
 
 /// What was worked out.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +76,8 @@ pub(crate) struct Inferred {
     /// Devices of which it is not decided what they are a part of.
     pub(crate) undecided: Vec<Undecided>,
     pub(crate) losses: Vec<Loss>,
+    /// Regions of the members of these groups that a newer array took for its parity.
+    pub(crate) overwritten: Vec<Region>,
 }
 
 /// Devices that belong together in a way that is not decided, or one that nothing is known of.
@@ -212,7 +217,8 @@ impl Inferred {
     /// may be a group of the older one, of which members are missing that parity needs. So may a part
     /// of a set that is not decided.
     fn take_whole(&mut self, pile: &Pile, whole: &[Members], stated: &Addresses) -> Whole {
-        let ties = whole.iter().map(|set| (set, pile.decide(set, stated)));
+        let ties: Vec<_> = whole.iter().map(|set| (set, self.decide_whole(pile, set, stated))).collect();
+        let ties = ties.into_iter();
         let (decided, undecided): (Vec<_>, Vec<_>) = ties.partition(|(_, decided)| decided.is_ok());
         let mut groups = devices_of(decided.iter().map(|(set, _)| *set));
         for (set, decided) in decided {
@@ -249,6 +255,22 @@ impl Inferred {
             }
         }
         all
+    }
+
+    /// Decides a set that parity ties together, which may be the parity of an array that was created over
+    /// the one that is wanted.
+    fn decide_whole(
+        &mut self,
+        pile: &Pile,
+        set: &Members,
+        stated: &Addresses,
+    ) -> Result<Group, String> {
+        let decided = pile.decided(set, stated);
+        let Some(older) = pile.older(set, stated, &decided) else {
+            return decided.map(|decided| decided.group);
+        };
+        self.overwritten.extend(older.overwritten);
+        Ok(older.group)
     }
 
     /// What was decided of a set, or else what the groups beside it decide.

@@ -124,6 +124,18 @@ impl Pile {
             .collect()
     }
 
+    /// The same devices with other rows, of which no address is asked for.
+    pub(super) fn with_rows(&self, rows: Vec<Row>) -> Self {
+        Self {
+            candidates: self.candidates.clone(),
+            windows: self.windows.clone(),
+            rows,
+            collector: Collector::default(),
+            silent: self.silent,
+            mirrors: self.mirrors.clone(),
+        }
+    }
+
     /// Takes a device out of everything that is compared.
     fn silence(&mut self, device: usize) {
         self.silent = self.silent.devices().chain([device]).collect();

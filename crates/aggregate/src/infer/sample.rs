@@ -30,6 +30,7 @@ const FIRST_WINDOWS: u64 = 16;
 pub(super) const LANES: usize = 128;
 
 /// A device that no label explains.
+#[derive(Clone)]
 pub(super) struct Candidate {
     pub(super) name: DeviceName,
     pub(super) device: Arc<dyn ReadAt>,
@@ -126,7 +127,7 @@ impl Sketch {
 }
 
 /// The blocks of all devices at one offset.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Row {
     /// The offset on the devices.
     pub(super) at: u64,

@@ -61,6 +61,11 @@ impl Hits {
         self.misses >= LEAST_CONTRADICTING && !self.agree_in_part()
     }
 
+    /// Whether they are many, and most say so.
+    pub(super) const fn are_against(self) -> bool {
+        self.misses >= LEAST_CONTRADICTING && self.misses > self.hits
+    }
+
     /// Whether so many agree that it is not by chance, whatever the others say.
     pub(super) const fn agree_in_part(self) -> bool {
         self.hits > 0 && self.hits.saturating_mul(4) >= self.misses

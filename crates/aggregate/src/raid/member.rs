@@ -5,7 +5,7 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, GapCause, Gaps, OutOfRange, ReadAt};
 
-use crate::document::{Epoch, Member, Region};
+use crate::document::{Epoch, Extent, Member, Region};
 
 /// The data area of `member` on `device`; `None` if the member is left out of the group.
 ///
@@ -24,12 +24,13 @@ pub fn open_member<'a>(
         ByteOffset::new(member.data_offset),
         member.data_size,
     );
-    let bad = member.bad_blocks.iter().map(|bad| Stretch {
-        start: bad.start,
-        end: bad.start.saturating_add(bad.bytes),
-        gap: Some(GapCause::Unreadable),
+    let bad = member.bad_blocks.iter().map(|bad| {
+        let start = member.data_offset.saturating_add(bad.start);
+        Stretch {
+            extent: Extent::new(start, bad.bytes, None),
+            gap: Some(GapCause::Unreadable),
+        }
     });
-    let inside = |at: u64| at.saturating_sub(member.data_offset);
     let regions = regions.into_iter().filter_map(|region| {
         let gap = match region.epoch {
             Epoch::Old => return None,
@@ -38,8 +39,7 @@ pub fn open_member<'a>(
             Epoch::Unknown => None,
         };
         Some(Stretch {
-            start: inside(region.start),
-            end: inside(region.end()),
+            extent: region.extent(),
             gap,
         })
     });
@@ -50,21 +50,21 @@ pub fn open_member<'a>(
     stretches.sort_unstable();
     let mut ends = 0;
     let reach = stretches.iter().map(|stretch| {
-        ends = stretch.end.max(ends);
+        ends = stretch.extent.end().max(ends);
         ends
     });
     Some(Arc::new(Judged {
         reach: reach.collect(),
+        offset: member.data_offset,
         area,
         stretches,
     }))
 }
 
-/// A range of a data area that is not to be read, or not to be relied on.
+/// What of a device is not to be read, or not to be relied on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Stretch {
-    start: u64,
-    end: u64,
+    extent: Extent,
     /// Why it is not read; one that is only suspect has none.
     gap: Option<GapCause>,
 }
@@ -73,6 +73,8 @@ struct Stretch {
 /// that it never finished writing it, or something else wrote there since.
 struct Judged {
     area: Slice,
+    /// Where on the device it begins.
+    offset: u64,
     /// In order; they may overlap.
     stretches: Vec<Stretch>,
     /// How far each stretch and all before it reach, for looking up the first that matters.
@@ -86,26 +88,23 @@ impl ReadAt for Judged {
 
     fn read_at(&self, at: ByteOffset, buf: &mut [u8]) -> Result<Gaps, OutOfRange> {
         let mut gaps = self.area.read_at(at, buf)?;
-        let (start, end) = (at.get(), at.get().saturating_add(buf.len() as u64));
+        let start = self.offset.saturating_add(at.get());
+        let end = start.saturating_add(buf.len() as u64);
         let first = self.reach.partition_point(|reach| *reach <= start);
-        let after = self.stretches.partition_point(|part| part.start < end);
+        let after = (self.stretches).partition_point(|part| part.extent.start < end);
+        let index = |at: u64| usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
         for stretch in self.stretches.get(first..after).unwrap_or_default() {
-            let index = |position: u64| {
-                let inside = position.clamp(start, end).saturating_sub(start);
-                usize::try_from(inside).unwrap_or(usize::MAX)
-            };
-            let range = index(stretch.start)..index(stretch.end);
-            if range.is_empty() {
-                continue;
+            for range in stretch.extent.within(start, end) {
+                let range = index(range.start)..index(range.end);
+                let Some(cause) = stretch.gap else {
+                    gaps.add_suspect(range);
+                    continue;
+                };
+                if let Some(hole) = buf.get_mut(range.clone()) {
+                    hole.fill(0);
+                }
+                gaps.add(range, cause);
             }
-            let Some(cause) = stretch.gap else {
-                gaps.add_suspect(range);
-                continue;
-            };
-            if let Some(hole) = buf.get_mut(range.clone()) {
-                hole.fill(0);
-            }
-            gaps.add(range, cause);
         }
         Ok(gaps)
     }

@@ -191,7 +191,7 @@ impl Array {
     }
 
     pub(crate) fn detect(&self) -> Detected {
-        detect(&self.group(), &self.devices())
+        detect(&self.group(), &self.devices(), &[])
     }
 
     /// Reads the whole group as it is after detection.

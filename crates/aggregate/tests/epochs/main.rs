@@ -49,7 +49,7 @@ fn the_frontier_of_each_wiped_member_is_found_and_each_row_has_its_own_erasures(
         if let Some(role) = missing {
             array.disks[role] = None;
         }
-        assert!(disagrees(&array.group(), &array.devices()));
+        assert!(disagrees(&array.group(), &array.devices(), &[]));
         let detected = array.detect();
         for (role, range) in &damage {
             let want = [OFFSET..range.end];
@@ -133,8 +133,8 @@ fn of_copies_that_were_wiped_to_different_depths_the_one_that_is_left_is_read() 
         let group = copies(level, count, half, stored.len());
         let evidence = evidence(&disks);
         let devices = build(&document(group.clone(), Vec::new()), &evidence).unwrap();
-        assert!(disagrees(&group, &devices));
-        let detected = detect(&group, &devices);
+        assert!(disagrees(&group, &devices, &[]));
+        let detected = detect(&group, &devices, &[]);
         let read = read(&detected, &evidence, stored.len());
         for (at, (byte, sure)) in read.bytes.iter().zip(&read.sure).enumerate() {
             assert!(!sure || *byte == stored[at], "{level} at {at}");
@@ -311,7 +311,7 @@ fn a_sound_group_has_no_epochs_whatever_zeros_it_holds() {
             if !labels_there {
                 (0..5).for_each(|role| array.zero(role, 0..OFFSET));
             }
-            assert!(!disagrees(&array.group(), &array.devices()));
+            assert!(!disagrees(&array.group(), &array.devices(), &[]));
             let detected = array.detect();
             assert_eq!(detected.regions, []);
             assert_eq!(detected.group, array.group());

@@ -1,0 +1,238 @@
+//! Arrays that were created over others on the same disks, with these in another order or another
+//! geometry, and resynced.
+//!
+//! Up to where the resync went, each row has the newer array's parity, over chunks that held the older
+//! one's data or parity; all else is the older one's still. A newer RAID-6 names these chunks by the
+//! factors of its relations. Without its rows, what is left of the older array decides that one's
+//! geometry, and the chunks that it lost are stated: the older redundancy gives them back.
+
+use evidence::{ByteOffset, ReadAtExt};
+
+use super::algebra::{self, agreement, agrees, telling};
+use super::anchors::Addresses;
+use super::decide::Decided;
+use super::hypothesis::Hypothesis;
+use super::pile::{Members, Pile, Tie};
+use super::relations::Set;
+use super::sample::{BLOCK, Row, fronts, rows};
+use crate::document::{Epoch, Group, Pieces, Region};
+
+/// Parts of the rows, from the first on, in which a newer array is looked for, in eighths.
+const PARTS: [usize; 6] = [8, 7, 6, 4, 2, 1];
+
+/// Most stretches of rows that are the newer array's: more are joined.
+const MOST_RUNS: usize = 64;
+
+/// An older group with the regions of its members that a newer one took for its parity.
+pub(super) struct Older {
+    pub(super) group: Group,
+    pub(super) overwritten: Vec<Region>,
+}
+
+impl Pile {
+    /// The older array on the devices of `set`, if a newer RAID-6 was created over it on the same ones and
+    /// resynced at least in part.
+    ///
+    /// It is looked for where the set is not decided, or blocks that state their address contradict what
+    /// was `decided`: parity says nothing of whose data it was made of.
+    pub(super) fn older(
+        &self,
+        set: &Members,
+        stated: &Addresses,
+        decided: &Result<Decided, String>,
+    ) -> Option<Older> {
+        let is_doubted = decided.as_ref().map_or(true, |one| one.is_contradicted);
+        if set.tie != Tie::Parity || !is_doubted {
+            return None;
+        }
+        let newer = self.resynced(set)?;
+        let is_newer: Vec<bool> = (self.rows.iter())
+            .map(|row| agrees(&newer.map(), devices(&newer), row) == Some(true))
+            .collect();
+        let left = self.rows.iter().zip(&is_newer).map(|(row, is_newer)| {
+            let mut row = row.clone();
+            if *is_newer {
+                take_out(&mut row, &newer);
+            }
+            row
+        });
+        let older = self.with_rows(left.collect()).decided(set, stated).ok()?;
+        let of_older = older.group.members.iter().filter_map(|m| m.device.as_ref());
+        let is_same = decided.as_ref().is_ok_and(|one| {
+            let members = one.group.members.iter().filter_map(|m| m.device.as_ref());
+            one.group.geometry == older.group.geometry && members.eq(of_older)
+        });
+        if older.is_contradicted || is_same {
+            return None;
+        }
+        let runs = self.runs(&newer, &is_newer);
+        let mut group = older.group;
+        let (first, last) = (runs.first()?, runs.last()?);
+        group.evidence.push(format!(
+            "a {} was created over it on the same devices: from byte {} to {} of them its parity lies on chunks of this group, which are not read",
+            newer.describe(), first.0, last.1
+        ));
+        let regions = runs.iter().flat_map(|run| self.regions(&newer, *run));
+        Some(Older {
+            overwritten: regions.collect(),
+            group,
+        })
+    }
+
+    /// The RAID-6 that the factors name in the first rows of a set.
+    fn resynced(&self, set: &Members) -> Option<Hypothesis> {
+        let own: Set = set.devices.iter().copied().collect();
+        let tied: Vec<usize> = (self.rows.iter().enumerate())
+            .filter(|(_, row)| row.parts.contains(&own))
+            .map(|(index, _)| index)
+            .collect();
+        PARTS.into_iter().find_map(|part| {
+            let end = *tied.get((tied.len() * part / 8).checked_sub(1)?)?;
+            let first = self.rows.get(..=end)?;
+            let holds = |hypothesis: &Hypothesis| {
+                let found = agreement(hypothesis, &telling(first, own), &fronts(first));
+                found.holds_all_over()
+            };
+            let solved = algebra::solve(&set.devices, first);
+            solved.into_iter().find(holds)
+        })
+    }
+
+    /// Where the rows of the newer array lie, from and to.
+    fn runs(&self, newer: &Hypothesis, is_newer: &[bool]) -> Vec<(u64, u64)> {
+        let of = devices(newer);
+        let map = newer.map();
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        // The end of the last row that is another's.
+        let mut other = 0;
+        let mut is_open = false;
+        for (row, is_newer) in self.rows.iter().zip(is_newer) {
+            let end = row.at.saturating_add(BLOCK);
+            if *is_newer {
+                if !is_open {
+                    runs.push((self.edge(newer, other, row.at, true), end));
+                }
+                is_open = true;
+            } else if agrees(&map, of, row) == Some(false) {
+                if let Some(last) = runs.last_mut().filter(|_| is_open) {
+                    last.1 = self.edge(newer, last.1, row.at, false);
+                }
+                (other, is_open) = (end, false);
+            }
+            if let Some(last) = runs.last_mut().filter(|_| is_open) {
+                last.1 = last.1.max(end);
+            }
+        }
+        let length = |device: usize| self.candidates.get(device).map(|c| c.device.len());
+        let shortest = newer.devices().filter_map(length).min().unwrap_or(0);
+        if let Some(last) = runs.last_mut().filter(|_| is_open) {
+            last.1 = shortest.max(last.1);
+        }
+        while runs.len() > MOST_RUNS {
+            let gap = |at: &usize| match runs.get(*at..*at + 2) {
+                Some([one, two]) => two.0.saturating_sub(one.1),
+                _ => u64::MAX,
+            };
+            let Some(least) = (0..runs.len().saturating_sub(1)).min_by_key(gap) else {
+                break;
+            };
+            let next = runs.remove(least + 1);
+            if let Some(run) = runs.get_mut(least) {
+                run.1 = next.1;
+            }
+        }
+        runs
+    }
+
+    /// Where between two places the newer array's rows begin (`begins`) or end: rows that were not looked
+    /// at lie there, if any. What says nothing is taken for its.
+    fn edge(&self, newer: &Hypothesis, from: u64, to: u64, begins: bool) -> u64 {
+        let (map, of) = (newer.map(), devices(newer));
+        let is_other = |at: u64| {
+            let block = usize::try_from(BLOCK).unwrap_or(0);
+            let read = |device: usize| {
+                let device = self.candidates.get(device)?;
+                let (bytes, _) = device
+                    .device
+                    .read_vec(ByteOffset::new(at), block)
+                    .ok()?;
+                Some(bytes)
+            };
+            let read = (0..self.candidates.len()).map(|device| match of.has(device) {
+                true => read(device).unwrap_or_default(),
+                false => Vec::new(),
+            });
+            let rows = rows(at, &read.collect::<Vec<_>>());
+            let first = rows.first();
+            first.is_some_and(|row| agrees(&map, of, row) == Some(false))
+        };
+        let (mut low, mut high) = (from / BLOCK, to / BLOCK);
+        while low < high {
+            let middle = low.midpoint(high);
+            // The other's rows lie in front where the newer's begin, and behind where they end.
+            if is_other(middle.saturating_mul(BLOCK)) == begins {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low.saturating_mul(BLOCK)
+    }
+
+    /// The regions of the members that the newer array took for its parity within a run of rows.
+    fn regions(&self, newer: &Hypothesis, run: (u64, u64)) -> Vec<Region> {
+        let (map, chunk, period) = (newer.map(), newer.chunk, newer.shape.period());
+        let edge = newer.row_0 % chunk;
+        let inside = run.0.saturating_sub(edge) % chunk;
+        let first = run.0.saturating_sub(inside).max(edge);
+        let starts = (0..period).map(|number| first.saturating_add(number.saturating_mul(chunk)));
+        let starts: Vec<u64> = starts.take_while(|at| *at < run.1).collect();
+        let of_device = |device: usize| {
+            let candidate = self.candidates.get(device);
+            let is_parity = |at: &&u64| {
+                let place = map.place(device, **at);
+                place.is_some_and(|place| place.part.is_parity())
+            };
+            let own = starts.iter().filter(is_parity);
+            let region = |at: &u64| {
+                let candidate = candidate?;
+                Some(Region {
+                    device: candidate.name.clone(),
+                    start: at.saturating_add(candidate.shift),
+                    bytes: run.1.saturating_sub(*at),
+                    epoch: Epoch::New,
+                    pieces: Some(Pieces {
+                        bytes: chunk,
+                        every: period.saturating_mul(chunk),
+                    }),
+                    group: None,
+                    evidence: format!(
+                        "{chunk} bytes of every {} are parity of an array that was created over this one",
+                        period.saturating_mul(chunk)
+                    ),
+                })
+            };
+            own.filter_map(region).collect::<Vec<_>>()
+        };
+        newer.devices().flat_map(of_device).collect()
+    }
+}
+
+/// The devices of a hypothesis.
+fn devices(hypothesis: &Hypothesis) -> Set {
+    hypothesis.devices().collect()
+}
+
+/// The row without what the newer array says of it: its relations, and the blocks that are its parity.
+fn take_out(row: &mut Row, newer: &Hypothesis) {
+    let map = newer.map();
+    for device in newer.devices() {
+        let place = map.place(device, row.at);
+        if place.is_some_and(|place| place.part.is_parity()) {
+            row.without(device);
+        }
+    }
+    row.relations.retain(|relation| !devices(newer).holds(relation.set()));
+    row.parts.retain(|part| !devices(newer).holds(*part));
+    row.full = row.full.devices().filter(|device| !devices(newer).has(*device)).collect();
+}
