@@ -15,7 +15,7 @@ use super::hypothesis::Hypothesis;
 use super::pile::{Members, Pile, Tie};
 use super::relations::Set;
 use super::sample::{BLOCK, Row, fronts, rows};
-use crate::document::{Epoch, Group, Pieces, Region};
+use crate::document::{DeviceName, Epoch, Group, Pieces, Region};
 
 /// Parts of the rows, from the first on, in which a newer array is looked for, in eighths.
 const PARTS: [usize; 6] = [8, 7, 6, 4, 2, 1];
@@ -46,37 +46,52 @@ impl Pile {
             return None;
         }
         let newer = self.resynced(set)?;
-        let is_newer: Vec<bool> = (self.rows.iter())
-            .map(|row| agrees(&newer.map(), devices(&newer), row) == Some(true))
+        let (map, of) = (newer.map(), devices(&newer));
+        let is_newer = |row: &Row| agrees(&map, of, row) == Some(true);
+        let is_newer: Vec<bool> = self.rows.iter().map(is_newer).collect();
+        let runs = self.runs(&newer, &is_newer);
+        let overwritten: Vec<Region> = (runs.iter())
+            .flat_map(|run| self.regions(&newer, *run))
             .collect();
-        let left = self.rows.iter().zip(&is_newer).map(|(row, is_newer)| {
-            let mut row = row.clone();
-            if *is_newer {
-                take_out(&mut row, &newer);
-            }
-            row
-        });
-        let older = self.with_rows(left.collect()).decided(set, stated).ok()?;
-        let of_older = older.group.members.iter().filter_map(|m| m.device.as_ref());
+        let beneath = |all: bool| {
+            let mut rows = self.rows.clone();
+            let newer_rows = rows.iter_mut().zip(&is_newer);
+            let newer_rows = newer_rows.filter(|(_, is_newer)| all || **is_newer);
+            newer_rows.for_each(|(row, _)| take_out(row, &newer));
+            let decided = self.without(&overwritten, rows).decided(set, stated);
+            decided.ok().filter(|decided| !decided.is_contradicted)
+        };
+        // Where it was resynced to its end, the few rows that are not its are no array's: labels lie there.
+        let judged = agreement(&newer, &telling(&self.rows, of), &fronts(&self.rows));
+        let ended = judged.holds_all_over();
+        let older = beneath(false).or_else(|| ended.then(|| beneath(true))?)?;
+        let members = |group: &Group| -> Vec<Option<DeviceName>> {
+            let members = group.members.iter();
+            members.map(|member| member.device.clone()).collect()
+        };
         let is_same = decided.as_ref().is_ok_and(|one| {
-            let members = one.group.members.iter().filter_map(|m| m.device.as_ref());
-            one.group.geometry == older.group.geometry && members.eq(of_older)
+            one.group.geometry == older.group.geometry
+                && members(&one.group) == members(&older.group)
         });
-        if older.is_contradicted || is_same {
+        if is_same {
             return None;
         }
-        let runs = self.runs(&newer, &is_newer);
         let mut group = older.group;
         let (first, last) = (runs.first()?, runs.last()?);
         group.evidence.push(format!(
-            "a {} was created over it on the same devices: from byte {} to {} of them its parity lies on chunks of this group, which are not read",
-            newer.describe(), first.0, last.1
+            "a RAID-6 with chunks of {} bytes was created over it on the same devices: from byte {} to {} of them its parity lies on chunks of this group, which are not read",
+            newer.chunk, first.0, last.1
         ));
-        let regions = runs.iter().flat_map(|run| self.regions(&newer, *run));
-        Some(Older {
-            overwritten: regions.collect(),
-            group,
-        })
+        Some(Older { group, overwritten })
+    }
+
+    /// The same devices without some regions of them, and other rows.
+    fn without(&self, regions: &[Region], rows: Vec<Row>) -> Self {
+        let candidates = self.candidates.iter().map(|candidate| {
+            let own = regions.iter().filter(|one| one.device == candidate.name);
+            candidate.without(own.cloned().collect())
+        });
+        self.with(candidates.collect(), rows)
     }
 
     /// The RAID-6 that the factors name in the first rows of a set.

@@ -97,11 +97,7 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
     let mut inferred = Inferred::default();
     let mut candidates: Vec<Candidate> = devices
         .into_iter()
-        .map(|(name, device)| Candidate {
-            name,
-            device,
-            shift: 0,
-        })
+        .map(|(name, device)| Candidate::new(name, device))
         .collect();
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
     if candidates.len() > MOST_DEVICES {

@@ -124,10 +124,10 @@ impl Pile {
             .collect()
     }
 
-    /// The same devices with other rows, of which no address is asked for.
-    pub(super) fn with_rows(&self, rows: Vec<Row>) -> Self {
+    /// The pile with its devices and rows changed, of which no address is asked for.
+    pub(super) fn with(&self, candidates: Vec<Candidate>, rows: Vec<Row>) -> Self {
         Self {
-            candidates: self.candidates.clone(),
+            candidates,
             windows: self.windows.clone(),
             rows,
             collector: Collector::default(),

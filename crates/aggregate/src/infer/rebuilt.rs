@@ -28,18 +28,33 @@ const END_MISS: f64 = 1.0;
 /// What a hypothesis rebuilds.
 pub(super) struct Rebuilt<'a> {
     hypothesis: &'a Hypothesis,
+    candidates: &'a [Candidate],
     group: GroupReader,
 }
 
 impl<'a> Rebuilt<'a> {
     /// `None` if no member is missing, or more than can be rebuilt.
-    pub(super) fn new(hypothesis: &'a Hypothesis, candidates: &[Candidate]) -> Option<Self> {
-        let missing = hypothesis.missing();
-        (1..=hypothesis.shape.parities())
-            .contains(&missing)
-            .then_some(())?;
+    pub(super) fn new(hypothesis: &'a Hypothesis, candidates: &'a [Candidate]) -> Option<Self> {
+        rebuilds(hypothesis, candidates).then_some(())?;
         let group = verify::open(hypothesis, candidates, hypothesis.row_0, &|_| true)?;
-        Some(Self { hypothesis, group })
+        Some(Self {
+            hypothesis,
+            candidates,
+            group,
+        })
+    }
+
+    /// Whether the data chunk of this number in a row is not there.
+    fn is_lost(&self, row: u64, number: u64) -> bool {
+        let holders = self.hypothesis.shape.row(row);
+        let holder = usize::try_from(number)
+            .ok()
+            .and_then(|number| holders.data.get(number));
+        let device = holder.and_then(|role| self.hypothesis.device(*role));
+        let device = device.and_then(|device| self.candidates.get(device));
+        let chunk = self.hypothesis.chunk;
+        let at = self.hypothesis.row_0.saturating_add(row.saturating_mul(chunk));
+        device.is_none_or(|device| device.is_lost(at, chunk))
     }
 
     /// How much files whose ends are rebuilt speak for it, in nats, if their file systems begin
@@ -49,15 +64,18 @@ impl<'a> Rebuilt<'a> {
         &self,
         begins: &[(Source, i64)],
         ends: &[FileEnd],
-        candidates: &[Candidate],
     ) -> f64 {
         let map = self.hypothesis.map();
         let mut places: Vec<(u64, &FileEnd)> = Vec::new();
         for (source, begin) in begins {
             let own = ends.iter().filter(|end| end.source == *source);
             let own = own.filter_map(|end| Some((begin.checked_add_unsigned(end.address)?, end)));
-            let lost = own.filter(|(position, _)| map.is_missing(*position));
-            places.extend(lost.filter_map(|(at, end)| Some((u64::try_from(at).ok()?, end))));
+            let own = own.filter_map(|(at, end)| Some((u64::try_from(at).ok()?, end)));
+            places.extend(own.filter(|(at, _)| {
+                let chunks = at / self.hypothesis.chunk;
+                let width = self.hypothesis.shape.width().max(1);
+                self.is_lost(chunks / width, chunks % width)
+            }));
         }
         let goes_on = |position: u64, end: &FileEnd| {
             let position = i64::try_from(position).ok();
@@ -66,7 +84,7 @@ impl<'a> Rebuilt<'a> {
             };
             let length = usize::try_from(end.block_bytes).unwrap_or(usize::MAX);
             let devices = self.hypothesis.devices();
-            let mut devices = devices.filter_map(|device| candidates.get(device));
+            let mut devices = devices.filter_map(|device| self.candidates.get(device));
             devices.any(|one| {
                 let block = one.device.read_whole(ByteOffset::new(at), length);
                 block.is_some_and(|block| end.is_passed_by(&block))
@@ -104,10 +122,7 @@ impl<'a> Rebuilt<'a> {
         let width = hypothesis.shape.width();
         let mut sum = 0.0;
         for number in numbers.into_iter().step_by(step) {
-            for (index, role) in (0..).zip(hypothesis.shape.row(number).data) {
-                if hypothesis.device(role).is_some() {
-                    continue;
-                }
+            for index in (0..width).filter(|index| self.is_lost(number, *index)) {
                 // From text into what is rebuilt, and out of it into text: noise goes on in noise.
                 let start = (number * width + index) * chunk;
                 sum += pair(group, start, contents, true).unwrap_or(0.0);
@@ -116,6 +131,15 @@ impl<'a> Rebuilt<'a> {
         }
         sum
     }
+}
+
+/// Whether something is missing, of members or of what these hold, and not more members than can be
+/// rebuilt.
+pub(super) fn rebuilds(hypothesis: &Hypothesis, candidates: &[Candidate]) -> bool {
+    let (missing, most) = (hypothesis.missing(), hypothesis.shape.parities());
+    let is_part = |device: usize| candidates.get(device).is_some_and(|c| !c.lost.is_empty());
+    let any = missing > 0 || hypothesis.devices().any(is_part);
+    any && (1..=most).contains(&missing.max(1))
 }
 
 /// How much the block before a place speaks for being continued by the one there, if the one

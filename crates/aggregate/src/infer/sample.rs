@@ -9,8 +9,8 @@ use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
 use super::contents::Texture;
 use super::relations::{Relation, Set, parts, relations};
-use crate::document::DeviceName;
-use crate::raid::kernels;
+use crate::document::{DeviceName, Member, Region};
+use crate::raid::{kernels, open_member};
 
 /// The unit that is compared between devices.
 pub(super) const BLOCK: u64 = 4096;
@@ -36,6 +36,52 @@ pub(super) struct Candidate {
     pub(super) device: Arc<dyn ReadAt>,
     /// How many bytes of the named device lie before what `device` shows.
     pub(super) shift: u64,
+    /// Regions of the named device that are known not to be its group's: `device` does not show them.
+    pub(super) lost: Vec<Region>,
+}
+
+impl Candidate {
+    /// A device as it is.
+    pub(super) fn new(name: DeviceName, device: Arc<dyn ReadAt>) -> Self {
+        Self {
+            name,
+            device,
+            shift: 0,
+            lost: Vec::new(),
+        }
+    }
+
+    /// The same device without some regions of it.
+    pub(super) fn without(&self, lost: Vec<Region>) -> Self {
+        let moved = lost.iter().map(|region| Region {
+            start: region.start.saturating_sub(self.shift),
+            ..region.clone()
+        });
+        let moved: Vec<Region> = moved.collect();
+        let member = Member {
+            role: 0,
+            device: Some(self.name.clone()),
+            data_offset: 0,
+            data_size: self.device.len(),
+            left_out: None,
+            bad_blocks: Vec::new(),
+        };
+        let device = open_member(&self.device, &member, &moved);
+        Self {
+            device: device.unwrap_or_else(|| Arc::clone(&self.device)),
+            lost,
+            ..self.clone()
+        }
+    }
+
+    /// Whether some of what lies from `at` on is known not to be its group's.
+    pub(super) fn is_lost(&self, at: u64, bytes: u64) -> bool {
+        let at = at.saturating_add(self.shift);
+        let end = at.saturating_add(bytes);
+        self.lost
+            .iter()
+            .any(|region| region.extent().within(at, end).next().is_some())
+    }
 }
 
 /// The starts of the windows for devices of which the longest has `length` bytes.

@@ -9,7 +9,7 @@ use super::anchored::{ONE_IN, distinct};
 use super::anchors::{Addresses, Anchor, FileEnd, Source};
 use super::contents::Contents;
 use super::hypothesis::{Claims, Hypothesis, Map, Part};
-use super::rebuilt::Rebuilt;
+use super::rebuilt::{Rebuilt, rebuilds};
 use super::relations::Set;
 use super::sample::{Candidate, Row, fronts};
 
@@ -155,7 +155,7 @@ impl Answer {
             .first()
             .and_then(|h| Rebuilt::new(h, candidates))
         {
-            self.mended = rebuilt.ends(&self.begins, ends, candidates);
+            self.mended = rebuilt.ends(&self.begins, ends);
             self.rebuilt = rebuilt.texts(rows, contents, false);
         }
     }
@@ -166,12 +166,6 @@ impl Answer {
         if let Some(rebuilt) = first.and_then(|h| Rebuilt::new(h, candidates)) {
             self.rebuilt = rebuilt.texts(rows, contents, true);
         }
-    }
-
-    /// Whether members are missing that can be rebuilt.
-    fn rebuilds(&self) -> bool {
-        let first = self.notations.first();
-        first.is_some_and(|h| (1..=h.shape.parities()).contains(&h.missing()))
     }
 
     /// The hypothesis in the plainest notation.
@@ -311,7 +305,11 @@ fn look_at_rebuilt(
     }
     let most = |of: fn(&Answer) -> f64| near.iter().map(of).fold(0.0, f64::max);
     let (rebuilt, mended) = (most(|answer| answer.rebuilt), most(|answer| answer.mended));
-    for answer in far.iter_mut().filter(|answer| answer.rebuilds()) {
+    let is_open = |answer: &&mut Answer| {
+        let first = answer.notations.first();
+        first.is_some_and(|hypothesis| rebuilds(hypothesis, candidates))
+    };
+    for answer in far.iter_mut().filter(is_open) {
         (answer.rebuilt, answer.mended) = (rebuilt, mended);
     }
 }

@@ -138,6 +138,7 @@ pub(super) fn shifted(candidates: &[Candidate], shifts: &[u64]) -> Vec<Candidate
             name: candidate.name.clone(),
             device: Arc::new(Slice::new(all, ByteOffset::new(*shift), length)),
             shift: candidate.shift.saturating_add(*shift),
+            lost: candidate.lost.clone(),
         }
     };
     candidates.iter().zip(shifts).map(shift).collect()

@@ -25,11 +25,7 @@ pub(crate) fn survey(
 ) -> Vec<Anchor> {
     let candidates: Vec<Candidate> = devices
         .iter()
-        .map(|(name, device)| Candidate {
-            name: name.clone(),
-            device: Arc::clone(device),
-            shift: 0,
-        })
+        .map(|(name, device)| Candidate::new(name.clone(), Arc::clone(device)))
         .collect();
     let longest = candidates.iter().map(|c| c.device.len()).max().unwrap_or(0);
     let windows = sample::windows_of(longest, MOST_WINDOWS);

@@ -43,7 +43,7 @@ struct Trial {
 }
 
 /// Rebuilds a sample of blocks with as many members left out as the redundancy still allows;
-/// `None` if it allows none.
+/// `None` if it allows none, of members or because a newer array took a part of each row.
 pub(super) fn rebuild(
     hypothesis: &Hypothesis,
     candidates: &[Candidate],
@@ -87,7 +87,9 @@ pub(super) fn rebuild(
             trials.right += u32::from(is == rebuilt);
         }
     }
-    Some(trials)
+    let is_part = |device: usize| candidates.get(device).is_some_and(|c| !c.lost.is_empty());
+    let is_open = trials.tried == 0 && hypothesis.devices().any(is_part);
+    (!is_open).then_some(trials)
 }
 
 /// Whether at least three members have contents in a row: with two, parity is a copy.
