@@ -42,17 +42,20 @@ pub(super) struct Based<'a> {
 /// taken to begin as far in front as its rows go: what lies on it is found by its own address.
 ///
 /// A file system is none that it begins with if its blocks say that they lie elsewhere
-/// (`is_contradicted`): then it lies in stripes over this group and others.
+/// (`is_contradicted`): then it lies in stripes over this group and others. Nor does it begin with what
+/// half of its anchors lie before (`middle`): another group begins there, on some of these devices.
 pub(super) fn find<'a>(
     notations: &'a [Hypothesis],
     candidates: &[Candidate],
     rows: &[Row],
     is_contradicted: bool,
+    middle: Option<u64>,
 ) -> Result<Based<'a>, String> {
     let mut below: BTreeMap<u64, Based<'a>> = BTreeMap::new();
     let mut filesystem: BTreeMap<u64, Based<'a>> = BTreeMap::new();
     for hypothesis in notations {
-        for offset in starts(hypothesis, candidates) {
+        let before = |offset: &u64| middle.is_none_or(|middle| *offset <= middle);
+        for offset in starts(hypothesis, candidates).take_while(before) {
             let Some(group) = verify::open(hypothesis, candidates, offset, &|_| true) else {
                 continue;
             };

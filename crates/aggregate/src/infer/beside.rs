@@ -146,6 +146,7 @@ impl Pile {
             &self.candidates,
             &self.rows,
             contradicted,
+            answer.middle,
         )
         .ok()
     }

@@ -81,7 +81,7 @@ impl Pile {
             }
             // What lies in stripes over groups begins none of them, though a stripe may begin so.
             let elsewhere = best.anchors.contradict() || spread == Spread::InStripes;
-            let based = base::find(&best.notations, candidates, rows, elsewhere)?;
+            let based = base::find(&best.notations, candidates, rows, elsewhere, best.middle)?;
             Ok(Decided {
                 group: self.group(best, trials, &based, &set.together),
                 is_whole: best.mended >= devices(set) * LONE_EACH,

@@ -101,6 +101,8 @@ pub(super) struct Answer {
     pub(super) contents: f64,
     /// Where each file system begins by most of its anchors.
     begins: Vec<(Source, i64)>,
+    /// Half of the anchors that agree lie before this place of their devices.
+    pub(super) middle: Option<u64>,
     /// How much what it rebuilds of missing members makes sense, in nats: beside what lies there,
     /// and where files end.
     pub(super) rebuilt: f64,
@@ -206,6 +208,7 @@ impl Answer {
             },
             contents,
             begins: Vec::new(),
+            middle: None,
             rebuilt: 0.0,
             mended: 0.0,
             notations: vec![hypothesis],
@@ -247,6 +250,7 @@ pub(super) fn answers(
             anchors: Hits::default(),
             contents: 0.0,
             begins: Vec::new(),
+            middle: None,
             rebuilt: 0.0,
             mended: 0.0,
             notations,
@@ -272,7 +276,9 @@ pub(super) fn answers(
         answer.notations.sort_by_key(plainness);
         answer.notations.dedup();
         if let Some(hypothesis) = answer.notations.first() {
-            (answer.anchors, answer.begins) = hits(hypothesis, &stated);
+            let judged = hits(hypothesis, &stated);
+            (answer.anchors, answer.begins) = (judged.hits, judged.begins);
+            answer.middle = judged.middle;
             answer.contents = contents.score(hypothesis);
         }
     });
@@ -409,12 +415,22 @@ fn stated<'a>(anchors: &'a [Anchor], devices: &[usize]) -> Vec<Stated<'a>> {
     sources.into_iter().map(of).collect()
 }
 
-/// How the anchors judge a hypothesis, and where each file system begins by it.
-fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> (Hits, Vec<(Source, i64)>) {
+/// How the anchors judge a hypothesis.
+struct Judged {
+    hits: Hits,
+    /// Where each file system begins.
+    begins: Vec<(Source, i64)>,
+    /// Half of those that agree lie before this place of their devices.
+    middle: Option<u64>,
+}
+
+/// Judges a hypothesis by the anchors.
+fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> Judged {
     let map = hypothesis.map();
     let edge = hypothesis.row_0 % hypothesis.chunk;
     let mut hits = Hits::default();
     let mut begins = Vec::new();
+    let mut places: Vec<u64> = Vec::new();
     let mut ghost_rows = BTreeSet::new();
     for Stated(source, by_address) in stated {
         let fits = |anchor: &&Anchor| anchor.fits(hypothesis.chunk, edge);
@@ -429,8 +445,9 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> (Hits, Vec<(Source, i
             };
             let is_of_missing =
                 |anchor: &&Anchor| !anchor.is_certain() && is_on_missing(&map, anchor, &pieces);
-            if own.iter().any(lies) {
+            if let Some(anchor) = own.iter().find(|anchor| lies(anchor)) {
                 hits.hits += 1;
+                places.push(anchor.at);
             } else if let Some(ghost) = own.iter().find_map(|a| ghost(&map, a, &pieces)) {
                 // Data that is there shows its address itself: then somebody changed one of the two.
                 if ghost.is_of_missing {
@@ -443,7 +460,12 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> (Hits, Vec<(Source, i
         }
     }
     hits.ghost_rows = u32::try_from(ghost_rows.len()).unwrap_or(u32::MAX);
-    (hits, begins)
+    places.sort_unstable();
+    Judged {
+        hits,
+        begins,
+        middle: places.get(places.len() / 2).copied(),
+    }
 }
 
 /// Whether the address of an anchor lies on a member that is missing. Where another block states

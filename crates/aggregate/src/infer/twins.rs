@@ -53,15 +53,20 @@ pub(super) fn stale(rows: &[Row]) -> Vec<Stale> {
     }
     let mut found: Vec<Stale> = Vec::new();
     for ((a, b), equal) in equal.into_iter().filter(|(_, count)| *count >= LEAST_ROWS) {
+        // Rows in which one of the two agrees with others without the other one: where that has something
+        // else, and where it has zeros, as a spare has behind what was rebuilt on it.
         let alone = |one: usize, other: usize| {
             let agrees = |row: &&Row| {
                 let of_one = |part: &&Set| part.has(one) && part.count() >= 3;
-                row.full.has(other) && row.parts.iter().find(of_one).is_some_and(|p| !p.has(other))
+                row.parts.iter().find(of_one).is_some_and(|p| !p.has(other))
             };
-            u32::try_from(rows.iter().filter(agrees).count()).unwrap_or(u32::MAX)
+            let (full, zero): (Vec<&Row>, Vec<&Row>) =
+                rows.iter().filter(agrees).partition(|row| row.full.has(other));
+            let count = |rows: Vec<&Row>| u32::try_from(rows.len()).unwrap_or(u32::MAX);
+            (count(full), count(zero))
         };
         let (of_a, of_b) = (alone(a, b), alone(b, a));
-        let (device, of, differ) = if of_a >= of_b {
+        let (device, of, (differ, zeros)) = if of_a >= of_b {
             (b, a, of_a)
         } else {
             (a, b, of_b)
@@ -76,7 +81,7 @@ pub(super) fn stale(rows: &[Row]) -> Vec<Stale> {
                 device,
                 of,
                 equal,
-                differ,
+                differ: differ.saturating_add(zeros),
             });
         }
     }
