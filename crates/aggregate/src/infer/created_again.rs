@@ -11,14 +11,17 @@ use evidence::{ByteOffset, ReadAtExt};
 use super::algebra::{self, agreement, agrees, telling};
 use super::anchors::Addresses;
 use super::decide::Decided;
-use super::hypothesis::Hypothesis;
+use super::hypothesis::{Hypothesis, Map};
 use super::pile::{Members, Pile, Tie};
 use super::relations::Set;
 use super::sample::{BLOCK, Row, fronts, rows};
 use crate::document::{DeviceName, Epoch, Group, Pieces, Region};
 
-/// Parts of the rows, from the first on, in which a newer array is looked for, in eighths.
-const PARTS: [usize; 6] = [8, 7, 6, 4, 2, 1];
+/// Equal parts of the rows; a newer array is looked for in each run of these.
+const PARTS: usize = 8;
+
+/// Most newer arrays that are thought of.
+const MOST_NEWER: usize = 4;
 
 /// Most stretches of rows that are the newer array's: more are joined.
 const MOST_RUNS: usize = 64;
@@ -45,35 +48,43 @@ impl Pile {
         if set.tie != Tie::Parity || !is_doubted {
             return None;
         }
-        let newer = self.resynced(set)?;
-        let (map, of) = (newer.map(), devices(&newer));
+        let found = self.resynced(set).into_iter();
+        let mut found: Vec<(f64, Older)> = found
+            .filter_map(|newer| self.beneath(&newer, set, stated, decided.as_ref().ok()))
+            .collect();
+        found.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        found.into_iter().next().map(|(_, older)| older)
+    }
+
+    /// What is decided of a set without the rows of a newer array, if it is another group than what was
+    /// `decided` with these, and how much speaks for it.
+    fn beneath(
+        &self,
+        newer: &Hypothesis,
+        set: &Members,
+        stated: &Addresses,
+        decided: Option<&Decided>,
+    ) -> Option<(f64, Older)> {
+        let (map, of) = (newer.map(), devices(newer));
         let is_newer = |row: &Row| agrees(&map, of, row) == Some(true);
         let is_newer: Vec<bool> = self.rows.iter().map(is_newer).collect();
-        let runs = self.runs(&newer, &is_newer);
+        let runs = self.runs(newer, &is_newer);
         let overwritten: Vec<Region> = (runs.iter())
-            .flat_map(|run| self.regions(&newer, *run))
+            .flat_map(|run| self.regions(newer, *run))
             .collect();
-        let beneath = |all: bool| {
+        let decide = |all: bool| {
             let mut rows = self.rows.clone();
             let newer_rows = rows.iter_mut().zip(&is_newer);
             let newer_rows = newer_rows.filter(|(_, is_newer)| all || **is_newer);
-            newer_rows.for_each(|(row, _)| take_out(row, &newer));
+            newer_rows.for_each(|(row, _)| take_out(row, newer));
             let decided = self.without(&overwritten, rows).decided(set, stated);
             decided.ok().filter(|decided| !decided.is_contradicted)
         };
         // Where it was resynced to its end, the few rows that are not its are no array's: labels lie there.
-        let judged = agreement(&newer, &telling(&self.rows, of), &fronts(&self.rows));
+        let judged = agreement(newer, &telling(&self.rows, of), &fronts(&self.rows));
         let ended = judged.holds_all_over();
-        let older = beneath(false).or_else(|| ended.then(|| beneath(true))?)?;
-        let members = |group: &Group| -> Vec<Option<DeviceName>> {
-            let members = group.members.iter();
-            members.map(|member| member.device.clone()).collect()
-        };
-        let is_same = decided.as_ref().is_ok_and(|one| {
-            one.group.geometry == older.group.geometry
-                && members(&one.group) == members(&older.group)
-        });
-        if is_same {
+        let older = decide(false).or_else(|| ended.then(|| decide(true))?)?;
+        if decided.is_some_and(|decided| is_same(&decided.group, &older.group)) {
             return None;
         }
         let mut group = older.group;
@@ -82,7 +93,7 @@ impl Pile {
             "a RAID-6 with chunks of {} bytes was created over it on the same devices: from byte {} to {} of them its parity lies on chunks of this group, which are not read",
             newer.chunk, first.0, last.1
         ));
-        Some(Older { group, overwritten })
+        Some((older.worth, Older { group, overwritten }))
     }
 
     /// The same devices without some regions of them, and other rows.
@@ -94,23 +105,37 @@ impl Pile {
         self.with(candidates.collect(), rows)
     }
 
-    /// The RAID-6 that the factors name in the first rows of a set.
-    fn resynced(&self, set: &Members) -> Option<Hypothesis> {
+    /// The different RAID-6 that the factors name in parts of the rows: from the longest part on.
+    fn resynced(&self, set: &Members) -> Vec<Hypothesis> {
         let own: Set = set.devices.iter().copied().collect();
-        let tied: Vec<usize> = (self.rows.iter().enumerate())
-            .filter(|(_, row)| row.parts.contains(&own))
-            .map(|(index, _)| index)
-            .collect();
-        PARTS.into_iter().find_map(|part| {
-            let end = *tied.get((tied.len() * part / 8).checked_sub(1)?)?;
-            let first = self.rows.get(..=end)?;
-            let holds = |hypothesis: &Hypothesis| {
-                let found = agreement(hypothesis, &telling(first, own), &fronts(first));
-                found.holds_all_over()
-            };
-            let solved = algebra::solve(&set.devices, first);
-            solved.into_iter().find(holds)
-        })
+        let tied = self.rows.iter().enumerate();
+        let tied = tied.filter(|(_, row)| row.parts.contains(&own));
+        let tied: Vec<usize> = tied.map(|(index, _)| index).collect();
+        let place = |part: usize| tied.get((tied.len() * part / PARTS).min(tied.len() - 1));
+        let mut found: Vec<Hypothesis> = Vec::new();
+        for length in (1..=PARTS).rev().filter(|_| !tied.is_empty()) {
+            for first in 0..=PARTS - length {
+                let (Some(from), Some(to)) = (place(first), place(first + length)) else {
+                    continue;
+                };
+                let Some(rows) = self.rows.get(*from..*to) else {
+                    continue;
+                };
+                let holds = |hypothesis: &Hypothesis| {
+                    let found = agreement(hypothesis, &telling(rows, own), &fronts(rows));
+                    found.holds_all_over()
+                };
+                let solved = algebra::solve(&set.devices, rows).into_iter().find(holds);
+                // Layouts that number their data otherwise have the same parity.
+                if let Some(newer) = solved
+                    && found.len() < MOST_NEWER
+                    && !found.iter().any(|other| has_same_parity(other, &newer))
+                {
+                    found.push(newer);
+                }
+            }
+        }
+        found
     }
 
     /// Where the rows of the newer array lie, from and to.
@@ -231,6 +256,28 @@ impl Pile {
         };
         newer.devices().flat_map(of_device).collect()
     }
+}
+
+/// Whether two groups are one.
+fn is_same(one: &Group, other: &Group) -> bool {
+    let members = |group: &Group| -> Vec<Option<DeviceName>> {
+        let members = group.members.iter();
+        members.map(|member| member.device.clone()).collect()
+    };
+    one.geometry == other.geometry && members(one) == members(other)
+}
+
+/// Whether the same devices hold the parity of two RAID-6 in each row.
+fn has_same_parity(one: &Hypothesis, other: &Hypothesis) -> bool {
+    let (map, others) = (one.map(), other.map());
+    let span = one.shape.period().saturating_mul(2);
+    let part = |map: &Map<'_>, device, at| map.place(device, at).map(|place| place.part.is_parity());
+    one.chunk == other.chunk
+        && (0..span).all(|number| {
+            let at = one.row_0.saturating_add(number.saturating_mul(one.chunk));
+            let mut devices = one.devices();
+            devices.all(|device| part(&map, device, at) == part(&others, device, at))
+        })
 }
 
 /// The devices of a hypothesis.

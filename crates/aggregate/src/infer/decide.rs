@@ -46,6 +46,8 @@ pub(super) struct Decided {
     /// Whether blocks that state their address lie elsewhere by more than agree: parity that holds may
     /// be a newer array's.
     pub(super) is_contradicted: bool,
+    /// The sum of what speaks for it, in nats.
+    pub(super) worth: f64,
 }
 
 impl Pile {
@@ -86,6 +88,7 @@ impl Pile {
                 group: self.group(best, trials, &based, &set.together),
                 is_whole: best.mended >= devices(set) * LONE_EACH,
                 is_contradicted: best.anchors.are_against(),
+                worth: best.total(),
             })
         });
         decided.map_err(|why| format!("{}, but {why}", set.together))
