@@ -239,8 +239,9 @@ impl<'a> Measured<'a> {
         changed.map(|(_, (next, _))| *next).collect()
     }
 
-    /// The chunk, and where its edges lie, by where the relations change.
-    fn chunk(&self) -> Option<(u64, u64)> {
+    /// The chunks that there may be, and where the edges of each lie, by where the relations change; the
+    /// longest first: where few changes were seen, they may lie on the edges of longer ones by chance.
+    fn chunks(&self) -> impl Iterator<Item = (u64, u64)> {
         let changes = self.changes();
         let runs = changes
             .iter()
@@ -249,10 +250,8 @@ impl<'a> Measured<'a> {
         let mut sizes: Vec<u64> = chunks().chain(runs.filter(|run| *run <= 4 << 20)).collect();
         sizes.sort_unstable();
         sizes.dedup();
-        sizes
-            .into_iter()
-            .rev()
-            .find_map(|chunk| edge(&changes, chunk))
+        let sizes = sizes.into_iter().rev();
+        sizes.filter_map(move |chunk| edge(&changes, chunk))
     }
 
     /// The commonest relations of each class of rows: of those with the same number modulo
@@ -294,35 +293,42 @@ impl<'a> Measured<'a> {
 
 /// Every RAID-6 geometry by which the factors on `devices` can be explained.
 pub(super) fn solve(devices: &[usize], rows: &[Row]) -> Vec<Hypothesis> {
-    let solved = || {
-        let measured = Measured::new(devices, rows)?;
-        let (chunk, edge) = measured.chunk()?;
-        let present = u32::try_from(devices.len()).ok()?;
-        // Where all members are there, one is taken as lost: one relation is left then, as
-        // where it is missing.
-        let members = if measured.each == 2 {
-            present
-        } else {
-            present + 1
+    let (Some(measured), Ok(present)) = (
+        Measured::new(devices, rows),
+        u32::try_from(devices.len()),
+    ) else {
+        return Vec::new();
+    };
+    let solved = measured.chunks().map(|(chunk, edge)| solve_for(&measured, present, chunk, edge));
+    let mut solved = solved.filter(|found| !found.is_empty());
+    solved.next().unwrap_or_default()
+}
+
+/// The same with this chunk, whose edges lie at `edge`.
+fn solve_for(measured: &Measured<'_>, present: u32, chunk: u64, edge: u64) -> Vec<Hypothesis> {
+    // Where all members are there, one is taken as lost: one relation is left then, as where it is
+    // missing.
+    let members = if measured.each == 2 {
+        present
+    } else {
+        present.saturating_add(1)
+    };
+    let mut found = Vec::new();
+    for layout in Raid6Layout::ALL {
+        let shape = Shape::Raid6(layout, members);
+        let Some(classes) = measured.classes(chunk, edge, shape.period()) else {
+            continue;
         };
-        let mut found = Vec::new();
-        for layout in Raid6Layout::ALL {
-            let shape = Shape::Raid6(layout, members);
-            let Some(classes) = measured.classes(chunk, edge, shape.period()) else {
-                continue;
-            };
-            for turn in 0..shape.period() {
-                for lost in 0..usize::try_from(members).ok()? {
-                    let at = i64::try_from(edge).ok()?;
-                    let roles = roles(&measured, &classes, shape, turn, lost);
-                    let solved = roles.filter_map(|r| Hypothesis::new(shape, chunk, at, turn, r));
-                    found.extend(solved);
-                }
+        for turn in 0..shape.period() {
+            for lost in 0..usize::try_from(members).unwrap_or(0) {
+                let at = i64::try_from(edge).unwrap_or(0);
+                let roles = roles(measured, &classes, shape, turn, lost);
+                let solved = roles.filter_map(|r| Hypothesis::new(shape, chunk, at, turn, r));
+                found.extend(solved);
             }
         }
-        Some(found)
-    };
-    solved().unwrap_or_default()
+    }
+    found
 }
 
 /// The devices of the roles of a shape whose row 0 has the number `turn`, if the role `lost` is
