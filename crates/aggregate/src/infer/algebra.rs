@@ -293,13 +293,14 @@ impl<'a> Measured<'a> {
 
 /// Every RAID-6 geometry by which the factors on `devices` can be explained.
 pub(super) fn solve(devices: &[usize], rows: &[Row]) -> Vec<Hypothesis> {
-    let (Some(measured), Ok(present)) = (
-        Measured::new(devices, rows),
-        u32::try_from(devices.len()),
-    ) else {
+    let (Some(measured), Ok(present)) =
+        (Measured::new(devices, rows), u32::try_from(devices.len()))
+    else {
         return Vec::new();
     };
-    let solved = measured.chunks().map(|(chunk, edge)| solve_for(&measured, present, chunk, edge));
+    let solved = measured
+        .chunks()
+        .map(|(chunk, edge)| solve_for(&measured, present, chunk, edge));
     let mut solved = solved.filter(|found| !found.is_empty());
     solved.next().unwrap_or_default()
 }

@@ -58,9 +58,21 @@ enum Kind {
     Zero,
     Text,
     Other,
+    /// What lies there is not the group's.
+    Lost,
 }
 
 impl Texture {
+    /// What is known of a block that is not the group's.
+    pub(super) const LOST: Self = Self {
+        kind: Kind::Lost,
+        begins: false,
+        ends: false,
+        head: 0,
+        tail: 0,
+        line: 0,
+    };
+
     /// What `block` looks like.
     pub(super) fn of(block: &[u8]) -> Self {
         let Some(last) = block.iter().rposition(|byte| *byte != 0) else {
@@ -134,15 +146,17 @@ const PAIRS: usize = 16;
 const GOES_ON_WRONGLY: usize = 14;
 const GOES_ON: usize = 15;
 
-/// The kind of such a pair.
-fn pair(tail: &Texture, head: &Texture) -> usize {
+/// The kind of such a pair; `None` if one of the two is lost.
+fn pair(tail: &Texture, head: &Texture) -> Option<usize> {
     let after = match (head.kind, head.begins) {
+        (Kind::Lost, _) => return None,
         (Kind::Zero, _) => 0,
         (Kind::Other, _) => 1,
         (Kind::Text, true) => 2,
         (Kind::Text, false) => 3,
     };
-    match tail.kind {
+    Some(match tail.kind {
+        Kind::Lost => return None,
         Kind::Zero => after,
         Kind::Other => 4 + after,
         Kind::Text if tail.ends => 8 + after,
@@ -156,7 +170,7 @@ fn pair(tail: &Texture, head: &Texture) -> usize {
         }
         Kind::Text if after == 3 => 13,
         Kind::Text => [12, 12, 11, 12].get(after).copied().unwrap_or(12),
-    }
+    })
 }
 
 /// How likely each kind of pair is where a block is continued and where it is not, before any
@@ -267,15 +281,13 @@ impl<'a> Contents<'a> {
     }
 
     fn pair_of(&self, tail: (&Row, usize), head: (&Row, usize)) -> Option<usize> {
-        Some(pair(
-            tail.0.textures.get(tail.1)?,
-            head.0.textures.get(head.1)?,
-        ))
+        pair(tail.0.textures.get(tail.1)?, head.0.textures.get(head.1)?)
     }
 
     /// How much one block speaks for being continued by another, in nats, by their looks.
     pub(super) fn weigh(&self, tail: &Texture, head: &Texture) -> f64 {
-        self.weights.get(pair(tail, head)).copied().unwrap_or(0.0)
+        let weight = pair(tail, head).and_then(|pair| self.weights.get(pair));
+        weight.copied().unwrap_or(0.0)
     }
 
     /// How much the block of a device at the first place speaks for being continued by the
@@ -332,7 +344,7 @@ impl<'a> Contents<'a> {
         let mut texts = 0;
         for device in devices {
             match row.textures.get(*device)?.kind {
-                Kind::Zero => {}
+                Kind::Zero | Kind::Lost => {}
                 Kind::Text => texts += 1,
                 Kind::Other if odd.is_some() => return None,
                 Kind::Other => odd = Some(*device),
@@ -468,8 +480,11 @@ mod tests {
     fn the_phase_of_a_line_tells_what_continues_it() {
         let first = Texture::of(&base64(0, 4096));
         assert_eq!(first.line, 76);
-        assert_eq!(pair(&first, &Texture::of(&base64(4096, 4096))), 15);
-        assert_eq!(pair(&first, &Texture::of(&base64(4096 + 5, 4096))), 14);
+        assert_eq!(pair(&first, &Texture::of(&base64(4096, 4096))), Some(15));
+        assert_eq!(
+            pair(&first, &Texture::of(&base64(4096 + 5, 4096))),
+            Some(14)
+        );
     }
 
     #[test]

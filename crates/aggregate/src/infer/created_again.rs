@@ -10,6 +10,7 @@ use evidence::{ByteOffset, ReadAtExt};
 
 use super::algebra::{self, agreement, agrees, telling};
 use super::anchors::Addresses;
+use super::contents::Texture;
 use super::decide::Decided;
 use super::hypothesis::{Hypothesis, Map};
 use super::pile::{Members, Pile, Tie};
@@ -19,6 +20,9 @@ use crate::document::{DeviceName, Epoch, Group, Pieces, Region};
 
 /// Equal parts of the rows; a newer array is looked for in each run of these.
 const PARTS: usize = 8;
+
+/// So many rows that contradict what was decided may be a newer array's.
+const LEAST_ROWS: u32 = 16;
 
 /// Most newer arrays that are thought of.
 const MOST_NEWER: usize = 4;
@@ -36,16 +40,17 @@ impl Pile {
     /// The older array on the devices of `set`, if a newer RAID-6 was created over it on the same ones and
     /// resynced at least in part.
     ///
-    /// It is looked for where the set is not decided, or blocks that state their address contradict what
-    /// was `decided`: parity says nothing of whose data it was made of.
+    /// It is looked for where the set is not decided; where blocks that state their address contradict what
+    /// was `decided`, since parity says nothing of whose data it was made of; and where rows do, which may be
+    /// those that the newer one wrote.
     pub(super) fn older(
         &self,
         set: &Members,
         stated: &Addresses,
         decided: &Result<Decided, String>,
     ) -> Option<Older> {
-        let is_doubted = decided.as_ref().map_or(true, |one| one.is_contradicted);
-        if set.tie != Tie::Parity || !is_doubted {
+        let is_doubted = |one: &Decided| one.is_contradicted || one.contradicting >= LEAST_ROWS;
+        if set.tie != Tie::Parity || !decided.as_ref().map_or(true, is_doubted) {
             return None;
         }
         let found = self.resynced(set).into_iter();
@@ -80,11 +85,18 @@ impl Pile {
             let decided = self.without(&overwritten, rows).decided(set, stated);
             decided.ok().filter(|decided| !decided.is_contradicted)
         };
-        // Where it was resynced to its end, the few rows that are not its are no array's: labels lie there.
+        // Where it was resynced to its end, the few rows that are not its are no array's: labels lie there, or
+        // what was written when it stopped.
         let judged = agreement(newer, &telling(&self.rows, of), &fronts(&self.rows));
-        let ended = judged.holds_all_over();
+        let ended = judged.holds();
         let older = decide(false).or_else(|| ended.then(|| decide(true))?)?;
-        if decided.is_some_and(|decided| is_same(&decided.group, &older.group)) {
+        let is_better = |decided: &Decided| {
+            is_same(&decided.group, &older.group)
+                || decided.is_contradicted
+                || older.worth > decided.worth
+        };
+        // What the older one's own parity says is no newer array's.
+        if !decided.is_none_or(is_better) || has_same_parity(newer, &older.hypothesis) {
             return None;
         }
         let mut group = older.group;
@@ -192,10 +204,7 @@ impl Pile {
             let block = usize::try_from(BLOCK).unwrap_or(0);
             let read = |device: usize| {
                 let device = self.candidates.get(device)?;
-                let (bytes, _) = device
-                    .device
-                    .read_vec(ByteOffset::new(at), block)
-                    .ok()?;
+                let (bytes, _) = device.device.read_vec(ByteOffset::new(at), block).ok()?;
                 Some(bytes)
             };
             let read = (0..self.candidates.len()).map(|device| match of.has(device) {
@@ -225,34 +234,38 @@ impl Pile {
         let edge = newer.row_0 % chunk;
         let inside = run.0.saturating_sub(edge) % chunk;
         let first = run.0.saturating_sub(inside).max(edge);
-        let starts = (0..period).map(|number| first.saturating_add(number.saturating_mul(chunk)));
-        let starts: Vec<u64> = starts.take_while(|at| *at < run.1).collect();
+        let every = period.saturating_mul(chunk);
         let of_device = |device: usize| {
-            let candidate = self.candidates.get(device);
-            let is_parity = |at: &&u64| {
-                let place = map.place(device, **at);
-                place.is_some_and(|place| place.part.is_parity())
+            let numbers = 0..period;
+            let places = numbers.map(|number| first.saturating_add(number.saturating_mul(chunk)));
+            let is_parity = |at: &u64| {
+                let place = map.place(device, *at);
+                place.is_some_and(|place| place.part.is_parity()) && *at < run.1
             };
-            let own = starts.iter().filter(is_parity);
-            let region = |at: &u64| {
+            // Those of P and Q lie side by side in most layouts.
+            let mut pieces: Vec<(u64, u64)> = Vec::new();
+            for at in places.filter(is_parity) {
+                match pieces.last_mut() {
+                    Some((start, bytes)) if start.saturating_add(*bytes) == at => *bytes += chunk,
+                    _ => pieces.push((at, chunk)),
+                }
+            }
+            let candidate = self.candidates.get(device);
+            let region = |(start, bytes): (u64, u64)| {
                 let candidate = candidate?;
                 Some(Region {
                     device: candidate.name.clone(),
-                    start: at.saturating_add(candidate.shift),
-                    bytes: run.1.saturating_sub(*at),
+                    start: start.saturating_add(candidate.shift),
+                    bytes: run.1.saturating_sub(start),
                     epoch: Epoch::New,
-                    pieces: Some(Pieces {
-                        bytes: chunk,
-                        every: period.saturating_mul(chunk),
-                    }),
+                    pieces: Some(Pieces { bytes, every }),
                     group: None,
                     evidence: format!(
-                        "{chunk} bytes of every {} are parity of an array that was created over this one",
-                        period.saturating_mul(chunk)
+                        "{bytes} bytes of every {every} are parity of an array that was created over this one"
                     ),
                 })
             };
-            own.filter_map(region).collect::<Vec<_>>()
+            pieces.into_iter().filter_map(region).collect::<Vec<_>>()
         };
         newer.devices().flat_map(of_device).collect()
     }
@@ -267,11 +280,12 @@ fn is_same(one: &Group, other: &Group) -> bool {
     one.geometry == other.geometry && members(one) == members(other)
 }
 
-/// Whether the same devices hold the parity of two RAID-6 in each row.
+/// Whether the same devices hold the parity of two arrays in each row.
 fn has_same_parity(one: &Hypothesis, other: &Hypothesis) -> bool {
     let (map, others) = (one.map(), other.map());
     let span = one.shape.period().saturating_mul(2);
-    let part = |map: &Map<'_>, device, at| map.place(device, at).map(|place| place.part.is_parity());
+    let part =
+        |map: &Map<'_>, device, at| map.place(device, at).map(|place| place.part.is_parity());
     one.chunk == other.chunk
         && (0..span).all(|number| {
             let at = one.row_0.saturating_add(number.saturating_mul(one.chunk));
@@ -292,9 +306,17 @@ fn take_out(row: &mut Row, newer: &Hypothesis) {
         let place = map.place(device, row.at);
         if place.is_some_and(|place| place.part.is_parity()) {
             row.without(device);
+            if let Some(texture) = row.textures.get_mut(device) {
+                *texture = Texture::LOST;
+            }
         }
     }
-    row.relations.retain(|relation| !devices(newer).holds(relation.set()));
+    row.relations
+        .retain(|relation| !devices(newer).holds(relation.set()));
     row.parts.retain(|part| !devices(newer).holds(*part));
-    row.full = row.full.devices().filter(|device| !devices(newer).has(*device)).collect();
+    row.full = row
+        .full
+        .devices()
+        .filter(|device| !devices(newer).has(*device))
+        .collect();
 }

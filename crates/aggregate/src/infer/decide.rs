@@ -40,12 +40,15 @@ const MOST_LISTED: usize = 6;
 /// What was decided of a set.
 pub(super) struct Decided {
     pub(super) group: Group,
+    pub(super) hypothesis: Hypothesis,
     /// Whether many files end in what is rebuilt of missing members where their inodes say: then no
     /// other device is a member.
     pub(super) is_whole: bool,
     /// Whether blocks that state their address lie elsewhere by more than agree: parity that holds may
     /// be a newer array's.
     pub(super) is_contradicted: bool,
+    /// Rows that contradict its parity.
+    pub(super) contradicting: u32,
     /// The sum of what speaks for it, in nats.
     pub(super) worth: f64,
 }
@@ -86,8 +89,10 @@ impl Pile {
             let based = base::find(&best.notations, candidates, rows, elsewhere, best.middle)?;
             Ok(Decided {
                 group: self.group(best, trials, &based, &set.together),
+                hypothesis: based.hypothesis.clone(),
                 is_whole: best.mended >= devices(set) * LONE_EACH,
                 is_contradicted: best.anchors.are_against(),
+                contradicting: best.agreement.wrong,
                 worth: best.total(),
             })
         });

@@ -213,7 +213,10 @@ impl Inferred {
     /// may be a group of the older one, of which members are missing that parity needs. So may a part
     /// of a set that is not decided.
     fn take_whole(&mut self, pile: &Pile, whole: &[Members], stated: &Addresses) -> Whole {
-        let ties: Vec<_> = whole.iter().map(|set| (set, self.decide_whole(pile, set, stated))).collect();
+        let ties: Vec<_> = whole
+            .iter()
+            .map(|set| (set, self.decide_whole(pile, set, stated)))
+            .collect();
         let ties = ties.into_iter();
         let (decided, undecided): (Vec<_>, Vec<_>) = ties.partition(|(_, decided)| decided.is_ok());
         let mut groups = devices_of(decided.iter().map(|(set, _)| *set));

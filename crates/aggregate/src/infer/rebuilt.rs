@@ -53,18 +53,17 @@ impl<'a> Rebuilt<'a> {
         let device = holder.and_then(|role| self.hypothesis.device(*role));
         let device = device.and_then(|device| self.candidates.get(device));
         let chunk = self.hypothesis.chunk;
-        let at = self.hypothesis.row_0.saturating_add(row.saturating_mul(chunk));
+        let at = self
+            .hypothesis
+            .row_0
+            .saturating_add(row.saturating_mul(chunk));
         device.is_none_or(|device| device.is_lost(at, chunk))
     }
 
     /// How much files whose ends are rebuilt speak for it, in nats, if their file systems begin
     /// at these places. A sum is as long as the longest of its parts: that a file ends there says
     /// something where one of them goes on behind, and the rest is rebuilt as zeros.
-    pub(super) fn ends(
-        &self,
-        begins: &[(Source, i64)],
-        ends: &[FileEnd],
-    ) -> f64 {
+    pub(super) fn ends(&self, begins: &[(Source, i64)], ends: &[FileEnd]) -> f64 {
         let map = self.hypothesis.map();
         let mut places: Vec<(u64, &FileEnd)> = Vec::new();
         for (source, begin) in begins {

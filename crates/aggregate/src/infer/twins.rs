@@ -60,8 +60,10 @@ pub(super) fn stale(rows: &[Row]) -> Vec<Stale> {
                 let of_one = |part: &&Set| part.has(one) && part.count() >= 3;
                 row.parts.iter().find(of_one).is_some_and(|p| !p.has(other))
             };
-            let (full, zero): (Vec<&Row>, Vec<&Row>) =
-                rows.iter().filter(agrees).partition(|row| row.full.has(other));
+            let (full, zero): (Vec<&Row>, Vec<&Row>) = rows
+                .iter()
+                .filter(agrees)
+                .partition(|row| row.full.has(other));
             let count = |rows: Vec<&Row>| u32::try_from(rows.len()).unwrap_or(u32::MAX);
             (count(full), count(zero))
         };

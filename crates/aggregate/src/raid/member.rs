@@ -116,7 +116,7 @@ mod tests {
     use evidence::view::Memory;
 
     use super::*;
-    use crate::document::{BadBlocks, DeviceName};
+    use crate::document::{BadBlocks, DeviceName, Pieces};
 
     #[test]
     fn recorded_bad_blocks_are_gaps_and_a_left_out_member_is_not_read() {
@@ -158,6 +158,7 @@ mod tests {
             start,
             bytes,
             epoch,
+            pieces: None,
             group: None,
             evidence: String::new(),
         };
@@ -175,5 +176,37 @@ mod tests {
         want.add_suspect(1..10);
         assert_eq!(gaps, want);
         assert_eq!(gaps.suspects(), [2..5, 6..10]);
+    }
+
+    #[test]
+    fn of_a_region_in_pieces_only_these_are_gaps() {
+        let device: Arc<dyn ReadAt> = Arc::new(Memory::new(vec![7; 40]));
+        let member = Member {
+            role: 0,
+            device: Some(DeviceName::disk("a")),
+            data_offset: 10,
+            data_size: 30,
+            left_out: None,
+            bad_blocks: Vec::new(),
+        };
+        let region = Region {
+            device: DeviceName::disk("a"),
+            start: 5,
+            bytes: 22,
+            epoch: Epoch::New,
+            pieces: Some(Pieces { bytes: 3, every: 7 }),
+            group: None,
+            evidence: String::new(),
+        };
+        // On the device: 5 to 7, 12 to 14, 19 to 21, and 26 alone.
+        let area = open_member(&device, &member, &[region]).unwrap();
+        let (_, gaps) = area.read_vec(ByteOffset::new(0), 30).unwrap();
+        let mut want = Gaps::one(2..5, GapCause::Overwritten);
+        want.add(9..12, GapCause::Overwritten);
+        want.add(16..17, GapCause::Overwritten);
+        assert_eq!(gaps, want);
+        let (bytes, gaps) = area.read_vec(ByteOffset::new(3), 5).unwrap();
+        assert_eq!(bytes, [0, 0, 7, 7, 7]);
+        assert_eq!(gaps, Gaps::one(0..2, GapCause::Overwritten));
     }
 }

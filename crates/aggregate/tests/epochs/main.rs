@@ -365,6 +365,7 @@ fn epochs_that_a_person_states_count_and_lower_groups_come_first() {
         start: OFFSET as u64,
         bytes: BLOCK as u64,
         epoch: Epoch::New,
+        pieces: None,
         group: None,
         evidence: String::new(),
     };
@@ -414,6 +415,7 @@ fn what_lies_on_a_group_passes_on_what_is_lost_and_what_is_suspect() {
         start: OFFSET as u64,
         bytes: BLOCK as u64,
         epoch,
+        pieces: None,
         group: None,
         evidence: String::new(),
     };

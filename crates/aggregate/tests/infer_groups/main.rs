@@ -12,10 +12,12 @@
 )]
 
 mod copies;
+mod created_again;
 mod labels;
 
 use std::fs;
 use std::io::Read;
+use std::ops::Range;
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
@@ -124,35 +126,54 @@ fn lay_out(content: &[u8], layout: &str, n: usize, chunk: usize, offset: usize) 
     let rows = content.len().div_ceil(chunk * width);
     let mut disks = vec![vec![0; offset + rows * chunk]; n];
     for number in 0..rows {
-        let (p, q, data) = row(layout, n, number);
         let at = offset + number * chunk;
-        let (mut sum, mut weighted) = (vec![0; chunk], vec![0; chunk]);
-        for (index, holder) in data.iter().enumerate() {
+        for (index, holder) in row(layout, n, number).2.iter().enumerate() {
             let from = ((number * width + index) * chunk).min(content.len());
             let piece = &content[from..(from + chunk).min(content.len())];
             disks[*holder][at..at + piece.len()].copy_from_slice(piece);
+        }
+    }
+    let order: Vec<usize> = (0..n).collect();
+    resync(&mut disks, layout, &order, chunk, offset, 0..rows);
+    disks
+}
+
+/// Writes the parity of some rows anew, as an array has it that has its disks in this order.
+fn resync(
+    disks: &mut [Vec<u8>],
+    layout: &str,
+    order: &[usize],
+    chunk: usize,
+    offset: usize,
+    rows: Range<usize>,
+) {
+    let n = order.len();
+    for number in rows {
+        let (p, q, data) = row(layout, n, number);
+        let at = offset + number * chunk;
+        let (mut sum, mut weighted) = (vec![0; chunk], vec![0; chunk]);
+        for holder in data {
             // md counts the data from the one after Q on, DDF every member from the first on.
             let q = q.unwrap_or(0);
             let behind = (holder + n - q - 1) % n;
             let p_before = p.is_some_and(|p| (p + n - q - 1) % n < behind);
             let exponent = if layout.contains("ddf") {
-                *holder
+                holder
             } else {
                 behind - usize::from(p_before)
             };
             let table: Vec<u8> = (0..=255).map(|v| times_power(v, exponent)).collect();
-            for (i, byte) in piece.iter().enumerate() {
+            for (i, byte) in disks[order[holder]][at..at + chunk].iter().enumerate() {
                 sum[i] ^= byte;
                 weighted[i] ^= table[usize::from(*byte)];
             }
         }
         for (holder, bytes) in [(p, sum), (q, weighted)] {
             if let Some(holder) = holder {
-                disks[holder][at..at + chunk].copy_from_slice(&bytes);
+                disks[order[holder]][at..at + chunk].copy_from_slice(&bytes);
             }
         }
     }
-    disks
 }
 
 /// The disks with names that say nothing, without those `missing`.

@@ -366,6 +366,7 @@ fn aggregate() -> Aggregate {
         start,
         bytes,
         epoch,
+        pieces: None,
         group: Some("md0".to_owned()),
         evidence: "the rows disagree".to_owned(),
     };

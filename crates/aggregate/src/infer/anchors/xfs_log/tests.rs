@@ -31,11 +31,7 @@ fn image(name: &str) -> Vec<u8> {
 fn anchors(devices: Vec<Vec<u8>>) -> Vec<Anchor> {
     let candidates: Vec<Candidate> = devices
         .into_iter()
-        .map(|bytes| Candidate {
-            name: DeviceName::disk("a"),
-            device: Arc::new(Memory::new(bytes)),
-            shift: 0,
-        })
+        .map(|bytes| Candidate::new(DeviceName::disk("a"), Arc::new(Memory::new(bytes))))
         .collect();
     let windows = windows(candidates.iter().map(|c| c.device.len()).max().unwrap());
     let mut collector = Collector::default();
