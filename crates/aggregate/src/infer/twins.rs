@@ -228,4 +228,29 @@ mod tests {
         };
         assert_eq!(stale(&rows), [want]);
     }
+
+    #[test]
+    fn a_spare_that_was_rebuilt_in_part_is_the_copy_of_what_it_was_to_replace() {
+        let spare = |number: u64| {
+            let mut blocks = members([1, 2, 3].map(|of| noise(number * 8 + of)));
+            let is_rebuilt = number < 10;
+            let copy = if is_rebuilt {
+                blocks[1].clone()
+            } else {
+                vec![0; 4096]
+            };
+            blocks.insert(0, copy);
+            let mut row = row(&blocks);
+            row.full = (usize::from(!is_rebuilt)..blocks.len()).collect();
+            row
+        };
+        let rows: Vec<Row> = (0..40).map(spare).collect();
+        let want = Stale {
+            device: 0,
+            of: 2,
+            equal: 10,
+            differ: 30,
+        };
+        assert_eq!(stale(&rows), [want]);
+    }
 }
