@@ -33,6 +33,8 @@ pub(super) struct Agreement {
     pub(super) wrong: u32,
     /// Of these, the rows in which a device has had nothing but zeros so far: it may have been wiped.
     wiped: u32,
+    /// Of these, the rows in which no blocks are related at all.
+    pub(super) unrelated: u32,
     /// Rows in which none is predicted, and none is.
     silent: u32,
 }
@@ -59,10 +61,22 @@ impl Agreement {
         self.against() * 5 > self.right as u64 + self.silent as u64
     }
 
+    /// Whether nearly all rows agree in which blocks are related at all, and many do: a stale member has
+    /// left the others unrelated.
+    pub(super) const fn holds_where_related(self) -> bool {
+        self.right >= 64 && self.misrelated() as u64 * 5 <= self.right as u64
+    }
+
+    /// The rows in which blocks are related otherwise than is predicted.
+    pub(super) const fn misrelated(self) -> u32 {
+        self.wrong.saturating_sub(self.unrelated)
+    }
+
     /// Whether two of three rows disagree, of enough to say that the rest will not make up for it.
     const fn is_hopeless(self) -> bool {
         let rest = self.right as u64 + self.silent as u64;
-        self.against() >= 64 && self.against() > 2 * rest
+        let against = self.misrelated().saturating_sub(self.wiped) as u64;
+        against >= 64 && against > 2 * rest
     }
 
     /// Rows that disagree with all that they hold.
@@ -94,7 +108,9 @@ pub(super) fn agreement(hypothesis: &Hypothesis, telling: &[&Row], fronts: &[u64
             match agrees(&map, set, row) {
                 Some(true) => agreement.right += 1,
                 Some(false) => {
+                    let is_related = row.relations.iter().any(|own| set.holds(own.set()));
                     agreement.wrong += 1;
+                    agreement.unrelated += u32::from(!is_related);
                     agreement.wiped += u32::from(row.may_be_wiped(set, fronts));
                 }
                 None => agreement.silent += 1,

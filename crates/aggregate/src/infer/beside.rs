@@ -78,7 +78,12 @@ impl Pile {
         }
         let meetings = self.all_meetings(set, stated, &others)?;
         let best = stands_out(&meetings)?;
-        let trials = verify::rebuild(best.answer.hypothesis()?, &self.candidates, &self.rows);
+        let trials = verify::rebuild(
+            best.answer.hypothesis()?,
+            &self.candidates,
+            &self.rows,
+            false,
+        );
         let (certain, each) = match trials {
             Some(trials) => (trials.pass(), EACH),
             None => (true, LONE_EACH),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::anchors::{Addresses, Anchor, Source};
 use super::contents::{Contents, Spread};
 use super::hypothesis::Hypothesis;
+use super::lagging::{Lagging, lagging};
 use super::pile::{Members, Pile, Tie};
 use super::sample::{Candidate, Row};
 use super::score::{self, ANCHOR_HIT, Answer};
@@ -87,8 +88,17 @@ impl Pile {
             // What lies in stripes over groups begins none of them, though a stripe may begin so.
             let elsewhere = best.anchors.contradict() || spread == Spread::InStripes;
             let based = base::find(&best.notations, candidates, rows, elsewhere, best.middle)?;
+            let mut group = self.group(best, trials, &based, &set.together);
+            if is_stale(best) {
+                match lagging(based.hypothesis, candidates, rows) {
+                    Some(lagging) => self.leave_out(&mut group, &lagging),
+                    // The epochs of its rows may tell.
+                    None if best.agreement.holds_mostly() => {}
+                    None => return Err("in most rows nothing relates the devices as its parity should, and no stale member explains that".to_owned()),
+                }
+            }
             Ok(Decided {
-                group: self.group(best, trials, &based, &set.together),
+                group,
                 hypothesis: based.hypothesis.clone(),
                 is_whole: best.mended >= devices(set) * LONE_EACH,
                 is_contradicted: best.anchors.are_against(),
@@ -97,6 +107,18 @@ impl Pile {
             })
         });
         decided.map_err(|why| format!("{}, but {why}", set.together))
+    }
+
+    /// States that a member lags behind.
+    fn leave_out(&self, group: &mut Group, lagging: &Lagging) {
+        let name = self.candidates.get(lagging.device).map(|one| &one.name);
+        let mut members = group.members.iter_mut();
+        if let Some(member) = members.find(|member| member.device.as_ref() == name) {
+            member.left_out = Some(format!(
+                "stale: in {} rows nothing relates the members any more, and text comes out of what the others make of this one",
+                lagging.rows
+            ));
+        }
     }
 
     /// All geometries of a set that anything speaks for, the likeliest first.
@@ -163,7 +185,7 @@ fn choose<'a>(
         ));
     }
     let hypothesis = best.hypothesis().ok_or_else(String::new)?;
-    let trials = verify::rebuild(hypothesis, candidates, rows);
+    let trials = verify::rebuild(hypothesis, candidates, rows, is_stale(best));
     let certain = match trials {
         Some(trials) => trials.pass() && is_ordered(best, set),
         None => is_certain_alone(best, hypothesis, set),
@@ -172,6 +194,12 @@ fn choose<'a>(
         return Err(format!("the best geometry is not certain: {}", listed()));
     }
     Ok((best, trials))
+}
+
+/// Whether one of the members may lag behind the others: where their blocks are related they are so as they
+/// should be, and often they are not.
+const fn is_stale(best: &Answer) -> bool {
+    !best.agreement.holds() && best.agreement.holds_where_related()
 }
 
 /// Whether enough speaks for the order that an answer gives to devices that parity ties together.

@@ -14,6 +14,7 @@
 //!    [`verify`] rebuilds blocks that are there from the others and compares.
 //!    Where a newer array was created over an older one on the same devices, [`created_again`] takes out
 //!    what the newer one says.
+//!    A member that was not written to the end is known by what the others make of it ([`lagging`]).
 //! 5. [`base`]: where the group itself begins; [`statement`]: what is said of it.
 //!
 //! What stays undecided is a [`Loss`] that lists what is left to choose from: nothing is
@@ -29,6 +30,7 @@ mod contents;
 mod created_again;
 mod decide;
 mod hypothesis;
+mod lagging;
 mod mirrors;
 mod near_copies;
 mod order;

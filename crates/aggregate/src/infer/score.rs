@@ -31,6 +31,9 @@ const LEAST_CONTRADICTING: u32 = 16;
 /// What a row is worth that contradicts the parity.
 const ROW_WRONG: f64 = 2.0;
 
+/// So many rows in which nothing is related contradict as much: a stale member makes many.
+const UNRELATED_FOR_ONE: u32 = 16;
+
 /// Answers of which it is looked at what they rebuild.
 const MOST_REBUILT: usize = 96;
 
@@ -260,7 +263,7 @@ pub(super) fn answers(
     let mut answers: Vec<Answer> = answers.into_iter().flatten().collect();
     let ranks: [fn(&Agreement) -> bool; 3] = [
         |agreement| agreement.holds(),
-        |agreement| !agreement.contradicts(),
+        |agreement| !agreement.contradicts() || agreement.holds_where_related(),
         // Much was written over since; what is no geometry of these rows agrees with none.
         |agreement| agreement.holds_mostly(),
     ];
@@ -270,9 +273,10 @@ pub(super) fn answers(
         None => answers.clear(),
     }
     let stated = stated(&addresses.anchors, devices);
-    let fewest = answers.iter().map(|answer| answer.agreement.wrong).min();
+    let fewest = answers.iter().map(|one| worse_rows(&one.agreement)).min();
     answers.par_iter_mut().for_each(|answer| {
-        answer.worse_rows = answer.agreement.wrong.saturating_sub(fewest.unwrap_or(0));
+        let worse = worse_rows(&answer.agreement);
+        answer.worse_rows = worse.saturating_sub(fewest.unwrap_or(0));
         answer.notations.sort_by_key(plainness);
         answer.notations.dedup();
         if let Some(hypothesis) = answer.notations.first() {
@@ -294,6 +298,13 @@ pub(super) fn answers(
     close.for_each(|answer| answer.look_closer(candidates, rows, contents));
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     answers
+}
+
+/// How much the rows contradict a geometry, in rows that do so with what is related in them.
+fn worse_rows(agreement: &Agreement) -> u32 {
+    agreement
+        .misrelated()
+        .saturating_add(agreement.unrelated / UNRELATED_FOR_ONE)
 }
 
 /// Looks at what the best answers rebuild. Those that are not looked at are taken to rebuild as

@@ -44,10 +44,13 @@ struct Trial {
 
 /// Rebuilds a sample of blocks with as many members left out as the redundancy still allows;
 /// `None` if it allows none, of members or because a newer array took a part of each row.
+///
+/// With a stale member only rows in which the blocks are related at all are tried (`only_related`).
 pub(super) fn rebuild(
     hypothesis: &Hypothesis,
     candidates: &[Candidate],
     rows: &[Row],
+    only_related: bool,
 ) -> Option<Trials> {
     let parities = hypothesis.shape.parities();
     let spare = usize::try_from(parities.checked_sub(hypothesis.missing())?).ok()?;
@@ -60,6 +63,9 @@ pub(super) fn rebuild(
         .filter(|row| row.at >= base && says_something(hypothesis, row))
         .collect();
     let (set, fronts): (Set, _) = (hypothesis.devices().collect(), fronts(rows));
+    if only_related {
+        informative.retain(|row| row.parts.iter().any(|part| set.holds(*part)));
+    }
     let is_sound = |row: &&Row| !row.may_be_wiped(set, &fronts);
     if informative.iter().copied().filter(is_sound).count() >= LEAST_TRIALS as usize {
         informative.retain(is_sound);

@@ -14,6 +14,7 @@
 mod copies;
 mod created_again;
 mod labels;
+mod lagging;
 
 use std::fs;
 use std::io::Read;
