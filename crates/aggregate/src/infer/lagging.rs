@@ -70,7 +70,14 @@ pub(super) fn lagging(
     gains.sort_unstable();
     let (best, device) = gains.pop()?;
     let next = gains.pop().map_or(0, |(next, _)| next.max(0));
-    (best >= LEAST_TEXTS && best >= next.saturating_mul(TIMES)).then_some(Lagging {
+    // A stranger was never related to the others by what it holds.
+    let was_member = |row: &&Row| {
+        let mut parts = row.parts.iter();
+        parts.any(|part| part.has(device) && set.holds(*part) && part.count() > 2)
+    };
+    let is_member = rows.iter().filter(was_member).take(LEAST_ROWS).count() == LEAST_ROWS;
+    let stands_out = best >= LEAST_TEXTS && best >= next.saturating_mul(TIMES);
+    (is_member && stands_out).then_some(Lagging {
         device,
         rows: changed.len(),
     })

@@ -31,3 +31,18 @@ fn a_member_that_lags_behind_is_known_by_what_the_others_make_of_it() {
     // The fifth of six, by the names that `shuffled` gives.
     assert_eq!(left_out, [&DeviceName::disk("disk-0")]);
 }
+
+/// A disk of its own that lies beside a group that lacks a member is not that one, however old.
+#[test]
+fn a_stranger_is_no_member_that_lags_behind() {
+    let disks = lay_out(&CONTENT, "5-ls", 4, 64 << 10, 1 << 20);
+    let mut stranger = vec![0; disks[0].len()];
+    stranger[9 << 20..10 << 20].copy_from_slice(&text(1 << 20));
+    let mut disks = shuffled(disks, &[1], "disk");
+    disks.push(disk("stranger", stranger));
+    let aggregate = discover(&disks, &|_, _| None);
+    let members = aggregate.groups.iter().flat_map(|group| &group.members);
+    let devices: Vec<&DeviceName> = members.flat_map(|member| &member.device).collect();
+    let stranger = DeviceName::disk("stranger");
+    assert!(!devices.contains(&&stranger), "{:#?}", aggregate.groups);
+}
