@@ -186,6 +186,15 @@ impl Region {
         self.start.saturating_add(self.bytes)
     }
 
+    /// How many bytes of its device are meant.
+    pub fn meant(&self) -> u64 {
+        let Some(Pieces { bytes, every }) = self.pieces.filter(|pieces| pieces.every > 0) else {
+            return self.bytes;
+        };
+        let (whole, rest) = (self.bytes / every, self.bytes % every);
+        whole.saturating_mul(bytes).saturating_add(rest.min(bytes))
+    }
+
     /// What of its device it is.
     pub(crate) const fn extent(&self) -> Extent {
         Extent::new(self.start, self.bytes, self.pieces)

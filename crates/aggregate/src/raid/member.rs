@@ -199,6 +199,7 @@ mod tests {
             evidence: String::new(),
         };
         // On the device: 5 to 7, 12 to 14, 19 to 21, and 26 alone.
+        assert_eq!(region.meant(), 10);
         let area = open_member(&device, &member, &[region]).unwrap();
         let (_, gaps) = area.read_vec(ByteOffset::new(0), 30).unwrap();
         let mut want = Gaps::one(2..5, GapCause::Overwritten);

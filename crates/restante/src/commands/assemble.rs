@@ -361,7 +361,7 @@ fn epochs(aggregate: &Aggregate) -> String {
             region.device.to_string(),
             region.start.to_string(),
             region.end().to_string(),
-            bytes(region.bytes),
+            bytes(region.meant()),
             region.epoch.name().to_owned(),
             region.evidence.clone(),
         ]);
