@@ -30,6 +30,8 @@ pub(super) struct Based<'a> {
     pub(super) hypothesis: &'a Hypothesis,
     /// In bytes, the same on every member.
     pub(super) offset: u64,
+    /// How long the group is by what it begins with, in bytes.
+    pub(super) bytes: Option<u64>,
     /// What says so.
     pub(super) evidence: String,
 }
@@ -62,7 +64,7 @@ pub(super) fn find<'a>(
             let Some(Start {
                 what,
                 is_filesystem,
-                ..
+                bytes,
             }) = start(&group)
             else {
                 continue;
@@ -75,6 +77,7 @@ pub(super) fn find<'a>(
             found.entry(offset).or_insert_with(|| Based {
                 hypothesis,
                 offset,
+                bytes: bytes.filter(|_| !is_filesystem),
                 evidence: format!("the group begins with {what}, {offset} bytes into its members"),
             });
         }
@@ -134,6 +137,7 @@ fn somewhere(notations: &[Hypothesis]) -> Option<Based<'_>> {
     Some(Based {
         hypothesis,
         offset,
+        bytes: None,
         evidence: format!(
             "where the group begins is not known, since nothing that lies at the start of groups is left: {offset} bytes into its members is taken, and what lies on it is found by its own addresses"
         ),

@@ -89,6 +89,11 @@ impl Pile {
             let elsewhere = best.anchors.contradict() || spread == Spread::InStripes;
             let based = base::find(&best.notations, candidates, rows, elsewhere, best.middle)?;
             let mut group = self.group(best, trials, &based, &set.together);
+            // Half of a RAID-10 reads as a RAID-0 in places.
+            let is_longer = based.bytes.is_some_and(|bytes| bytes > group.geometry.bytes);
+            if trials.is_none() && best.anchors.contradict() && is_longer {
+                return Err("what it begins with says that it is longer than these devices together".to_owned());
+            }
             if is_stale(best) {
                 match lagging(based.hypothesis, candidates, rows) {
                     Some(lagging) => self.leave_out(&mut group, &lagging),
