@@ -140,10 +140,12 @@ impl Pile {
                 let solved = algebra::solve(&set.devices, rows).into_iter().find(holds);
                 // Layouts that number their data otherwise have the same parity.
                 if let Some(newer) = solved
-                    && found.len() < MOST_NEWER
                     && !found.iter().any(|other| has_same_parity(other, &newer))
                 {
                     found.push(newer);
+                    if found.len() == MOST_NEWER {
+                        return found;
+                    }
                 }
             }
         }

@@ -136,9 +136,13 @@ impl<'a> Rebuilt<'a> {
 /// rebuilt.
 pub(super) fn rebuilds(hypothesis: &Hypothesis, candidates: &[Candidate]) -> bool {
     let (missing, most) = (hypothesis.missing(), hypothesis.shape.parities());
-    let is_part = |device: usize| candidates.get(device).is_some_and(|c| !c.lost.is_empty());
-    let any = missing > 0 || hypothesis.devices().any(is_part);
-    any && (1..=most).contains(&missing.max(1))
+    missing <= most && (missing > 0 || (most > 0 && are_overwritten(hypothesis, candidates)))
+}
+
+/// Whether something is known to have written over members since.
+pub(super) fn are_overwritten(hypothesis: &Hypothesis, candidates: &[Candidate]) -> bool {
+    let mut members = hypothesis.devices().filter_map(|at| candidates.get(at));
+    members.any(|member| !member.lost.is_empty())
 }
 
 /// How much the block before a place speaks for being continued by the one there, if the one

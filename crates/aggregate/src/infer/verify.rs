@@ -7,6 +7,7 @@ use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
 use super::hypothesis::Hypothesis;
+use super::rebuilt::are_overwritten;
 use super::relations::Set;
 use super::sample::{BLOCK, Candidate, Row, fronts};
 use super::shape::Shape;
@@ -93,8 +94,7 @@ pub(super) fn rebuild(
             trials.right += u32::from(is == rebuilt);
         }
     }
-    let is_part = |device: usize| candidates.get(device).is_some_and(|c| !c.lost.is_empty());
-    let is_open = trials.tried == 0 && hypothesis.devices().any(is_part);
+    let is_open = trials.tried == 0 && are_overwritten(hypothesis, candidates);
     (!is_open).then_some(trials)
 }
 

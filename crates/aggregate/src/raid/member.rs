@@ -142,17 +142,22 @@ mod tests {
         assert!(open_member(&device, &member, &[]).is_none());
     }
 
-    #[test]
-    fn regions_of_others_are_gaps_and_unknown_ones_are_read_and_suspect() {
-        let device: Arc<dyn ReadAt> = Arc::new(Memory::new(vec![7; 40]));
-        let member = Member {
+    /// A member whose data begins at byte 10 of its device and ends at byte 40.
+    fn member() -> Member {
+        Member {
             role: 0,
             device: Some(DeviceName::disk("a")),
             data_offset: 10,
             data_size: 30,
             left_out: None,
             bad_blocks: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn regions_of_others_are_gaps_and_unknown_ones_are_read_and_suspect() {
+        let device: Arc<dyn ReadAt> = Arc::new(Memory::new(vec![7; 40]));
+        let member = member();
         let region = |start, bytes, epoch| Region {
             device: DeviceName::disk("a"),
             start,
@@ -181,14 +186,7 @@ mod tests {
     #[test]
     fn of_a_region_in_pieces_only_these_are_gaps() {
         let device: Arc<dyn ReadAt> = Arc::new(Memory::new(vec![7; 40]));
-        let member = Member {
-            role: 0,
-            device: Some(DeviceName::disk("a")),
-            data_offset: 10,
-            data_size: 30,
-            left_out: None,
-            bad_blocks: Vec::new(),
-        };
+        let member = member();
         let region = Region {
             device: DeviceName::disk("a"),
             start: 5,
