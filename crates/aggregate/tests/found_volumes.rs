@@ -223,6 +223,32 @@ fn disks_of_a_linear_array_are_chained() {
     assert_eq!(looked.aggregate.losses, []);
 }
 
+/// Members of a linear array need not begin at the same place: what goes on in front of the end of one
+/// is not cut off where the next one still has zeros.
+#[test]
+fn disks_of_a_linear_array_with_different_starts_are_chained() {
+    let starts = [MIB, MIB + (80 << 10), MIB + (68 << 10)];
+    let block = 4 << 10;
+    // What states its address begins with a capital letter.
+    let is_of_text = |block: &[u8]| matches!(block[0], b'\n'..b'A' | b'a'..=b'z');
+    let is_text = |bytes: &[u8]| bytes.chunks(block).all(is_of_text);
+    let border = |from: usize| {
+        let mut at = (from..XFS.len()).step_by(block);
+        at.find(|at| is_text(&XFS[at - (84 << 10)..*at])).unwrap()
+    };
+    let borders = [0, border(75 * MIB), border(190 * MIB), XFS.len()];
+    let pieces = borders.windows(2).zip(starts).enumerate();
+    let disks = pieces.map(|(number, (pair, start))| {
+        let disk = [vec![0; start], XFS[pair[0]..pair[1]].to_vec()].concat();
+        let disk: Arc<dyn ReadAt> = Arc::new(Memory::new(disk));
+        (format!("disk-{number}"), disk)
+    });
+    let disks: Vec<Disk> = disks.collect();
+    let aggregate = discover_over(&disks, &[], &|_, _| None);
+    let looked = Looked { disks, aggregate };
+    looked.assert_contents("7a1f6a9e", &XFS, 0);
+}
+
 /// Two volumes on a linear array without labels: neither begins where the data of its first disk does, and each
 /// goes on where that of the next one does.
 #[test]

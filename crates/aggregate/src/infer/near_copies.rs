@@ -30,10 +30,13 @@ const LEAST_BOTH: usize = 64;
 /// Most copies that are looked for.
 const MOST_COPIES: usize = 4;
 
+/// Most pieces of a ring that are tried as all that is left of it: there are so many orders of them.
+const MOST_PIECES: usize = 4;
+
 /// Of the pairs of blocks that are compared, so many must be as predicted, in percent.
 const AGREE_PERCENT: u64 = 97;
 
-/// What must speak for one order against every other, in nats: of what is compared each disagreement
+/// What must speak for one order, and for it against every other, in nats: of what is compared each disagreement
 /// counts as one.
 const LEAD: f64 = 16.0;
 
@@ -119,16 +122,20 @@ pub(super) fn groups(
     found
 }
 
-/// What paths may make a group: two that one missing member parts, before each of them alone.
+/// What paths may make a group, of the most devices first: all of a few, two that one missing member
+/// parts, and each alone.
 fn pieces(paths: &[Vec<usize>]) -> Vec<Vec<Vec<usize>>> {
-    let whole = paths.iter().enumerate().flat_map(|(number, one)| {
+    let all = (3..=MOST_PIECES).contains(&paths.len());
+    let all = all.then(|| paths.to_vec()).into_iter();
+    let two = paths.iter().enumerate().flat_map(|(number, one)| {
         let others = paths.iter().skip(number + 1);
         others.map(move |other| vec![one.clone(), other.clone()])
     });
     let alone = paths.iter().map(|one| vec![one.clone()]);
-    let all = whole.chain(alone);
     // Without two neighbours nothing tells the chunk.
-    all.filter(|pieces| pieces.iter().any(|path| path.len() > 1))
+    all.chain(two)
+        .chain(alone)
+        .filter(|pieces| pieces.iter().any(|path| path.len() > 1))
         .collect()
 }
 
@@ -240,7 +247,7 @@ impl Try {
 /// The orders that claim what stands out, and how many pairs of blocks agree.
 fn decided(mut tries: Vec<Try>) -> Option<(Vec<Order>, u64)> {
     tries.sort_by(|a, b| b.worth.total_cmp(&a.worth));
-    let best = tries.first()?;
+    let best = tries.first().filter(|best| best.worth >= LEAD)?;
     let claims = best.order.claims();
     let (same, others): (Vec<_>, Vec<_>) = tries
         .iter()
@@ -346,42 +353,41 @@ fn changes(
     rows.iter().filter_map(change).collect()
 }
 
-/// The roles that some paths may have: all of them there, or with one missing between two paths or
-/// at an end; each in both directions.
+/// The roles that some paths may have: in any order and each in both directions, with one missing
+/// between two of them, and none or one at an end.
 fn arrangements(pieces: &[Vec<usize>]) -> Vec<Vec<Option<usize>>> {
-    let turned = |path: &Vec<usize>| {
-        let there: Vec<Option<usize>> = path.iter().copied().map(Some).collect();
+    let mut all = Vec::new();
+    for within in joined(pieces) {
+        all.push([&[None], within.as_slice()].concat());
+        all.push([within.as_slice(), &[None]].concat());
+        all.push(within);
+    }
+    all
+}
+
+/// Paths in any order and each in both directions, with one missing between two of them.
+fn joined(pieces: &[Vec<usize>]) -> Vec<Vec<Option<usize>>> {
+    let mut all = Vec::new();
+    for (number, first) in pieces.iter().enumerate() {
+        let there: Vec<Option<usize>> = first.iter().copied().map(Some).collect();
         let back: Vec<Option<usize>> = there.iter().rev().copied().collect();
-        if there.len() == 1 {
+        let ways = if there.len() == 1 {
             vec![there]
         } else {
             vec![there, back]
+        };
+        let mut others = pieces.to_vec();
+        others.remove(number);
+        if others.is_empty() {
+            all.extend(ways);
+            continue;
         }
-    };
-    match pieces {
-        [one] => {
-            let ways = turned(one).into_iter();
-            let with = ways.flat_map(|roles| {
-                let (before, behind) = (
-                    [&[None], roles.as_slice()].concat(),
-                    [roles.as_slice(), &[None]].concat(),
-                );
-                [roles, before, behind]
-            });
-            with.collect()
+        for rest in joined(&others) {
+            let with = |way: &Vec<Option<usize>>| [way, [None].as_slice(), &rest].concat();
+            all.extend(ways.iter().map(with));
         }
-        [one, other] => {
-            let mut all = Vec::new();
-            for a in turned(one) {
-                for b in turned(other) {
-                    all.push([a.as_slice(), &[None], b.as_slice()].concat());
-                    all.push([b.as_slice(), &[None], a.as_slice()].concat());
-                }
-            }
-            all
-        }
-        _ => Vec::new(),
     }
+    all
 }
 
 impl Order {

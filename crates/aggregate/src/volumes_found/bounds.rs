@@ -417,7 +417,8 @@ impl Claims<'_> {
                     (reached.1..=range.0).contains(&border) && (0..=MOST_UNUSED).contains(&rest);
                 fits.then_some(border)
             };
-            [start, &USUAL].into_iter().find_map(begins)
+            let border = [start, &USUAL].into_iter().find_map(begins)?;
+            Some(self.behind_contents(before, run, border).min(range.0))
         };
         let ranges: Vec<_> = runs.iter().zip(reach).collect();
         let borders: Option<Vec<u64>> = ranges.windows(2).map(border).collect();
@@ -425,6 +426,28 @@ impl Claims<'_> {
             borders.insert(0, 0);
             borders
         })
+    }
+
+    /// Where two linear runs meet if that is taken to be at `border`, but the device of the first goes on
+    /// with contents where the second one has nothing to show: behind these, as members need not begin
+    /// at the same place. Contents at the very end of a device go on up to there, or they are a label.
+    fn behind_contents(&self, before: &Run, next: &Run, border: u64) -> u64 {
+        let end_of_contents = || {
+            let (device, at) = before.layout.place(border)?;
+            let (next_device, next_at) = next.layout.place(border)?;
+            let (device, next_device) = (self.devices.get(device)?, self.devices.get(next_device)?);
+            let (at, next_at) = (u64::try_from(at).ok()?, u64::try_from(next_at).ok()?);
+            let [_, step] = STEPS;
+            let steps = (at..device.length).step_by(usize::try_from(step).ok()?);
+            let is_empty = |from: u64| (device.is_empty)(from, (from + step).min(device.length));
+            let last = steps.clone().filter(|from| !is_empty(*from)).last()?;
+            let end = (last + step).min(device.length);
+            let is_label = device.length - end < LABELS as u64
+                && steps.take_while(|from| *from < last).any(is_empty);
+            let is_over = (next_device.is_empty)(next_at, next_at + (end - at));
+            (is_over && !is_label).then(|| border + (end - at))
+        };
+        end_of_contents().unwrap_or(border)
     }
 
     /// The end of the extent of the volume that ends at or behind `address`.
