@@ -17,6 +17,8 @@ const DIRECTORIES: [&str; 4] = [CATALOGUE, MESSAGES, LEDGER, REPORT];
 pub const CATALOGUE: &str = "catalogue";
 /// The directory of the segments of the message index.
 pub const MESSAGES: &str = "messages";
+/// The directory of what carving tells of mailboxes in the message index.
+pub const MAILBOXES: &str = "mailboxes";
 /// The list of accounts that a person gave, if `case.json` names one.
 pub const ACCOUNTS: &str = "accounts.json";
 /// The directory of what was handed over.

@@ -25,7 +25,7 @@ pub mod log;
 mod segment;
 mod write;
 
-pub use directory::{ACCOUNTS, CATALOGUE, Case, Edit, LEDGER, MESSAGES, REPORT};
+pub use directory::{ACCOUNTS, CATALOGUE, Case, Edit, LEDGER, MAILBOXES, MESSAGES, REPORT};
 pub use document::{AccountPaths, CaseFile, ContainerRecord, EvidenceRecord, FORMAT, StoredHash};
 pub use error::CaseError;
 pub use segment::{Position, SegmentSet, Segments};

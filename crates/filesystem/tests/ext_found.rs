@@ -10,7 +10,7 @@
 #[expect(dead_code, reason = "each test file uses another part of this module")]
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use std::sync::Arc;
 use common::{Mount, Random, blank, run};
 use evidence::view::Memory;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
-use filesystem::{Device, File, FileKind, Filesystem, Found, Place, Standing, find_all, walk};
+use filesystem::{
+    Device, File, FileKind, Filesystem, Found, InodeNumber, Place, Standing, find_all, walk,
+};
 
 const PACKAGE: &str = "e2fsprogs";
 const OLD: &str = "^metadata_csum,^64bit,^metadata_csum_seed,^orphan_file,uninit_bg";
@@ -355,6 +357,47 @@ fn what_a_newer_file_system_left_of_an_older_one_is_beside_it_and_not_in_it() {
         .map(|entry| entry.path.to_string())
         .collect();
     assert_eq!(newer, ["/", "/lost+found"]);
+}
+
+/// The names of all files that a directory and those in it list, whether there is an inode or not.
+fn names_below(fs: &dyn Filesystem, dir: InodeNumber, names: &mut BTreeSet<String>) {
+    let Ok(dir) = fs.inode(dir) else { return };
+    for entry in fs.entries(&dir).entries {
+        let is_directory = fs
+            .inode(entry.inode)
+            .is_ok_and(|inode| inode.kind == FileKind::Directory);
+        if is_directory {
+            names_below(fs, entry.inode, names);
+        } else {
+            names.insert(String::from_utf8(entry.name).unwrap());
+        }
+    }
+}
+
+/// The inode tables of a newer file system lie where those of the older one were. What the directories
+/// listed is known still, also in blocks of which only a checksum says whose they are.
+#[test]
+fn a_newer_file_system_of_the_same_shape_leaves_the_names() {
+    for kind in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, tree) = mailboxes(dir.path(), KINDS[kind].1);
+        let mut bytes = fs::read(&path).unwrap();
+        let tables = ["-F", "-q", "-E", "nodiscard,lazy_itable_init=0"];
+        let arguments = [&tables, KINDS[kind].1].concat();
+        make_over(&path, &mut bytes, "mke2fs", &arguments);
+        let found = find(bytes);
+        let names: Vec<&str> = found.iter().map(|found| found.name.as_str()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        let mut names = BTreeSet::new();
+        names_below(&*found[1].fs, found[1].fs.root(), &mut names);
+        let name = |path: &String| path.rsplit('/').next().unwrap().to_owned();
+        let all: BTreeSet<String> = tree.keys().map(name).collect();
+        let missed: Vec<&String> = all.difference(&names).collect();
+        assert!(missed.is_empty(), "{}: {missed:?}", KINDS[kind].0);
+        let mut newer = BTreeSet::new();
+        names_below(&*found[0].fs, found[0].fs.root(), &mut newer);
+        assert!(newer.is_empty(), "{}: {newer:?}", KINDS[kind].0);
+    }
 }
 
 #[test]

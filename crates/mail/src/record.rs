@@ -400,6 +400,9 @@ pub struct FolderRecord {
     pub owner: Option<Owner>,
     /// Its name.
     pub folder: String,
+    /// The path of the mailbox that it is a folder of, where that is nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<String>,
     /// How many messages its directories list.
     pub present: u64,
     /// How many messages the folder's own index lists; `None` without an index.

@@ -175,8 +175,9 @@ impl Row {
             let view: Arc<dyn ReadAt> = Arc::new(Memory::new(text));
             Candidate::read(&view, "disk:a#blocks", &carved).unwrap()
         });
-        let messages = mail::carved::attribute(candidates.collect(), &Names::default(), &accounts);
-        messages.last().unwrap().owner.clone()
+        let attributed =
+            mail::carved::attribute(candidates.collect(), &Names::default(), &accounts);
+        attributed.messages.last().unwrap().owner.clone()
     }
 }
 

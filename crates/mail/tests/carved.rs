@@ -12,9 +12,9 @@ use evidence::ReadAt;
 use evidence::view::Memory;
 use filesystem::Standing;
 use mail::account::{AccountRules, Accounts, Owner};
-use mail::carved::{Candidate, Carved, Names, Stored, attribute};
-use mail::record::{FileNote, Repair};
-use mail::{Address, Message, Proof};
+use mail::carved::{Candidate, Carved, Mailboxes, Names, Stored, attribute};
+use mail::record::{FileNote, FolderRecord, Repair};
+use mail::{Address, Message, Proof, Record};
 
 const SERVER: &str = "imap.lindenhof.example";
 
@@ -56,7 +56,7 @@ fn attributed(texts: &[String], names: &Names, known: &[&str]) -> Vec<Message> {
     for known in known {
         accounts.add(address(known));
     }
-    attribute(candidates.collect(), names, &accounts)
+    attribute(candidates.collect(), names, &accounts).messages
 }
 
 fn owners(texts: &[String], known: &[&str]) -> Vec<Option<String>> {
@@ -167,7 +167,10 @@ fn a_message_in_a_file_of_others_is_whose_they_are_if_they_agree() {
         let last = std::iter::once(carved(&silent(), Some(7)));
         let accounts = Accounts::new(&AccountRules::default());
         let all: Vec<Candidate> = all.chain(file).chain(last).collect();
-        let last = attribute(all, &Names::default(), &accounts).pop().unwrap();
+        let last = attribute(all, &Names::default(), &accounts)
+            .messages
+            .pop()
+            .unwrap();
         let owner = last.owner.map(|owner| owner.account.to_string());
         assert_eq!(owner.as_deref(), wanted, "{what}");
         assert_eq!(last.folder, "Orders");
@@ -267,6 +270,83 @@ fn the_one_name_with_both_lengths_gives_account_folder_and_flags() {
     assert_eq!(message.owner, None);
 }
 
+/// A folder of a mailbox that is nobody's.
+fn folder_of(mailbox: &str) -> FolderRecord {
+    FolderRecord {
+        device: "disk:a".to_owned(),
+        path: format!("{mailbox}/.Archive"),
+        owner: None,
+        folder: "Archive".to_owned(),
+        mailbox: Some(mailbox.to_owned()),
+        present: 5,
+        listed: None,
+        listed_but_gone: Vec::new(),
+        doubt: None,
+    }
+}
+
+/// The directories above a mailbox lost their names: the messages that lengths join with its names tell whose it
+/// is, and so whose a message is that says nothing itself.
+#[test]
+fn messages_that_are_joined_with_names_tell_whose_their_mailbox_is() {
+    let ada = "ada@lindenhof.example";
+    let mut texts: Vec<String> = (0..4)
+        .map(|n| delivered(ada, SERVER, n) + &"more\n".repeat(n as usize))
+        .collect();
+    texts.push(written_by("eve@elsewhere.example"));
+    let mut names = Names::default();
+    let in_mailbox = |text: &String, number: usize| {
+        let path = name(text, &format!("M{number}P1")).replace("/srv/ada", "/#orphans/#12/ada");
+        FileNote {
+            owner: None,
+            ..note(ada, &path)
+        }
+    };
+    for (number, text) in texts.iter().enumerate() {
+        names.add(in_mailbox(text, number));
+    }
+    let undecided = attributed(&texts, &names, &[]);
+    assert_eq!(
+        undecided[4].owner, None,
+        "no folder says which mailbox it is of"
+    );
+    let mailbox = "/#orphans/#12/ada/Maildir";
+    let folder = folder_of(mailbox);
+    names.add_folder(&folder);
+    for message in attributed(&texts, &names, &[]) {
+        assert_eq!(message.owner.unwrap().account, address(ada));
+        assert_eq!(message.folder, "Archive");
+    }
+    let candidates = texts
+        .iter()
+        .map(|text| candidate(text, Some(Proof::Structure), Vec::new()));
+    let accounts = Accounts::new(&AccountRules::default());
+    let found = attribute(candidates.collect(), &names, &accounts).mailboxes;
+    let mailboxes: Mailboxes = found.into_iter().collect();
+    let Record::Folder(settled) = mailboxes.settled(Record::Folder(folder)) else {
+        unreachable!("a folder stays one");
+    };
+    assert_eq!(settled.owner.unwrap().account, address(ada));
+    let other = in_mailbox(&texts[0], 9);
+    let other = FileNote {
+        path: other.path.replace("#12", "#13"),
+        ..other
+    };
+    assert_eq!(
+        mailboxes.settled(Record::Lost(other.clone())),
+        Record::Lost(other)
+    );
+
+    // One that was delivered to somebody else speaks against it: four of five are too few.
+    texts[1] = delivered("bo@lindenhof.example", SERVER, 1) + "more\n";
+    let mut names = Names::default();
+    names.add_folder(&folder_of(mailbox));
+    for (number, text) in texts.iter().enumerate() {
+        names.add(in_mailbox(text, number));
+    }
+    assert_eq!(attributed(&texts, &names, &[])[4].owner, None);
+}
+
 #[test]
 fn what_breaks_off_or_lies_in_the_middle_of_something_is_no_file_of_a_name() {
     let text = written_by("eve@elsewhere.example");
@@ -283,6 +363,7 @@ fn what_breaks_off_or_lies_in_the_middle_of_something_is_no_file_of_a_name() {
         let candidate = Candidate::read(&view, "disk:a#blocks", &carved).unwrap();
         let accounts = Accounts::new(&AccountRules::default());
         attribute(vec![candidate], &names, &accounts)
+            .messages
             .remove(0)
             .owner
     };

@@ -17,6 +17,7 @@ use crate::facts::{
     Structure, Totals,
 };
 use crate::figures::{Phases, Shares, rates};
+use crate::index::records;
 use crate::sort::{Known, Sorter, Status, place_of};
 use crate::{ReportError, words};
 
@@ -103,7 +104,7 @@ impl Index {
             phases: Phases::default(),
         };
         let mut sorter = Sorter::new(known);
-        for record in case.read_segments::<Record>(case::MESSAGES)? {
+        for record in records(case)? {
             match record? {
                 Record::Message(message) => {
                     let place = place_of(message.owner.as_ref());

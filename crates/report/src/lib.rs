@@ -39,6 +39,7 @@ mod facts;
 mod figures;
 mod gather;
 mod handed;
+mod index;
 mod notices;
 mod page;
 mod people;
@@ -58,6 +59,7 @@ pub use facts::{
     RejectedFile, Run, Step, Structure, Target, Totals, UNATTRIBUTED,
 };
 pub use figures::{Day, Phase, Rate, Share, Shares};
+pub use index::records;
 pub use notices::{NoticeOptions, Notices, TEMPLATE, notices};
 pub use text::{harmless_json, is_hostile};
 pub use wanted::{Wanted, WantedRegion, ranked};

@@ -13,6 +13,7 @@ use restore::{Outcome, Place, States};
 use crate::ReportError;
 use crate::facts::UNATTRIBUTED;
 use crate::handed::Handed;
+use crate::index::records;
 
 /// A digest that stands for a few texts: half of a BLAKE3, which nobody finds twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,7 +114,7 @@ impl Known {
         if wanted.is_empty() && !known.states.has_former() {
             return Ok(known);
         }
-        for record in case.read_segments::<Record>(case::MESSAGES)? {
+        for record in records(case)? {
             let Record::Message(message) = record? else {
                 continue;
             };
@@ -169,7 +170,7 @@ fn wanted_names(
     // Of each likeness the first message: another one makes it known.
     let mut first: HashMap<Key, Key> = HashMap::new();
     let mut alike = HashSet::new();
-    for record in case.read_segments::<Record>(case::MESSAGES)? {
+    for record in records(case)? {
         match record? {
             Record::Message(message) => {
                 states.expect(&place_of(message.owner.as_ref()), &message);

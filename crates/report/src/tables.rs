@@ -11,6 +11,7 @@ use restore::Outcome;
 use crate::account::delivered;
 use crate::damage::reasons;
 use crate::facts::{Account, Facts, Folder};
+use crate::index::records;
 use crate::sort::{Sorted, Sorter, Status, name_of, place_of};
 use crate::text::cell;
 use crate::write::Failure;
@@ -224,7 +225,7 @@ pub(crate) fn messages(facts: &Facts, case: &Case, out: impl Write) -> Result<()
     let mut out = writer(out);
     row(&mut out, &MessageRow::HEAD)?;
     let mut sorter = Sorter::new(&facts.known);
-    for record in case.read_segments::<Record>(case::MESSAGES)? {
+    for record in records(case)? {
         match record? {
             Record::Message(message) => {
                 let place = place_of(message.owner.as_ref());

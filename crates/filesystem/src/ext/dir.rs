@@ -220,7 +220,10 @@ pub(super) fn checksum_holds(bytes: &[u8], form: Form, seed: u32) -> bool {
 }
 
 /// The seed with which the checksum of a block is right, which is that of its directory's inode.
-pub(super) fn seed_of(bytes: &[u8]) -> Option<u32> {
+pub(super) fn seed_of(bytes: &[u8], form: Form) -> Option<u32> {
+    if let Some((stored, covered)) = node_covered(bytes, form) {
+        return Some(crc32c_seed(stored, &covered));
+    }
     let at = bytes.len().checked_sub(TAIL_BYTES)?;
     let (stored, _) = leaf_checksum(bytes, 0)?;
     Some(crc32c_seed(stored, bytes.get(..at)?))
@@ -249,6 +252,12 @@ fn leaf_checksum(bytes: &[u8], seed: u32) -> Option<(u32, u32)> {
 
 /// The checksum of a block of the hash tree, from the `dx_tail` after its last place for an entry.
 fn node_checksum(bytes: &[u8], form: Form, seed: u32) -> Option<(u32, u32)> {
+    let (stored, covered) = node_covered(bytes, form)?;
+    Some((stored, crc32c(seed, &covered)))
+}
+
+/// What the `dx_tail` of a block of the hash tree says its checksum is, and the bytes that this covers.
+fn node_covered(bytes: &[u8], form: Form) -> Option<(u32, Vec<u8>)> {
     let f = Fields::new(bytes);
     let first = rec_len(f.le_u16(0x4)?, form, bytes.len());
     let count_at = if first == bytes.len() {
@@ -266,8 +275,9 @@ fn node_checksum(bytes: &[u8], form: Form, seed: u32) -> Option<(u32, u32)> {
     let count = places(count_at.checked_add(2)?)?;
     let covered = f.slice(0, count_at.checked_add(count)?)?;
     let tail = f.from(count_at.checked_add(limit)?)?;
-    let sum = crc32c(crc32c(seed, covered), tail.slice(0x0, 4)?);
-    Some((tail.le_u32(0x4)?, crc32c(sum, &[0; 4])))
+    // The checksum's own place counts as zeros.
+    let covered = [covered, tail.slice(0x0, 4)?, &[0; 4]].concat();
+    Some((tail.le_u32(0x4)?, covered))
 }
 
 /// A directory being read.

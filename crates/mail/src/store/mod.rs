@@ -152,6 +152,7 @@ impl Folder {
             path: self.path.to_string(),
             owner: self.owner.clone(),
             folder: self.name.clone(),
+            mailbox: self.owner.is_none().then(|| self.mailbox.to_string()),
             present: 0,
             listed: None,
             listed_but_gone: Vec::new(),

@@ -169,6 +169,7 @@ pub(crate) fn folder(account: &str, name: &str, present: u64, gone: &[&str]) -> 
         path: folder_path(account, name),
         owner: owner(account),
         folder: name.to_owned(),
+        mailbox: None,
         present,
         listed: Some(present + gone.len() as u64),
         listed_but_gone: gone.iter().map(|name| (*name).to_owned()).collect(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use case::{Case, MESSAGES};
+use case::Case;
 use mail::Record;
 use mail::account::AccountList;
 use serde::Serialize;
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &CaseOnly) -> Result<Output> {
                 .extend(owner.map(|owner| owner.evidence.clone()));
             with(account);
         };
-    for record in case.read_segments::<Record>(MESSAGES)? {
+    for record in report::records(&case)? {
         match record? {
             Record::Message(message) => {
                 of(message.owner.as_ref(), &message.folder, &|account| {

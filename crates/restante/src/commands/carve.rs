@@ -13,12 +13,12 @@ use std::time::Instant;
 use aggregate::document::{Aggregate, DeviceName};
 use anyhow::Result;
 use case::log::Effort;
-use case::{Case, MESSAGES};
+use case::{Case, MAILBOXES, MESSAGES};
 use evidence::ReadAt;
 use evidence::view::BitShifted;
 use filesystem::{Standing, View};
 use mail::account::Accounts;
-use mail::carved::{Candidate, Names, attribute};
+use mail::carved::{Attributed, Candidate, Names, attribute};
 use mail::record::FileNote;
 use mail::{Layer, MessageId, Proof, Record};
 use rayon::prelude::*;
@@ -226,7 +226,11 @@ fn make(
         found.extend(state.add(&name, searched.view, &device, carved));
     }
     let (candidates, stories): (Vec<Candidate>, Vec<Story>) = found.into_iter().unzip();
-    let messages = attribute(candidates, &known.names, &known.accounts);
+    let Attributed {
+        messages,
+        mailboxes,
+    } = attribute(candidates, &known.names, &known.accounts);
+    case.write_segment(MAILBOXES, "carved", &mailboxes)?;
     let present = present(case, session)?;
     write(case, &known, &present, &mut state, messages, &stories)?;
     Ok((state, bytes))
@@ -287,7 +291,10 @@ impl Known {
                     }
                     message.owner
                 }
-                Record::Folder(folder) => folder.owner,
+                Record::Folder(folder) => {
+                    known.names.add_folder(&folder);
+                    folder.owner
+                }
                 Record::Lost(note) | Record::Rejected(note) => {
                     let owner = note.owner.clone();
                     known.names.add(note);

@@ -7,7 +7,7 @@ use aggregate::coverage;
 use aggregate::document::DeviceName;
 use anyhow::Result;
 use case::log::Effort;
-use case::{AccountPaths, Case, MESSAGES};
+use case::{AccountPaths, Case, MAILBOXES, MESSAGES};
 use evidence::{Loss, ReadAt, merged};
 use filesystem::{Filesystem, Found, FsPath, InodeNumber, Standing, View, find_all, in_use};
 use mail::account::AccountRules;
@@ -77,6 +77,7 @@ pub(crate) fn rebuild(case: &Case, said: &Said, common: &Common) -> Result<Outpu
     if !same {
         // Another geometry or other rules: what was found with the old ones does not count.
         case.remove_segments(MESSAGES, "")?;
+        case.remove_segments(MAILBOXES, "")?;
         let state = IndexState {
             made_from: made_from.clone(),
             finished: false,

@@ -5,7 +5,8 @@
 //! number stands and stood for, with the journal as the memory of former states; `names` collects
 //! what directories list and listed; `resolve` brings the two together; `nodes` numbers what has
 //! no inode number of its own; `taken` knows what was written over since; `infer` finds the
-//! geometry where no superblock says it; `rebuilt` gives all of it as one [`Filesystem`](crate::Filesystem).
+//! geometry where no superblock says it; `strangers` are directories of an older file system of which
+//! no inode is left; `rebuilt` gives all of it as one [`Filesystem`](crate::Filesystem).
 
 mod infer;
 mod lives;
@@ -14,6 +15,7 @@ mod nodes;
 mod rebuilt;
 mod resolve;
 mod sighting;
+mod strangers;
 mod taken;
 
 use std::cmp::Reverse;
@@ -86,10 +88,14 @@ pub(crate) fn rebuild(device: &Device, seen: &Sightings) -> (Vec<Found>, Vec<Los
     let inferred = infer::infer(&device.bytes, seen, &held);
     let seeds: Vec<u32> = known.iter().filter_map(|k| k.fs.volume.sb.seed).collect();
     let inferred = inferred.filter(|it| it.sb.seed.is_none_or(|seed| !seeds.contains(&seed)));
-    let inferred = inferred.or_else(|| {
-        let nothing = found.is_empty();
-        nothing.then(|| infer::names_only(&device.bytes, seen))?
-    });
+    let strange;
+    let (inferred, seen) = if inferred.is_some() {
+        (inferred, seen)
+    } else {
+        let found: Vec<&Rebuilt> = found.iter().map(|(_, _, fs)| fs).collect();
+        strange = strangers::of(seen, &found);
+        (infer::names_only(&device.bytes, &strange), &strange)
+    };
     if let Some(Inferred { base, sb, tables }) = inferred {
         // Without a UUID, the seed of the checksums is what tells it from others.
         let id = match (sb.uuid, sb.seed) {

@@ -262,60 +262,55 @@ impl Collector<'_> {
         self.volume.inode_seed(InodeNumber(number), generation)
     }
 
-    /// Takes the names from blocks on the disk that no directory in use leads to.
+    /// Takes the names from blocks on the disk that no directory in use leads to: first those that say
+    /// whose they are, then those of which only the checksum does.
     pub(super) fn stray(&mut self, seen: &[DirectorySeen]) {
         let size = self.volume.sb.block.get();
-        let mut open: Option<(InodeNumber, u64, bool)> = None;
-        for block in seen.iter().filter(|block| block.bytes == size) {
-            let number = self.block_of(block.at);
-            if self.names.used.contains(&number) || self.in_journal(block.at) {
-                continue;
+        let blocks = || seen.iter().filter(|block| block.bytes == size);
+        let mut seeds = HashMap::new();
+        for block in blocks() {
+            if let Some((own, parent)) = block.own
+                && let Some(bytes) = self.unclaimed(block.at)
+                && let Some((node, in_use)) = self.stray_directory(own.into(), block.at)
+            {
+                self.nodes.parent(node, parent.into());
+                self.take_stray(node, in_use, &bytes);
+                let seed = dir::seed_of(&bytes, self.form());
+                seeds.extend(seed.map(|seed| (seed, (node, in_use))));
             }
-            let end = block.at.get().saturating_add(size.into());
-            let held = self.taken.is_held(&(block.at.get()..end));
-            let bytes = self
-                .volume
-                .view
-                .read_whole(block.at, self.volume.sb.block.len());
-            let Some(bytes) = bytes.filter(|_| !held) else {
-                continue;
-            };
-            match block.own {
-                Some((own, parent)) => {
-                    open = None;
-                    if let Some((node, in_use)) = self.stray_directory(own.into(), block.at) {
-                        self.nodes.parent(node, parent.into());
-                        self.take_stray(node, in_use, &bytes);
-                        open = Some((node, number, in_use));
-                    }
-                }
-                None => {
-                    let owner = self.stray_owner(number, &bytes, open);
-                    if let Some((node, in_use)) = owner {
-                        self.take_stray(node, in_use, &bytes);
-                    }
-                }
+        }
+        for block in blocks().filter(|block| block.own.is_none()) {
+            if let Some(bytes) = self.unclaimed(block.at)
+                && let Some((node, in_use)) = self.stray_owner(block.at, &bytes, &seeds)
+            {
+                self.take_stray(node, in_use, &bytes);
             }
         }
     }
 
+    /// The block at `at` if no directory in use and no journal has it, and nothing was written over it.
+    fn unclaimed(&self, at: ByteOffset) -> Option<Vec<u8>> {
+        let block = self.volume.sb.block;
+        let end = at.get().saturating_add(block.get().into());
+        let is_claimed = self.names.used.contains(&self.block_of(at))
+            || self.in_journal(at)
+            || self.taken.is_held(&(at.get()..end));
+        let bytes = (!is_claimed).then(|| self.volume.view.read_whole(at, block.len()));
+        bytes.flatten()
+    }
+
     /// Whose a block with names and without `.` is that nothing in use leads to: that of a deleted
-    /// directory whose map leads to it, or where checksums prove it, of the one before it.
+    /// directory whose map leads to it, or where checksums prove it, one of those with these `seeds`.
     fn stray_owner(
         &self,
-        number: u64,
+        at: ByteOffset,
         bytes: &[u8],
-        open: Option<(InodeNumber, u64, bool)>,
+        seeds: &HashMap<u32, (InodeNumber, bool)>,
     ) -> Option<(InodeNumber, bool)> {
-        if let Some(owner) = self.owner(number, bytes, u32::MAX) {
+        if let Some(owner) = self.owner(self.block_of(at), bytes, u32::MAX) {
             return Some((owner, false));
         }
-        let (node, first, in_use) = open?;
-        let first = self.volume.block(first).ok()?;
-        let same = dir::seed_of(&first).is_some_and(|seed| {
-            self.volume.sb.seed.is_some() && dir::checksum_holds(bytes, self.form(), seed)
-        });
-        same.then_some((node, in_use))
+        seeds.get(&dir::seed_of(bytes, self.form())?).copied()
     }
 
     fn take_stray(&mut self, node: InodeNumber, in_use: bool, bytes: &[u8]) {

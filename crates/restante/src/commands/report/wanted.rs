@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aggregate::Disk;
 use aggregate::document::{Aggregate, Area, DeviceName, Group, Member, SegmentMap};
 use anyhow::Result;
-use case::{Case, MESSAGES};
+use case::Case;
 use evidence::{ByteOffset, GapCause, Gaps, OutOfRange, ReadAt, ReadAtExt};
 use filesystem::{Extent, File, Place};
 use mail::codec::MAX_MESSAGE_BYTES;
@@ -49,7 +49,7 @@ pub(super) fn wanted(case: &Case, facts: &Facts) -> Result<Option<Vec<Wanted>>> 
     };
     let mut damaged = damaged(facts);
     let mut lost = lost(facts);
-    for record in case.read_segments::<Record>(MESSAGES)? {
+    for record in report::records(case)? {
         match record? {
             Record::Message(message)
                 if is_candidate(&message) && damaged.remove(message.id.as_str()) =>

@@ -1,11 +1,13 @@
 //! Messages that were found by their content: what is known of them, and whose they are.
 //!
-//! Their blocks say nothing of an account. A name that a directory still lists may: `S=` and `W=`
-//! of a message are those of one name in twenty thousand. Else the message's own header must name
+//! Their blocks say nothing of an account. A name that a directory still lists may (`names`). Else the message's own header must name
 //! an account, and it must be the server of these mailboxes that wrote it there: mail that was
 //! kept or forwarded bears what other servers wrote.
 
-use std::collections::{BTreeMap, HashMap};
+mod mailboxes;
+mod names;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evidence::{ByteOffset, ReadAt};
@@ -17,12 +19,15 @@ use crate::attribution::{Agreed, Consensus, Delivery, Local};
 use crate::broken::BrokenPart;
 use crate::codec::Codec;
 use crate::content::{Content, reread};
-use crate::delivery::{Field, Trace};
 use crate::header::may_lack_its_top;
 use crate::maildir::{MaildirName, RECOVERED};
 use crate::proof::{Grade, Proof, virtual_size};
 use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Repair, Summary};
 use crate::store::Known;
+
+pub use self::mailboxes::{MailboxRecord, Mailboxes};
+use self::names::Joined;
+pub use self::names::Names;
 
 /// Headers are looked for in so many bytes.
 const HEAD: usize = 64 << 10;
@@ -231,68 +236,29 @@ fn delivered(head: &[u8]) -> Timestamp {
     }
 }
 
-/// Names of messages that were listed somewhere and of which no file was found, by the two lengths
-/// in them.
-#[derive(Debug, Default)]
-pub struct Names {
-    by_lengths: HashMap<(u64, u64), Vec<FileNote>>,
-}
-
-impl Names {
-    /// Adds a name, if it has an owner and both lengths.
-    pub fn add(&mut self, note: FileNote) {
-        let name = note.path.rsplit('/').next().unwrap_or_default();
-        let name = MaildirName::parse(name.as_bytes());
-        let lengths = name.size.zip(name.virtual_size);
-        if let Some(lengths) = lengths.filter(|_| note.owner.is_some()) {
-            let notes = self.by_lengths.entry(lengths).or_default();
-            // One message in two folders has one name in each; the same path may be noted twice.
-            if notes.iter().all(|other| other.path != note.path) {
-                notes.push(note);
-            }
-        }
-    }
-
-    /// The only name with the lengths of a message, if it is of an account that the message does
-    /// not contradict. What breaks off somewhere has any length.
-    fn of(&self, candidate: &Candidate, known: &Accounts) -> Option<&FileNote> {
-        candidate.may_be_a_file.then_some(())?;
-        let message = &candidate.message;
-        let lengths = (message.bytes, message.virtual_bytes);
-        let [note] = self.by_lengths.get(&lengths)?.as_slice() else {
-            return None;
-        };
-        let owner = note.owner.as_ref()?;
-        match &candidate.delivery.trace {
-            Some(Trace::To(to, Field::DeliveredTo)) if !known.is_same(to, &owner.account) => None,
-            _ => Some(note),
-        }
-    }
+/// Whose carved messages are.
+#[derive(Debug)]
+pub struct Attributed {
+    /// The messages, in the order of the candidates.
+    pub messages: Vec<Message>,
+    /// Mailboxes of which they tell whose these are.
+    pub mailboxes: Vec<MailboxRecord>,
 }
 
 /// Says whose the carved messages are; `known` are the accounts that something else names.
-pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &Accounts) -> Vec<Message> {
-    let mut claims: BTreeMap<&str, usize> = BTreeMap::new();
-    let named: Vec<Option<FileNote>> = candidates
-        .iter()
-        .map(|candidate| names.of(candidate, known).cloned())
-        .collect();
-    for note in named.iter().flatten() {
-        *claims.entry(&note.path).or_default() += 1;
-    }
+pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &Accounts) -> Attributed {
+    let Joined {
+        named,
+        accounts: known,
+        mailboxes,
+    } = names.join(&candidates, known);
     let local = Local::new(
-        known,
+        &known,
         candidates.iter().map(|candidate| &candidate.delivery),
     );
-    // Two messages of the lengths of one name: either may be it.
-    let only = |note: &&FileNote| claims.get(note.path.as_str()) == Some(&1);
-    let named: Vec<Option<FileNote>> = named
-        .iter()
-        .map(|note| note.as_ref().filter(only).cloned())
-        .collect();
     let files = owners_of_files(&candidates, local.accounts());
     let pairs = candidates.into_iter().zip(named);
-    pairs
+    let messages = pairs
         .map(|(candidate, note)| {
             let owner = candidate.file.and_then(|file| files.get(&file));
             match (note, owner) {
@@ -304,7 +270,11 @@ pub fn attribute(candidates: Vec<Candidate>, names: &Names, known: &Accounts) ->
                 (None, None) => with_trace(candidate, &local),
             }
         })
-        .collect()
+        .collect();
+    Attributed {
+        messages,
+        mailboxes,
+    }
 }
 
 /// Whose the files are that several messages lie in, where those agree.
