@@ -348,6 +348,34 @@ fn messages_that_are_joined_with_names_tell_whose_their_mailbox_is() {
 }
 
 #[test]
+fn lengths_do_not_outweigh_a_bit_that_turned() {
+    let text = written_by("eve@elsewhere.example");
+    let mut names = Names::default();
+    names.add(note("ada@lindenhof.example", &name(&text, "M1P1")));
+    let graded = |contradictions: &[&str]| {
+        let view: Arc<dyn ReadAt> = Arc::new(Memory::new(text.clone().into_bytes()));
+        let carved = Carved {
+            pieces: vec![(0, text.len() as u64)],
+            proof: Some(Proof::Structure),
+            contradictions: contradictions.iter().map(|&why| why.to_owned()).collect(),
+            ..Carved::default()
+        };
+        let candidate = Candidate::read(&view, "disk:a#blocks", &carved).unwrap();
+        let accounts = Accounts::new(&AccountRules::default());
+        let message = attribute(vec![candidate], &names, &accounts)
+            .messages
+            .remove(0);
+        assert!(
+            message.owner.is_some(),
+            "it is that of the name all the same"
+        );
+        message.grade.is_whole()
+    };
+    assert!(graded(&[]));
+    assert!(!graded(&["a bit of byte 20 has turned"]));
+}
+
+#[test]
 fn what_breaks_off_or_lies_in_the_middle_of_something_is_no_file_of_a_name() {
     let text = written_by("eve@elsewhere.example");
     let mut names = Names::default();

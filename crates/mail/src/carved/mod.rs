@@ -32,6 +32,10 @@ pub use self::names::Names;
 /// Headers are looked for in so many bytes.
 const HEAD: usize = 64 << 10;
 
+/// What speaks against a message that begins with what may be the rest of a line.
+const MAY_LACK_ITS_TOP: &str =
+    "its first line may be the rest of one: what stood before lies elsewhere";
+
 /// Files begin at multiples of this.
 const SECTOR: u64 = 512;
 
@@ -128,8 +132,7 @@ impl Candidate {
             }
         };
         if carved.stored.is_none() && codec == Codec::Plain && may_lack_its_top(&bytes) {
-            let why = "its first line may be the rest of one: what stood before lies elsewhere";
-            contradictions.push(why.to_owned());
+            contradictions.push(MAY_LACK_ITS_TOP.to_owned());
         }
         let whole = carved
             .proof
@@ -314,7 +317,9 @@ fn with_name(candidate: Candidate, note: FileNote) -> Message {
     message.delivered = note.delivered.unwrap_or(message.delivered);
     message.standing = note.standing;
     message.origin.path.clone_from(&note.path);
-    if message.holes.is_empty() {
+    // The lengths tell where it begins and ends, and not that every byte between is right.
+    let mut against = message.contradictions.iter();
+    if message.holes.is_empty() && against.all(|why| why == MAY_LACK_ITS_TOP) {
         message.grade = Grade::Complete;
         message.contradictions.clear();
         message.broken_parts.clear();
