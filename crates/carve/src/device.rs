@@ -16,7 +16,7 @@ use crate::chunks::doubt_ends_of_chunks;
 use crate::lines::Lines;
 use crate::ordered::Ordered;
 use crate::pool::Pool;
-use crate::repair::repair;
+use crate::repair::{repair, tries_all};
 use crate::search::{Found, Search, no_break};
 use crate::stored::{self, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
@@ -29,7 +29,8 @@ pub(crate) const WEAK: f64 = 1.0;
 /// A border in the header that looks worse than this joins two messages, whatever the hash of the
 /// body says, in nats. That the words do not fit is not enough: in a header they are names.
 const LEAST_HEADER: f64 = -5.5;
-/// No more of the messages whose pieces fit by the phase of base64 alone may do so by chance.
+/// No more of the messages whose pieces fit by the phase of base64 alone may do so by chance, nor may more
+/// of those whose signature is taken for broken have two bits turned.
 const MOST_LUCK: f64 = 0.01;
 /// So much more must speak for one of two messages that want the same rest, in nats.
 const MARGIN: f64 = 3.0;
@@ -91,8 +92,9 @@ fn on_grid(
         pool: Pool::of(&blocks),
         open,
         messages,
-        excuses_lists: false,
+        excuses: false,
         closed: OnceLock::new(),
+        turned: OnceLock::new(),
     };
     rest.take_all(proven, Proof::BodyHash);
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
@@ -100,7 +102,7 @@ fn on_grid(
     rest.solve(|chain| chain.reader.is_signed());
     rest.mend();
     rest.solve_in_order();
-    rest.excuses_lists = true;
+    rest.excuses = true;
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
     rest.give_up();
     let carved = Carved {
@@ -171,11 +173,13 @@ struct Rest<'a> {
     pool: Pool,
     open: Vec<Chain>,
     messages: Vec<Carving>,
-    /// Whether a message that a list sent on may be whole although its hash does not verify: not
-    /// before it is tried whether one wrong bit is why.
-    excuses_lists: bool,
+    /// Whether a message may be whole although its hash does not verify, because it was changed on its
+    /// way: not before it is tried whether one wrong bit is why.
+    excuses: bool,
     /// The boundaries that are closed in blocks which nobody had claimed.
     closed: OnceLock<HashSet<Vec<u8>>>,
+    /// How many bits of a byte have turned, by those that body hashes showed: at most.
+    turned: OnceLock<f64>,
 }
 
 impl Rest<'_> {
@@ -322,10 +326,49 @@ impl Rest<'_> {
                 luck: None,
             })
         } else {
-            let excuses = self.excuses_lists && chain.reader.is_from_list();
-            Search::run(self.judge, &self.pool, chain, excuses)
+            let is_own = self.excuses && self.is_broken_signature(chain);
+            let excuses = is_own || self.excuses && chain.reader.is_from_list();
+            let found = Search::run(self.judge, &self.pool, chain, excuses);
+            found.filter(|found| {
+                let is_same = found.chain.blocks == chain.blocks;
+                found.verified || !is_own || chain.reader.is_from_list() || is_same
+            })
         };
         found.filter(|found| !found.verified || self.header_support(&found.chain) > LEAST_HEADER)
+    }
+
+    /// Whether the hash of a message in one piece most likely never verified: nothing else speaks against
+    /// it, that one bit turned was tried with each, and two hardly would.
+    fn is_broken_signature(&self, chain: &Chain) -> bool {
+        let Some((end, _)) = chain.end else {
+            return false;
+        };
+        let turned = self.turned.get_or_init(|| self.turned_bits()) * end as f64;
+        let is_two = turned * turned / 2.0 > MOST_LUCK;
+        chain.is_whole() && tries_all(end) && !is_two && no_break(self.judge, chain)
+    }
+
+    /// How many bits turned in a byte of the messages of which each bit was tried, with one more.
+    fn turned_bits(&self) -> f64 {
+        let proven = self
+            .messages
+            .iter()
+            .filter(|one| one.found.proof == Some(Proof::BodyHash));
+        let length = |one: &Carving| {
+            one.found
+                .pieces
+                .iter()
+                .map(|(_, length)| *length)
+                .sum::<u64>()
+        };
+        let small = proven.filter(|one| tries_all(length(one)));
+        let (bits, bytes) = small.fold((1, 0_u64), |(bits, bytes), one| {
+            (
+                bits + one.found.repairs.len(),
+                bytes.saturating_add(length(one)),
+            )
+        });
+        bits as f64 / bytes.max(1) as f64
     }
 
     fn header_support(&self, chain: &Chain) -> f64 {

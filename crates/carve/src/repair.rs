@@ -39,6 +39,11 @@ pub(crate) fn repair(message: &[u8], body: usize, signatures: &[BodySignature]) 
         })
 }
 
+/// Whether every bit of a body of so many bytes is tried.
+pub(crate) const fn tries_all(bytes: u64) -> bool {
+    bytes.saturating_mul(bytes).saturating_mul(3) <= BUDGET
+}
+
 /// A body in canonical form, and the state of its hash at each step.
 struct Trial<'a, H> {
     text: &'a [u8],
@@ -69,8 +74,7 @@ impl<'a, H: Digest + Clone + Send + Sync> Trial<'a, H> {
 
     /// The byte of the text and the bit that must be turned.
     fn run(&self) -> Option<(usize, u8)> {
-        let length = self.canonical.len() as u64;
-        if length.saturating_mul(length).saturating_mul(3) > BUDGET {
+        if !tries_all(self.canonical.len() as u64) {
             return self.among(&|byte| !is_plain(byte));
         }
         self.among(&|byte| !is_plain(byte))

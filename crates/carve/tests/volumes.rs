@@ -354,6 +354,59 @@ fn a_body_that_a_list_changed_is_whole_by_its_structure_and_any_other_is_not() {
     }
 }
 
+/// Where many messages are proven, and hardly a bit has turned, a signature that does not verify was broken
+/// before the message came here.
+#[test]
+fn among_many_that_verify_a_message_that_does_not_is_whole_by_its_structure() {
+    let broken = String::from_utf8(mail(5, 3000, true)).unwrap();
+    let broken = broken
+        .replace("The shelf in", "EXTERNAL: The shelf in")
+        .into_bytes();
+    for others in [0, 20] {
+        let mut volume = volume();
+        volume.lay(20, &broken, 0, 99);
+        for number in 0..others {
+            volume.lay(
+                30 + 4 * number,
+                &mail(10 + number as u64, 4000, true),
+                0,
+                99,
+            );
+        }
+        let is_whole = volume.whole().contains(&broken);
+        assert_eq!(is_whole, others > 0, "beside {others}");
+    }
+}
+
+/// Mail with an mbox in it is one message, and no file of several.
+#[test]
+fn a_postmark_within_a_message_begins_none() {
+    let inner = String::from_utf8(mail(6, 2300, false)).unwrap();
+    let mbox = format!("From ada@lindenhof.example Mon Jan  1 00:00:00 2024\n{inner}\n").repeat(2);
+    let text = format!(
+        "Return-Path: <shop@vendor.example>\nDelivered-To: bo@lindenhof.example\nFrom: shop@vendor.example\n\
+         Date: Mon, 1 Jan 2024 00:00:00 +0000\nSubject: boxes\nMIME-Version: 1.0\n\
+         Content-Type: multipart/mixed; boundary=\"outer\"\n\n--outer\nContent-Type: text/plain\n\n\
+         All boxes of the shelf:\n\n--outer\nContent-Type: application/mbox\n\n{mbox}\n--outer--\n"
+    );
+    // What else is there says how large blocks are.
+    let beside: Vec<Vec<u8>> = (10..14).map(|number| mail(number, 4000, true)).collect();
+    let whole_of = |content: &[u8]| {
+        let mut volume = volume();
+        volume.lay(20, content, 0, 99);
+        for (number, mail) in beside.iter().enumerate() {
+            volume.lay(40 + 4 * number, mail, 0, 99);
+        }
+        let mut whole = volume.whole();
+        whole.retain(|message| !beside.contains(message));
+        whole
+    };
+    assert_eq!(whole_of(text.as_bytes()), [text.into_bytes()]);
+    // As a file of its own it is one of two messages.
+    let inner = inner.into_bytes();
+    assert_eq!(whole_of(mbox.as_bytes()), [inner.clone(), inner]);
+}
+
 #[test]
 fn what_a_list_added_below_a_signed_body_is_not_cut_off_and_called_whole() {
     let mut text = mail(5, 3000, true);

@@ -25,6 +25,12 @@ const MOST_STRETCH: u64 = 1 << 30;
 /// So much of other bytes may lie before the next postmark.
 const MOST_OTHER: u64 = 64 << 10;
 
+/// So far before a postmark the beginning of its file is looked for.
+const MOST_BEFORE: u64 = 4 << 20;
+
+/// Read at a time.
+const STRIDE: u64 = 64 << 10;
+
 /// A border that looks worse than this is a break even where the message has just the length that it
 /// states, in nats: in a thousand bytes hardly one next postmark would fit by chance.
 const LEAST_MEASURED: f64 = -12.0;
@@ -83,6 +89,51 @@ pub(super) fn is_inside(device: &dyn ReadAt, postmarks: &[u64], head: u64) -> bo
     // The postmark counts as the first line of the header.
     let header = header_at(device, *last, reach);
     header.is_some_and(|header| head < last.saturating_add(header.seen))
+}
+
+/// Those of the `postmarks` that are of mboxes: not in a file that begins as a message does, at one of
+/// `heads`, and has an mbox in it.
+pub(super) fn of_mboxes(device: &dyn ReadAt, heads: &[u64], postmarks: &[u64]) -> Vec<u64> {
+    let mut kept = Vec::new();
+    let mut last: Option<(u64, bool)> = None;
+    for place in postmarks {
+        let from = last.map_or(0, |(place, _)| place);
+        let from = from.max(place.saturating_sub(MOST_BEFORE));
+        let run = behind_last_zero(device, from..*place);
+        let of_mbox = match (last, run) {
+            // The same file goes on.
+            (Some((_, of_mbox)), None) => of_mbox,
+            _ => {
+                let run = run.unwrap_or(from);
+                let heads = heads.iter().skip(heads.partition_point(|head| *head < run));
+                let mut inside = heads.take_while(|head| **head < *place);
+                inside
+                    .next()
+                    .is_none_or(|head| postmarks.binary_search(head).is_ok())
+            }
+        };
+        let of_mbox = of_mbox || place.is_multiple_of(SECTOR as u64);
+        if of_mbox {
+            kept.push(*place);
+        }
+        last = Some((*place, of_mbox));
+    }
+    kept
+}
+
+/// The place behind the last zero in a range of `device`; `None` if there is none.
+fn behind_last_zero(device: &dyn ReadAt, range: Range<u64>) -> Option<u64> {
+    let mut end = range.end;
+    while end > range.start {
+        let start = end.saturating_sub(STRIDE).max(range.start);
+        let length = usize::try_from(end - start).ok()?;
+        let (bytes, _) = device.read_vec(ByteOffset::new(start), length).ok()?;
+        if let Some(last) = memchr::memrchr(0, &bytes) {
+            return start.checked_add(last as u64)?.checked_add(1);
+        }
+        end = start;
+    }
+    None
 }
 
 /// How far text goes on from the postmark at `start`.

@@ -144,6 +144,7 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
     // Some deliveries leave a postmark within a header.
     seen.postmarks
         .retain(|place| !is_in_header(device, &survey.heads, *place));
+    seen.postmarks = mbox::of_mboxes(device, &survey.heads, &seen.postmarks);
     let mut messages = Vec::new();
     let mut records = dbox::records(device, &seen.records);
     for record in std::mem::take(&mut records.whole) {
