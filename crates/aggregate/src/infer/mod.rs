@@ -156,10 +156,17 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     taken = taken.with(inferred.take_mirrors(pile, taken.with(tied), &stated));
     let Whole {
         settled,
-        told,
+        mut told,
         mut open,
     } = inferred.take_whole(pile, &whole, &stated);
     taken = taken.with(settled);
+    // What ties devices to those of a group in some rows is an array that was made over it.
+    let (over, scattered): (Vec<Members>, Vec<Members>) = scattered
+        .into_iter()
+        .partition(|set| devices_of([set]).touches(settled));
+    for set in over {
+        told = told.with(inferred.take_over(pile, &set));
+    }
     // Where members are missing that parity needs, the rest may be one group: it must make sense
     // in each of its devices.
     let rest = pile.remains(taken);
@@ -244,18 +251,23 @@ impl Inferred {
         for (set, decided) in undecided {
             let own = devices_of([set]);
             if own.touches(all.settled) {
-                all.told = all.told.with(own);
-                let why = format!(
-                    "{}, but some of them also to others, with which they make a group: one of the two arrays was made over the other, and too little of this one is left",
-                    set.together
-                );
-                self.take(pile, &set.devices, Err(why));
+                all.told = all.told.with(self.take_over(pile, set));
             } else {
                 all.settled = all.settled.with(own);
                 all.open.push((set.clone(), decided));
             }
         }
         all
+    }
+
+    /// Says why nothing is made of a set of which some are members of a group, and gives its devices.
+    fn take_over(&mut self, pile: &Pile, set: &Members) -> Set {
+        let why = format!(
+            "{}, but some of them also to others, with which they make a group: one of the two arrays was made over the other, and too little of this one is left",
+            set.together
+        );
+        self.take(pile, &set.devices, Err(why));
+        devices_of([set])
     }
 
     /// Decides a set that parity ties together, which may be the parity of an array that was created over

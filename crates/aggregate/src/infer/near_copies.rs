@@ -7,7 +7,7 @@
 //! mirrors, which [`mirrors`](super::mirrors) finds. Of two copies on three devices of which the one in
 //! the middle is missing, the first holds what the last one holds a row before: a ring of two.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use evidence::view::Slice;
@@ -35,6 +35,9 @@ const MOST_PIECES: usize = 4;
 
 /// Of the pairs of blocks that are compared, so many must be as predicted, in percent.
 const AGREE_PERCENT: u64 = 97;
+
+/// At least one in so many pairs of blocks lies behind the place where a group begins.
+const MOST_BEHIND: u64 = 2;
 
 /// What must speak for one order, and for it against every other, in nats: of what is compared each disagreement
 /// counts as one.
@@ -329,12 +332,18 @@ fn edges(path: &[usize], rows: &[Row], by_offset: &ByOffset<'_>) -> Option<(u64,
         Some(a == b)
     };
     let states = |row: &Row| path.windows(2).map(|pair| equal(row, pair)).collect();
-    let changes = changes(rows, by_offset, states);
+    let all = changes(rows, by_offset, states);
     let sizes: Vec<u64> = chunks().collect();
-    sizes
-        .into_iter()
-        .rev()
-        .find_map(|chunk| edge(&changes, chunk))
+    let edge_of = |changes: &[u64]| sizes.iter().rev().find_map(|chunk| edge(changes, *chunk));
+    edge_of(&steady(&all)).or_else(|| edge_of(&all))
+}
+
+/// The changes that are not those of a single row, which may be equal by chance: bitmaps are alike.
+fn steady(changes: &[u64]) -> Vec<u64> {
+    let places: HashSet<u64> = changes.iter().copied().collect();
+    let beside = |at: u64| [at.saturating_sub(BLOCK), at.saturating_add(BLOCK)];
+    let is_steady = |at: &&u64| !beside(**at).iter().any(|other| places.contains(other));
+    changes.iter().filter(is_steady).copied().collect()
 }
 
 /// Where one of the `states` of a row is another one than in the next row, if it is known of both.
@@ -428,37 +437,55 @@ impl Order {
         claims
     }
 
-    /// How many pairs of blocks are equal or not as this order wants it, and how many are not.
+    /// How many pairs of blocks are equal or not as this order wants it, and how many are not: behind the
+    /// place from which on nearly all are, for before a group something else may be left.
     fn agreement(&self, rows: &[Row], by_offset: &ByOffset<'_>) -> (u64, u64) {
+        let mut rows: Vec<&Row> = rows.iter().collect();
+        rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.at));
         let (mut right, mut wrong) = (0_u64, 0_u64);
+        let mut longest = None;
         for row in rows {
-            let Some(number) = self.row(row.at) else {
-                continue;
-            };
-            let next = by_offset.get(&row.at.saturating_add(self.chunk));
-            for role in 0..self.roles.len() {
-                let beside = (role + 1..self.roles.len())
-                    .take(self.near - 1)
-                    .map(|other| (number, Some(row), other));
-                // The next row goes on where this one ends.
-                let around = role + self.near > self.roles.len();
-                let around = (0..self.near - 1)
-                    .filter(|_| around)
-                    .map(|other| (number + 1, next.copied(), other));
-                for (other_number, other_row, other) in beside.chain(around) {
-                    let own = self.print(row, role);
-                    let its = other_row.and_then(|row| self.print(row, other));
-                    let (Some(own), Some(its)) = (own, its) else {
-                        continue;
-                    };
-                    let chunks = (
-                        self.chunk_of(number, role),
-                        self.chunk_of(other_number, other),
-                    );
-                    let agrees = (chunks.0 == chunks.1) == (own == its);
-                    let count = if agrees { &mut right } else { &mut wrong };
-                    *count += 1;
-                }
+            let (agree, disagree) = self.agreement_of(row, by_offset);
+            right = right.saturating_add(agree);
+            wrong = wrong.saturating_add(disagree);
+            if right * 100 >= (right + wrong) * AGREE_PERCENT {
+                longest = Some((right, wrong));
+            }
+        }
+        let all = right.saturating_add(wrong);
+        let most = longest.filter(|(right, wrong)| (right + wrong) * MOST_BEHIND >= all);
+        most.unwrap_or((right, wrong))
+    }
+
+    /// How many pairs of blocks in a row are as this order wants it, and how many are not.
+    fn agreement_of(&self, row: &Row, by_offset: &ByOffset<'_>) -> (u64, u64) {
+        let (mut right, mut wrong) = (0_u64, 0_u64);
+        let Some(number) = self.row(row.at) else {
+            return (right, wrong);
+        };
+        let next = by_offset.get(&row.at.saturating_add(self.chunk));
+        for role in 0..self.roles.len() {
+            let beside = (role + 1..self.roles.len())
+                .take(self.near - 1)
+                .map(|other| (number, Some(row), other));
+            // The next row goes on where this one ends.
+            let around = role + self.near > self.roles.len();
+            let around = (0..self.near - 1)
+                .filter(|_| around)
+                .map(|other| (number + 1, next.copied(), other));
+            for (other_number, other_row, other) in beside.chain(around) {
+                let own = self.print(row, role);
+                let its = other_row.and_then(|row| self.print(row, other));
+                let (Some(own), Some(its)) = (own, its) else {
+                    continue;
+                };
+                let chunks = (
+                    self.chunk_of(number, role),
+                    self.chunk_of(other_number, other),
+                );
+                let agrees = (chunks.0 == chunks.1) == (own == its);
+                let count = if agrees { &mut right } else { &mut wrong };
+                *count += 1;
             }
         }
         (right, wrong)

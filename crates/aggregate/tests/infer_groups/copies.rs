@@ -144,6 +144,20 @@ fn copies_that_go_around_are_put_together_with_a_member_missing() {
     }
 }
 
+/// Before a group something else is left, in which nothing agrees.
+#[test]
+fn copies_that_go_around_are_put_together_behind_what_was_left_before_them() {
+    const BEFORE: usize = 6 << 20;
+    let content = &CONTENT[..24 << 20];
+    let mut disks = side_by_side(content, 5, 2, 64 << 10, BEFORE);
+    for (number, disk) in (0..).zip(&mut disks) {
+        disk[..BEFORE].copy_from_slice(&noise(700 + number, BEFORE));
+    }
+    let disks = shuffled(disks, &[4], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    assert!(found(&aggregate, &disks, content), "{:?}", aggregate.losses);
+}
+
 #[test]
 fn two_that_are_left_of_offset_copies_on_three_are_not_taken_for_copies_side_by_side() {
     for missing in 0..3 {
