@@ -386,6 +386,9 @@ impl<'a> Contents<'a> {
     /// How much the contents speak for a hypothesis, in nats: that its chunks continue where it
     /// says, but for the ends of stripes if it is one of several groups that a volume lies in
     /// stripes over, and that parity lies where it says.
+    ///
+    /// How text goes on is learnt from blocks that lie next to each other. If a chunk is a block, none of
+    /// these do in the group: what was learnt may speak for it, and not against.
     pub(super) fn score(&self, hypothesis: &Hypothesis) -> f64 {
         let map = hypothesis.map();
         let devices: Vec<usize> = hypothesis.devices().collect();
@@ -407,7 +410,12 @@ impl<'a> Contents<'a> {
             Spread::Alone => 0.0,
             Spread::InStripes | Spread::Perhaps => without_stripes(&edges),
         };
-        sum + edges.iter().sum::<f64>() + gain
+        let goes_on = edges.iter().sum::<f64>() + gain;
+        if hypothesis.chunk <= BLOCK {
+            sum + goes_on.max(0.0)
+        } else {
+            sum + goes_on
+        }
     }
 
     fn parity_score(&self, map: &Map<'_>, row: &Row, devices: &[usize]) -> f64 {
@@ -560,6 +568,18 @@ mod tests {
         let (short, chunks) = edges(true);
         assert!(!short);
         assert!(chunks.iter().all(|(chunk, ..)| *chunk > BLOCK));
+    }
+
+    #[test]
+    fn what_was_learnt_beside_each_other_does_not_speak_against_chunks_of_a_block() {
+        let rows = rows_of_lines(true);
+        let contents = Contents::learn(&rows, &[0, 1], Spread::Alone);
+        let score = |chunk| {
+            let roles = vec![Some(0), Some(1)];
+            contents.score(&Hypothesis::new(Shape::Raid0(2), chunk, 0, 0, roles).unwrap())
+        };
+        assert!(score(2 * BLOCK) < 0.0);
+        assert_eq!(score(BLOCK), 0.0);
     }
 
     #[test]

@@ -103,8 +103,11 @@ impl<'a> Rebuilt<'a> {
     }
 
     /// How much the texts beside what is rebuilt speak for it, in nats; `is_close` is whether a
-    /// first look did not decide.
+    /// first look did not decide. Chunks of a block say nothing, as in [`Contents::score`].
     pub(super) fn texts(&self, rows: &[Row], contents: &Contents<'_>, is_close: bool) -> f64 {
+        if self.hypothesis.chunk <= BLOCK {
+            return 0.0;
+        }
         let most = if is_close {
             MOST_ROWS_OF_CLOSE
         } else {

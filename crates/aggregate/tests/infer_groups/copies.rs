@@ -25,6 +25,22 @@ fn stripes_over_mirrors_are_put_together_with_a_mirror_broken() {
     assert_eq!(geometry.members(), 6);
 }
 
+/// Chunks of a block: how text goes on cannot be learnt from blocks that lie next to each other.
+#[test]
+fn chunks_of_a_block_are_put_together_by_addresses() {
+    let striped = lay_out(&CONTENT, "raid0", 2, 4 << 10, 0);
+    let disks =
+        (0..6).map(|number| disk(&format!("d{}", number * 5 % 6), striped[number % 2].clone()));
+    let disks: Vec<_> = disks.collect();
+    let aggregate = discover(&disks, &|_, _| None);
+    assert!(
+        found(&aggregate, &disks, &CONTENT),
+        "{:?}",
+        aggregate.losses
+    );
+    assert_eq!(aggregate.groups[0].geometry.members(), 6);
+}
+
 /// A newer array wrote a tenth of both copies, each with something else: neither is a stranger to the
 /// group of the other.
 #[test]
