@@ -1,11 +1,12 @@
 //! `accounts`: who is in there, with what evidence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::Result;
 use case::Case;
 use mail::Record;
-use mail::account::AccountList;
+use mail::account::{AccountList, Owner};
+use mail::maildir::MaildirName;
 use serde::Serialize;
 use serde_json::json;
 
@@ -32,23 +33,42 @@ struct Account {
     listed: Option<bool>,
 }
 
+/// The names of the messages that were found in each account: a name whose file is lost may be that of a
+/// message that was carved.
+fn found(case: &Case) -> Result<HashSet<(String, Vec<u8>)>> {
+    let mut found = HashSet::new();
+    for record in report::records(case)? {
+        if let Record::Message(message) = record? {
+            found.extend(name_of(message.owner.as_ref(), &message.origin.path));
+        }
+    }
+    Ok(found)
+}
+
+/// A name within an account; that of nobody's mail says nothing.
+fn name_of(owner: Option<&Owner>, path: &str) -> Option<(String, Vec<u8>)> {
+    let name = path.rsplit('/').next()?;
+    let base = MaildirName::parse(name.as_bytes()).base.to_vec();
+    Some((owner?.account.to_string(), base))
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &CaseOnly) -> Result<Output> {
     let case = Case::open_to_read(&args.case)?;
     let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
-    let mut of =
-        |owner: Option<&mail::account::Owner>, folder: &str, with: &dyn Fn(&mut Account)| {
-            let name = owner.map_or_else(
-                || "_unattributed".to_owned(),
-                |owner| owner.account.to_string(),
-            );
-            let account = accounts.entry(name).or_default();
-            account.folders.insert(folder.to_owned());
-            account
-                .evidence
-                .extend(owner.map(|owner| owner.evidence.clone()));
-            with(account);
-        };
+    let mut of = |owner: Option<&Owner>, folder: &str, with: &dyn Fn(&mut Account)| {
+        let name = owner.map_or_else(
+            || "_unattributed".to_owned(),
+            |owner| owner.account.to_string(),
+        );
+        let account = accounts.entry(name).or_default();
+        account.folders.insert(folder.to_owned());
+        account
+            .evidence
+            .extend(owner.map(|owner| owner.evidence.clone()));
+        with(account);
+    };
+    let found = found(&case)?;
     for record in report::records(&case)? {
         match record? {
             Record::Message(message) => {
@@ -62,7 +82,13 @@ pub(crate) fn run(args: &CaseOnly) -> Result<Output> {
                     account.damaged += u64::from(!message.grade.is_whole());
                 });
             }
-            Record::Lost(note) => of(note.owner.as_ref(), &note.folder, &|a| a.lost += 1),
+            Record::Lost(note) => {
+                let key = name_of(note.owner.as_ref(), &note.path);
+                let is_found = key.is_some_and(|key| found.contains(&key));
+                of(note.owner.as_ref(), &note.folder, &|account| {
+                    account.lost += u64::from(!is_found);
+                });
+            }
             Record::Folder(folder) => of(folder.owner.as_ref(), &folder.folder, &|account| {
                 let doubt = folder.doubt.iter();
                 account

@@ -310,12 +310,22 @@ impl Known {
     }
 }
 
-/// The devices whose file system is there, or whose volumes are all known: mail in blocks that
-/// none of them uses was deleted.
+/// The devices whose file system is there, and no other on them, or whose volumes are all known: mail in
+/// blocks that none of them uses was deleted.
 fn present(case: &Case, session: &Session) -> Result<BTreeSet<String>> {
     let mut present = BTreeSet::new();
-    for (name, view) in super::rebuild::views(case)? {
+    let views = super::rebuild::views(case)?;
+    let begun_over: BTreeSet<&str> = views
+        .iter()
+        .filter(|(name, view)| !view.devices().contains(&name.as_str()))
+        .flat_map(|(_, view)| view.devices())
+        .collect();
+    for (name, view) in &views {
         let devices = view.devices();
+        // What an older file system had, nobody deleted.
+        if devices.iter().any(|device| begun_over.contains(device)) {
+            continue;
+        }
         if devices.contains(&name.as_str()) {
             present.extend(devices.into_iter().map(str::to_owned));
             present.extend(view.spread().map(|spread| spread.name));
