@@ -326,13 +326,11 @@ impl Rest<'_> {
                 luck: None,
             })
         } else {
-            let is_own = self.excuses && self.is_broken_signature(chain);
-            let excuses = is_own || self.excuses && chain.reader.is_from_list();
-            let found = Search::run(self.judge, &self.pool, chain, excuses);
-            found.filter(|found| {
-                let is_same = found.chain.blocks == chain.blocks;
-                found.verified || !is_own || chain.reader.is_from_list() || is_same
-            })
+            let is_from_list = self.excuses && chain.reader.is_from_list();
+            let is_broken = self.excuses && !is_from_list && self.is_broken_signature(chain);
+            let found = Search::run(self.judge, &self.pool, chain, is_from_list || is_broken);
+            // It is whole as it lies there, or the hash may not verify because a piece is missing.
+            found.filter(|found| found.verified || !is_broken || found.chain.blocks == chain.blocks)
         };
         found.filter(|found| !found.verified || self.header_support(&found.chain) > LEAST_HEADER)
     }
@@ -345,7 +343,8 @@ impl Rest<'_> {
         };
         let turned = self.turned.get_or_init(|| self.turned_bits()) * end as f64;
         let is_two = turned * turned / 2.0 > MOST_LUCK;
-        chain.is_whole() && tries_all(end) && !is_two && no_break(self.judge, chain)
+        let is_signed = chain.reader.is_signed() && chain.is_whole();
+        is_signed && tries_all(end) && !is_two && no_break(self.judge, chain)
     }
 
     /// How many bits turned in a byte of the messages of which each bit was tried, with one more.

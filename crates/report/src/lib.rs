@@ -61,6 +61,7 @@ pub use facts::{
 pub use figures::{Day, Phase, Rate, Share, Shares};
 pub use index::records;
 pub use notices::{NoticeOptions, Notices, TEMPLATE, notices};
+pub use sort::server_name;
 pub use text::{harmless_json, is_hostile};
 pub use wanted::{Wanted, WantedRegion, ranked};
 pub use write::{Paths, write};

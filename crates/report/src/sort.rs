@@ -72,7 +72,7 @@ impl Status {
 
 /// The unique name that a mail server gave to the file of a message, and the time of delivery
 /// that it begins with. `None` for names of other make, which may be there twice.
-pub(crate) fn server_name(path: &str) -> Option<(&str, i64)> {
+pub fn server_name(path: &str) -> Option<(&str, i64)> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let base = MaildirName::parse(name.as_bytes()).base;
     let base = name.get(..base.len())?;

@@ -6,7 +6,6 @@ use anyhow::Result;
 use case::Case;
 use mail::Record;
 use mail::account::{AccountList, Owner};
-use mail::maildir::MaildirName;
 use serde::Serialize;
 use serde_json::json;
 
@@ -35,7 +34,7 @@ struct Account {
 
 /// The names of the messages that were found in each account: a name whose file is lost may be that of a
 /// message that was carved.
-fn found(case: &Case) -> Result<HashSet<(String, Vec<u8>)>> {
+fn found(case: &Case) -> Result<HashSet<(String, String)>> {
     let mut found = HashSet::new();
     for record in report::records(case)? {
         if let Record::Message(message) = record? {
@@ -46,10 +45,9 @@ fn found(case: &Case) -> Result<HashSet<(String, Vec<u8>)>> {
 }
 
 /// A name within an account; that of nobody's mail says nothing.
-fn name_of(owner: Option<&Owner>, path: &str) -> Option<(String, Vec<u8>)> {
-    let name = path.rsplit('/').next()?;
-    let base = MaildirName::parse(name.as_bytes()).base.to_vec();
-    Some((owner?.account.to_string(), base))
+fn name_of(owner: Option<&Owner>, path: &str) -> Option<(String, String)> {
+    let (name, _) = report::server_name(path)?;
+    Some((owner?.account.to_string(), name.to_owned()))
 }
 
 /// Runs the command.

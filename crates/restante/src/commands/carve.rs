@@ -156,7 +156,7 @@ pub(crate) fn carve(case: &Case, asked: &Asked<'_>, common: &Common) -> Result<O
                 "carve",
                 json!(asked),
                 json!({ "made_from": state.made_from }),
-                json!({ "devices": state.devices, "index": case.segments_digest(MESSAGES)? }),
+                json!({ "devices": state.devices, "index": super::rebuild::index_digest(case)? }),
                 Some(Effort::since(start, bytes)),
             )?;
             // Last of all: a run that is killed before carves and logs again.
@@ -313,28 +313,28 @@ impl Known {
 /// The devices whose file system is there, and no other on them, or whose volumes are all known: mail in
 /// blocks that none of them uses was deleted.
 fn present(case: &Case, session: &Session) -> Result<BTreeSet<String>> {
-    let mut present = BTreeSet::new();
-    let views = super::rebuild::views(case)?;
-    let begun_over: BTreeSet<&str> = views
-        .iter()
-        .filter(|(name, view)| !view.devices().contains(&name.as_str()))
-        .flat_map(|(_, view)| view.devices())
-        .collect();
-    for (name, view) in &views {
-        let devices = view.devices();
-        // What an older file system had, nobody deleted.
-        if devices.iter().any(|device| begun_over.contains(device)) {
-            continue;
-        }
-        if devices.contains(&name.as_str()) {
-            present.extend(devices.into_iter().map(str::to_owned));
-            present.extend(view.spread().map(|spread| spread.name));
-        }
-    }
+    let mut present = of_one_filesystem(&super::rebuild::views(case)?);
     let groups = session.aggregate.volume_groups.iter();
     let physical = groups.flat_map(|group| &group.physical_volumes);
     present.extend(physical.filter_map(|volume| Some(volume.device.as_ref()?.0.clone())));
     Ok(present)
+}
+
+/// The devices of file systems that are there, and beside which nothing is left of another: what such a one
+/// had, nobody deleted. `views` are those of all file systems, by their names.
+fn of_one_filesystem(views: &BTreeMap<String, View>) -> BTreeSet<String> {
+    let (own, others): (Vec<_>, Vec<_>) = views
+        .iter()
+        .partition(|(name, view)| view.devices().contains(&name.as_str()));
+    let others: BTreeSet<&str> = others.iter().flat_map(|(_, view)| view.devices()).collect();
+    let mut devices = BTreeSet::new();
+    for (_, view) in own {
+        if view.devices().iter().all(|device| !others.contains(device)) {
+            devices.extend(view.devices().into_iter().map(str::to_owned));
+            devices.extend(view.spread().map(|spread| spread.name));
+        }
+    }
+    devices
 }
 
 /// What is kept of a message that was deleted from a file system that is there. Nobody misses its
@@ -427,4 +427,21 @@ fn text(state: &CarveState) -> String {
         ]);
     }
     table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_in_free_blocks_was_deleted_only_where_no_other_file_system_was() {
+        let opened = |name: &str| (name.to_owned(), View::Opened(name.to_owned()));
+        let older = (
+            "disk:b#ext4-00000400".to_owned(),
+            View::Device("disk:b".to_owned()),
+        );
+        let views = [opened("disk:a"), opened("disk:b"), older];
+        let found = of_one_filesystem(&views.into_iter().collect());
+        assert_eq!(found, BTreeSet::from(["disk:a".to_owned()]));
+    }
 }

@@ -12,6 +12,7 @@ use evidence::{Loss, ReadAt, merged};
 use filesystem::{Filesystem, Found, FsPath, InodeNumber, Standing, View, find_all, in_use};
 use mail::account::AccountRules;
 use mail::attribution::{Local, Place, attribute};
+use mail::carved::MailboxRecord;
 use mail::claims::Claims;
 use mail::content::{examine_among, examine_loose};
 use mail::store::{MailFile, find};
@@ -67,6 +68,18 @@ pub(crate) fn run(args: &Rebuild, common: &Common) -> Result<Output> {
     rebuild(&case, &said, common)
 }
 
+/// The digest of the message index, and of what carving tells of mailboxes in it, if that is anything: whose
+/// a message is stands there alone.
+pub(crate) fn index_digest(case: &Case) -> Result<String> {
+    let messages = case.segments_digest(MESSAGES)?;
+    let mut mailboxes = case.read_segments::<MailboxRecord>(MAILBOXES)?;
+    if mailboxes.next().is_none() {
+        return Ok(messages);
+    }
+    let both = [messages, case.segments_digest(MAILBOXES)?].concat();
+    Ok(blake3::hash(both.as_bytes()).to_hex().to_string())
+}
+
 /// Makes the message index of the case, or goes on with it.
 pub(crate) fn rebuild(case: &Case, said: &Said, common: &Common) -> Result<Output> {
     let (options, rules) = said.rules(case)?;
@@ -97,7 +110,7 @@ pub(crate) fn rebuild(case: &Case, said: &Said, common: &Common) -> Result<Outpu
             filesystems,
         };
         let mut output = json!(Counts::of(case)?);
-        output["index"] = case.segments_digest(MESSAGES)?.into();
+        output["index"] = index_digest(case)?.into();
         case.log(
             "rebuild",
             json!(options),

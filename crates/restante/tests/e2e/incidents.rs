@@ -230,6 +230,11 @@ fn verify_proves_a_case_and_names_what_was_changed() {
             .map(|line| format!("{line}\n"))
             .collect()
     };
+    let claim: Change = |text| {
+        text.to_owned()
+            + r#"{"device":"disk:a","path":"/","owner":{"account":"eve@example.org","evidence":""}}"#
+            + "\n"
+    };
     let other: Change = |text| text.replacen("\"folder\":\"INBOX", "\"folder\":\"OUTBOX", 1);
     for (path, change, why) in [
         (incident.path("case/log.jsonl"), cut, "the chain is broken"),
@@ -240,6 +245,11 @@ fn verify_proves_a_case_and_names_what_was_changed() {
         ),
         (ledger.path(), cut, "lines of the ledger are missing"),
         (index, other, "the message index is not as it was made"),
+        (
+            incident.path("case/mailboxes/carved.jsonl"),
+            claim,
+            "the message index is not as it was made",
+        ),
     ] {
         let before = fs::read_to_string(&path).unwrap();
         fs::write(&path, change(&before)).unwrap();

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 pub(crate) use self::restored::files_by_name;
+use super::rebuild::index_digest;
 use super::sync::{checked_target, content, custody, views};
 use crate::args::{Common, Verify};
 use crate::output::{Output, shown};
@@ -109,7 +110,7 @@ fn log(case: &Case, known: Option<&str>, findings: &mut Findings) -> Result<Vec<
     Ok(log)
 }
 
-/// Compares the message index with what the log says of it: whose a message is stands there alone.
+/// Compares the message index with what the log says of it.
 fn index(case: &Case, log: &[Line], findings: &mut Findings) -> Result<()> {
     let logged = log
         .iter()
@@ -118,14 +119,14 @@ fn index(case: &Case, log: &[Line], findings: &mut Findings) -> Result<()> {
     let Some(logged) = logged else {
         return Ok(());
     };
-    if case.segments_digest(MESSAGES)? == logged {
+    if index_digest(case)? == logged {
         findings
             .holds
             .push("the message index is as it was made".to_owned());
     } else {
         findings.fails.push(
-            "the message index is not as it was made: a file in messages/ was changed, added or \
-             removed. Remove messages/ and run `restante rebuild` and `restante carve` again"
+            "the message index is not as it was made: a file in messages/ or mailboxes/ was changed, \
+             added or removed. Remove messages/ and run `restante rebuild` and `restante carve` again"
                 .to_owned(),
         );
     }
