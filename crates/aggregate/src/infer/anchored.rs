@@ -23,6 +23,9 @@ const MOST_SOLVED: usize = 4096;
 /// The place on which most anchors of a device agree must have so many times those of the next.
 const CLEAR: usize = 3;
 
+/// Ways that have so many percent of the anchors of the best are as good.
+const NEARLY_PERCENT: usize = 90;
+
 /// Anchors in one piece of a device of so many bytes count as one: inodes and journal copies lie
 /// side by side, and many of them in one chunk say no more than one.
 pub(super) const ONE_IN: u64 = 16 << 10;
@@ -173,12 +176,14 @@ fn place<'a>(anchors: &[&'a Anchor], row_0: Row0) -> Option<Place<'a>> {
 /// for all devices but for the offsets at which their data begins.
 ///
 /// Whoever holds a chunk, its row follows from its address. So each device is asked alone, and
-/// the chunk and the number of data members are those for which most anchors agree.
+/// the chunk and the number of data members are those for which most anchors agree. Where parity
+/// does not go around, each device always holds the same column of the rows: then it is open in
+/// which column the file system begins, and all ways are given, that of most anchors first.
 pub(super) fn begins(
     anchors: &[Anchor],
     source: Source,
     devices: &[usize],
-) -> Option<Vec<(usize, i64)>> {
+) -> Vec<Vec<(usize, i64)>> {
     let all = thinned(distinct(anchors, source, devices));
     let own = |device: &usize| -> Vec<&Anchor> {
         let own = all.iter().filter(|anchor| anchor.device == *device);
@@ -189,7 +194,7 @@ pub(super) fn begins(
     // A width of one is a device whose blocks lie in one piece.
     let mut widths: BTreeSet<u64> = Shape::all(present).iter().map(|s| s.width()).collect();
     widths.insert(1);
-    let mut best: (usize, Vec<(usize, i64)>) = (0, Vec::new());
+    let mut found: Vec<Begins> = Vec::new();
     // By how many anchors all devices agree as they are.
     let mut together = 0;
     for chunk in chunks() {
@@ -207,21 +212,48 @@ pub(super) fn begins(
             let clear: Vec<(usize, (i64, usize))> = clear.collect();
             let support = clear.iter().map(|(_, (_, support))| support).sum();
             together = together.max(row.most(&all).map_or(0, |(_, count, _)| count));
-            if support > best.0 {
-                let starts = clear
-                    .into_iter()
-                    .map(|(device, (start, _))| (device, start));
-                let starts = if data == 1 {
-                    Vec::new()
-                } else {
-                    starts.collect()
-                };
-                best = (support, starts);
-            }
+            let starts = clear.into_iter();
+            let starts = starts.map(|(device, (start, _))| (device, start)).collect();
+            found.push(Begins {
+                data,
+                support,
+                starts,
+            });
         }
     }
-    let (support, starts) = best;
-    (support * 2 >= together * 3).then_some(starts)
+    found.sort_by_key(|begins| Reverse(begins.support));
+    let Some(best) = found.first() else {
+        return Vec::new();
+    };
+    let most = best.support;
+    if best.data == 1 || !best.differ() || most * 2 < together * 3 {
+        return Vec::new();
+    }
+    let mut ways: Vec<Vec<(usize, i64)>> = Vec::new();
+    for begins in found {
+        let is_near = begins.support * 100 >= most * NEARLY_PERCENT;
+        if is_near && begins.data > 1 && begins.differ() && !ways.contains(&begins.starts) {
+            ways.push(begins.starts);
+        }
+    }
+    ways
+}
+
+/// Where on each device a row lies by a number of data members, and by how many anchors.
+struct Begins {
+    data: u64,
+    support: usize,
+    starts: Vec<(usize, i64)>,
+}
+
+impl Begins {
+    /// Whether it is not the same on all.
+    fn differ(&self) -> bool {
+        self.starts.windows(2).any(|pair| match pair {
+            [(_, one), (_, other)] => one != other,
+            _ => false,
+        })
+    }
 }
 
 /// Lets the anchors vote for the role of each device in a shape, whose rows of data are given;

@@ -57,11 +57,13 @@ pub(super) fn mirror(
 ) -> Option<Group> {
     let members: Vec<&Candidate> = class.iter().filter_map(|d| candidates.get(*d)).collect();
     let shortest = members.iter().map(|member| member.device.len()).min()?;
-    let (offset, why) = find(&members.first()?.device, shortest).or_else(|| {
-        let piece = in_one_piece(*class.first()?, anchors)?;
-        let offset = u64::try_from(piece.begin).ok()?;
-        (!piece.goes_on).then_some((offset, piece.why))
-    })?;
+    let first = *class.first()?;
+    let (offset, why) =
+        find(&members.first()?.device, shortest, &begins(class, anchors)).or_else(|| {
+            let piece = in_one_piece(first, anchors)?;
+            let offset = u64::try_from(piece.begin).ok()?;
+            (!piece.goes_on).then_some((offset, piece.why))
+        })?;
     let level = Level::Raid1 {
         members: u32::try_from(members.len()).ok()?,
     };
@@ -90,10 +92,24 @@ pub(super) fn mirror(
     })
 }
 
-/// The first place at which something begins that fits before `end`, with what it is.
-fn find(device: &Arc<dyn ReadAt>, end: u64) -> Option<(u64, String)> {
+/// Where file systems would begin on a mirror by the blocks on it, if there are copies: a device alone
+/// may hold a part of what they say.
+fn begins(class: &[usize], anchors: &[Anchor]) -> BTreeSet<u64> {
+    let first = class.first().filter(|_| class.len() > 1);
+    let own = |anchor: &&Anchor| {
+        Some(&anchor.device) == first && anchor.source.is_direct() && anchor.is_certain()
+    };
+    let own = anchors.iter().filter(own);
+    own.filter_map(|anchor| anchor.at.checked_sub(anchor.address))
+        .collect()
+}
+
+/// The first place at which something begins that fits before `end`, with what it is: a usual one, or
+/// one `more`.
+fn find(device: &Arc<dyn ReadAt>, end: u64, more: &BTreeSet<u64>) -> Option<(u64, String)> {
     let near = (0..=NEAR / STEP).map(|number| number * STEP);
-    let mut places = near.chain(USUAL).filter(|offset| *offset < end);
+    let places = near.chain(USUAL).chain(more.iter().copied());
+    let mut places = places.filter(|offset| *offset < end);
     places.find_map(|offset| {
         let room = end.checked_sub(offset)?;
         let rest = Slice::new(Arc::clone(device), ByteOffset::new(offset), room);

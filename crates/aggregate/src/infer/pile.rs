@@ -8,8 +8,9 @@ use super::anchors::{Addresses, Anchor, Collector, Source};
 use super::relations::{Set, Tied, copies, copies_in_part, tied, within};
 use super::rings::{self, Ring};
 use super::sample::{self, Candidate, Row};
+use super::shift::{self, Blocks, Lines};
 use super::twins::{self, Stale};
-use super::{anchored, mirrors, shift};
+use super::{anchored, mirrors};
 
 /// Anchors that make devices carriers of one file system.
 const CARRIER_ANCHORS: u32 = 3;
@@ -77,7 +78,10 @@ impl Pile {
     /// then agree that did not before.
     pub(super) fn in_line(self) -> Self {
         let settled = self.agreeing();
-        let Some(shifts) = shift::shifts(&self.rows, self.candidates.len(), settled) else {
+        if self.others(settled).nth(1).is_none() {
+            return self;
+        }
+        let Some(shifts) = shift::shifts(&self.rows, &self.blocks(), settled) else {
             return self;
         };
         let moved = Self::look(shift::shifted(&self.candidates, &shifts));
@@ -105,16 +109,42 @@ impl Pile {
         let anchors = self.addresses().anchors;
         let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
         let mut begins = sources.into_iter();
-        let begins = begins.find_map(|source| anchored::begins(&anchors, source, &loose))?;
-        let first = begins.iter().map(|(_, begin)| *begin).min()?;
-        begins.iter().find(|(_, begin)| *begin != first)?;
-        let mut shifts = vec![0; self.candidates.len()];
-        for (device, begin) in begins {
+        let begins = begins.find_map(|source| {
+            let begins = anchored::begins(&anchors, source, &loose);
+            (!begins.is_empty()).then_some(begins)
+        })?;
+        let mut shifts = self.most_whole(&begins, &loose)?;
+        for device in loose {
+            let shift = *shifts.get(device)?;
             for same in self.mirror_of(device) {
-                *shifts.get_mut(same)? = u64::try_from(begin.checked_sub(first)?).ok()?;
+                *shifts.get_mut(same)? = shift;
             }
         }
         Some(Self::look(shift::shifted(&self.candidates, &shifts)))
+    }
+
+    /// Of the ways in which `loose` devices begin, in the order of what speaks for each, the one by which
+    /// most rows add up, or else the first: by how much later each device begins.
+    fn most_whole(&self, begins: &[Vec<(usize, i64)>], loose: &[usize]) -> Option<Vec<u64>> {
+        let blocks = self.blocks();
+        let count = self.candidates.len();
+        let mut best: Option<(usize, Vec<u64>)> = None;
+        for places in begins {
+            let placed = |device: &usize| places.iter().any(|(own, _)| own == device);
+            let others = loose.iter().copied().filter(|device| !placed(device));
+            let mut lines = Lines::placed(places, others, &blocks)?;
+            lines.grow();
+            let whole = lines.whole();
+            if best.as_ref().is_none_or(|(most, _)| whole > *most) {
+                best = Some((whole, lines.shifts(count)?));
+            }
+        }
+        best.map(|(_, shifts)| shifts)
+    }
+
+    /// What the sampled blocks are.
+    fn blocks(&self) -> Blocks {
+        Blocks::new(&self.rows, &self.windows, self.candidates.len())
     }
 
     /// The devices that parity ties to others, or that are equal to others.

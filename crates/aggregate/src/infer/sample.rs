@@ -162,14 +162,21 @@ impl Sketch {
         self.0.get(lane).copied().unwrap_or(0)
     }
 
-    /// A number by which equal blocks are known.
+    /// A number by which equal blocks are known, and whose sums are those of the sums of blocks: the
+    /// words are the coefficients of a polynomial over GF(2^64).
     fn fingerprint(&self) -> u64 {
         let (words, _) = self.0.as_chunks::<8>();
-        let mixed = words.iter().fold(0_u64, |state, word| {
-            (state.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        let sum = words.iter().fold(0, |sum, word| {
+            times_power_17(sum) ^ u64::from_le_bytes(*word)
         });
-        mixed.max(1)
+        sum.max(1)
     }
+}
+
+/// A number times x^17 in GF(2^64), modulo x^64 + x^4 + x^3 + x + 1.
+const fn times_power_17(number: u64) -> u64 {
+    let over = number >> 47;
+    (number << 17) ^ over ^ (over << 1) ^ (over << 3) ^ (over << 4)
 }
 
 /// The blocks of all devices at one offset.
@@ -177,7 +184,8 @@ impl Sketch {
 pub(super) struct Row {
     /// The offset on the devices.
     pub(super) at: u64,
-    /// For each device a number by which equal blocks are known, 0 for zeros.
+    /// For each device a number by which equal blocks are known, 0 for zeros. They add up as the blocks
+    /// do.
     pub(super) prints: Vec<u64>,
     /// What each device's block looks like.
     pub(super) textures: Vec<Texture>,
@@ -271,6 +279,9 @@ mod tests {
         let mut by_parts = Sketch::of(&a).unwrap();
         by_parts.add(&Sketch::of(&b).unwrap(), 7);
         assert_eq!(Sketch::of(&mixed), Some(by_parts));
+        let sum: Vec<u8> = a.iter().zip(&b).map(|(a, b)| a ^ b).collect();
+        let prints = [&a, &b, &sum].map(|block| Sketch::of(block).unwrap().fingerprint());
+        assert_eq!(prints[0] ^ prints[1], prints[2]);
         assert_eq!(Sketch::of(&[0; 4096]), None);
     }
 
