@@ -88,6 +88,7 @@ pub fn judge(aggregate: &Aggregate, disks: &[aggregate::Disk], truth: &Truth<'_>
         Some(_) if own.len() > 1 => Verdict::Partial(format!("{} groups", own.len())),
         Some(verdict) => verdict,
         None if let Some(verdict) = volume => verdict,
+        None if truth.is_mirror && is_on_each(aggregate, disks, truth) => Verdict::Exact,
         None if losses_name_all(aggregate, truth) => Verdict::Tie,
         None => Verdict::Silent,
     }
@@ -136,7 +137,8 @@ fn on_bare_disks(
         let shift = align(&*device, truth.content);
         let compared = compare(&*device, truth.content, shift);
         if compared.differs.is_some() {
-            return Err(format!("{name} lies on a bare member"));
+            let what = compared.describe(truth.content.len());
+            return Err(format!("{name} lies on bare members, and {what}"));
         }
         if on.len() == truth.disks.len() {
             best = Some(match (compared.gaps, shift) {
@@ -149,6 +151,23 @@ fn on_bare_disks(
         }
     }
     Ok(best)
+}
+
+/// Whether the content lies from the start on each disk that is not left out, and is seen there: what
+/// reads a disk that is no group finds it.
+fn is_on_each(aggregate: &Aggregate, disks: &[aggregate::Disk], truth: &Truth<'_>) -> bool {
+    let holds = |name: &DeviceName| {
+        let disk = disks.iter().find(|(own, _)| DeviceName::disk(own) == *name);
+        disk.is_some_and(|(_, device)| {
+            let compared = compare(&**device, truth.content, 0);
+            compared.differs.is_none() && compared.same == truth.content.len()
+        })
+    };
+    truth.disks.iter().all(|name| {
+        let copy = aggregate.unused.iter().any(|unused| unused.device == *name);
+        let seen = aggregate.filesystems.iter().any(|fs| fs.device == *name);
+        copy || (seen && holds(name))
+    })
 }
 
 fn losses_name_all(aggregate: &Aggregate, truth: &Truth<'_>) -> bool {

@@ -33,11 +33,6 @@ const CONTENTS: &[(At, &[u8], &str)] = &[
     (At::Start(65526), b"SWAPSPACE2", "swap space"),
     (At::Start(4086), b"SWAP-SPACE", "swap space"),
     (
-        At::Start(65600),
-        b"_BHRfS_M",
-        "a btrfs file system: its metadata is not read yet; messages can be carved from its blocks",
-    ),
-    (
         At::Start(4120),
         b"\xC6\x85\x73\xF6\x4E\x1A\x45\xCA\x82\x65\xF5\x7F\x48\xBA\x6D\x81",
         "a bcache device: not read yet; the data of a backing device usually begins 8192 bytes further on",

@@ -200,9 +200,14 @@ fn joined(plan: &Plan, owner: usize, reach: &[(u64, u64)], claims: &Claims<'_>) 
                 cursor
             }
             Some((previous, surely)) => {
-                let high = claims.highest(&previous.layout, owner, surely, &|device| {
-                    claims.end(device)
-                });
+                let up_to = |end_of: &dyn Fn(usize) -> i64| {
+                    claims.highest(&previous.layout, owner, surely, end_of)
+                };
+                let mut high = up_to(&|device| claims.end(device));
+                if high < low {
+                    // Another device is between, that nothing is known of.
+                    high = up_to(&|device| claims.filled(device));
+                }
                 let from = low.max(surely);
                 let to = sure.min(high).max(surely);
                 let filled = from < to && claims.fills_device(previous, run, from, to);
