@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
-use evidence::{Loss, Origin};
+use evidence::{ByteOffset, Cause, GapCause, Loss, Origin};
 use serde::{Deserialize, Serialize};
 
 use crate::framing::Framing;
@@ -113,6 +113,56 @@ pub struct Group {
     /// written since is still theirs, so its free space is not searched for mail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over: Vec<String>,
+}
+
+impl Group {
+    /// The losses where more members are missing than the group can do without.
+    pub(crate) fn missing(&self) -> Vec<Loss> {
+        let is_there = |member: &Member| member.device.is_some() && member.left_out.is_none();
+        let present: Vec<bool> = self.members.iter().map(is_there).collect();
+        if self.geometry.survives(&present) {
+            return Vec::new();
+        }
+        let absent = self.members.iter().filter(|member| !is_there(member));
+        absent
+            .map(|member| {
+                let advice = match (&member.device, &member.left_out) {
+                    (Some(device), Some(why)) => format!(
+                        "; {device} has it in an older state ({why}): to read it all the same, \
+                         delete its \"left_out\" in aggregate.json, and expect old and new mixed"
+                    ),
+                    _ => String::new(),
+                };
+                Loss {
+                    what: format!(
+                        "role {} of RAID group {} ({}), without which parts of it cannot be \
+                         read{advice}",
+                        member.role,
+                        self.name,
+                        self.geometry.level.name()
+                    ),
+                    origin: Origin::new(DeviceName::group(&self.name).0, ByteOffset::ZERO),
+                    cause: Cause::Gap(GapCause::MemberMissing),
+                }
+            })
+            .collect()
+    }
+}
+
+/// A name that a label gives, in letters that are safe in names of files and devices; `None` if nothing
+/// of it is worth a name.
+pub(crate) fn safe_name(name: &str) -> Option<String> {
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let safe: String = name.chars().map(safe).collect();
+    safe.chars()
+        .any(|c| c.is_ascii_alphanumeric())
+        .then_some(safe)
 }
 
 /// What a person states without a figure is certain.

@@ -38,6 +38,7 @@
 mod build;
 mod chunks;
 pub mod coverage;
+mod ddf;
 mod devices;
 mod discover;
 pub mod document;

@@ -8,9 +8,9 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod kernel;
+
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use aggregate::document::{DeviceName, Group};
@@ -19,6 +19,8 @@ use aggregate::raid::{GroupReader, open_member};
 use evidence::view::Memory;
 use evidence::{ByteOffset, Cause, GapCause, Gaps, ReadAt, ReadAtExt};
 use serde::Deserialize;
+
+use self::kernel::sector;
 
 /// What `manifest.json` says of an array.
 #[derive(Debug, Deserialize)]
@@ -44,24 +46,7 @@ struct Array {
 static ARRAYS: LazyLock<BTreeMap<String, Array>> = LazyLock::new(unpack);
 
 fn unpack() -> BTreeMap<String, Array> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/md/arrays.tar.zst");
-    let file = std::fs::File::open(&path).unwrap_or_else(|error| {
-        panic!(
-            "{}: {error}; scripts/make-md-fixtures.py makes it",
-            path.display()
-        )
-    });
-    let mut decoder = zstd::Decoder::new(BufReader::new(file)).unwrap();
-    decoder.window_log_max(27).unwrap();
-    let mut archive = tar::Archive::new(decoder);
-    let mut files = BTreeMap::new();
-    for entry in archive.entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).unwrap();
-        files.insert(name, bytes);
-    }
+    let mut files = kernel::arrays("md");
     let facts: Vec<Facts> =
         serde_json::from_slice(&files.remove("manifest.json").unwrap()).unwrap();
     let mut arrays: BTreeMap<String, Array> = facts
@@ -77,18 +62,6 @@ fn unpack() -> BTreeMap<String, Array> {
         disks.push(Arc::new(Memory::new(bytes)));
     }
     arrays
-}
-
-/// The content of sector `number` as the generator wrote it.
-fn sector(number: u64, generation: u64) -> [u8; 512] {
-    let number = number | generation << 56;
-    let word = (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let word = word ^ word >> 29;
-    let mut bytes = [0; 512];
-    for (i, part) in bytes.chunks_mut(8).enumerate() {
-        part.copy_from_slice(&if i == 0 { number } else { word }.to_le_bytes());
-    }
-    bytes
 }
 
 fn content(start: u64, length: usize, generation: u64) -> Vec<u8> {

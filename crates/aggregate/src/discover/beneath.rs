@@ -98,7 +98,7 @@ impl Discovery<'_> {
         let may_be_rebuilt = |group: &&Group| {
             let level = &group.geometry.level;
             let devices = devices_of(group);
-            self.added_md.contains(&group.name)
+            self.added_stated.contains(&group.name)
                 && matches!(level, Level::Raid4 { .. } | Level::Raid5 { .. })
                 && group.members.iter().all(|member| member.device.is_some())
                 && devices.is_subset(labelled)
@@ -127,7 +127,7 @@ impl Discovery<'_> {
     pub(super) fn note_begun_over(&mut self, found: &Group) {
         let on = devices_of(found);
         let stated = self.aggregate.groups.iter_mut();
-        let stated = stated.filter(|stated| self.added_md.contains(&stated.name));
+        let stated = stated.filter(|stated| self.added_stated.contains(&stated.name));
         for newer in stated.filter(|stated| !devices_of(stated).is_disjoint(&on)) {
             newer.evidence.push(format!(
                 "what lies on its members makes sense as {} and not in this order: it was begun over that",
@@ -213,7 +213,7 @@ impl Discovery<'_> {
         let doubted: BTreeSet<DeviceName> =
             self.doubted().into_iter().map(|(name, _)| name).collect();
         let groups = self.aggregate.groups.iter();
-        let stated = groups.filter(|group| self.added_md.contains(&group.name));
+        let stated = groups.filter(|group| self.added_stated.contains(&group.name));
         stated
             .flat_map(|group| group.members.iter().filter_map(|m| m.device.clone()))
             .filter(|name| name.0.starts_with("disk:") || name.0.starts_with("partition:"))
@@ -226,7 +226,7 @@ impl Discovery<'_> {
     /// labels and that contents name: a newer array may have overwritten the labels of some.
     pub(super) fn completed(&self, found: &Group) -> Option<Group> {
         let stated = self.aggregate.groups.iter();
-        let mut stated = stated.filter(|group| self.added_md.contains(&group.name));
+        let mut stated = stated.filter(|group| self.added_stated.contains(&group.name));
         let mut group = stated.find(|stated| is_same(stated, found))?.clone();
         if !devices_of(&group).is_subset(&devices_of(found)) {
             return None;

@@ -1,4 +1,4 @@
-//! Which md labels on a device are its own, and which belong to what lies on it.
+//! Which labels of RAID on a device are its own, and which belong to what lies on it or are left from before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,9 +6,66 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt, SECTOR_BYTES};
 
-use crate::document::DeviceName;
+use super::Discovery;
+use crate::ddf;
+use crate::document::{DeviceName, Group};
 use crate::md::{self, Found, Uuid};
 use crate::partition;
+
+impl Discovery<'_> {
+    /// The groups that the labels that were found so far state.
+    pub(super) fn stated_groups(&self) -> Vec<Group> {
+        let (md, ddf) = stated(&self.md, &self.ddf);
+        let mut groups = md.groups;
+        for mut group in ddf.groups {
+            if groups.iter().any(|other| other.name == group.name) {
+                group.name.push_str("-ddf");
+            }
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// Leaves the disks of virtual disks that their labels state in a way that is not read to their
+    /// contents.
+    pub(super) fn leave_unread(&mut self) {
+        for name in stated(&self.md, &self.ddf).1.unread {
+            self.blank.entry(name).or_insert(false);
+        }
+    }
+}
+
+/// What the labels of md and DDF amount to.
+///
+/// A virtual disk of DDF begins at the start of its disks, and if it is a member of an md array, the label
+/// of that one shows through: then all of its disks that show one show the same. Where they show the labels
+/// of several members, an md array was made of the disks themselves, and DDF is left from before.
+pub(super) fn stated(found: &[Found], containers: &[ddf::Label]) -> (md::Assembly, ddf::Assembly) {
+    let mut own = own(found);
+    let virtual_disks = ddf::assemble(containers).groups;
+    let (mut contents, mut left) = (BTreeSet::new(), BTreeSet::new());
+    for group in &virtual_disks {
+        let members = group.members.iter();
+        let devices: BTreeSet<DeviceName> = members.filter_map(|m| m.device.clone()).collect();
+        let mut shown: BTreeMap<Uuid, BTreeSet<u32>> = BTreeMap::new();
+        for label in own.iter().filter(|label| devices.contains(&label.device)) {
+            let numbers = shown.entry(label.superblock.set_uuid).or_default();
+            numbers.insert(label.superblock.dev_number);
+        }
+        if shown.values().any(|numbers| numbers.len() > 1) {
+            left.extend(devices);
+        } else {
+            contents.extend(devices);
+        }
+    }
+    own.retain(|label| left.contains(&label.device) || !contents.contains(&label.device));
+    let is_own = |container: &&ddf::Label| {
+        let device = &container.device;
+        !left.contains(device) && !own.iter().any(|md| md.device == *device)
+    };
+    let containers: Vec<ddf::Label> = containers.iter().filter(is_own).cloned().collect();
+    (md::assemble(&own), ddf::assemble(&containers))
+}
 
 /// The labels in `found` without those that are contents of an array.
 ///
@@ -17,7 +74,7 @@ use crate::partition;
 /// of a mirror, on the first of a stripe, and on a parity disk where the rest of the row is
 /// zeros. Since the array is one device, its members then show the label of one device only.
 /// Where they show the labels of several, another array was made over this one, and both count.
-pub(super) fn own(found: &[Found]) -> Vec<Found> {
+fn own(found: &[Found]) -> Vec<Found> {
     let mut shown: BTreeMap<(Uuid, Uuid), BTreeSet<u32>> = BTreeMap::new();
     for (outer, inner) in pairs(found) {
         let key = (outer.superblock.set_uuid, inner.superblock.set_uuid);

@@ -134,7 +134,10 @@ impl Discovery<'_> {
                 self.unused(name, &encrypted::describe(&encrypted));
                 self.aggregate.encrypted.push(encrypted);
             }
-            None => self.unused(name, &signature::nothing(&device)),
+            None => {
+                let raid = signature::foreign_raid(&device).map(str::to_owned);
+                self.unused(name, &raid.unwrap_or_else(|| signature::nothing(&device)));
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::document::{
 };
 use crate::infer::Undecided;
 use crate::luks::Keys;
-use crate::{epochs, infer, lvm, md, partition};
+use crate::{ddf, epochs, infer, lvm, md, partition};
 
 /// A disk with its name in the case.
 pub type Disk = (String, Arc<dyn ReadAt>);
@@ -119,11 +119,12 @@ struct Discovery<'a> {
     /// Members of groups that were given.
     claimed: BTreeSet<DeviceName>,
     md: Vec<md::Found>,
+    ddf: Vec<ddf::Label>,
     lvm: Vec<lvm::Scanned>,
     /// Volume groups that are part of the aggregate already.
     added: BTreeSet<lvm::Id>,
-    /// md groups that are, or that cannot be.
-    added_md: BTreeSet<String>,
+    /// Groups of labels of md or DDF that are, or that cannot be.
+    added_stated: BTreeSet<String>,
     /// The partitions of each disk that has some, by where each begins and how long it is.
     cuts: BTreeMap<DeviceName, BTreeMap<(u64, u64), DeviceName>>,
     /// Devices on which nothing was recognised, and whether old LVM metadata was looked for.
@@ -154,7 +155,7 @@ struct Discovery<'a> {
 
 /// Something that can be added to the aggregate.
 enum Addition {
-    Md(Box<Group>),
+    Stated(Box<Group>),
     Lvm(Box<lvm::Group>),
 }
 
@@ -173,9 +174,10 @@ impl<'a> Discovery<'a> {
             known: known.to_vec(),
             devices,
             md: Vec::new(),
+            ddf: Vec::new(),
             lvm: Vec::new(),
             added: BTreeSet::new(),
-            added_md: BTreeSet::new(),
+            added_stated: BTreeSet::new(),
             cuts: BTreeMap::new(),
             blank: BTreeMap::new(),
             inferred: false,
@@ -214,6 +216,9 @@ impl<'a> Discovery<'a> {
         let table = (!name.0.starts_with("partition:"))
             .then(|| partition::read(device))
             .flatten();
+        let container = ddf::read(device, name);
+        let in_container = container.is_some();
+        self.ddf.extend(container);
         let found = md::read_superblocks(device, name);
         let sound = found.iter().any(|label| label.fault.is_none());
         let partitioned = table
@@ -227,8 +232,11 @@ impl<'a> Discovery<'a> {
                 return;
             }
         }
-        if let Some(what) = signature::foreign_raid(device) {
-            self.unused(name, what);
+        if in_container {
+            return;
+        }
+        if signature::foreign_raid(device).is_some() {
+            self.blank.insert(name.clone(), false);
             return;
         }
         if let Some(scanned) = lvm::scan(device, name) {
@@ -386,8 +394,8 @@ impl<'a> Discovery<'a> {
 
     /// What the labels found so far amount to and is not part of the aggregate yet.
     fn additions(&self) -> Vec<Addition> {
-        let arrays = md::assemble(&labels::own(&self.md)).groups.into_iter();
-        let arrays = arrays.filter(|group| !self.added_md.contains(&group.name));
+        let arrays = self.stated_groups().into_iter();
+        let arrays = arrays.filter(|group| !self.added_stated.contains(&group.name));
         let groups = lvm::gather(&self.lvm).groups.into_iter();
         let groups = groups.filter(|group| !self.added.contains(&group.text.id));
         // What one volume group takes in is no other one's; those that were removed come last.
@@ -399,7 +407,7 @@ impl<'a> Discovery<'a> {
             blank.retain(|(name, _)| !group.devices.values().any(|taken| taken == name));
         }
         arrays
-            .map(|group| Addition::Md(Box::new(group)))
+            .map(|group| Addition::Stated(Box::new(group)))
             .chain(
                 groups
                     .into_iter()
@@ -448,6 +456,7 @@ impl<'a> Discovery<'a> {
         if std::mem::replace(&mut self.inferred, true) {
             return false;
         }
+        self.leave_unread();
         let mut devices = self.unexplained(&["disk:", "partition:"]);
         devices.extend(self.doubted());
         let inferred = infer::infer(devices);
@@ -561,8 +570,8 @@ impl<'a> Discovery<'a> {
 
     fn add(&mut self, addition: Addition) {
         match addition {
-            Addition::Md(group) => {
-                self.added_md.insert(group.name.clone());
+            Addition::Stated(group) => {
+                self.added_stated.insert(group.name.clone());
                 self.add_group(*group, true);
             }
             Addition::Lvm(group) => {
@@ -629,10 +638,12 @@ impl<'a> Discovery<'a> {
 
     /// The document, with everything in its order.
     fn finish(mut self) -> Aggregate {
-        let assembly = md::assemble(&labels::own(&self.md));
+        let (md, ddf) = labels::stated(&self.md, &self.ddf);
         let gathered = lvm::gather(&self.lvm);
-        self.aggregate.unused.extend(assembly.unused);
-        self.aggregate.losses.extend(assembly.losses);
+        self.aggregate.unused.extend(md.unused);
+        self.aggregate.unused.extend(ddf.unused);
+        self.aggregate.losses.extend(md.losses);
+        self.aggregate.losses.extend(ddf.losses);
         self.aggregate.losses.extend(gathered.losses);
         for group in &gathered.superseded {
             let mut statement = group.statement();
@@ -684,7 +695,7 @@ impl<'a> Discovery<'a> {
 impl Addition {
     fn is_complete(&self) -> bool {
         match self {
-            Self::Md(group) => group.members.iter().all(|member| member.device.is_some()),
+            Self::Stated(group) => group.members.iter().all(|member| member.device.is_some()),
             Self::Lvm(group) => group.is_complete() && !group.removed,
         }
     }
@@ -696,7 +707,7 @@ impl Addition {
     /// The devices that it lies on.
     fn on(&self) -> Vec<DeviceName> {
         match self {
-            Self::Md(group) => group
+            Self::Stated(group) => group
                 .members
                 .iter()
                 .filter_map(|m| m.device.clone())

@@ -12,18 +12,18 @@ enum At {
     End(u64),
 }
 
-/// RAID metadata of controllers. It makes the rest of the device a part of something larger,
-/// so nothing else is looked for on it.
+/// RAID metadata of controllers that is not read. It makes the rest of the device a part of something
+/// larger, which its contents tell.
 const FOREIGN_RAID: &[(At, &[u8], &str)] = &[
     (
         At::End(512),
         &[0xDE, 0x11, 0xDE, 0x11],
-        "DDF RAID metadata (hardware controllers, mdadm's ddf): not read yet; give the geometry by hand, or let it be worked out from the contents",
+        "DDF RAID metadata that is damaged, and nothing in the contents says which group it was a member of; give the geometry by hand",
     ),
     (
         At::End(1024),
         b"Intel Raid ISM Cfg Sig. ",
-        "Intel RAID metadata (IMSM): not read yet; give the geometry by hand, or let it be worked out from the contents",
+        "Intel RAID metadata (IMSM), which names disks by serial numbers that images do not have, and nothing in the contents says which group it was a member of; give the geometry by hand",
     ),
 ];
 

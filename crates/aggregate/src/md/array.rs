@@ -1,12 +1,12 @@
 //! One array: from the chosen members to a group of `aggregate.json`.
 
-use evidence::{ByteOffset, Cause, GapCause, Loss, Origin, SECTOR_BYTES};
+use evidence::{Cause, GapCause, Loss, Origin, SECTOR_BYTES};
 
 use super::choose::{Choice, Chosen, choose};
 use super::layout::{Derived, derive};
 use super::superblock::{Found, Reshape, Superblock};
-use crate::document::{BadBlocks, DeviceName, Group, Member, Unused};
-use crate::raid::{Geometry, MAX_MEMBERS};
+use crate::document::{BadBlocks, Group, Member, Unused};
+use crate::raid::MAX_MEMBERS;
 
 /// What became of the labels of one array.
 #[derive(Default)]
@@ -98,7 +98,15 @@ fn finished(name: &str, choice: &Choice<'_>, derived: Derived) -> Assembled {
     evidence.extend(derived.notes);
     evidence.extend(choice.members.values().filter_map(rebuilt));
     evidence.extend(unclean(superblock, &present));
-    let mut losses = missing(name, &derived.geometry, &members, &present);
+    let group = Group {
+        name: name.to_owned(),
+        geometry: derived.geometry,
+        members,
+        evidence,
+        confidence: 1.0,
+        over: Vec::new(),
+    };
+    let mut losses = group.missing();
     losses.extend(
         choice
             .members
@@ -111,14 +119,7 @@ fn finished(name: &str, choice: &Choice<'_>, derived: Derived) -> Assembled {
     });
     Assembled {
         unused: unused.collect(),
-        group: Some(Group {
-            name: name.to_owned(),
-            geometry: derived.geometry,
-            members,
-            evidence,
-            confidence: 1.0,
-            over: Vec::new(),
-        }),
+        group: Some(group),
         losses,
     }
 }
@@ -215,38 +216,6 @@ fn unclean(superblock: &Superblock, present: &[bool]) -> Option<String> {
              first one is read"
         ),
     })
-}
-
-/// The losses where more members are missing than the array can do without.
-fn missing(name: &str, geometry: &Geometry, members: &[Member], present: &[bool]) -> Vec<Loss> {
-    if geometry.survives(present) {
-        return Vec::new();
-    }
-    let absent = members
-        .iter()
-        .zip(present)
-        .filter(|(_, present)| !**present);
-    absent
-        .map(|(member, _)| {
-            let advice = match (&member.device, &member.left_out) {
-                (Some(device), Some(why)) => format!(
-                    "; {device} has it in an older state ({why}): to read it all the same, \
-                     delete its \"left_out\" in aggregate.json, and expect old and new mixed"
-                ),
-                _ => String::new(),
-            };
-            Loss {
-                what: format!(
-                    "role {} of RAID group {name} ({}), without which parts of it cannot be \
-                     read{advice}",
-                    member.role,
-                    geometry.level.name()
-                ),
-                origin: Origin::new(DeviceName::group(name).0, ByteOffset::ZERO),
-                cause: Cause::Gap(GapCause::MemberMissing),
-            }
-        })
-        .collect()
 }
 
 fn unknown_bad_blocks(found: &Found) -> Option<Loss> {

@@ -6,7 +6,7 @@ use evidence::{Cause, Loss, Origin};
 
 use super::array;
 use super::superblock::{Fault, Found, Superblock, Uuid, Version};
-use crate::document::{DeviceName, Group, Unused};
+use crate::document::{DeviceName, Group, Unused, safe_name};
 
 /// How sure a group is whose devices also carry a younger label of another array: its labels
 /// hold, but the other array has been written over it.
@@ -123,21 +123,11 @@ fn names(arrays: &BTreeMap<Key, Vec<&Found>>) -> BTreeMap<Key, String> {
 fn own_name(superblock: &Superblock) -> Option<String> {
     let name = superblock.set_name.as_str();
     let bare = name.split_once(':').map_or(name, |(_, bare)| bare);
-    let safe: String = bare
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    let worth = safe.chars().any(|c| c.is_ascii_alphanumeric());
+    let safe = safe_name(bare)?;
     let number = safe.chars().all(|c| c.is_ascii_digit());
     // What looks like a fallback could collide with one.
     let taken = safe.starts_with("md-");
-    worth.then(|| match (number, taken) {
+    Some(match (number, taken) {
         (true, _) => format!("md{safe}"),
         (false, true) => format!("name-{safe}"),
         (false, false) => safe,
