@@ -20,7 +20,7 @@ use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
 use super::Discovery;
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
-use crate::document::{DeviceName, FilesystemStatement, Group};
+use crate::document::{DeviceName, FilesystemStatement, Group, Member};
 use crate::infer;
 use crate::raid::Level;
 
@@ -287,9 +287,28 @@ fn is_same(stated: &Group, found: &Group) -> bool {
     }
     let compared = Compared::of(&successors(stated, KNOWN), &successors(found, COMPARED));
     match compared {
-        Compared { there, .. } if there < LEAST_COMPARED => devices_of(stated) == devices_of(found),
+        Compared { there, .. } if there < LEAST_COMPARED => {
+            devices_of(stated) == devices_of(found) || is_part(stated, found)
+        }
         Compared { there, equal } => equal.saturating_mul(10) >= there.saturating_mul(9),
     }
+}
+
+/// Whether `stated` is `found` as far as its members are there, however few: of the same level, and each where
+/// the other one has it. No chunk of it may follow another one on these.
+fn is_part(stated: &Group, found: &Group) -> bool {
+    let mut members = stated
+        .members
+        .iter()
+        .filter(|member| member.device.is_some());
+    let is_member = |own: &Member| {
+        let same = |other: &Member| {
+            (other.role, &other.device, other.data_offset)
+                == (own.role, &own.device, own.data_offset)
+        };
+        found.members.iter().any(same)
+    };
+    stated.geometry.level == found.geometry.level && members.all(is_member)
 }
 
 /// How many successors are there in both of two groups, and how many of these are equal.
@@ -405,5 +424,51 @@ impl ReadAt for Signs {
             *byte = inside.and_then(|i| sign.get(i)).copied().unwrap_or(0);
         }
         Ok(Gaps::none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raid::{Geometry, ParityDelay, Raid5Layout};
+
+    /// A RAID-5 of five, of which the members with these roles are there.
+    fn group(layout: Raid5Layout, there: &[u32]) -> Group {
+        let level = Level::Raid5 {
+            layout,
+            chunk_bytes: 65536,
+            members: 5,
+            delay: ParityDelay::NONE,
+        };
+        let member = |role: u32| Member {
+            role,
+            device: there
+                .contains(&role)
+                .then(|| DeviceName::disk(&role.to_string())),
+            data_offset: 0,
+            data_size: 64 << 20,
+            left_out: None,
+            bad_blocks: Vec::new(),
+        };
+        Group {
+            name: "mail".to_owned(),
+            geometry: Geometry::filling(level, 64 << 20).unwrap(),
+            members: (0..5).map(member).collect(),
+            evidence: Vec::new(),
+            confidence: 1.0,
+            over: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn labels_on_members_of_which_none_follows_another_state_the_group_that_is_found() {
+        let found = group(Raid5Layout::LeftSymmetric, &[0, 1, 3, 4]);
+        assert!(is_same(&group(Raid5Layout::LeftSymmetric, &[0, 3]), &found));
+        assert!(is_same(&group(Raid5Layout::LeftSymmetric, &[3]), &found));
+        assert!(!is_same(&group(Raid5Layout::LeftAsymmetric, &[3]), &found));
+        let mut other = group(Raid5Layout::LeftSymmetric, &[0, 3]);
+        other.members[3].role = 2;
+        other.members[2].role = 3;
+        assert!(!is_same(&other, &found));
     }
 }
