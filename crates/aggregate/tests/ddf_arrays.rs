@@ -242,7 +242,7 @@ fn disks_whose_structures_are_all_damaged_are_named() {
 }
 
 #[test]
-fn structures_that_are_left_from_before_an_md_array_do_not_count() {
+fn an_md_array_that_was_made_of_the_disks_is_one_over_the_virtual_disk() {
     let set = &SETS["raid5-left-symmetric"];
     let mut disks = set.disks();
     for (disk, member) in disks.iter_mut().zip(md_members("raid5-left-symmetric")) {
@@ -250,10 +250,28 @@ fn structures_that_are_left_from_before_an_md_array_do_not_count() {
     }
     let disks = named(disks.into_iter().enumerate().collect());
     let aggregate = discover(&disks, &|_, _| None);
-    let names: Vec<&str> = aggregate.groups.iter().map(|g| g.name.as_str()).collect();
-    assert_eq!(names, ["md42"]);
-    let mut unused = aggregate.unused.iter();
-    assert!(unused.all(|unused| unused.device == DeviceName::group("md42")));
+    let of = |name: &str| {
+        let mut groups = aggregate.groups.iter();
+        groups.find(|group| group.name == name).unwrap()
+    };
+    assert_eq!(aggregate.groups.len(), 2);
+    // One of the two fixtures was made first.
+    let (younger, older) = match of("md42").over.is_empty() {
+        false => (of("md42"), of("mail")),
+        true => (of("mail"), of("md42")),
+    };
+    assert_eq!(younger.over, std::slice::from_ref(&older.name));
+    assert!(older.confidence < younger.confidence);
+    // What a group shows of its members' labels makes it no member.
+    let devices = aggregate.groups.iter().map(|g| DeviceName::group(&g.name));
+    let members = aggregate.groups.iter().flat_map(|group| &group.members);
+    let members: Vec<DeviceName> = members.filter_map(|m| m.device.clone()).collect();
+    assert!(devices.into_iter().all(|device| !members.contains(&device)));
+    let second = aggregate
+        .unused
+        .iter()
+        .find(|one| one.why.contains("second"));
+    assert!(second.is_none(), "{second:?}");
 }
 
 #[test]

@@ -107,9 +107,10 @@ fn statement(stated: &Stated<'_>) -> String {
         _ => String::new(),
     };
     format!(
-        "DDF virtual disk …{}, record number {}, state {state}{part}",
+        "DDF virtual disk …{}, record number {} of {} (Unix time), state {state}{part}",
         record.guid.short(),
-        record.sequence
+        record.sequence,
+        record.created
     )
 }
 

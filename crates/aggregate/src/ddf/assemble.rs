@@ -14,6 +14,8 @@ use crate::document::{DeviceName, Group, Unused, safe_name};
 pub(crate) struct Assembly {
     /// The virtual disks, by name.
     pub(crate) groups: Vec<Group>,
+    /// When each was created, in seconds of Unix time.
+    pub(crate) created: BTreeMap<String, u64>,
     /// Disks that no virtual disk uses, and why.
     pub(crate) unused: Vec<Unused>,
     /// What could not be assembled.
@@ -35,6 +37,8 @@ pub(crate) fn assemble(labels: &[Label]) -> Assembly {
         match array::group(&one, labels) {
             Ok(group) => {
                 assembly.losses.extend(group.missing());
+                let created = one.record.created;
+                assembly.created.insert(group.name.clone(), created);
                 assembly.groups.push(group);
             }
             Err(what) => {

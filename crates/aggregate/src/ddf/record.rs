@@ -10,6 +10,9 @@ use crate::raid::{
 /// Where the physical disk sequence begins.
 const SEQUENCE: usize = 512;
 
+/// The beginning of DDF's time, in seconds of Unix time.
+const YEAR_1980: u64 = 315_532_800;
+
 /// `PD_Reference` of an element that no disk is.
 const NO_DISK: u32 = u32::MAX;
 
@@ -18,6 +21,8 @@ const NO_DISK: u32 = u32::MAX;
 pub(super) struct Record {
     /// `VD_GUID`.
     pub(super) guid: Guid,
+    /// `Timestamp`, as seconds of Unix time.
+    pub(super) created: u64,
     /// `Sequence_Number`.
     pub(super) sequence: u32,
     /// The disks, by role: `PD_Reference` and where on each the virtual disk begins, in bytes.
@@ -50,6 +55,7 @@ impl Record {
             (0..count.min(most_elements)).map(element).collect();
         Some(Self {
             guid: Guid(fields.array(8)?),
+            created: u64::from(fields.be_u32(32)?).saturating_add(YEAR_1980),
             sequence: fields.be_u32(36)?,
             elements: elements?,
             // `Stripe_Size` is a power of two, in sectors; levels that have none are filled with ones.

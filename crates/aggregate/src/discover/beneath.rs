@@ -18,6 +18,7 @@ use std::sync::Arc;
 use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
 use super::Discovery;
+use super::labels::devices_of;
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
 use crate::document::{DeviceName, FilesystemStatement, Group, Member};
@@ -262,12 +263,6 @@ impl Discovery<'_> {
         let stated = self.aggregate.groups.iter();
         stated.into_iter().any(|stated| is_same(stated, group))
     }
-}
-
-/// The devices that are members of a group.
-fn devices_of(group: &Group) -> BTreeSet<DeviceName> {
-    let members = group.members.iter();
-    members.filter_map(|member| member.device.clone()).collect()
 }
 
 /// Whether `found`, which was worked out, is the group that is `stated`, wherever each begins.

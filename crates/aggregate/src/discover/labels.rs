@@ -16,14 +16,23 @@ impl Discovery<'_> {
     /// The groups that the labels that were found so far state.
     pub(super) fn stated_groups(&self) -> Vec<Group> {
         let (md, ddf) = stated(&self.md, &self.ddf);
-        let mut groups = md.groups;
-        for mut group in ddf.groups {
-            if groups.iter().any(|other| other.name == group.name) {
-                group.name.push_str("-ddf");
-            }
-            groups.push(group);
-        }
-        groups
+        md.groups.into_iter().chain(ddf.groups).collect()
+    }
+
+    /// Whether a label at the start of a group is that of one of its members, over which a younger array was
+    /// created: then these show the labels of several.
+    pub(super) fn is_of_members(&self, name: &DeviceName, label: &Found) -> bool {
+        let groups = self.aggregate.groups.iter();
+        let mut own = groups.filter(|group| DeviceName::group(&group.name) == *name);
+        own.next().is_some_and(|group| {
+            let devices = devices_of(group);
+            let shown = self.md.iter().filter(|other| {
+                devices.contains(&other.device)
+                    && other.superblock.set_uuid == label.superblock.set_uuid
+            });
+            let numbers: BTreeSet<u32> = shown.map(|other| other.superblock.dev_number).collect();
+            numbers.len() > 1
+        })
     }
 
     /// Leaves the disks of virtual disks that their labels state in a way that is not read to their
@@ -35,36 +44,81 @@ impl Discovery<'_> {
     }
 }
 
+/// How sure a group is over which another one was created: its labels hold, but what that one wrote is no
+/// longer its own.
+const OVERWRITTEN_CONFIDENCE: f64 = 0.5;
+
 /// What the labels of md and DDF amount to.
 ///
 /// A virtual disk of DDF begins at the start of its disks, and if it is a member of an md array, the label
 /// of that one shows through: then all of its disks that show one show the same. Where they show the labels
-/// of several members, an md array was made of the disks themselves, and DDF is left from before.
+/// of several members, an md array was made of the disks themselves, and both count: the younger one was
+/// created over the other.
 pub(super) fn stated(found: &[Found], containers: &[ddf::Label]) -> (md::Assembly, ddf::Assembly) {
     let mut own = own(found);
-    let virtual_disks = ddf::assemble(containers).groups;
-    let (mut contents, mut left) = (BTreeSet::new(), BTreeSet::new());
-    for group in &virtual_disks {
-        let members = group.members.iter();
-        let devices: BTreeSet<DeviceName> = members.filter_map(|m| m.device.clone()).collect();
+    let mut ddf = ddf::assemble(containers);
+    let mut contents = BTreeSet::new();
+    let mut both: Vec<(BTreeSet<DeviceName>, usize)> = Vec::new();
+    for (number, group) in ddf.groups.iter().enumerate() {
+        let devices = devices_of(group);
         let mut shown: BTreeMap<Uuid, BTreeSet<u32>> = BTreeMap::new();
         for label in own.iter().filter(|label| devices.contains(&label.device)) {
             let numbers = shown.entry(label.superblock.set_uuid).or_default();
             numbers.insert(label.superblock.dev_number);
         }
         if shown.values().any(|numbers| numbers.len() > 1) {
-            left.extend(devices);
+            both.push((devices, number));
         } else {
             contents.extend(devices);
         }
     }
-    own.retain(|label| left.contains(&label.device) || !contents.contains(&label.device));
-    let is_own = |container: &&ddf::Label| {
-        let device = &container.device;
-        !left.contains(device) && !own.iter().any(|md| md.device == *device)
-    };
-    let containers: Vec<ddf::Label> = containers.iter().filter(is_own).cloned().collect();
-    (md::assemble(&own), ddf::assemble(&containers))
+    let is_of_both = |device: &DeviceName| both.iter().any(|(devices, _)| devices.contains(device));
+    own.retain(|label| is_of_both(&label.device) || !contents.contains(&label.device));
+    // A disk that no virtual disk uses may be a member of an array.
+    ddf.unused
+        .retain(|unused| !own.iter().any(|label| label.device == unused.device));
+    let mut md = md::assemble(&own);
+    for group in &mut ddf.groups {
+        if md.groups.iter().any(|other| other.name == group.name) {
+            let created = ddf.created.remove(&group.name);
+            group.name.push_str("-ddf");
+            ddf.created
+                .extend(created.map(|created| (group.name.clone(), created)));
+        }
+    }
+    for (devices, number) in &both {
+        let labels = own.iter().filter(|label| devices.contains(&label.device));
+        let md_created = labels.map(|label| label.superblock.ctime).max();
+        let on_these = |group: &&mut Group| !devices_of(group).is_disjoint(devices);
+        let Some(container) = ddf.groups.get_mut(*number) else {
+            continue;
+        };
+        let is_younger = md_created >= ddf.created.get(&container.name).copied();
+        for array in md.groups.iter_mut().filter(on_these) {
+            if is_younger {
+                created_over(array, container);
+            } else {
+                created_over(container, array);
+            }
+        }
+    }
+    (md, ddf)
+}
+
+/// The devices that are members of a group.
+pub(super) fn devices_of(group: &Group) -> BTreeSet<DeviceName> {
+    let members = group.members.iter();
+    members.filter_map(|member| member.device.clone()).collect()
+}
+
+/// Notes that one group was created over another by their labels.
+fn created_over(younger: &mut Group, older: &mut Group) {
+    older.confidence = OVERWRITTEN_CONFIDENCE;
+    older.evidence.push(format!(
+        "its disks carry the younger labels of {} as well: what that one wrote is no longer its own",
+        younger.name
+    ));
+    younger.over.push(older.name.clone());
 }
 
 /// The labels in `found` without those that are contents of an array.

@@ -219,7 +219,8 @@ impl<'a> Discovery<'a> {
         let container = ddf::read(device, name);
         let in_container = container.is_some();
         self.ddf.extend(container);
-        let found = md::read_superblocks(device, name);
+        let mut found = md::read_superblocks(device, name);
+        found.retain(|label| !self.is_of_members(name, label));
         let sound = found.iter().any(|label| label.fault.is_none());
         let partitioned = table
             .as_ref()
