@@ -52,8 +52,11 @@ impl Discovery<'_> {
             return false;
         }
         if !name.0.starts_with("group:") {
-            // An image may be cut short, but hardly by half.
-            return stated.saturating_mul(2) > scanned.bytes.saturating_mul(3);
+            // An image may be cut short, but hardly by half, and hardly where another disk ends.
+            let others = self.devices.iter().filter(|(other, _)| *other != name);
+            let mut others = others.filter(|(other, _)| other.0.starts_with("disk:"));
+            return stated.saturating_mul(2) > scanned.bytes.saturating_mul(3)
+                || others.any(|(_, device)| device.len() == scanned.bytes);
         }
         let why = format!(
             "it is that of a device of {stated} bytes, and this one has {}: it is of another aggregate on the same disks",

@@ -7,6 +7,7 @@ use super::contents::{Contents, Spread};
 use super::hypothesis::Hypothesis;
 use super::lagging::{Lagging, lagging};
 use super::pile::{Members, Pile, Tie};
+use super::relations::copies_in_part;
 use super::sample::{Candidate, Row};
 use super::score::{self, ANCHOR_HIT, Answer};
 use super::shape::Shape;
@@ -89,6 +90,11 @@ impl Pile {
             let elsewhere = best.anchors.contradict() || spread == Spread::InStripes;
             let based = base::find(&best.notations, candidates, rows, elsewhere, best.middle)?;
             let mut group = self.group(best, trials, &based, &set.together);
+            // Copies that lie side by side and go around are equal in most rows, but not in all.
+            let mut copies = copies_in_part(rows).into_iter();
+            if trials.is_none() && copies.any(|pair| pair.iter().all(|d| set.devices.contains(d))) {
+                return Err("most of what two of these devices hold is equal, as in copies, and nothing else checks it".to_owned());
+            }
             // Half of a RAID-10 reads as a RAID-0 in places.
             let is_longer = based.bytes.is_some_and(|bytes| bytes > group.geometry.bytes);
             if trials.is_none() && best.anchors.contradict() && is_longer {
