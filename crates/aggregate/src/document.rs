@@ -149,6 +149,10 @@ impl Group {
     }
 }
 
+/// How sure a group is over which another one was created: its labels hold, but what that one wrote is no
+/// longer its own.
+pub(crate) const OVERWRITTEN_CONFIDENCE: f64 = 0.5;
+
 /// A name that a label gives, in letters that are safe in names of files and devices; `None` if nothing
 /// of it is worth a name.
 pub(crate) fn safe_name(name: &str) -> Option<String> {

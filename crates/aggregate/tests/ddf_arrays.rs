@@ -43,12 +43,7 @@ struct VirtualDisk {
 impl VirtualDisk {
     /// The name that its group has.
     fn group(&self) -> DeviceName {
-        let is_number = self.name.chars().all(|c| c.is_ascii_digit());
-        DeviceName::group(&if is_number {
-            format!("vd{}", self.name)
-        } else {
-            self.name.clone()
-        })
+        DeviceName::group(&format!("vd-{}", self.name))
     }
 
     /// How many disks it can do without, wherever they are.
@@ -257,8 +252,8 @@ fn an_md_array_that_was_made_of_the_disks_is_one_over_the_virtual_disk() {
     assert_eq!(aggregate.groups.len(), 2);
     // One of the two fixtures was made first.
     let (younger, older) = match of("md42").over.is_empty() {
-        false => (of("md42"), of("mail")),
-        true => (of("mail"), of("md42")),
+        false => (of("md42"), of("vd-mail")),
+        true => (of("vd-mail"), of("md42")),
     };
     assert_eq!(younger.over, std::slice::from_ref(&older.name));
     assert!(older.confidence < younger.confidence);
@@ -272,6 +267,62 @@ fn an_md_array_that_was_made_of_the_disks_is_one_over_the_virtual_disk() {
         .iter()
         .find(|one| one.why.contains("second"));
     assert!(second.is_none(), "{second:?}");
+}
+
+/// Changes the sections of a disk that begin with a signature, of which a header states the length at so many
+/// bytes, and puts their checksums right.
+fn edit(disk: &mut [u8], signature: [u8; 4], length_at: usize, change: impl Fn(&mut [u8])) {
+    let starts = |signature: [u8; 4]| -> Vec<usize> {
+        let sectors = disk.chunks_exact(512).enumerate();
+        let found = sectors.filter(|(_, sector)| sector[..4] == signature);
+        found.map(|(number, _)| number * 512).collect()
+    };
+    let header = starts([0xDE, 0x11, 0xDE, 0x11])[0];
+    let sectors: [u8; 4] = disk[header + length_at..][..4].try_into().unwrap();
+    let length = u32::from_be_bytes(sectors) as usize * 512;
+    for start in starts(signature) {
+        let section = &mut disk[start..start + length];
+        change(section);
+        section[4..8].fill(0xFF);
+        let mut hasher = crc32fast::Hasher::new_with_initial(u32::MAX);
+        hasher.update(section);
+        let sum = !hasher.finalize();
+        section[4..8].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+#[test]
+fn a_virtual_disk_that_was_deleted_is_read_and_doubted() {
+    let set = &SETS["raid5-left-asymmetric"];
+    let mut disks = set.disks();
+    for disk in &mut disks {
+        // The state of the first entry.
+        edit(disk, [0xDD; 4], 212, |section| section[64 + 32] = 2);
+    }
+    let disks = named(disks.into_iter().enumerate().collect());
+    let aggregate = assert_reads(set, &disks, "deleted");
+    assert!(aggregate.groups[0].confidence < 1.0);
+}
+
+#[test]
+fn disks_of_no_virtual_disk_are_left_to_their_contents() {
+    let set = &SETS["raid1"];
+    let mut disks = set.disks();
+    let member = md_members("raid1-1.2");
+    for (disk, member) in disks.iter_mut().zip(&member) {
+        disk[..member.len()].copy_from_slice(member);
+        for sector in disk.chunks_exact_mut(512) {
+            if sector[..4] == [0xEE; 4] {
+                sector[..4].fill(0);
+            }
+        }
+    }
+    let disks = named(disks.into_iter().enumerate().collect());
+    let aggregate = discover(&disks, &|_, _| None);
+    assert_eq!(aggregate.groups.len(), 1);
+    assert_eq!(aggregate.groups[0].name, "md42");
+    let mut unused = aggregate.unused.iter();
+    assert!(unused.all(|unused| unused.device == DeviceName::group("md42")));
 }
 
 #[test]
@@ -292,7 +343,7 @@ fn an_md_array_of_virtual_disks_lies_on_these() {
     let disk = |number| Some(DeviceName::disk(&format!("disk-{number}")));
     assert!(on.contains(&vec![disk(1), disk(0)]), "{on:?}");
     assert!(
-        on.contains(&vec![Some(DeviceName::group("mail")), None]),
+        on.contains(&vec![Some(DeviceName::group("vd-mail")), None]),
         "{on:?}"
     );
 }

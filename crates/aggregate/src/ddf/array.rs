@@ -1,8 +1,10 @@
 //! One virtual disk: from the records of its disks to a group of `aggregate.json`.
 
-use super::label::{Label, PhysicalDisk, VirtualDisk};
+use std::collections::BTreeSet;
+
+use super::label::{Label, VirtualDisk};
 use super::record::Record;
-use crate::document::{Group, Member};
+use crate::document::{DeviceName, Group, Member, OVERWRITTEN_CONFIDENCE};
 use crate::raid::Geometry;
 
 /// What the labels say of one virtual disk, or of a part of one.
@@ -12,10 +14,19 @@ pub(super) struct Stated<'a> {
     pub(super) record: &'a Record,
     /// The disks by role, and where it begins on each; `None` where no record names one.
     pub(super) elements: Vec<Option<(u32, u64)>>,
-    /// The newest label that knows of it.
+    /// The newest label of those that know of it and those of its disks.
     pub(super) newest: &'a Label,
-    /// What that one says of it.
+    /// What that one says of it; `None` if it is gone by then.
     pub(super) entry: Option<&'a VirtualDisk>,
+    /// What the records say that cannot be.
+    pub(super) fault: Option<String>,
+}
+
+impl Stated<'_> {
+    /// Whether it is one no more by the newest label: what was made since may have been written over it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.entry.is_none_or(VirtualDisk::is_deleted)
+    }
 }
 
 /// The disk of a reference whose label counts: the newest one.
@@ -27,17 +38,27 @@ pub(super) fn holder(labels: &[Label], reference: u32) -> Option<&Label> {
 /// The group. The error says what it is that cannot be read.
 pub(super) fn group(stated: &Stated<'_>, labels: &[Label]) -> Result<Group, String> {
     let record = stated.record;
+    if let Some(fault) = &stated.fault {
+        return Err(fault.clone());
+    }
     let holders: Vec<Option<&Label>> = stated
         .elements
         .iter()
         .map(|element| holder(labels, (*element)?.0))
         .collect();
-    // In a chain each disk gives what its own record says.
+    let there: Vec<&DeviceName> = holders
+        .iter()
+        .flatten()
+        .map(|label| &label.device)
+        .collect();
+    if there.iter().collect::<BTreeSet<_>>().len() < there.len() {
+        return Err("one disk in two places".to_owned());
+    }
     let own_bytes = |holder: &Option<&Label>| {
         let records = holder.iter().flat_map(|label| &label.records);
-        let mut own = records.filter(|own| own.guid == record.guid);
-        own.next()
-            .map_or(record.member_bytes, |own| own.member_bytes)
+        let own = records.filter(|own| own.guid == record.guid && record.is_chain());
+        let own = own.max_by_key(|own| own.sequence);
+        own.map_or(record.member_bytes, |own| own.member_bytes)
     };
     let level = record.to_level(holders.iter().map(own_bytes).collect())?;
     if stated.entry.is_some_and(VirtualDisk::is_morphing) {
@@ -65,23 +86,57 @@ pub(super) fn group(stated: &Stated<'_>, labels: &[Label]) -> Result<Group, Stri
     evidence.extend(parity_is_open.then(|| {
         "the virtual disk is stated to be inconsistent: where members are missing, rows that were being written may be rebuilt wrongly".to_owned()
     }));
-    Ok(Group {
+    let mut group = Group {
         name: stated.name.clone(),
         geometry,
         members,
         evidence,
         confidence: 1.0,
         over: Vec::new(),
-    })
+    };
+    if stated.is_gone() {
+        group.confidence = OVERWRITTEN_CONFIDENCE;
+        group.evidence.push(format!(
+            "it was deleted by the newest label, on {}: what was written since may lie over it",
+            stated.newest.device
+        ));
+    }
+    take_back(&mut group, labels);
+    Ok(group)
+}
+
+/// Takes members back that were left out, where nothing else has what they hold: the newest first, for the
+/// last one to fail is nearly current.
+fn take_back(group: &mut Group, labels: &[Label]) {
+    let sequence = |member: &Member| {
+        let own = labels
+            .iter()
+            .filter(|l| Some(&l.device) == member.device.as_ref());
+        own.map(|label| label.sequence).max()
+    };
+    while !group.missing().is_empty()
+        && let Some(member) = group
+            .members
+            .iter_mut()
+            .filter(|member| member.left_out.is_some())
+            .max_by_key(|member| sequence(member))
+        && let (Some(why), Some(device)) = (member.left_out.take(), &member.device)
+    {
+        group.evidence.push(format!(
+            "{device} is read although {why}: no other disk has what it holds, which may be older than the rest"
+        ));
+    }
 }
 
 /// Why a disk is not to be read as a member, if the newest label says so.
 fn left_out(label: &Label, newest: &Label) -> Option<String> {
-    let disks = newest.disks.iter();
-    let mut own = disks.filter(|disk| disk.reference == label.reference);
-    let own: &PhysicalDisk = own.next()?;
     let is_older = label.sequence < newest.sequence;
     let by = &newest.device;
+    let disks = newest.disks.iter();
+    let mut own = disks.filter(|disk| disk.reference == label.reference);
+    let Some(own) = own.next() else {
+        return is_older.then(|| format!("the newest label, on {by}, does not know it any more"));
+    };
     if own.is_failed() {
         Some(format!("the newest label, on {by}, calls it failed"))
     } else if own.is_missing() && is_older {
@@ -107,10 +162,10 @@ fn statement(stated: &Stated<'_>) -> String {
         _ => String::new(),
     };
     format!(
-        "DDF virtual disk …{}, record number {} of {} (Unix time), state {state}{part}",
+        "DDF virtual disk …{}, created {} (Unix time), record number {}, state {state}{part}",
         record.guid.short(),
-        record.sequence,
-        record.created
+        record.guid.created(),
+        record.sequence
     )
 }
 

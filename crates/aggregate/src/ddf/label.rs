@@ -25,6 +25,15 @@ const STEP: u64 = 1 << 20;
 /// seen.
 const MOST_SECTION: u64 = 16 << 20;
 
+/// The beginning of DDF's time, in seconds of Unix time.
+const YEAR_1980: u64 = 315_532_800;
+
+/// Most physical disks, virtual disks and records that the specification lets be.
+const MOST_ENTRIES: usize = 4095;
+
+/// `Max_Primary_Element_Entries` of controllers that do not say it.
+const NOT_STATED: u16 = u16::MAX;
+
 const HEADER_BYTES: usize = 512;
 const ENTRY_BYTES: usize = 64;
 
@@ -33,6 +42,12 @@ const ENTRY_BYTES: usize = 64;
 pub(crate) struct Guid(pub(super) [u8; 24]);
 
 impl Guid {
+    /// When it was made, in seconds of Unix time, as far as its maker says so.
+    pub(super) fn created(&self) -> u64 {
+        let seconds = Fields::new(&self.0).be_u32(16).unwrap_or(0);
+        u64::from(seconds).saturating_add(YEAR_1980)
+    }
+
     /// Its last bytes, which tell virtual disks of one maker apart, in hexadecimal digits.
     pub(super) fn short(&self) -> String {
         let (_, last) = self.0.split_at(16);
@@ -46,6 +61,9 @@ pub(crate) struct Label {
     pub(crate) device: DeviceName,
     /// Where the header lies whose sections were read.
     pub(super) at: ByteOffset,
+    /// Whether the last sector of the disk led there: a header that is found elsewhere may be left from
+    /// before the disk was used for something else.
+    pub(crate) is_at_end: bool,
     /// `Sequence_Number`: which of the headers is the newest.
     pub(super) sequence: u32,
     /// `PD_Reference` of the disk itself.
@@ -108,6 +126,10 @@ impl VirtualDisk {
         }
     }
 
+    pub(super) const fn is_deleted(&self) -> bool {
+        self.state & 0b111 == 2
+    }
+
     /// Whether its parity may not match its data: `VD_State` says that it is not consistent.
     pub(super) const fn is_inconsistent(&self) -> bool {
         self.state & 0b1_0000 != 0
@@ -131,6 +153,8 @@ struct Header {
     /// Sectors of a configuration record, and how many disks it has room for.
     record_sectors: u16,
     most_elements: u16,
+    /// `Max_PD_Entries`.
+    most_disks: u16,
     disks: Section,
     virtual_disks: Section,
     records: Section,
@@ -146,51 +170,43 @@ struct Section {
 
 /// The structures at the end of a device, if they are whole in one of their two copies.
 pub(crate) fn read(device: &dyn ReadAt, name: &DeviceName) -> Option<Label> {
-    let (anchor, at) = anchor(device)?;
+    let last = (device.len() / SECTOR_BYTES).checked_sub(1)?;
+    let at_end = header_at(device, last).map(|header| (header, last));
+    let is_at_end = at_end.is_some();
+    let (anchor, at) = at_end.or_else(|| search(device))?;
     let copy = |kind: u8, sector: u64| {
         let sector = if anchor.kind == kind { at } else { sector };
         let header = header_at(device, sector)?;
         (header.kind == kind && header.guid == anchor.guid).then_some((header, sector))
     };
-    let mut copies: Vec<(Header, u64)> = [
+    let copies = [
         copy(PRIMARY, anchor.primary),
         copy(SECONDARY, anchor.secondary),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    ];
+    let mut copies: Vec<(Header, u64)> = copies.into_iter().flatten().collect();
     // One that was being written is the worse one, whatever its number.
     copies.sort_by_key(|(header, _)| (header.is_open, std::cmp::Reverse(header.sequence)));
-    copies
+    let label = copies
         .into_iter()
-        .find_map(|(header, sector)| label(device, name, &header, sector))
+        .find_map(|(header, sector)| label(device, name, &header, sector));
+    label.map(|label| Label { is_at_end, ..label })
 }
 
-/// The header in the last sector, or else the last one near the end, with its sector.
-fn anchor(device: &dyn ReadAt) -> Option<(Header, u64)> {
-    let last = (device.len() / SECTOR_BYTES).checked_sub(1)?;
-    if let Some(header) = header_at(device, last) {
-        return Some((header, last));
-    }
-    // Where the image is longer or shorter than the disk, or its last sector could not be read.
-    let mut end = device.len();
+/// The last header near the end, with its sector: where the image is longer or shorter than the disk, or its
+/// last sector could not be read.
+fn search(device: &dyn ReadAt) -> Option<(Header, u64)> {
+    let mut end = (device.len() / SECTOR_BYTES).saturating_mul(SECTOR_BYTES);
     let least = end.saturating_sub(SEARCHED);
     while end > least {
-        let start = end.saturating_sub(STEP).next_multiple_of(SECTOR_BYTES);
+        let start = end.saturating_sub(STEP).max(least);
         let length = usize::try_from(end.checked_sub(start)?).ok()?;
         let (bytes, _gaps) = device.read_vec(ByteOffset::new(start), length).ok()?;
-        let found = bytes.chunks_exact(HEADER_BYTES).enumerate().rev();
-        let mut found = found.filter_map(|(number, sector)| {
-            let sector = header(sector).map(|header| (header, number))?;
-            Some((
-                sector.0,
-                (start / SECTOR_BYTES).checked_add(sector.1 as u64)?,
-            ))
-        });
-        if let Some(found) = found.next() {
-            return Some(found);
+        let mut sectors = bytes.chunks_exact(HEADER_BYTES).enumerate().rev();
+        let found = sectors.find_map(|(number, sector)| Some((header(sector)?, number as u64)));
+        if let Some((header, number)) = found {
+            return Some((header, (start / SECTOR_BYTES).checked_add(number)?));
         }
-        end = if start == 0 { 0 } else { start };
+        end = start;
     }
     None
 }
@@ -220,6 +236,7 @@ fn header(bytes: &[u8]) -> Option<Header> {
         kind: fields.u8(112)?,
         record_sectors: fields.be_u16(134)?,
         most_elements: fields.be_u16(136)?,
+        most_disks: fields.be_u16(128)?,
         disks: section(200)?,
         virtual_disks: section(208)?,
         records: section(216)?,
@@ -247,18 +264,24 @@ fn label(device: &dyn ReadAt, name: &DeviceName, header: &Header, sector: u64) -
     let virtual_disks = whole(header.virtual_disks, VIRTUAL_DISK_RECORDS)?;
     let records = read(header.records)?;
     let size = usize::from(header.record_sectors).checked_mul(HEADER_BYTES)?;
-    let records = records.chunks_exact(size).filter(|bytes| {
+    let records = records.chunks_exact(size).take(MOST_ENTRIES);
+    let records = records.filter(|bytes| {
         Fields::new(bytes).be_u32(0) == Some(CONFIGURATION_RECORD) && is_whole(bytes)
     });
+    let most_elements = match header.most_elements {
+        NOT_STATED => header.most_disks,
+        stated => stated,
+    };
     Some(Label {
         device: name.clone(),
         at: ByteOffset::new(sector.checked_mul(SECTOR_BYTES)?),
+        is_at_end: true,
         sequence: header.sequence,
         reference: Fields::new(&data).be_u32(32)?,
         disks: entries(&disks).filter_map(physical_disk).collect(),
         virtual_disks: entries(&virtual_disks).filter_map(virtual_disk).collect(),
         records: records
-            .filter_map(|bytes| Record::read(bytes, usize::from(header.most_elements)))
+            .filter_map(|bytes| Record::read(bytes, usize::from(most_elements)))
             .collect(),
     })
 }
@@ -266,7 +289,8 @@ fn label(device: &dyn ReadAt, name: &DeviceName, header: &Header, sector: u64) -
 /// The entries of a section of records.
 fn entries(section: &[u8]) -> impl Iterator<Item = Fields<'_>> {
     let entries = section.get(ENTRY_BYTES..).unwrap_or_default();
-    entries.chunks_exact(ENTRY_BYTES).map(Fields::new)
+    let entries = entries.chunks_exact(ENTRY_BYTES).take(MOST_ENTRIES);
+    entries.map(Fields::new)
 }
 
 /// A physical disk entry; unused ones are filled with ones.

@@ -10,8 +10,8 @@ use crate::raid::{
 /// Where the physical disk sequence begins.
 const SEQUENCE: usize = 512;
 
-/// The beginning of DDF's time, in seconds of Unix time.
-const YEAR_1980: u64 = 315_532_800;
+/// Bytes of an element: the reference of its disk, and where it begins there.
+const ELEMENT_BYTES: usize = 12;
 
 /// `PD_Reference` of an element that no disk is.
 const NO_DISK: u32 = u32::MAX;
@@ -21,8 +21,6 @@ const NO_DISK: u32 = u32::MAX;
 pub(super) struct Record {
     /// `VD_GUID`.
     pub(super) guid: Guid,
-    /// `Timestamp`, as seconds of Unix time.
-    pub(super) created: u64,
     /// `Sequence_Number`.
     pub(super) sequence: u32,
     /// The disks, by role: `PD_Reference` and where on each the virtual disk begins, in bytes.
@@ -37,27 +35,38 @@ pub(super) struct Record {
     pub(super) member_bytes: u64,
     /// `Size`, in bytes.
     pub(super) bytes: u64,
+    /// `Block_Size` of version 2.0, or what stands for none.
+    block_bytes: u16,
 }
 
 impl Record {
-    /// A record in `bytes`, which has room for so many elements.
+    /// A record in `bytes`, whose physical disk sequence has room for at most so many elements.
     pub(super) fn read(bytes: &[u8], most_elements: usize) -> Option<Self> {
         let fields = Fields::new(bytes);
         let count = usize::from(fields.be_u16(64)?);
-        let starts = most_elements.checked_mul(4)?.checked_add(SEQUENCE)?;
+        let room = bytes.len().checked_sub(SEQUENCE)? / ELEMENT_BYTES;
+        let slots = most_elements.min(room);
+        let starts = slots.checked_mul(4)?.checked_add(SEQUENCE)?;
         let element = |number: usize| {
             let reference = fields.be_u32(number.checked_mul(4)?.checked_add(SEQUENCE)?)?;
             let start = fields.be_u64(number.checked_mul(8)?.checked_add(starts)?)?;
             let start = start.checked_mul(SECTOR_BYTES);
             (reference == NO_DISK || start.is_some()).then(|| (reference, start.unwrap_or(0)))
         };
-        let elements: Option<Vec<(u32, u64)>> =
-            (0..count.min(most_elements)).map(element).collect();
+        let elements: Option<Vec<(u32, u64)>> = (0..slots).map(element).collect();
+        let mut elements = elements?;
+        let is_used = |element: &(u32, u64)| element.0 != NO_DISK;
+        let behind = elements.iter().skip(count).any(is_used);
+        if behind && elements.iter().filter(|element| is_used(element)).count() == count {
+            // Slots that are not used lie between those that are, and do not count.
+            elements.retain(is_used);
+        }
+        elements.truncate(count);
+        (count > 0 && elements.len() == count).then_some(())?;
         Some(Self {
             guid: Guid(fields.array(8)?),
-            created: u64::from(fields.be_u32(32)?).saturating_add(YEAR_1980),
             sequence: fields.be_u32(36)?,
-            elements: elements?,
+            elements,
             // `Stripe_Size` is a power of two, in sectors; levels that have none are filled with ones.
             chunk_bytes: SECTOR_BYTES
                 .checked_shl(u32::from(fields.u8(66)?))
@@ -66,6 +75,7 @@ impl Record {
             secondary: (fields.u8(69)?, fields.u8(70)?, fields.u8(71)?),
             member_bytes: fields.be_u64(72)?.checked_mul(SECTOR_BYTES)?,
             bytes: fields.be_u64(80)?.checked_mul(SECTOR_BYTES)?,
+            block_bytes: fields.be_u16(88)?,
         })
     }
 
@@ -78,6 +88,26 @@ impl Record {
     /// a RAID-10, as which mdadm reads them as well.
     pub(super) const fn is_striped_mirror(&self) -> bool {
         self.is_part() && self.level.0 == 0x01 && matches!(self.secondary.2, 0x00 | 0x03)
+    }
+
+    /// Whether it is a chain, in which each disk gives what its own record says.
+    pub(super) const fn is_chain(&self) -> bool {
+        matches!(self.level.0, 0x0F | 0x1F)
+    }
+
+    /// Whether another record is of a part that is as this one is.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        let own = |one: &Self| {
+            (
+                one.level,
+                one.secondary.0,
+                one.secondary.2,
+                one.elements.len(),
+            )
+        };
+        own(self) == own(other)
+            && self.chunk_bytes == other.chunk_bytes
+            && self.member_bytes == other.member_bytes
     }
 
     /// The level of the disks of this record, or of all parts of a striped mirror; `member_bytes` is what
@@ -111,6 +141,9 @@ impl Record {
             members,
             member_bytes: self.member_bytes,
         };
+        if !matches!(self.block_bytes, 0 | 512 | u16::MAX) {
+            return Err(format!("blocks of {} bytes", self.block_bytes));
+        }
         let level = match (primary, qualifier) {
             (0x01, _) if self.is_striped_mirror() => {
                 copies(u32::try_from(self.elements.len()).unwrap_or(u32::MAX), 1)
@@ -121,7 +154,7 @@ impl Record {
                 member_bytes,
             },
             (0x01, _) => Level::Raid1 { members },
-            (0x0F | 0x1F, _) => Level::Linear { member_bytes },
+            _ if self.is_chain() => Level::Linear { member_bytes },
             (0x04, 0x00) => raid5(Raid5Layout::ParityFirst),
             (0x04, 0x01) => Level::Raid4 {
                 chunk_bytes,

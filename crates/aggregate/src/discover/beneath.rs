@@ -148,6 +148,7 @@ impl Discovery<'_> {
             let of_stated = self.identities(stated);
             let found = groups.iter().filter(|group| {
                 stated.over.contains(&group.name)
+                    && !self.added_stated.contains(&group.name)
                     && devices_of(group).is_subset(&devices_of(stated))
             });
             let found: Vec<&Group> = found.collect();
@@ -292,10 +293,6 @@ fn is_same(stated: &Group, found: &Group) -> bool {
 /// Whether `stated` is `found` as far as its members are there, however few: of the same level, and each where
 /// the other one has it. No chunk of it may follow another one on these.
 fn is_part(stated: &Group, found: &Group) -> bool {
-    let mut members = stated
-        .members
-        .iter()
-        .filter(|member| member.device.is_some());
     let is_member = |own: &Member| {
         let same = |other: &Member| {
             (other.role, &other.device, other.data_offset)
@@ -303,7 +300,11 @@ fn is_part(stated: &Group, found: &Group) -> bool {
         };
         found.members.iter().any(same)
     };
-    stated.geometry.level == found.geometry.level && members.all(is_member)
+    let there = |member: &&Member| member.device.is_some();
+    let members: Vec<&Member> = stated.members.iter().filter(there).collect();
+    stated.geometry.level == found.geometry.level
+        && !members.is_empty()
+        && members.into_iter().all(is_member)
 }
 
 /// How many successors are there in both of two groups, and how many of these are equal.

@@ -8,7 +8,7 @@ use evidence::{ByteOffset, ReadAt, SECTOR_BYTES};
 
 use super::Discovery;
 use crate::ddf;
-use crate::document::{DeviceName, Group};
+use crate::document::{DeviceName, Group, OVERWRITTEN_CONFIDENCE};
 use crate::md::{self, Found, Uuid};
 use crate::partition;
 
@@ -35,18 +35,39 @@ impl Discovery<'_> {
         })
     }
 
-    /// Leaves the disks of virtual disks that their labels state in a way that is not read to their
-    /// contents.
-    pub(super) fn leave_unread(&mut self) {
-        for name in stated(&self.md, &self.ddf).1.unread {
-            self.blank.entry(name).or_insert(false);
+    /// Looks at disks that no virtual disk of their DDF labels uses as if they had none; whether there was
+    /// one that was not yet.
+    pub(super) fn leave_unread(&mut self) -> bool {
+        let unread = stated(&self.md, &self.ddf).1.unread.into_keys();
+        let new: Vec<DeviceName> = unread.filter(|name| !self.unread.contains(name)).collect();
+        self.md.retain(|label| !new.contains(&label.device));
+        self.unread.extend(new.iter().cloned());
+        self.waiting.extend(new.iter().cloned());
+        !new.is_empty()
+    }
+
+    /// The DDF label of a disk.
+    ///
+    /// One that the last sector does not lead to may be left from before: what fits on the disk counts then.
+    pub(super) fn container(
+        &self,
+        name: &DeviceName,
+        device: &Arc<dyn ReadAt>,
+        table: Option<&partition::Table>,
+    ) -> Option<ddf::Label> {
+        if !name.0.starts_with("disk:") || self.unread.contains(name) {
+            return None;
         }
+        let label = ddf::read(device, name)?;
+        let length = device.len();
+        let fits = |partition: &partition::Partition| {
+            partition.start.saturating_add(partition.bytes) <= length
+        };
+        let is_whole = table.is_some_and(|table| table.partitions.iter().all(fits))
+            || (self.probe)(Arc::clone(device), name).is_some_and(|fs| fs.bytes <= length);
+        (label.is_at_end || !is_whole).then_some(label)
     }
 }
-
-/// How sure a group is over which another one was created: its labels hold, but what that one wrote is no
-/// longer its own.
-const OVERWRITTEN_CONFIDENCE: f64 = 0.5;
 
 /// What the labels of md and DDF amount to.
 ///
@@ -57,35 +78,31 @@ const OVERWRITTEN_CONFIDENCE: f64 = 0.5;
 pub(super) fn stated(found: &[Found], containers: &[ddf::Label]) -> (md::Assembly, ddf::Assembly) {
     let mut own = own(found);
     let mut ddf = ddf::assemble(containers);
-    let mut contents = BTreeSet::new();
+    let mut contents: BTreeSet<(DeviceName, ByteOffset)> = BTreeSet::new();
     let mut both: Vec<(BTreeSet<DeviceName>, usize)> = Vec::new();
     for (number, group) in ddf.groups.iter().enumerate() {
-        let devices = devices_of(group);
+        // Only labels where this one lies: others may lie before and behind it.
+        let lies_on = |label: &&Found| {
+            group.members.iter().any(|member| {
+                let data = member.data_offset..member.data_offset.saturating_add(member.data_size);
+                member.device.as_ref() == Some(&label.device) && data.contains(&label.at.get())
+            })
+        };
         let mut shown: BTreeMap<Uuid, BTreeSet<u32>> = BTreeMap::new();
-        for label in own.iter().filter(|label| devices.contains(&label.device)) {
+        let labels = own.iter().filter(|label| label.fault.is_none());
+        let labels: Vec<&Found> = labels.filter(lies_on).collect();
+        for label in &labels {
             let numbers = shown.entry(label.superblock.set_uuid).or_default();
             numbers.insert(label.superblock.dev_number);
         }
         if shown.values().any(|numbers| numbers.len() > 1) {
-            both.push((devices, number));
+            both.push((devices_of(group), number));
         } else {
-            contents.extend(devices);
+            contents.extend(labels.iter().map(|label| (label.device.clone(), label.at)));
         }
     }
-    let is_of_both = |device: &DeviceName| both.iter().any(|(devices, _)| devices.contains(device));
-    own.retain(|label| is_of_both(&label.device) || !contents.contains(&label.device));
-    // A disk that no virtual disk uses may be a member of an array.
-    ddf.unused
-        .retain(|unused| !own.iter().any(|label| label.device == unused.device));
+    own.retain(|label| !contents.contains(&(label.device.clone(), label.at)));
     let mut md = md::assemble(&own);
-    for group in &mut ddf.groups {
-        if md.groups.iter().any(|other| other.name == group.name) {
-            let created = ddf.created.remove(&group.name);
-            group.name.push_str("-ddf");
-            ddf.created
-                .extend(created.map(|created| (group.name.clone(), created)));
-        }
-    }
     for (devices, number) in &both {
         let labels = own.iter().filter(|label| devices.contains(&label.device));
         let md_created = labels.map(|label| label.superblock.ctime).max();

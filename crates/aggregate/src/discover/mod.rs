@@ -78,6 +78,7 @@ fn discover_given(
     let mut discovery = Discovery::new(disks, groups, keys, probe);
     discovery.aggregate.epochs = overwritten;
     while discovery.examine_all()
+        || discovery.leave_unread()
         || discovery.add_known()
         || discovery.add_complete()
         || discovery.cut_alike()
@@ -120,6 +121,8 @@ struct Discovery<'a> {
     claimed: BTreeSet<DeviceName>,
     md: Vec<md::Found>,
     ddf: Vec<ddf::Label>,
+    /// Disks with DDF labels that no virtual disk uses.
+    unread: BTreeSet<DeviceName>,
     lvm: Vec<lvm::Scanned>,
     /// Volume groups that are part of the aggregate already.
     added: BTreeSet<lvm::Id>,
@@ -175,6 +178,7 @@ impl<'a> Discovery<'a> {
             devices,
             md: Vec::new(),
             ddf: Vec::new(),
+            unread: BTreeSet::new(),
             lvm: Vec::new(),
             added: BTreeSet::new(),
             added_stated: BTreeSet::new(),
@@ -216,7 +220,7 @@ impl<'a> Discovery<'a> {
         let table = (!name.0.starts_with("partition:"))
             .then(|| partition::read(device))
             .flatten();
-        let container = ddf::read(device, name);
+        let container = self.container(name, device, table.as_ref());
         let in_container = container.is_some();
         self.ddf.extend(container);
         let mut found = md::read_superblocks(device, name);
@@ -236,7 +240,7 @@ impl<'a> Discovery<'a> {
         if in_container {
             return;
         }
-        if signature::foreign_raid(device).is_some() {
+        if signature::foreign_raid(device).is_some() && !self.unread.contains(name) {
             self.blank.insert(name.clone(), false);
             return;
         }
@@ -457,7 +461,6 @@ impl<'a> Discovery<'a> {
         if std::mem::replace(&mut self.inferred, true) {
             return false;
         }
-        self.leave_unread();
         let mut devices = self.unexplained(&["disk:", "partition:"]);
         devices.extend(self.doubted());
         let inferred = infer::infer(devices);
@@ -643,6 +646,11 @@ impl<'a> Discovery<'a> {
         let gathered = lvm::gather(&self.lvm);
         self.aggregate.unused.extend(md.unused);
         self.aggregate.unused.extend(ddf.unused);
+        for (name, why) in ddf.unread {
+            if self.blank.contains_key(&name) && !self.is_tied(&name) {
+                self.unused(&name, why);
+            }
+        }
         self.aggregate.losses.extend(md.losses);
         self.aggregate.losses.extend(ddf.losses);
         self.aggregate.losses.extend(gathered.losses);

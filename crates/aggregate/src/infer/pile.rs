@@ -128,18 +128,21 @@ impl Pile {
     fn most_whole(&self, begins: &[Vec<(usize, i64)>], loose: &[usize]) -> Option<Vec<u64>> {
         let blocks = self.blocks();
         let count = self.candidates.len();
-        let mut best: Option<(usize, Vec<u64>)> = None;
+        let mut ways: Vec<Vec<u64>> = Vec::new();
+        let mut whole: Vec<usize> = Vec::new();
         for places in begins {
             let placed = |device: &usize| places.iter().any(|(own, _)| own == device);
             let others = loose.iter().copied().filter(|device| !placed(device));
-            let mut lines = Lines::placed(places, others, &blocks)?;
+            let Some(mut lines) = Lines::placed(places, others, &blocks) else {
+                continue;
+            };
             lines.grow();
-            let whole = lines.whole();
-            if best.as_ref().is_none_or(|(most, _)| whole > *most) {
-                best = Some((whole, lines.shifts(count)?));
+            if let Some(shifts) = lines.shifts(count).filter(|shifts| !ways.contains(shifts)) {
+                whole.push(lines.whole());
+                ways.push(shifts);
             }
         }
-        best.map(|(_, shifts)| shifts)
+        ways.into_iter().nth(shift::most_whole(&whole))
     }
 
     /// What the sampled blocks are.

@@ -19,6 +19,23 @@ use super::sample::{BLOCK, Candidate, Row, WINDOW};
 const LEAST_COMMON: u32 = 12;
 const CLEAR: u32 = 3;
 
+/// Of ways in which devices may lie, by how many rows add up in each, the number of the one that stands out
+/// as a distance of common blocks must; else the first.
+pub(super) fn most_whole(whole: &[usize]) -> usize {
+    let numbered = || whole.iter().copied().enumerate();
+    let Some((best, most)) = numbered().max_by_key(|(_, rows)| *rows) else {
+        return 0;
+    };
+    let next = numbered().filter(|(number, _)| *number != best);
+    let next = next.map(|(_, rows)| rows).max().unwrap_or(0);
+    let [least, clear] = [LEAST_COMMON, CLEAR].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    if most >= least && most >= next.saturating_mul(clear) {
+        best
+    } else {
+        0
+    }
+}
+
 /// A block that is at more places says nothing, but where no device has it twice: there may be many
 /// copies of a mirror.
 const MOST_PLACES: usize = 4;
@@ -215,11 +232,17 @@ impl Blocks {
         sums
     }
 
-    /// In how many rows the blocks of a line add up to zero, all of them or without a second parity.
+    /// In how many rows the blocks of a line add up to zero, all of them or without a second parity. Those
+    /// in which a block repeats say nothing: equal ones add up to zero in any line.
     fn whole(&self, line: &Line) -> usize {
         let is_whole = |(_, blocks): &(u64, Vec<u64>)| {
             let all = blocks.iter().fold(0, |sum, block| sum ^ block);
-            let there = blocks.iter().filter(|block| **block != 0).count();
+            let full = blocks.iter().filter(|block| **block != 0);
+            let different: BTreeSet<u64> = full.clone().copied().collect();
+            let there = full.count();
+            if different.len() < there {
+                return false;
+            }
             let without = blocks.contains(&all);
             if all == 0 {
                 there >= LEAST_SUMMED
@@ -248,9 +271,6 @@ impl<'a> Lines<'a> {
         blocks: &'a Blocks,
     ) -> Option<Self> {
         let line = Line::new(places.iter().copied())?;
-        if line.0.iter().any(|(_, place)| !place.is_multiple_of(BLOCK)) {
-            return None;
-        }
         let mut lines = Self::alone(others, blocks);
         lines.lines.insert(0, line);
         Some(lines)
@@ -275,9 +295,18 @@ impl<'a> Lines<'a> {
         Some(())
     }
 
+    /// Whether all lie whole blocks apart, so that the blocks that were sampled are those of one row.
+    fn are_of_blocks(&self) -> bool {
+        let mut places = self.lines.iter().flat_map(|line| &line.0);
+        places.all(|(_, place)| place.is_multiple_of(BLOCK))
+    }
+
     /// Joins lines whose sums are the same in many rows, for as long as there are any.
     pub(super) fn grow(&mut self) {
-        while self.lines.len() > 1 && self.lines.iter().any(|line| line.0.len() > 1) {
+        while self.are_of_blocks()
+            && self.lines.len() > 1
+            && self.lines.iter().any(|line| line.0.len() > 1)
+        {
             let held = self.lines.iter().enumerate().flat_map(|(number, line)| {
                 let sums = self.blocks.sums(line).into_iter();
                 sums.map(move |(at, sum)| (number, at, sum))
@@ -301,6 +330,9 @@ impl<'a> Lines<'a> {
 
     /// In how many rows the members of a line add up to zero.
     pub(super) fn whole(&self) -> usize {
+        if !self.are_of_blocks() {
+            return 0;
+        }
         let lines = self
             .lines
             .iter()

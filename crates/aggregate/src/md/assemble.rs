@@ -6,11 +6,7 @@ use evidence::{Cause, Loss, Origin};
 
 use super::array;
 use super::superblock::{Fault, Found, Superblock, Uuid, Version};
-use crate::document::{DeviceName, Group, Unused, safe_name};
-
-/// How sure a group is whose devices also carry a younger label of another array: its labels
-/// hold, but the other array has been written over it.
-const OVERWRITTEN_CONFIDENCE: f64 = 0.5;
+use crate::document::{DeviceName, Group, OVERWRITTEN_CONFIDENCE, Unused, safe_name};
 
 /// What the labels of all devices amount to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,8 +121,8 @@ fn own_name(superblock: &Superblock) -> Option<String> {
     let bare = name.split_once(':').map_or(name, |(_, bare)| bare);
     let safe = safe_name(bare)?;
     let number = safe.chars().all(|c| c.is_ascii_digit());
-    // What looks like a fallback could collide with one.
-    let taken = safe.starts_with("md-");
+    // What looks like a fallback, or like a virtual disk of DDF, could collide with one.
+    let taken = safe.starts_with("md-") || safe.starts_with("vd-");
     Some(match (number, taken) {
         (true, _) => format!("md{safe}"),
         (false, true) => format!("name-{safe}"),
