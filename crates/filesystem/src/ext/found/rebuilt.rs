@@ -205,11 +205,25 @@ impl Filesystem for Rebuilt {
                     .push(self.volume.loss(what, ByteOffset::new(at), cause));
             }
         }
+        let is_shown = self.shows(file);
+        // In its table, that is: a state from the journal may not be the last one.
+        let mut journal = self.nodes.journal.iter();
+        let is_current = is_shown && !journal.any(|run| run.contains(&inner.place.get()));
+        let is_unwritten = |piece: &Extent| piece.place == Place::Unwritten;
+        if !is_current && map.pieces.iter().any(is_unwritten) {
+            // The kernel converts extents when their contents are on the disk, after a commit that may be
+            // the last one that is left: zeros would be what nobody wrote.
+            let what = format!("contents of inode {}", inner.number);
+            let cause =
+                corrupt("the last state of its map that is left is from before they were written");
+            map.losses.push(self.volume.loss(what, inner.place, cause));
+        }
         let inode = inner.place.get()..inner.place.get().saturating_add(inner.raw.len() as u64);
         let outward = |piece: Extent| Extent {
             place: match piece.place {
                 // Contents in an inode of which the view has another state are not there.
-                Place::At(at) if inode.contains(&at.get()) && !self.shows(file) => Place::Lost,
+                Place::At(at) if inode.contains(&at.get()) && !is_shown => Place::Lost,
+                Place::Unwritten if !is_current => Place::Lost,
                 Place::At(at) => Place::At(self.outward(at)),
                 other => other,
             },
