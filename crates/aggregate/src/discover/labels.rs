@@ -59,13 +59,16 @@ impl Discovery<'_> {
             return None;
         }
         let label = ddf::read(device, name)?;
+        if label.is_at_end {
+            return Some(label);
+        }
         let length = device.len();
         let fits = |partition: &partition::Partition| {
             partition.start.saturating_add(partition.bytes) <= length
         };
         let is_whole = table.is_some_and(|table| table.partitions.iter().all(fits))
             || (self.probe)(Arc::clone(device), name).is_some_and(|fs| fs.bytes <= length);
-        (label.is_at_end || !is_whole).then_some(label)
+        (!is_whole).then_some(label)
     }
 }
 
