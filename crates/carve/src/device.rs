@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
-use mail::record::Repair;
 use rayon::prelude::*;
 
 use crate::blocks::Blocks;
@@ -16,7 +15,7 @@ use crate::chunks::doubt_ends_of_chunks;
 use crate::lines::Lines;
 use crate::ordered::Ordered;
 use crate::pool::Pool;
-use crate::repair::{repair, tries_all};
+use crate::repair::{Broken, Outcome};
 use crate::search::{Found, Search, no_break};
 use crate::stored::{self, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
@@ -32,6 +31,8 @@ const LEAST_HEADER: f64 = -5.5;
 /// No more of the messages whose pieces fit by the phase of base64 alone may do so by chance, nor may more
 /// of those whose signature is taken for broken have two bits turned.
 const MOST_LUCK: f64 = 0.01;
+/// At least so many signatures do not verify because the message was changed on its way.
+const BROKEN: f64 = 0.1;
 /// So much more must speak for one of two messages that want the same rest, in nats.
 const MARGIN: f64 = 3.0;
 
@@ -94,7 +95,8 @@ fn on_grid(
         messages,
         excuses: false,
         closed: OnceLock::new(),
-        turned: OnceLock::new(),
+        turned: Turned::of(&blocks),
+        untried: HashSet::new(),
     };
     rest.take_all(proven, Proof::BodyHash);
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
@@ -105,14 +107,13 @@ fn on_grid(
     rest.excuses = true;
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
     rest.give_up();
+    let lines = rest.turned.any().then(|| Lines::of(&blocks));
     let carved = Carved {
         grid,
         messages: rest.messages,
         unclaimed: rest.pool.bytes(),
     };
-    let turned = Turned::of(&blocks);
-    let lines = turned.any().then(|| Lines::of(&blocks));
-    (carved, turned, lines)
+    (carved, rest.turned, lines)
 }
 
 /// Takes whole messages in one piece that begin at sectors within blocks, as those of another file
@@ -178,8 +179,10 @@ struct Rest<'a> {
     excuses: bool,
     /// The boundaries that are closed in blocks which nobody had claimed.
     closed: OnceLock<HashSet<Vec<u8>>>,
-    /// How many bits of a byte have turned, by those that body hashes showed: at most.
-    turned: OnceLock<f64>,
+    /// The bits that can be seen to have turned.
+    turned: Turned,
+    /// The first blocks of the messages of which not every bit was tried.
+    untried: HashSet<u64>,
 }
 
 impl Rest<'_> {
@@ -341,33 +344,32 @@ impl Rest<'_> {
         let Some((end, _)) = chain.end else {
             return false;
         };
-        let turned = self.turned.get_or_init(|| self.turned_bits()) * end as f64;
-        let is_two = turned * turned / 2.0 > MOST_LUCK;
+        let is_tried = chain
+            .blocks
+            .first()
+            .is_some_and(|head| !self.untried.contains(head));
+        let turned = self.rate() * end as f64;
+        let is_unlikely = if is_tried {
+            turned * turned / 2.0 <= MOST_LUCK
+        } else {
+            turned <= MOST_LUCK * BROKEN
+        };
         let is_signed = chain.reader.is_signed() && chain.is_whole();
-        is_signed && tries_all(end) && !is_two && no_break(self.judge, chain)
+        is_signed && is_unlikely && no_break(self.judge, chain)
     }
 
-    /// How many bits turned in a byte of the messages of which each bit was tried, with one more.
-    fn turned_bits(&self) -> f64 {
-        let proven = self
+    /// How many bits turned in a byte at most, by what was proven so far.
+    fn rate(&self) -> f64 {
+        let proven = |one: &&Carving| one.found.proof == Some(Proof::BodyHash);
+        let (bits, bytes) = self
             .messages
             .iter()
-            .filter(|one| one.found.proof == Some(Proof::BodyHash));
-        let length = |one: &Carving| {
-            one.found
-                .pieces
-                .iter()
-                .map(|(_, length)| *length)
-                .sum::<u64>()
-        };
-        let small = proven.filter(|one| tries_all(length(one)));
-        let (bits, bytes) = small.fold((1, 0_u64), |(bits, bytes), one| {
-            (
-                bits + one.found.repairs.len(),
-                bytes.saturating_add(length(one)),
-            )
-        });
-        bits as f64 / bytes.max(1) as f64
+            .filter(proven)
+            .fold((0, 0), |sum, one| {
+                let length: u64 = one.found.pieces.iter().map(|(_, length)| length).sum();
+                (sum.0 + one.found.repairs.len(), sum.1 + length)
+            });
+        self.turned.rate(bits, bytes)
     }
 
     fn header_support(&self, chain: &Chain) -> f64 {
@@ -401,27 +403,68 @@ impl Rest<'_> {
             ended && chain.reader.is_signed() && self.is_free(chain)
         });
         self.open = open;
-        for chain in ended {
-            match self.repair(&chain).filter(|_| self.is_free(&chain)) {
-                Some(repair) => {
-                    let mended = self.take(&chain, Some(Proof::BodyHash));
-                    mended.found.repairs.push(repair);
-                }
-                None => self.open.push(chain),
-            }
-        }
+        let odd: Vec<Outcome> = ended
+            .par_iter()
+            .map(|chain| {
+                self.repair(chain, |broken| {
+                    broken.odd().map_or(Outcome::Untried, Outcome::Mended)
+                })
+            })
+            .collect();
+        let ended = self.take_mended(ended.into_iter().zip(odd));
+        let rate = self.rate();
+        let all: Vec<Outcome> = ended
+            .par_iter()
+            .map(|chain| {
+                // A list is the likelier reason.
+                let is_from_list = chain.reader.is_from_list();
+                let rate = if is_from_list { rate * BROKEN } else { rate };
+                self.repair(chain, |broken| broken.any(rate))
+            })
+            .collect();
+        let untried = ended
+            .iter()
+            .zip(&all)
+            .filter(|(_, outcome)| **outcome == Outcome::Untried);
+        self.untried = untried
+            .filter_map(|(chain, _)| chain.blocks.first().copied())
+            .collect();
+        let ended = self.take_mended(ended.into_iter().zip(all));
+        self.open.extend(ended);
         self.sort();
     }
 
-    fn repair(&self, chain: &Chain) -> Option<Repair> {
-        let body = usize::try_from(chain.reader.body_start()?).ok()?;
-        let (end, _) = chain.end?;
+    /// Takes the messages of which one bit was turned back, and gives the others.
+    fn take_mended(&mut self, chains: impl Iterator<Item = (Chain, Outcome)>) -> Vec<Chain> {
+        let mut others = Vec::new();
+        for (chain, outcome) in chains {
+            match outcome {
+                Outcome::Mended(repair) if self.is_free(&chain) => {
+                    let mended = self.take(&chain, Some(Proof::BodyHash));
+                    mended.found.repairs.push(repair);
+                }
+                _ => others.push(chain),
+            }
+        }
+        others
+    }
+
+    /// What comes of an attempt to mend a message.
+    fn repair(&self, chain: &Chain, attempt: impl Fn(&Broken<'_>) -> Outcome) -> Outcome {
+        let body = chain
+            .reader
+            .body_start()
+            .and_then(|body| usize::try_from(body).ok());
+        let (Some(body), Some((end, _))) = (body, chain.end) else {
+            return Outcome::Nothing;
+        };
         let mut content = Vec::new();
         for block in &chain.blocks {
             content.extend(self.judge.blocks.read(*block));
         }
-        content.truncate(usize::try_from(end).ok()?);
-        repair(&content, body, &chain.reader.signatures())
+        content.truncate(usize::try_from(end).unwrap_or(usize::MAX));
+        let signatures = chain.reader.signatures();
+        Broken::new(&content, body, &signatures).map_or(Outcome::Nothing, |broken| attempt(&broken))
     }
 
     /// Gives what is left as far as it goes.

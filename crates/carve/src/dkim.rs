@@ -6,6 +6,8 @@
 //! is the one that was signed. Both canonical forms (RFC 6376, section 3.4) work line by line, so
 //! a [`BodyHash`] can be copied at any border and go on with either of two blocks.
 
+use std::borrow::Cow;
+
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -16,6 +18,16 @@ pub(crate) enum Canonical {
     Simple,
     /// White space at the ends of lines is dropped too, and reduced to one space inside.
     Relaxed,
+}
+
+impl Canonical {
+    /// What a line, without its end, is in this form.
+    pub(crate) fn of(self, line: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Self::Relaxed if memchr::memchr2(b' ', b'\t', line).is_some() => relax(line).into(),
+            Self::Simple | Self::Relaxed => line.into(),
+        }
+    }
 }
 
 /// What a signature says of the body.
@@ -79,6 +91,15 @@ impl BodySignature {
         self.is_sha1
     }
 
+    /// Its hash before the first byte.
+    pub(crate) fn hasher(&self) -> Hasher {
+        if self.is_sha1 {
+            Hasher::Sha1(Sha1::new())
+        } else {
+            Hasher::Sha256(Sha256::new())
+        }
+    }
+
     /// Whether `hash` is the one that was signed.
     pub(crate) fn is(&self, hash: &[u8]) -> bool {
         self.wanted == hash
@@ -92,20 +113,20 @@ impl BodySignature {
 
 /// A hash over the lines of a body.
 #[derive(Clone)]
-enum Hasher {
+pub(crate) enum Hasher {
     Sha1(Sha1),
     Sha256(Sha256),
 }
 
 impl Hasher {
-    fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha1(hasher) => hasher.update(bytes),
             Self::Sha256(hasher) => hasher.update(bytes),
         }
     }
 
-    fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         match self {
             Self::Sha1(hasher) => hasher.finalize().to_vec(),
             Self::Sha256(hasher) => hasher.finalize().to_vec(),
@@ -127,14 +148,9 @@ pub(crate) struct BodyHash {
 impl BodyHash {
     /// The hash before the first line of the body.
     pub(crate) fn new(signature: BodySignature) -> Self {
-        let hasher = if signature.is_sha1 {
-            Hasher::Sha1(Sha1::new())
-        } else {
-            Hasher::Sha256(Sha256::new())
-        };
         Self {
+            hasher: signature.hasher(),
             signature,
-            hasher,
             hashed: 0,
             empty_lines: 0,
         }
@@ -147,15 +163,7 @@ impl BodyHash {
 
     /// Takes a line of the body, without its end.
     pub(crate) fn line(&mut self, line: &[u8]) {
-        let relaxed;
-        let line = match self.signature.canonical {
-            Canonical::Simple => line,
-            Canonical::Relaxed if memchr::memchr2(b' ', b'\t', line).is_none() => line,
-            Canonical::Relaxed => {
-                relaxed = relax(line);
-                relaxed.as_slice()
-            }
-        };
+        let line = self.signature.canonical.of(line);
         if line.is_empty() {
             self.empty_lines = self.empty_lines.saturating_add(1);
             return;
@@ -164,7 +172,7 @@ impl BodyHash {
             self.empty_lines = self.empty_lines.saturating_sub(1);
             self.update(b"\r\n");
         }
-        self.update(line);
+        self.update(&line);
         self.update(b"\r\n");
     }
 

@@ -58,6 +58,17 @@ impl Turned {
         found
     }
 
+    /// How many bits turned in a byte at most, with those that can't be seen, where body hashes show that
+    /// `bits` have in as many `bytes`.
+    pub(crate) fn rate(self, bits: usize, bytes: u64) -> f64 {
+        let bits = self
+            .seen
+            .saturating_mul(2)
+            .saturating_add(bits as u64)
+            .saturating_add(1);
+        bits as f64 / self.bytes.saturating_add(bytes).max(1) as f64
+    }
+
     /// Whether any was seen.
     pub(crate) const fn any(self) -> bool {
         self.seen > 0
@@ -180,6 +191,18 @@ fn odd_name(line: &[u8]) -> Option<usize> {
     };
     let odd = name.windows(3).position(is_odd).filter(|_| is_field)?;
     odd.checked_add(1)
+}
+
+/// Whether the line before or behind one is base64 of its length, and it is too but for one turned bit.
+pub(crate) fn is_among_base64(lines: &[&[u8]], index: usize) -> bool {
+    let Some(line) = lines.get(index).filter(|line| line.len() >= LEAST_LINE) else {
+        return false;
+    };
+    let before = index.checked_sub(1).and_then(|before| lines.get(before));
+    let behind = lines.get(index.saturating_add(1));
+    let mut around = before.into_iter().chain(behind);
+    around.any(|other| other.len() == line.len() && is_base64(other))
+        && (is_base64(line) || turned_bit(line).is_some())
 }
 
 fn is_base64(line: &[u8]) -> bool {
