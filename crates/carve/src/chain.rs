@@ -64,6 +64,9 @@ pub enum End {
     Edge,
     /// A body hash verifies here, and what follows cannot be of this message.
     Hash,
+    /// A body hash verifies here, or the last part is closed, and what the block held before follows up
+    /// to its end: this device leaves that there.
+    Older,
     /// A body hash verifies here, or the last part is closed, and what follows may be of this message
     /// or not: what a list added, or what the block held before.
     Open,
@@ -78,6 +81,9 @@ impl End {
             Self::Zeros => "zeros follow up to the end of the block",
             Self::Edge => "the block is full, and the next cannot go on",
             Self::Hash => "its body hash verifies here, and something else follows",
+            Self::Older => {
+                "all that it began is ended here, and what the block held before follows up to its end"
+            }
             Self::Stored => "its length stands beside it, or the next message begins behind it",
             Self::Open => "all that it began is ended here, and what follows may be its own or not",
         }
@@ -182,8 +188,9 @@ impl Chain {
     pub(crate) fn is_whole(&self) -> bool {
         match self.end {
             Some((_, End::Zeros)) => self.reader.may_end() || self.is_one_block(),
-            Some((_, End::Edge)) => self.reader.may_end() && self.reader.closed().is_some(),
+            Some((_, End::Edge)) => self.reader.may_end() && self.reader.shows_end(),
             Some((_, End::Hash)) => self.reader.verifies(),
+            Some((_, End::Older)) => self.reader.may_end(),
             Some((_, End::Open | End::Stored)) | None => false,
         }
     }
@@ -231,11 +238,18 @@ fn begins_field(text: &[u8], in_subject: bool) -> bool {
         )
 }
 
+/// Whether a text has nothing but line ends.
+fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+}
+
 /// What the blocks of a device are judged with.
 pub(crate) struct Judge<'a> {
     pub(crate) blocks: &'a Blocks<'a>,
     pub(crate) borders: &'a Borders<'a>,
     pub(crate) words: &'a Words,
+    /// Whether what a block held before is left behind the end of a file.
+    pub(crate) leaves_older: bool,
 }
 
 impl Judge<'_> {
@@ -408,29 +422,57 @@ impl Judge<'_> {
     /// lines.
     fn ends_before(&self, reader: &Reader, next: &[u8]) -> bool {
         let content = next.get(..filled(next)).unwrap_or_default();
-        let blank = content.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
-        reader.closed() == Some(reader.bytes()) && !blank
+        reader.closed() == Some(reader.bytes()) && !is_blank(content)
     }
 
     /// Cuts a chain that ran on behind its end, where its own structure says that it ended.
     fn settle(&self, chain: &mut Chain) {
         let end = chain.reader.bytes();
-        let ran_on = |at: &u64| *at < end;
-        let verified = chain.reader.verified();
-        let closed = chain.reader.closed().filter(|_| verified.is_none());
-        let Some(at) = verified.or(closed).filter(ran_on) else {
+        let Some(at) = chain.reader.ended().filter(|at| *at < end) else {
             return;
         };
+        let is_full = at.next_multiple_of(self.blocks.grid.block) == end;
+        if is_full && self.is_blank_from(chain, at) {
+            return;
+        }
+        let is_verified = chain.reader.verified().is_some();
         let cost = chain.reader.cost();
         self.cut(chain, at);
         // What a list adds below is text like any other.
         let is_foreign = cost - chain.reader.cost() >= FOREIGN;
-        let why = if verified.is_some() && is_foreign {
+        let why = if is_verified && is_foreign {
             End::Hash
+        } else if self.leaves_older && is_full && self.is_older_from(chain, at) {
+            End::Older
         } else {
             End::Open
         };
         chain.end = Some((at, why));
+    }
+
+    /// What the last block of a chain holds before byte `at` of the message, and from there on.
+    fn last_block(&self, chain: &Chain, at: u64) -> (Vec<u8>, Vec<u8>) {
+        let number = chain.blocks.last().copied().unwrap_or_default();
+        let mut before = self.blocks.read(number);
+        let own = at.checked_rem(self.blocks.grid.block).unwrap_or(0);
+        let own = usize::try_from(own).unwrap_or(usize::MAX).min(before.len());
+        let behind = before.split_off(own);
+        (before, behind)
+    }
+
+    /// Whether nothing but line ends is in the last block of a chain from byte `at` on.
+    fn is_blank_from(&self, chain: &Chain, at: u64) -> bool {
+        is_blank(&self.last_block(chain, at).1)
+    }
+
+    /// Whether what is in the last block of a chain from byte `at` on may be what it held before: not if it
+    /// ends as a message does at the edge of a block. Next to an empty line nobody can say whose that is.
+    fn is_older_from(&self, chain: &Chain, at: u64) -> bool {
+        let (before, behind) = self.last_block(chain, at);
+        let last = before.rsplit(|byte| *byte == b'\n').nth(1);
+        let next = behind.split(|byte| *byte == b'\n').next();
+        let is_text = |line: Option<&[u8]>| line.is_some_and(|line| !is_blank(line));
+        is_text(last) && is_text(next) && !behind.ends_with(b"\n")
     }
 
     /// Drops what a chain has behind byte `at`.

@@ -33,6 +33,10 @@ const LEAST_HEADER: f64 = -5.5;
 const MOST_LUCK: f64 = 0.01;
 /// At least so many signatures do not verify because the message was changed on its way.
 const BROKEN: f64 = 0.1;
+/// What is added below a message has so many bytes: an empty line is nobody's.
+const LEAST_ADDED: u64 = 16;
+/// So many blocks that hold what was there before show that a device leaves it.
+const LEAST_OLDER: usize = 3;
 /// So much more must speak for one of two messages that want the same rest, in nats.
 const MARGIN: f64 = 3.0;
 
@@ -78,13 +82,20 @@ fn on_grid(
     let blocks = Blocks::new(device, survey, grid);
     let words = Words::of(&blocks);
     let borders = Borders::measure(&survey.language, &words, &survey.unseen);
-    let judge = Judge {
+    let mut judge = Judge {
         blocks: &blocks,
         borders: &borders,
         words: &words,
+        leaves_older: true,
     };
     let heads: Vec<u64> = blocks.heads().iter().copied().collect();
-    let chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
+    let mut chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
+    judge.leaves_older = leaves_older(&chains, grid.block);
+    if !judge.leaves_older {
+        let ends = chains.iter_mut().filter_map(|chain| chain.end.as_mut());
+        let older = ends.filter(|(_, end)| *end == End::Older);
+        older.for_each(|(_, end)| *end = End::Open);
+    }
     let is_one = |chain: &Chain| chain.is_proven_whole(grid.block);
     let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_one);
     let (fitting, open): (Vec<Chain>, Vec<Chain>) = others.into_iter().partition(fits);
@@ -116,6 +127,28 @@ fn on_grid(
     (carved, rest.turned, lines)
 }
 
+/// Whether the messages that lie at `chains` show that the device leaves what a block held before behind
+/// the end of a file: text there that fills the block may also be what somebody added below a message,
+/// where it runs into another block and breaks off at just that border.
+fn leaves_older(chains: &[Chain], block: u64) -> bool {
+    let ended = |chain: &&Chain, by: End| chain.end.is_some_and(|(_, end)| end == by);
+    let older = chains
+        .iter()
+        .filter(|chain| ended(chain, End::Older))
+        .count();
+    let zeros = chains.iter().filter(|chain| ended(chain, End::Zeros));
+    let added = zeros.filter_map(|chain| chain.reader.bytes().checked_sub(chain.reader.ended()?));
+    let mut added: Vec<u64> = added.filter(|bytes| *bytes >= LEAST_ADDED).collect();
+    added.sort_unstable();
+    let usual = added.get(added.len() / 2).copied().unwrap_or(block);
+    let breaks = chains.iter().filter(|chain| chain.end.is_none()).count();
+    let borders: usize = chains.iter().map(|chain| chain.links.len()).sum();
+    let breaking = breaks as f64 / borders.saturating_add(breaks).max(1) as f64;
+    let across = usual.min(block) as f64 / block as f64;
+    let by_chance = added.len().saturating_add(1) as f64 * across * breaking;
+    older >= LEAST_OLDER && by_chance <= MOST_LUCK * older as f64
+}
+
 /// Takes whole messages in one piece that begin at sectors within blocks, as those of another file
 /// system do: behind text one might be a part of what is there, so nothing may stand before it.
 fn off_grid(device: &dyn ReadAt, survey: &mut Survey, carved: &Carved) -> Vec<Carving> {
@@ -143,6 +176,7 @@ fn off_grid(device: &dyn ReadAt, survey: &mut Survey, carved: &Carved) -> Vec<Ca
         blocks: &blocks,
         borders: &borders,
         words: &words,
+        leaves_older: false,
     };
     let numbers = heads
         .iter()
@@ -541,7 +575,7 @@ fn why_open(chain: &Chain) -> String {
              else, or was changed"
                 .to_owned()
         }
-        Some((_, End::Edge)) if chain.reader.closed().is_none() => {
+        Some((_, End::Edge)) if !chain.reader.shows_end() => {
             "it fills its last block, and may go on elsewhere".to_owned()
         }
         Some(_) if !chain.reader.may_end() => {

@@ -391,4 +391,50 @@ mod tests {
         wrong[20] ^= 2;
         assert_eq!(mended(&wrong, 0, &signature), None);
     }
+
+    #[test]
+    fn a_line_end_that_became_a_letter_is_found_and_so_is_one_that_a_letter_became() {
+        let signature = signature("simple", BODY);
+        for (at, stored) in [(3, b'\n'), (29, b'o')] {
+            assert_eq!(BODY[at], stored);
+            for bit in [0x40, 0x08, 0x02, 0x01] {
+                let mut wrong = BODY.to_vec();
+                wrong[at] ^= bit;
+                let found = mended(&wrong, 0, &signature).map(|it| (it.at, it.stored));
+                assert_eq!(found, Some((at as u64, stored)), "{at} {bit}");
+            }
+        }
+        let mut text = BODY.to_vec();
+        let letter = text.iter().position(|byte| *byte == b'J').unwrap();
+        text[letter] = b'\n';
+        assert_eq!(mended(&text, 0, &signature).map(|it| it.stored), Some(b'J'));
+    }
+
+    #[test]
+    fn in_base64_only_base64_is_tried() {
+        let line = "QUJDabcd0123+/xyZabQ".repeat(4)[..76].to_owned();
+        let body = format!("{line}\n{line}\n{line}\n");
+        let signature = signature("simple", body.as_bytes());
+        let text = Trial::new(body.as_bytes(), &signature);
+        let line = text.lines[1];
+        let bits: Vec<u8> = text.bits(&line, line.start, Tried::Plain).collect();
+        // Of those of `Q` all but three make a letter: `P`, `S`, `U`, `Y`, `A`, `q`.
+        assert_eq!(bits, [0x01, 0x02, 0x04, 0x08, 0x10, 0x20]);
+        // A byte that is no base64 is tried first.
+        let mut wrong = body.clone().into_bytes();
+        wrong[100] ^= 0x80;
+        let broken = Broken::new(&wrong, 0, std::slice::from_ref(&signature)).unwrap();
+        assert_eq!(broken.odd().map(|it| it.at), Some(100));
+    }
+
+    #[test]
+    fn bits_are_tried_where_they_turn_often_enough_for_what_it_costs() {
+        let body = "The shelf in the cellar holds one more.\n".repeat(1000);
+        let signature = signature("simple", body.as_bytes());
+        let mut wrong = body.into_bytes();
+        wrong[39_000] ^= 2;
+        let broken = Broken::new(&wrong, 0, std::slice::from_ref(&signature)).unwrap();
+        assert_eq!(broken.any(1e-9), Outcome::Untried);
+        assert!(matches!(broken.any(1e-6), Outcome::Mended(repair) if repair.at == 39_000));
+    }
 }

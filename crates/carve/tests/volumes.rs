@@ -422,6 +422,73 @@ fn what_a_list_added_below_a_signed_body_is_not_cut_off_and_called_whole() {
     assert_eq!(volume.whole(), Vec::<Vec<u8>>::new());
 }
 
+/// Signed messages from block 10 on, every second one without a signature, and behind the end of each
+/// what its last block held before.
+fn over_older(count: u64) -> (Volume, Vec<Vec<u8>>) {
+    let older =
+        "the road to the mill is closed, and so is the one to the quarry; ".repeat(BLOCK / 64 + 1);
+    let mut volume = volume();
+    let mails: Vec<Vec<u8>> = (0..count).map(|n| mail(n, 5000, n % 2 == 0)).collect();
+    for (number, mail) in mails.iter().enumerate() {
+        let mut blocks = mail.clone();
+        let used = blocks.len() % BLOCK;
+        blocks.extend_from_slice(&older.as_bytes()[used..BLOCK]);
+        volume.lay(10 + 4 * number, &blocks, 0, 99);
+    }
+    (volume, mails)
+}
+
+#[test]
+fn what_a_block_held_before_is_left_out_where_a_device_leaves_it() {
+    let (volume, mails) = over_older(8);
+    assert_eq!(volume.whole(), mails);
+    // Two may be what somebody added below them, and broke off there.
+    let (volume, _) = over_older(2);
+    assert_eq!(volume.whole(), Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn a_page_and_base64_show_their_end_at_the_edge_of_a_block() {
+    let head = "From: ada@lindenhof.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n";
+    let page = |end: &str| {
+        let start = format!("{head}Content-Type: text/html\n\n<html>\n");
+        let text = "<p>and the shelf holds more</p>\n".repeat(BLOCK / 32);
+        let room = BLOCK - start.len() - end.len() - 1;
+        format!("{start}{}\n{end}", &text[..room])
+    };
+    let encoded = |end: &str| {
+        let start = format!("{head}Content-Type: image/png\nContent-Transfer-Encoding: base64\n\n");
+        // The rest of the block in lines of 76, and a last one.
+        let lines = (BLOCK - start.len() - end.len()) / 77;
+        let pad = BLOCK - start.len() - end.len() - 77 * lines;
+        let line = format!("{}\n", "QUJDabcd0123+/xyZabQ".repeat(4)[..76].to_owned());
+        format!(
+            "X-Pad: {}\n{start}{}{end}",
+            "x".repeat(pad - 8),
+            line.repeat(lines)
+        )
+    };
+    for (text, is_whole) in [
+        (page("</body></HTML>\n"), true),
+        (page("<p>more</p>\n"), false),
+        (encoded("QUJDabcd\n"), true),
+        (
+            encoded(&format!(
+                "{}\n",
+                "QUJDabcd0123+/xyZabQ".repeat(4)[..76].to_owned()
+            )),
+            false,
+        ),
+    ] {
+        assert_eq!(text.len(), BLOCK);
+        let mut volume = volume();
+        volume
+            .lay(20, text.as_bytes(), 0, 1)
+            .lay(21, &noise(9, BLOCK), 0, 1);
+        assert_eq!(volume.whole().len(), usize::from(is_whole), "{text}");
+    }
+}
+
 /// A message of plain text.
 fn note(number: u64) -> Vec<u8> {
     format!(

@@ -11,6 +11,9 @@ const STRANGE_BASE64_LINE: usize = 60;
 /// A line of uuencode but for the last is so long: `M` for 45 bytes, and 60 characters.
 pub(crate) const UUENCODE_LINE: usize = 61;
 
+/// What closes a page of HTML.
+const PAGE_END: &[u8] = b"</html>";
+
 /// How the body of a part is encoded (RFC 2045, section 6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -48,11 +51,14 @@ pub(super) struct Part {
     /// It is a message itself.
     pub(super) is_message: bool,
     is_utf8: bool,
+    is_html: bool,
     is_epilogue: bool,
     /// The length of its lines of base64.
     base64_length: Option<usize>,
     /// A line of base64 was shorter: it was the last.
     base64_ended: bool,
+    /// The last line that is not empty closes a page (`</html>`).
+    page_ended: bool,
     /// In text: the lines of one length that it is in the middle of.
     run: Option<Run>,
     longest: usize,
@@ -139,6 +145,7 @@ impl Part {
         let lower = value.to_ascii_lowercase();
         self.is_message = lower.trim_ascii_start().starts_with(b"message/rfc822");
         self.is_utf8 = memchr::memmem::find(&lower, b"utf-8").is_some();
+        self.is_html = lower.trim_ascii_start().starts_with(b"text/html");
         if lower.trim_ascii_start().starts_with(b"multipart/") {
             self.boundary = parameter(value, &lower, b"boundary");
         }
@@ -150,6 +157,11 @@ impl Part {
 
     pub(super) const fn is_ended(&self) -> bool {
         self.base64_ended
+    }
+
+    /// Whether its last line is one that nothing comes behind: of base64, or of a page.
+    pub(super) const fn shows_end(&self) -> bool {
+        self.base64_ended || self.page_ended
     }
 
     /// The length of the lines of base64, or of others that no language is in, of which `line` is
@@ -201,6 +213,16 @@ fn parameter(value: &[u8], lower: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     (!text.is_empty() && text.len() <= 200).then(|| text.to_vec())
 }
 
+/// Whether a line closes a page of HTML.
+fn ends_page(line: &[u8]) -> bool {
+    let line = line.trim_ascii_end();
+    let last = line
+        .len()
+        .checked_sub(PAGE_END.len())
+        .and_then(|at| line.get(at..));
+    last.is_some_and(|last| last.eq_ignore_ascii_case(PAGE_END))
+}
+
 /// Whether a line is `--boundary`, and whether it closes it.
 fn boundary_of(line: &[u8], boundary: &[u8]) -> Option<bool> {
     let rest = line.strip_prefix(b"--")?.strip_prefix(boundary)?;
@@ -242,6 +264,7 @@ impl Reader {
             self.base64_line(line);
             return;
         }
+        self.part.page_ended = self.part.is_html && ends_page(line);
         if !self.run_line(line) {
             self.text_line(line);
         }

@@ -339,6 +339,19 @@ impl Reader {
         self.closed
     }
 
+    /// Whether what it read last shows its end: what closes all of its parts, or base64 or a page, if it
+    /// has no parts.
+    pub(crate) fn shows_end(&self) -> bool {
+        let in_body = self.stage == Stage::Body && !self.is_multipart;
+        self.closed.is_some() || in_body && self.part.shows_end()
+    }
+
+    /// Where it ended by what it says itself, whatever was read behind that: where a body hash verified,
+    /// for a reader that watches, or behind the line that closes it.
+    pub(crate) fn ended(&self) -> Option<u64> {
+        self.verified.or(self.closed)
+    }
+
     /// Whether it is closed by a boundary that was named within its first `bytes`.
     pub(crate) fn is_closed_within(&self, bytes: u64) -> bool {
         self.closed.is_some() && self.closed_begun <= bytes

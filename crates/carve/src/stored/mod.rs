@@ -240,6 +240,7 @@ fn with_judge<O, T: Default>(
         blocks: &blocks,
         borders: &Borders::measure(&survey.language, &words, &survey.unseen),
         words: &words,
+        leaves_older: false,
     })
 }
 
