@@ -83,6 +83,28 @@ pack xfs_v4 "$work/xfs_v4.img"
 tar --zstd -xf fixtures/lvm/gpt-md.tar.zst -C "$work" a.img
 pack labels "$work/a.img"
 
+# A disk of a controller's mirror.
+tar --zstd -xf fixtures/ddf/arrays.tar.zst -C "$work" raid1
+truncate -s 34603008 "$work/ddf"
+for piece in "$work"/raid1/00@*; do
+    dd if="$piece" of="$work/ddf" bs=4096 seek=$((${piece##*@} / 4096)) conv=notrunc status=none
+done
+pack ddf "$work/ddf"
+
+# Encrypted disks with a short key that is made quickly. What cryptsetup fills the other slots with is noise.
+encrypt() {
+    local version=$1 slot=$2
+    shift 2
+    truncate -s 3M "$work/luks$version"
+    printf restante | cryptsetup luksFormat -q --type "luks$version" --pbkdf pbkdf2 --pbkdf-force-iterations 1000 \
+        --cipher aes-cbc-essiv:sha256 --key-size 128 "$@" "$work/luks$version" - 2>/dev/null
+    fallocate -z -o $((slot + 128 * 512)) -l $((2097152 - slot - 128 * 512)) "$work/luks$version"
+    printf restante | cryptsetup open --test-passphrase "$work/luks$version" -
+    pack "luks$version" "$work/luks$version"
+}
+encrypt 1 4096
+encrypt 2 32768 --luks2-metadata-size 16k --luks2-keyslots-size 256k --offset 4096
+
 # A small disk in each container: text, zeros, and what does not pack.
 { seq 1 9000; head -c 64K /dev/zero; head -c 16K /dev/urandom; head -c 40K /dev/zero; seq 1 3000; } >"$work/disk"
 truncate -s 192K "$work/disk"

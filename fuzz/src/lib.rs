@@ -17,7 +17,8 @@ mod stores;
 pub fn run(target: &str, input: &[u8]) {
     match target {
         "containers" => containers::read(input),
-        "labels" => disks::labels(input),
+        "labels" | "ddf" | "luks1" | "luks2" => disks::labels(target, input),
+        "contents" => disks::contents(input),
         "mapfile" => disks::mapfile(input),
         "stores" => stores::read(input),
         format => filesystems::read(format, input),
@@ -25,7 +26,7 @@ pub fn run(target: &str, input: &[u8]) {
 }
 
 /// The names of all targets.
-pub const TARGETS: [&str; 10] = [
+pub const TARGETS: [&str; 14] = [
     "ext4",
     "ext4_2014",
     "ext3",
@@ -33,6 +34,10 @@ pub const TARGETS: [&str; 10] = [
     "xfs_v4",
     "btrfs",
     "labels",
+    "ddf",
+    "luks1",
+    "luks2",
+    "contents",
     "stores",
     "mapfile",
     "containers",
