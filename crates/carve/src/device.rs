@@ -8,7 +8,7 @@ use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
 use rayon::prelude::*;
 
-use crate::blocks::Blocks;
+use crate::blocks::{BlockKind, Blocks};
 use crate::borders::Borders;
 use crate::chain::{Chain, End, Judge};
 use crate::chunks::doubt_ends_of_chunks;
@@ -33,6 +33,11 @@ const LEAST_HEADER: f64 = -5.5;
 const MOST_LUCK: f64 = 0.01;
 /// At least so many signatures do not verify because the message was changed on its way.
 const BROKEN: f64 = 0.1;
+/// Of the messages whose signature is taken for broken no more may have a piece of something else behind a
+/// border that shows nothing.
+const MOST_HIDDEN: f64 = 0.05;
+/// So much must speak for each border where that is likelier, with the words on both sides, in nats.
+const SURE: f64 = 6.0;
 /// What is added below a message has so many bytes: an empty line is nobody's.
 const LEAST_ADDED: u64 = 16;
 /// So many blocks that hold what was there before show that a device leaves it.
@@ -96,6 +101,7 @@ fn on_grid(
         let older = ends.filter(|(_, end)| *end == End::Older);
         older.for_each(|(_, end)| *end = End::Open);
     }
+    let hidden = hidden_breaks(&judge, &chains);
     let is_one = |chain: &Chain| chain.is_proven_whole(grid.block);
     let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_one);
     let (fitting, open): (Vec<Chain>, Vec<Chain>) = others.into_iter().partition(fits);
@@ -106,6 +112,7 @@ fn on_grid(
         messages,
         excuses: false,
         closed: OnceLock::new(),
+        hidden,
         turned: Turned::of(&blocks),
         untried: HashSet::new(),
     };
@@ -141,12 +148,35 @@ fn leaves_older(chains: &[Chain], block: u64) -> bool {
     let mut added: Vec<u64> = added.filter(|bytes| *bytes >= LEAST_ADDED).collect();
     added.sort_unstable();
     let usual = added.get(added.len() / 2).copied().unwrap_or(block);
-    let breaks = chains.iter().filter(|chain| chain.end.is_none()).count();
-    let borders: usize = chains.iter().map(|chain| chain.links.len()).sum();
-    let breaking = breaks as f64 / borders.saturating_add(breaks).max(1) as f64;
+    let breaking = breaking(chains);
     let across = usual.min(block) as f64 / block as f64;
     let by_chance = added.len().saturating_add(1) as f64 * across * breaking;
     older >= LEAST_OLDER && by_chance <= MOST_LUCK * older as f64
+}
+
+/// How many of the borders of blocks behind which messages would go on are breaks.
+fn breaking(chains: &[Chain]) -> f64 {
+    let breaks = chains.iter().filter(|chain| chain.end.is_none()).count();
+    let borders: usize = chains.iter().map(|chain| chain.links.len()).sum();
+    breaks as f64 / borders.saturating_add(breaks).max(1) as f64
+}
+
+/// How many of the borders of blocks at `chains` are breaks behind which something else looks like going
+/// on: breaks by how often what stands behind a message does so behind its first block.
+fn hidden_breaks(judge: &Judge<'_>, chains: &[Chain]) -> f64 {
+    let proven = chains.iter().filter(|chain| chain.is_proven());
+    let luring: Vec<bool> = proven
+        .filter_map(|chain| {
+            let behind = chain.blocks.last()?.checked_add(1)?;
+            let is_text = judge.blocks.kind(behind) == BlockKind::Text;
+            let before = judge.first(chain, 1).reader;
+            let lures = || judge.link(&before, behind, &judge.blocks.read(behind)).1 >= WEAK;
+            Some(is_text && lures())
+        })
+        .collect();
+    let lures = luring.iter().filter(|lures| **lures).count();
+    let share = lures.saturating_add(1) as f64 / luring.len().saturating_add(1) as f64;
+    breaking(chains) * share
 }
 
 /// Takes whole messages in one piece that begin at sectors within blocks, as those of another file
@@ -213,6 +243,8 @@ struct Rest<'a> {
     excuses: bool,
     /// The boundaries that are closed in blocks which nobody had claimed.
     closed: OnceLock<HashSet<Vec<u8>>>,
+    /// How many borders are breaks that do not show.
+    hidden: f64,
     /// The bits that can be seen to have turned.
     turned: Turned,
     /// The first blocks of the messages of which not every bit was tried.
@@ -389,7 +421,23 @@ impl Rest<'_> {
             turned <= MOST_LUCK * BROKEN
         };
         let is_signed = chain.reader.is_signed() && chain.is_whole();
-        is_signed && is_unlikely && no_break(self.judge, chain)
+        is_signed && is_unlikely && no_break(self.judge, chain) && self.is_sure(chain)
+    }
+
+    /// Whether a chain in one piece hardly has a break that does not show: its hash would not verify then
+    /// either. Where there are many, each border and the words and lines around it must say that it is none.
+    fn is_sure(&self, chain: &Chain) -> bool {
+        let end = chain.links.len();
+        if self.hidden * end as f64 <= MOST_HIDDEN * BROKEN {
+            return true;
+        }
+        chain.links.iter().enumerate().all(|(number, link)| {
+            let alike = || {
+                let (words, lines) = self.judge.likeness(chain, number, end);
+                words + lines
+            };
+            *link >= SURE || link + alike() >= SURE
+        })
     }
 
     /// How many bits turned in a byte at most, by what was proven so far.

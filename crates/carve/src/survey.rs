@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
-use mail::header::{REACH, header};
+use mail::header::{REACH, begins_anew, header};
 use rayon::prelude::*;
 
 use crate::language::{Language, SAMPLE_BYTES};
@@ -120,13 +120,15 @@ impl Survey {
         for part in parts {
             survey.sectors.extend(part.sectors);
             for head in part.heads {
-                // A line of a header may begin at a sector by chance. But what is like a header and has
-                // none of what only mail has, before its line is cut, is no part of what begins there.
+                // A line of a header may begin at a sector by chance, but no field within a line. What is
+                // like a header and has none of what only mail has, before its line is cut, is no part
+                // of what begins there.
                 let is_within = head.span.start < covered;
-                if is_within && !(head.cuts_line && facts_from >= head.span.start) {
+                let is_cut = head.cuts_line && facts_from >= head.span.start;
+                if is_within && !is_cut && !head.is_within_line {
                     continue;
                 }
-                if is_within {
+                if is_within && is_cut {
                     survey.heads.pop();
                 }
                 survey.heads.push(head.span.start);
@@ -179,6 +181,8 @@ struct Head {
     facts_from: u64,
     /// Whether the sector before ends within a line.
     cuts_line: bool,
+    /// Whether that line can't go on with the field that begins here.
+    is_within_line: bool,
 }
 
 /// What a window gave.
@@ -237,11 +241,14 @@ impl Part {
             };
             let rest = bytes.get(at..).unwrap_or_default();
             if let Some(header) = (sector == Sector::Text).then(|| header(rest)).flatten() {
-                let line_before = at.checked_sub(1).and_then(|before| bytes.get(before));
+                let before = bytes.get(..at).unwrap_or_default();
+                let line_before = before.rsplit(|byte| matches!(byte, b'\n' | 0)).next();
+                let line_before = line_before.unwrap_or_default();
                 part.heads.push(Head {
                     span: offset..offset.saturating_add(header.seen),
                     facts_from: offset.saturating_add(header.first_fact),
-                    cuts_line: line_before.is_some_and(|byte| !matches!(byte, b'\n' | 0)),
+                    cuts_line: !line_before.is_empty(),
+                    is_within_line: begins_anew(line_before, rest, &header),
                 });
             }
             if sampled && sector == Sector::Text && before == Sector::Text && number % 8 == 4 {

@@ -195,6 +195,26 @@ pub fn may_lack_its_top(message: &[u8]) -> bool {
         || first.is_ascii_lowercase() && next_is_capital
 }
 
+/// Whether the header that `text` begins with can't go on with the `line` before it: in a name begins another
+/// that is known, or `X-`; in a value one that is known, with a value of its own that mail has.
+pub fn begins_anew(line: &[u8], text: &[u8], header: &Header) -> bool {
+    let Some((name, value)) = field(text).filter(|_| !line.is_empty()) else {
+        return false;
+    };
+    let is_known = |name: &[u8]| {
+        let lower = name.to_ascii_lowercase();
+        let mut known = FIELDS.iter().map(|(known, _)| *known).chain(LONG);
+        known.any(|known| known == lower)
+    };
+    let is_field = matches!(value.first(), Some(b' ' | b'\t'));
+    let may_be_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if line.iter().all(may_be_name) {
+        let begins = is_field && is_known(name) || name.starts_with(b"X-");
+        return begins && !line.ends_with(b"-") && !is_known(&[line, name].concat());
+    }
+    is_field && is_known(name) && header.first_fact == 0
+}
+
 /// Where the field begins in the first line of `text`, if other bytes stand before it that belong to something
 /// else: where the longest name begins that is known, else the longest that could be one.
 pub fn begin_of_field(text: &[u8]) -> Option<usize> {
@@ -414,6 +434,39 @@ mod tests {
             ("EmailTo: a\nTo: b\n\n", false),
         ] {
             assert_eq!(may_lack_its_top(message.as_bytes()), lacks, "{message}");
+        }
+    }
+
+    #[test]
+    fn no_field_begins_within_a_line() {
+        for (line, text, anew) in [
+            ("Content-Transfer", "Return-Path: <a@b.example>\n", true),
+            (
+                "\tfor <a@b.exam",
+                "Date: Mon, 1 Jan 2024 00:00:00 +0000\n",
+                true,
+            ),
+            ("Subject: hi", "From: a@b.example\n", true),
+            ("", "From: a@b.example\n", false),
+            ("Resent-", "From: a@b.example\n", false),
+            ("In-Reply", "-To: <1@b.example>\n", false),
+            ("user-", "Agent: x\n", false),
+            ("user", "-agent: x\n", false),
+            ("\th=MIME-Version:", "Date:From:Message-ID;\n", false),
+            ("Subject: ", "Re: a note\n", false),
+            ("Subject: no", "From: nobody\n", false),
+            ("C", "X-Gate:high\n", true),
+        ] {
+            let text = format!(
+                "{text}Date: Mon, 1 Jan 2024 00:00:00 +0000
+Message-ID: <1@b.example>
+From: b@b.example
+
+"
+            );
+            let header = header(text.as_bytes()).unwrap_or_default();
+            let begins = begins_anew(line.as_bytes(), text.as_bytes(), &header);
+            assert_eq!(begins, anew, "{line}{text}");
         }
     }
 

@@ -8,6 +8,22 @@ use mail::header::{field, is_from_line};
 /// Fields are kept up to this length; longer ones say nothing that is needed.
 const MOST_FIELD: usize = 16 << 10;
 
+/// Fields that a header has once (RFC 5322, section 3.6; RFC 2045, section 3).
+pub(super) const ONCE: [&[u8]; 12] = [
+    b"date",
+    b"from",
+    b"sender",
+    b"to",
+    b"cc",
+    b"message-id",
+    b"in-reply-to",
+    b"references",
+    b"subject",
+    b"mime-version",
+    b"content-type",
+    b"content-transfer-encoding",
+];
+
 impl Reader {
     pub(super) fn header_line(&mut self, line: &[u8]) {
         if line.is_empty() {
@@ -43,10 +59,17 @@ impl Reader {
             return;
         };
         let is_top = self.body_start.is_none();
+        let name = name.to_ascii_lowercase();
         if is_top {
             self.fields = self.fields.saturating_add(1);
+            let once = ONCE.iter().position(|once| **once == name);
+            let bit = once.map_or(0, |place| 1 << place);
+            if self.once_before & bit != 0 {
+                self.flaw(Flaw::Repeated);
+            }
+            self.once |= bit;
         }
-        match name.to_ascii_lowercase().as_slice() {
+        match name.as_slice() {
             b"content-type" => self.part.content_type(value),
             b"content-transfer-encoding" => self.part.encoding = Encoding::of(value),
             b"dkim-signature" | b"arc-message-signature"

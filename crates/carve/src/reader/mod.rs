@@ -49,16 +49,18 @@ pub(crate) enum Flaw {
     StrangeBase64 = 10,
     /// A line much longer than those before.
     LongLine = 11,
+    /// A field that a header has once, and had before the border.
+    Repeated = 12,
 }
 
 /// How many kinds of flaws there are.
-const KINDS: usize = 12;
+const KINDS: usize = 13;
 
 impl Flaw {
     /// What the first of its kind weighs, in nats.
     const fn weight(self) -> f64 {
         match self {
-            Self::HeaderLine | Self::Base64Byte => 6.0,
+            Self::HeaderLine | Self::Base64Byte | Self::Repeated => 6.0,
             Self::LineEnd => 5.0,
             Self::Base64Length => 7.0,
             Self::QuotedPrintable | Self::Byte | Self::StrangeBoundary => 4.0,
@@ -123,6 +125,10 @@ pub(crate) struct Reader {
     hashes: Vec<(u64, BodyHash)>,
     /// Fields of the header of the message itself that have ended.
     fields: u32,
+    /// Those of them that may be there once, by their place in [`fields::ONCE`], and which of these were
+    /// there before the last border.
+    once: u16,
+    once_before: u16,
     /// A mailing list sent it on, and may have changed its body.
     is_from_list: bool,
     /// Where a body hash verified at the end of a line.
@@ -160,6 +166,8 @@ impl Reader {
             is_multipart: false,
             hashes: Vec::new(),
             fields: 0,
+            once: 0,
+            once_before: 0,
             is_from_list: false,
             verified: None,
             watches: false,
@@ -186,6 +194,7 @@ impl Reader {
     /// Reads the next block: what comes may be of something else.
     pub(crate) fn feed_block(&mut self, bytes: &[u8]) {
         self.border = self.at;
+        self.once_before = self.once;
         self.feed(bytes);
     }
 
