@@ -420,7 +420,8 @@ impl Rest<'_> {
         } else {
             turned <= MOST_LUCK * BROKEN
         };
-        let is_signed = chain.reader.is_signed() && chain.is_whole();
+        let is_whole = chain.is_whole() && !chain.reader.leaves_page_open();
+        let is_signed = chain.reader.is_signed() && is_whole;
         is_signed && is_unlikely && no_break(self.judge, chain) && self.is_sure(chain)
     }
 

@@ -11,7 +11,8 @@ const STRANGE_BASE64_LINE: usize = 60;
 /// A line of uuencode but for the last is so long: `M` for 45 bytes, and 60 characters.
 pub(crate) const UUENCODE_LINE: usize = 61;
 
-/// What closes a page of HTML.
+/// What begins a page of HTML, and what closes it.
+const PAGE: &[u8] = b"<html";
 const PAGE_END: &[u8] = b"</html>";
 
 /// How the body of a part is encoded (RFC 2045, section 6).
@@ -57,7 +58,9 @@ pub(super) struct Part {
     base64_length: Option<usize>,
     /// A line of base64 was shorter: it was the last.
     base64_ended: bool,
-    /// The last line that is not empty closes a page (`</html>`).
+    /// A page of HTML was begun (`<html>`) and is not closed.
+    page_open: bool,
+    /// The last line that is not empty closes it (`</html>`).
     page_ended: bool,
     /// In text: the lines of one length that it is in the middle of.
     run: Option<Run>,
@@ -159,9 +162,24 @@ impl Part {
         self.base64_ended
     }
 
+    /// Takes a line of HTML.
+    fn page_line(&mut self, line: &[u8]) {
+        let line = line.trim_ascii_end();
+        let last = line.len().saturating_sub(PAGE_END.len());
+        self.page_ended = line
+            .get(last..)
+            .is_some_and(|last| last.eq_ignore_ascii_case(PAGE_END));
+        self.page_open = (self.page_open || has_tag(line, PAGE)) && !has_tag(line, PAGE_END);
+    }
+
     /// Whether its last line is one that nothing comes behind: of base64, or of a page.
     pub(super) const fn shows_end(&self) -> bool {
         self.base64_ended || self.page_ended
+    }
+
+    /// Whether it is a page of HTML that is to be closed yet.
+    pub(super) const fn is_open_page(&self) -> bool {
+        self.page_open
     }
 
     /// The length of the lines of base64, or of others that no language is in, of which `line` is
@@ -213,14 +231,13 @@ fn parameter(value: &[u8], lower: &[u8], name: &[u8]) -> Option<Vec<u8>> {
     (!text.is_empty() && text.len() <= 200).then(|| text.to_vec())
 }
 
-/// Whether a line closes a page of HTML.
-fn ends_page(line: &[u8]) -> bool {
-    let line = line.trim_ascii_end();
-    let last = line
-        .len()
-        .checked_sub(PAGE_END.len())
-        .and_then(|at| line.get(at..));
-    last.is_some_and(|last| last.eq_ignore_ascii_case(PAGE_END))
+/// Whether a line has a tag that begins so, in letters of either case.
+fn has_tag(line: &[u8], tag: &[u8]) -> bool {
+    let mut places = memchr::memchr_iter(b'<', line);
+    places.any(|at| {
+        let own = line.get(at..at.saturating_add(tag.len()));
+        own.is_some_and(|own| own.eq_ignore_ascii_case(tag))
+    })
 }
 
 /// Whether a line is `--boundary`, and whether it closes it.
@@ -264,7 +281,9 @@ impl Reader {
             self.base64_line(line);
             return;
         }
-        self.part.page_ended = self.part.is_html && ends_page(line);
+        if self.part.is_html {
+            self.part.page_line(line);
+        }
         if !self.run_line(line) {
             self.text_line(line);
         }

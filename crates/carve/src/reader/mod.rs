@@ -371,6 +371,11 @@ impl Reader {
         self.is_closed() && self.line_has_ended()
     }
 
+    /// Whether it is a page of HTML that is to be closed yet, which some senders never do.
+    pub(crate) const fn leaves_page_open(&self) -> bool {
+        !self.is_multipart && self.part.is_open_page()
+    }
+
     /// Whether it is between two lines.
     pub(crate) const fn line_has_ended(&self) -> bool {
         self.line.is_empty()
