@@ -19,7 +19,7 @@ use crate::attribution::{Agreed, Consensus, Delivery, Local};
 use crate::broken::BrokenPart;
 use crate::codec::Codec;
 use crate::content::{Content, reread};
-use crate::header::{has_no_date, may_lack_its_top};
+use crate::header::may_lack_its_top;
 use crate::maildir::{MaildirName, RECOVERED};
 use crate::proof::{Grade, Proof, virtual_size};
 use crate::record::{FileNote, FileOrigin, Layer, Message, MessageId, Repair, Summary};
@@ -131,8 +131,7 @@ impl Candidate {
                 Vec::new()
             }
         };
-        let is_headless = || may_lack_its_top(&bytes) || has_no_date(&bytes);
-        if carved.stored.is_none() && codec == Codec::Plain && is_headless() {
+        if carved.stored.is_none() && codec == Codec::Plain && may_lack_its_top(&bytes) {
             contradictions.push(MAY_LACK_ITS_TOP.to_owned());
         }
         let whole = carved
