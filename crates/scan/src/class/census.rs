@@ -110,10 +110,21 @@ fn name_stretches_plain(bytes: &[u8], looked: usize, places: &mut Vec<usize>) {
     let mut at = 0_usize;
     while at < looked {
         let end = at.saturating_add(STRETCH).min(looked);
-        let stretch = bytes.get(at..).and_then(|rest| rest.first_chunk());
-        // The last stretch is not whole: there each byte is looked at.
-        if stretch.is_none_or(any_name) {
-            exact_names(bytes, at..end, places);
+        match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+            Some(stretch) => {
+                let begins = names_behind(stretch);
+                let (eights, _) = begins.as_chunks::<8>();
+                for (number, eight) in eights.iter().enumerate() {
+                    let mut left = u64::from_le_bytes(*eight);
+                    while left != 0 {
+                        let index = number * 8 + left.trailing_zeros() as usize / 8;
+                        places.extend(Some(at + index + 1).filter(|place| *place <= end));
+                        left &= left - 1;
+                    }
+                }
+            }
+            // The last stretch is not whole: there each byte is looked at.
+            None => exact_names(bytes, at..end, places),
         }
         at = end;
     }
@@ -121,7 +132,7 @@ fn name_stretches_plain(bytes: &[u8], looked: usize, places: &mut Vec<usize>) {
 
 /// Letters that must follow.
 const NAME: usize = 4;
-/// Bytes in which the vector loop says whether there is any place.
+/// Bytes in which the vector loop says where there is such a place.
 const STRETCH: usize = 64;
 
 #[inline(never)]
@@ -137,21 +148,21 @@ fn exact_names(bytes: &[u8], range: std::ops::Range<usize>, places: &mut Vec<usi
     }
 }
 
-/// Whether any such place begins in `stretch`, whose last bytes complete the others.
+/// Which of the first bytes of `stretch` stand before such a place; its last bytes complete the others.
 #[inline(always)]
-fn any_name(stretch: &[u8; STRETCH + NAME]) -> bool {
+fn names_behind(stretch: &[u8; STRETCH + NAME]) -> [u8; STRETCH] {
     // Each byte is judged once; then the judgements are laid over each other, shifted. Lengths are
     // constant, so that the compiler sees that all of it is there.
     let mut name = [0_u8; STRETCH + NAME];
     for (name, byte) in name.iter_mut().zip(stretch) {
         *name = u8::from(is_name(*byte));
     }
-    let mut any = 0_u8;
-    for index in 0..STRETCH {
+    let mut begins = [0_u8; STRETCH];
+    for (index, begins) in begins.iter_mut().enumerate() {
         let other = u8::from(!is_text(stretch[index]));
-        any |= other & name[index + 1] & name[index + 2] & name[index + 3] & name[index + 4];
+        *begins = other & name[index + 1] & name[index + 2] & name[index + 3] & name[index + 4];
     }
-    any != 0
+    begins
 }
 
 #[inline(always)]
