@@ -114,7 +114,8 @@ fn on_grid(
         closed: OnceLock::new(),
         hidden,
         turned: Turned::of(&blocks),
-        untried: HashSet::new(),
+        rate: f64::INFINITY,
+        tried: HashSet::new(),
     };
     rest.take_all(proven, Proof::BodyHash);
     // What a body hash proves makes room, and leaves fewer blocks for what has none.
@@ -247,8 +248,10 @@ struct Rest<'a> {
     hidden: f64,
     /// The bits that can be seen to have turned.
     turned: Turned,
-    /// The first blocks of the messages of which not every bit was tried.
-    untried: HashSet<u64>,
+    /// How many bits turned in a byte at most, by the messages that were mended.
+    rate: f64,
+    /// The first blocks of the messages whose hash verifies with no bit turned.
+    tried: HashSet<u64>,
 }
 
 impl Rest<'_> {
@@ -413,8 +416,8 @@ impl Rest<'_> {
         let is_tried = chain
             .blocks
             .first()
-            .is_some_and(|head| !self.untried.contains(head));
-        let turned = self.rate() * end as f64;
+            .is_some_and(|head| self.tried.contains(head));
+        let turned = self.rate * end as f64;
         let is_unlikely = if is_tried {
             turned * turned / 2.0 <= MOST_LUCK
         } else {
@@ -442,7 +445,7 @@ impl Rest<'_> {
     }
 
     /// How many bits turned in a byte at most, by what was proven so far.
-    fn rate(&self) -> f64 {
+    fn turned_bits(&self) -> f64 {
         let proven = |one: &&Carving| one.found.proof == Some(Proof::BodyHash);
         let (bits, bytes) = self
             .messages
@@ -495,7 +498,7 @@ impl Rest<'_> {
             })
             .collect();
         let ended = self.take_mended(ended.into_iter().zip(odd));
-        let rate = self.rate();
+        let rate = self.turned_bits();
         let all: Vec<Outcome> = ended
             .par_iter()
             .map(|chain| {
@@ -505,15 +508,14 @@ impl Rest<'_> {
                 self.repair(chain, |broken| broken.any(rate))
             })
             .collect();
-        let untried = ended
-            .iter()
-            .zip(&all)
-            .filter(|(_, outcome)| **outcome == Outcome::Untried);
-        self.untried = untried
+        let outcomes = ended.iter().zip(&all);
+        let tried = outcomes.filter(|(_, outcome)| **outcome == Outcome::Nothing);
+        self.tried = tried
             .filter_map(|(chain, _)| chain.blocks.first().copied())
             .collect();
         let ended = self.take_mended(ended.into_iter().zip(all));
         self.open.extend(ended);
+        self.rate = self.turned_bits();
         self.sort();
     }
 

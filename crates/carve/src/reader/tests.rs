@@ -153,3 +153,42 @@ proptest::proptest! {
         reader.feed(&text);
     }
 }
+
+#[test]
+fn a_field_that_comes_again_behind_a_border_speaks_against_it() {
+    let top = b"From: a@b.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n";
+    for (rest, weighs) in [
+        (&b"Subject: hi\nTo: b@b.example\n\n"[..], false),
+        (b"Received: from x by y\nFrom: b@b.example\n\n", true),
+        // Within a block its sender writes that way.
+        (b"Subject: hi\nSubject: hi\n\n", false),
+        (b"Subject: hi\n\nFrom: b@b.example\n", false),
+    ] {
+        let mut reader = Reader::new();
+        reader.feed_block(top);
+        let before = reader.cost();
+        reader.feed_block(rest);
+        let shown = String::from_utf8_lossy(rest);
+        assert_eq!(reader.cost() > before, weighs, "{shown}");
+    }
+}
+
+#[test]
+fn a_page_is_open_until_it_is_closed() {
+    let head = b"From: a@b.example\nContent-Type: text/html\n\n";
+    for (page, open, ended) in [
+        ("<HTML><body>hi\n", true, false),
+        ("<html>hi\n</body></html>\n", false, true),
+        ("<html>hi</html>\nadded below\n", false, false),
+        ("<p>hi\n", false, false),
+    ] {
+        let mut reader = Reader::new();
+        reader.feed(head);
+        reader.feed(page.as_bytes());
+        assert_eq!(
+            (reader.leaves_page_open(), reader.shows_end()),
+            (open, ended),
+            "{page}"
+        );
+    }
+}
