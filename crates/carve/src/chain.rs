@@ -442,7 +442,11 @@ impl Judge<'_> {
         let is_foreign = cost - chain.reader.cost() >= FOREIGN;
         let why = if is_verified && is_foreign {
             End::Hash
-        } else if self.leaves_older && is_full && self.is_older_from(chain, at) {
+        } else if self.leaves_older
+            && is_full
+            && !chain.reader.is_from_list()
+            && self.is_older_from(chain, at)
+        {
             End::Older
         } else {
             End::Open
@@ -482,10 +486,14 @@ impl Judge<'_> {
         chain.links.truncate(blocks.saturating_sub(1));
         let mut reader = Reader::watching();
         let mut left = usize::try_from(at).unwrap_or(usize::MAX);
-        for number in &chain.blocks {
+        for (index, number) in chain.blocks.iter().enumerate() {
             let bytes = self.blocks.read(*number);
             let own = bytes.get(..left.min(bytes.len())).unwrap_or_default();
-            reader.feed(own);
+            if index == 0 {
+                reader.feed(own);
+            } else {
+                reader.feed_block(own);
+            }
             left = left.saturating_sub(own.len());
         }
         chain.reader = reader;

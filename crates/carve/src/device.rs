@@ -38,6 +38,8 @@ const BROKEN: f64 = 0.1;
 const MOST_HIDDEN: f64 = 0.05;
 /// So much must speak for each border where that is likelier, with the words on both sides, in nats.
 const SURE: f64 = 6.0;
+/// Messages that are longer are mended one at a time.
+const LONG: u64 = 1 << 20;
 /// What is added below a message has so many bytes: an empty line is nobody's.
 const LEAST_ADDED: u64 = 16;
 /// So many blocks that hold what was there before show that a device leaves it.
@@ -165,7 +167,9 @@ fn breaking(chains: &[Chain]) -> f64 {
 /// How many of the borders of blocks at `chains` are breaks behind which something else looks like going
 /// on: breaks by how often what stands behind a message does so behind its first block.
 fn hidden_breaks(judge: &Judge<'_>, chains: &[Chain]) -> f64 {
-    let proven = chains.iter().filter(|chain| chain.is_proven());
+    let proven = chains
+        .iter()
+        .filter(|chain| chain.is_proven() && !chain.links.is_empty());
     let luring: Vec<bool> = proven
         .filter_map(|chain| {
             let behind = chain.blocks.last()?.checked_add(1)?;
@@ -244,11 +248,11 @@ struct Rest<'a> {
     excuses: bool,
     /// The boundaries that are closed in blocks which nobody had claimed.
     closed: OnceLock<HashSet<Vec<u8>>>,
-    /// How many borders are breaks that do not show.
+    /// How many of the borders of blocks are breaks that do not show.
     hidden: f64,
     /// The bits that can be seen to have turned.
     turned: Turned,
-    /// How many bits turned in a byte at most, by the messages that were mended.
+    /// How many bits turned in a byte at most, once messages were mended.
     rate: f64,
     /// The first blocks of the messages whose hash verifies with no bit turned.
     tried: HashSet<u64>,
@@ -408,7 +412,7 @@ impl Rest<'_> {
     }
 
     /// Whether the hash of a message in one piece most likely never verified: nothing else speaks against
-    /// it, that one bit turned was tried with each, and two hardly would.
+    /// it, no bit turned would make it verify or hardly one did, and two hardly did either.
     fn is_broken_signature(&self, chain: &Chain) -> bool {
         let Some((end, _)) = chain.end else {
             return false;
@@ -485,29 +489,22 @@ impl Rest<'_> {
     fn mend(&mut self) {
         let all = std::mem::take(&mut self.open);
         let (ended, open): (Vec<Chain>, Vec<Chain>) = all.into_iter().partition(|chain| {
-            let ended = matches!(chain.end, Some((_, End::Zeros | End::Edge)));
-            ended && chain.reader.is_signed() && self.is_free(chain)
+            let ended = matches!(chain.end, Some((_, End::Zeros | End::Edge | End::Older)));
+            let is_broken = chain.reader.is_signed() && !chain.is_proven();
+            let may_be_whole = self.header_support(chain) > LEAST_HEADER;
+            ended && is_broken && may_be_whole && self.is_free(chain)
         });
         self.open = open;
-        let odd: Vec<Outcome> = ended
-            .par_iter()
-            .map(|chain| {
-                self.repair(chain, |broken| {
-                    broken.odd().map_or(Outcome::Untried, Outcome::Mended)
-                })
-            })
-            .collect();
+        let odd = self.attempts(&ended, |_, broken| {
+            broken.odd().map_or(Outcome::Untried, Outcome::Mended)
+        });
         let ended = self.take_mended(ended.into_iter().zip(odd));
         let rate = self.turned_bits();
-        let all: Vec<Outcome> = ended
-            .par_iter()
-            .map(|chain| {
-                // A list is the likelier reason.
-                let is_from_list = chain.reader.is_from_list();
-                let rate = if is_from_list { rate * BROKEN } else { rate };
-                self.repair(chain, |broken| broken.any(rate))
-            })
-            .collect();
+        let all = self.attempts(&ended, |chain, broken| {
+            // A list is the likelier reason.
+            let is_from_list = chain.reader.is_from_list();
+            broken.any(if is_from_list { rate * BROKEN } else { rate })
+        });
         let outcomes = ended.iter().zip(&all);
         let tried = outcomes.filter(|(_, outcome)| **outcome == Outcome::Nothing);
         self.tried = tried
@@ -532,6 +529,24 @@ impl Rest<'_> {
             }
         }
         others
+    }
+
+    /// What comes of an attempt to mend each of some messages: of long ones one at a time, as each takes several
+    /// times its length in memory.
+    fn attempts(
+        &self,
+        chains: &[Chain],
+        attempt: impl Fn(&Chain, &Broken<'_>) -> Outcome + Sync,
+    ) -> Vec<Outcome> {
+        let try_one = |chain: &Chain| self.repair(chain, |broken| attempt(chain, broken));
+        let is_long = |chain: &Chain| chain.reader.bytes() > LONG;
+        let short: Vec<Option<Outcome>> = chains
+            .par_iter()
+            .map(|chain| (!is_long(chain)).then(|| try_one(chain)))
+            .collect();
+        let all = chains.iter().zip(short);
+        all.map(|(chain, short)| short.unwrap_or_else(|| try_one(chain)))
+            .collect()
     }
 
     /// What comes of an attempt to mend a message.

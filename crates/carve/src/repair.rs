@@ -61,6 +61,9 @@ impl<'a> Broken<'a> {
     /// Tries the bytes that no message has.
     pub(crate) fn odd(&self) -> Option<Repair> {
         let mut trials = self.trials.iter();
+        let mut trials = trials
+            .by_ref()
+            .filter(|trial| trial.cost(Tried::Odd) <= MOST);
         trials.find_map(|trial| self.repair(trial.among(Tried::Odd)?))
     }
 
@@ -70,7 +73,7 @@ impl<'a> Broken<'a> {
         let most = MOST.min(turned * (-turned).exp() * WORTH);
         let mut outcome = Outcome::Nothing;
         for trial in &self.trials {
-            if trial.cost() > most {
+            if trial.cost(Tried::Plain) > most {
                 outcome = Outcome::Untried;
                 continue;
             }
@@ -113,8 +116,9 @@ struct Trial<'a> {
     lines: Vec<Line>,
     /// The hash before each step of the canonical form.
     states: Vec<Hasher>,
-    has_cr: bool,
-    /// Whether it has characters that are not ASCII.
+    /// Which bytes it has.
+    has: [bool; 256],
+    /// Whether it has several that are not ASCII.
     is_eight_bit: bool,
 }
 
@@ -139,6 +143,12 @@ impl<'a> Trial<'a> {
             state.update(step);
             states.push(state.clone());
         }
+        let mut has = [false; 256];
+        text.iter().for_each(|byte| {
+            if let Some(has) = has.get_mut(usize::from(*byte)) {
+                *has = true;
+            }
+        });
         Self {
             text,
             signatures: vec![signature],
@@ -146,7 +156,7 @@ impl<'a> Trial<'a> {
             canonical,
             lines,
             states,
-            has_cr: text.contains(&b'\r'),
+            has,
             is_eight_bit: text.iter().filter(|byte| !byte.is_ascii()).count() > 1,
         }
     }
@@ -157,13 +167,17 @@ impl<'a> Trial<'a> {
         own.any(|one| one.canonical() == other.canonical() && one.is_sha1() == other.is_sha1())
     }
 
-    /// How many bytes are hashed to try all plain bits.
-    fn cost(&self) -> f64 {
+    /// How many bytes are hashed to try all bits that are `tried`.
+    fn cost(&self, tried: Tried) -> f64 {
         let all = self.canonical.len();
         let cost = |(index, line): (usize, &Line)| {
             let places = line.start..self.start(index.saturating_add(1));
-            let bits = places.map(|at| self.bits(line, at, Tried::Plain).count());
-            bits.sum::<usize>() as f64 * all.saturating_sub(line.canonical) as f64
+            let bits = places.map(|at| self.bits(line, at, tried).count());
+            // Behind the last lines nothing is known that needs not be made anew.
+            let behind = self.lines.get(index.saturating_add(2));
+            let is_known = behind.is_some_and(|behind| behind.canonical < all);
+            let known = if is_known { line.canonical } else { 0 };
+            bits.sum::<usize>() as f64 * all.saturating_sub(known) as f64
         };
         self.lines.iter().enumerate().map(cost).sum()
     }
@@ -191,25 +205,26 @@ impl<'a> Trial<'a> {
     }
 
     /// The bits of a byte of a line that may have turned.
-    fn bits(&self, line: &Line, at: usize, tried: Tried) -> impl Iterator<Item = u8> + use<> {
+    fn bits(&self, line: &Line, at: usize, tried: Tried) -> impl Iterator<Item = u8> {
         let byte = self.text.get(at).copied().unwrap_or(0);
-        let Line { is_base64, .. } = *line;
-        let Self {
-            has_cr,
-            is_eight_bit,
-            ..
-        } = *self;
-        let is_odd = !is_plain(byte) || is_base64 && !is_base64_byte(byte);
+        let is_odd = match byte {
+            b'\t' | b'\n' | b'\r' | 0x0C | 0x1B => false,
+            _ if line.is_base64 && !is_base64_byte(byte) => true,
+            _ => byte.is_ascii_control() || !byte.is_ascii() && !self.is_eight_bit,
+        };
         (0..8).map(|bit| 1_u8 << bit).filter(move |bit| {
-            let stored = byte ^ bit;
-            let is_ascii = is_plain(stored) || stored == b'\n' || stored == b'\r' && has_cr;
-            match tried {
-                _ if is_base64 => is_base64_byte(stored) && is_odd == (tried == Tried::Odd),
-                Tried::Odd => is_odd && is_ascii,
-                Tried::Plain if is_odd => is_eight_bit && !byte.is_ascii() && !stored.is_ascii(),
-                Tried::Plain => is_ascii || is_eight_bit && !stored.is_ascii(),
-            }
+            is_odd == (tried == Tried::Odd) && self.may_be(byte ^ bit, line.is_base64)
         })
+    }
+
+    /// Whether a byte may be one of the body: one of base64 or a line's end, or one that mail is made of or
+    /// the body has elsewhere.
+    fn may_be(&self, byte: u8, in_base64: bool) -> bool {
+        let is_there = self.has.get(usize::from(byte)).is_some_and(|has| *has);
+        if in_base64 {
+            return is_base64_byte(byte) || byte == b'\r' && is_there;
+        }
+        matches!(byte, b' '..=b'~' | b'\t') || is_there || self.is_eight_bit && !byte.is_ascii()
     }
 
     /// Whether a hash verifies with a bit turned at a place in the text, in the line `index`.
@@ -272,11 +287,6 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Whether a byte is one that mail is made of.
-const fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~' | b'\t')
-}
-
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
@@ -331,7 +341,7 @@ mod tests {
             .unwrap()
     }
 
-    /// Half the bytes have a bit turned, so that anything is worth trying.
+    /// Bits turn often enough that anything is worth trying.
     fn mended(content: &[u8], body: usize, signature: &BodySignature) -> Option<Repair> {
         let broken = Broken::new(content, body, std::slice::from_ref(signature)).unwrap();
         broken.odd().or_else(|| match broken.any(0.01) {
@@ -408,6 +418,39 @@ mod tests {
         let letter = text.iter().position(|byte| *byte == b'J').unwrap();
         text[letter] = b'\n';
         assert_eq!(mended(&text, 0, &signature).map(|it| it.stored), Some(b'J'));
+    }
+
+    #[test]
+    fn with_crlf_the_byte_that_turned_is_found_and_no_other() {
+        let body = b"Hi.\t\r\n\r\nWe lost the  game.\r\n\r\nJoe.\r\n\r\n";
+        for form in ["simple", "relaxed"] {
+            let signature = signature(form, body);
+            for (at, bit) in [
+                (1, 0x40),
+                (4, 1),
+                (8, 0x20),
+                (9, 0x02),
+                (24, 0x20),
+                (32, 0x80),
+            ] {
+                let mut wrong = body.to_vec();
+                wrong[at] ^= bit;
+                let found = mended(&wrong, 0, &signature).map(|it| (it.at, it.stored));
+                assert_eq!(found, Some((at as u64, body[at])), "{form} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_without_text_at_the_end_cost_what_they_cost() {
+        let mut body = b"x\n".to_vec();
+        body.resize(200_000, b'\n');
+        let signature = signature("simple", b"y\n");
+        let broken = Broken::new(&body, 0, std::slice::from_ref(&signature)).unwrap();
+        assert_eq!(broken.odd(), None);
+        let text = format!("{}{}", "x\n".repeat(60_000), " \n".repeat(60_000));
+        let broken = Broken::new(text.as_bytes(), 0, std::slice::from_ref(&signature)).unwrap();
+        assert_eq!(broken.any(1.0), Outcome::Untried);
     }
 
     #[test]

@@ -442,6 +442,16 @@ fn over_older(count: u64) -> (Volume, Vec<Vec<u8>>) {
 fn what_a_block_held_before_is_left_out_where_a_device_leaves_it() {
     let (volume, mails) = over_older(8);
     assert_eq!(volume.whole(), mails);
+    // What a list added is none of that.
+    let (mut volume, mails) = over_older(8);
+    let list = String::from_utf8(mail(60, 5000, true)).unwrap();
+    let list = list.replacen("Subject:", "List-Id: <shelf.example>\nSubject:", 1);
+    let mut blocks = list.into_bytes();
+    blocks.extend_from_slice(b"_______________\nShelf mailing list\n");
+    let used = blocks.len() % BLOCK;
+    blocks.extend_from_slice(&b"the road to the quarry is open; ".repeat(BLOCK / 32)[used..BLOCK]);
+    volume.lay(100, &blocks, 0, 99);
+    assert_eq!(volume.whole(), mails);
     // Two may be what somebody added below them, and broke off there.
     let (volume, _) = over_older(2);
     assert_eq!(volume.whole(), Vec::<Vec<u8>>::new());

@@ -209,7 +209,9 @@ pub fn begins_anew(line: &[u8], text: &[u8], header: &Header) -> bool {
     let is_field = matches!(value.first(), Some(b' ' | b'\t'));
     let may_be_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if line.iter().all(may_be_name) {
-        let begins = is_field && is_known(name) || name.starts_with(b"X-") && !line.contains(&b'-');
+        let is_whole = is_field && is_known(name) && header.first_fact == 0;
+        let begins = is_whole && !line.starts_with(b"X-")
+            || name.starts_with(b"X-") && !line.contains(&b'-');
         return begins && !line.ends_with(b"-") && !is_known(&[line, name].concat());
     }
     is_field && is_known(name) && header.first_fact == 0
@@ -457,6 +459,7 @@ mod tests {
             ("Subject: no", "From: nobody\n", false),
             ("C", "X-Gate:high\n", true),
             ("X-CL", "X-Gate:high\n", false),
+            ("X-Envelope", "From: a@b.example\n", false),
         ] {
             let text = format!(
                 "{text}Date: Mon, 1 Jan 2024 00:00:00 +0000

@@ -62,6 +62,8 @@ pub(super) struct Part {
     page_open: bool,
     /// The last line that is not empty closes it (`</html>`).
     page_ended: bool,
+    /// The end of a line of it that goes on in the next.
+    tag: Vec<u8>,
     /// In text: the lines of one length that it is in the middle of.
     run: Option<Run>,
     longest: usize,
@@ -162,14 +164,18 @@ impl Part {
         self.base64_ended
     }
 
-    /// Takes a line of HTML.
+    /// Takes a line of HTML, which quoted-printable may go on with in the next.
     fn page_line(&mut self, line: &[u8]) {
-        let line = line.trim_ascii_end();
+        let soft = line.strip_suffix(b"=");
+        let soft = soft.filter(|_| self.encoding == Encoding::QuotedPrintable);
+        let joined = [self.tag.as_slice(), soft.unwrap_or(line)].concat();
+        let line = joined.trim_ascii_end();
         let last = line.len().saturating_sub(PAGE_END.len());
-        self.page_ended = line
-            .get(last..)
-            .is_some_and(|last| last.eq_ignore_ascii_case(PAGE_END));
-        self.page_open = (self.page_open || has_tag(line, PAGE)) && !has_tag(line, PAGE_END);
+        let last = line.get(last..).unwrap_or_default();
+        self.page_ended = last.eq_ignore_ascii_case(PAGE_END) && soft.is_none();
+        let closing = PAGE_END.strip_suffix(b">").unwrap_or(PAGE_END);
+        self.page_open = (self.page_open || has_tag(line, PAGE)) && !has_tag(line, closing);
+        self.tag = soft.map_or_else(Vec::new, |_| last.to_vec());
     }
 
     /// Whether its last line is one that nothing comes behind: of base64, or of a page.

@@ -181,6 +181,8 @@ fn a_page_is_open_until_it_is_closed() {
         ("<html>hi\n</body></html>\n", false, true),
         ("<html>hi</html>\nadded below\n", false, false),
         ("<p>hi\n", false, false),
+        ("<html>hi</ht\nml >\n", true, false),
+        ("<html>hi</html >\n", false, false),
     ] {
         let mut reader = Reader::new();
         reader.feed(head);
