@@ -22,6 +22,7 @@
 
 mod blocks;
 mod borders;
+mod breaks;
 mod chain;
 mod chunks;
 mod device;

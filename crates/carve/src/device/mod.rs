@@ -1,0 +1,207 @@
+//! A device, from its survey to its messages.
+
+mod mend;
+mod rest;
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
+use mail::Proof;
+use rayon::prelude::*;
+
+use crate::blocks::Blocks;
+use crate::borders::Borders;
+use crate::breaks::{hidden_breaks, leaves_older};
+use crate::chain::{Chain, End, Judge};
+use crate::chunks::doubt_ends_of_chunks;
+use crate::lines::Lines;
+use crate::pool::Pool;
+use crate::search::no_break;
+use crate::stored::{self, Stores};
+use crate::survey::{SECTOR, Sector, Survey};
+use crate::turned::{Turned, doubt_lines};
+use crate::words::Words;
+use crate::{Carved, Carving, Grid};
+use rest::Rest;
+
+/// A border that says less than this may be a break.
+pub(crate) const WEAK: f64 = 1.0;
+/// No more of the messages whose pieces fit by the phase of base64 alone may do so by chance, nor may more
+/// of those whose signature is taken for broken have two bits turned.
+pub(crate) const MOST_LUCK: f64 = 0.01;
+
+/// Takes all mail from `device` but from the ranges that are `taken`, which something else
+/// explains (sorted, in bytes). `progress` is told how many bytes were read since it was last
+/// called.
+///
+/// The result depends on the device and on what is taken alone, not on the number of threads.
+pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) + Sync)) -> Carved {
+    let mut survey = Survey::of(device, taken, progress);
+    let Stores {
+        grid,
+        messages,
+        embedded,
+    } = stored::take(device, &mut survey);
+    let (mut carved, turned, lines) = on_grid(device, &survey, grid, messages);
+    if grid != Grid::SECTORS {
+        carved
+            .messages
+            .extend(off_grid(device, &mut survey, &carved));
+    }
+    let within = stored::within_others(device, &survey, &embedded, &carved);
+    carved.messages.extend(within);
+    doubt_ends_of_chunks(&mut [&mut carved]);
+    turned.doubt(&mut carved.messages);
+    if let Some(lines) = lines {
+        doubt_lines(&mut carved.messages, device, &lines);
+    }
+    carved
+        .messages
+        .sort_by_key(|message| message.found.pieces.first().copied());
+    carved
+}
+
+/// Takes what begins where blocks do, beside the `messages` that are taken already, and gives
+/// which bits of all blocks have turned; if some have, with the lines that tell of others.
+fn on_grid(
+    device: &dyn ReadAt,
+    survey: &Survey,
+    grid: Grid,
+    messages: Vec<Carving>,
+) -> (Carved, Turned, Option<Lines>) {
+    let blocks = Blocks::new(device, survey, grid);
+    let words = Words::of(&blocks);
+    let borders = Borders::measure(&survey.language, &words, &survey.unseen);
+    let mut judge = Judge {
+        blocks: &blocks,
+        borders: &borders,
+        words: &words,
+        leaves_older: true,
+    };
+    let heads: Vec<u64> = blocks.heads().iter().copied().collect();
+    let mut chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
+    judge.leaves_older = leaves_older(&chains, grid.block);
+    if !judge.leaves_older {
+        let ends = chains.iter_mut().filter_map(|chain| chain.end.as_mut());
+        let older = ends.filter(|(_, end)| *end == End::Older);
+        older.for_each(|(_, end)| *end = End::Open);
+    }
+    let hidden = hidden_breaks(&judge, &chains);
+    let is_one = |chain: &Chain| chain.is_proven_whole(grid.block);
+    let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_one);
+    let (fitting, open): (Vec<Chain>, Vec<Chain>) = others.into_iter().partition(fits);
+    let mut rest = Rest {
+        judge: &judge,
+        pool: Pool::of(&blocks),
+        open,
+        messages,
+        excuses: false,
+        closed: OnceLock::new(),
+        hidden,
+        turned: Turned::of(&blocks),
+        rate: f64::INFINITY,
+        tried: HashSet::new(),
+    };
+    rest.take_all(proven, Proof::BodyHash);
+    // What a body hash proves makes room, and leaves fewer blocks for what has none.
+    rest.take_all(fitting, Proof::Structure);
+    rest.solve(|chain| chain.reader.is_signed());
+    rest.mend();
+    rest.solve_in_order();
+    rest.excuses = true;
+    rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
+    rest.give_up();
+    let lines = rest.turned.any().then(|| Lines::of(&blocks));
+    let carved = Carved {
+        grid,
+        messages: rest.messages,
+        unclaimed: rest.pool.bytes(),
+    };
+    (carved, rest.turned, lines)
+}
+
+/// Takes whole messages in one piece that begin at sectors within blocks, as those of another file
+/// system do: behind text one might be a part of what is there, so nothing may stand before it.
+fn off_grid(device: &dyn ReadAt, survey: &mut Survey, carved: &Carved) -> Vec<Carving> {
+    let is_alone = |head: &u64| {
+        let before = head.checked_sub(1).map(ByteOffset::new);
+        let before = before.and_then(|at| device.read_whole(at, 1));
+        let sector = survey.sector(head.saturating_sub(SECTOR as u64));
+        before.is_none_or(|byte| byte == [0]) || matches!(sector, Sector::Other | Sector::Taken)
+    };
+    let heads = survey.heads.iter().copied();
+    let mut heads: Vec<u64> = heads
+        .filter(|head| carved.grid.number_at(*head).is_none() && is_alone(head))
+        .collect();
+    for (at, length) in carved.messages.iter().flat_map(|one| &one.found.pieces) {
+        survey.take(&(*at..at.saturating_add(*length)));
+    }
+    heads.retain(|head| survey.sector(*head) != Sector::Taken);
+    if heads.is_empty() {
+        return Vec::new();
+    }
+    let blocks = Blocks::new(device, survey, Grid::SECTORS);
+    let words = Words::of(&blocks);
+    let borders = Borders::measure(&survey.language, &words, &survey.unseen);
+    let judge = Judge {
+        blocks: &blocks,
+        borders: &borders,
+        words: &words,
+        leaves_older: false,
+    };
+    let numbers = heads
+        .iter()
+        .filter_map(|head| Grid::SECTORS.number_at(*head));
+    let numbers: Vec<u64> = numbers.collect();
+    let chains: Vec<Chain> = numbers.par_iter().map(|head| judge.follow(*head)).collect();
+    let whole = chains.into_iter().filter_map(|chain| {
+        let is_one = chain.is_proven_whole(Grid::SECTORS.block);
+        let proof = if is_one || chain.is_proven() && no_break(&judge, &chain) {
+            Proof::BodyHash
+        } else {
+            let is_sure = !chain.reader.is_signed() && chain.is_whole();
+            (is_sure && no_break(&judge, &chain)).then_some(Proof::Structure)?
+        };
+        Some(message(&Grid::SECTORS, &chain, Some(proof)))
+    });
+    whole.collect()
+}
+
+/// Whether all that an unsigned message in one piece has fits, so that nothing need be searched.
+fn fits(chain: &Chain) -> bool {
+    let strong = chain.links.iter().all(|link| *link >= WEAK);
+    !chain.reader.is_signed() && strong && chain.is_whole()
+}
+
+/// The message that a chain of blocks is.
+fn message(grid: &Grid, chain: &Chain, proof: Option<Proof>) -> Carving {
+    let bytes = chain
+        .end
+        .map_or_else(|| chain.reader.bytes(), |(bytes, _)| bytes);
+    let mut pieces: Vec<(u64, u64)> = Vec::new();
+    let mut left = bytes;
+    for number in &chain.blocks {
+        let (at, length) = (grid.offset(*number), left.min(grid.block));
+        left = left.saturating_sub(length);
+        match pieces.last_mut() {
+            Some((start, before)) if start.saturating_add(*before) == at => {
+                *before = before.saturating_add(length);
+            }
+            _ => pieces.push((at, length)),
+        }
+    }
+    let borders = (1_u64..)
+        .map(|block| block.saturating_mul(grid.block))
+        .zip(chain.links.iter().copied());
+    Carving {
+        found: mail::carved::Carved {
+            pieces,
+            proof,
+            ..mail::carved::Carved::default()
+        },
+        end: chain.end.map(|(_, end)| end),
+        borders: borders.collect(),
+    }
+}
