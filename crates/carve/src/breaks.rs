@@ -1,6 +1,8 @@
 //! What the messages of a device show of the file system that was on it: how often files break, and what
 //! stands behind their ends.
 
+use rayon::prelude::*;
+
 use crate::blocks::BlockKind;
 use crate::chain::{Chain, End, Judge};
 use crate::device::{MOST_LUCK, WEAK};
@@ -41,7 +43,7 @@ fn breaking(chains: &[Chain]) -> f64 {
 /// on: breaks by how often what stands behind a message does so behind its first block.
 pub(crate) fn hidden_breaks(judge: &Judge<'_>, chains: &[Chain]) -> f64 {
     let proven = chains
-        .iter()
+        .par_iter()
         .filter(|chain| chain.is_proven() && !chain.links.is_empty());
     let luring: Vec<bool> = proven
         .filter_map(|chain| {

@@ -60,10 +60,8 @@ impl<'a> Broken<'a> {
 
     /// Tries the bytes that no message has.
     pub(crate) fn odd(&self) -> Option<Repair> {
-        let mut trials = self.trials.iter();
-        let mut trials = trials
-            .by_ref()
-            .filter(|trial| trial.cost(Tried::Odd) <= MOST);
+        let affordable = |trial: &&Trial<'_>| trial.cost(Tried::Odd) <= MOST;
+        let mut trials = self.trials.iter().filter(affordable);
         trials.find_map(|trial| self.repair(trial.among(Tried::Odd)?))
     }
 
@@ -73,7 +71,7 @@ impl<'a> Broken<'a> {
         let most = MOST.min(turned * (-turned).exp() * WORTH);
         let mut outcome = Outcome::Nothing;
         for trial in &self.trials {
-            if trial.cost(Tried::Plain) > most {
+            if trial.cost(Tried::Plain) > most || trial.cost(Tried::Odd) > MOST {
                 outcome = Outcome::Untried;
                 continue;
             }
@@ -99,7 +97,7 @@ impl<'a> Broken<'a> {
 /// Which bits of a body are tried.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tried {
-    /// Those that make a byte which no message has.
+    /// Those of bytes that no message has, or no line of base64.
     Odd,
     /// All others.
     Plain,
@@ -129,7 +127,7 @@ struct Line {
     start: usize,
     /// Where it begins in the canonical form.
     canonical: usize,
-    /// Whether all around it are lines of base64 as long as it is.
+    /// Whether it is base64, but for a turned bit, and next to a line of it that is as long.
     is_base64: bool,
 }
 

@@ -166,6 +166,16 @@ fn is_text(line: &[u8]) -> bool {
     line.iter().all(|byte| *byte >= b' ' || *byte == b'\t')
 }
 
+/// The names of fields that are known, in lower case.
+fn known() -> impl Iterator<Item = &'static [u8]> {
+    FIELDS.iter().map(|(known, _)| *known).chain(LONG)
+}
+
+/// Whether a name is that of a field that is known.
+fn is_known(name: &[u8]) -> bool {
+    known().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// Whether a message, by its first line, may have lost what stood before it: it seems to be the
 /// rest of a line. It is no field, or its name is the end of a longer one, or too short, or begins
 /// as no name does, or in lower case where the next does not, or is one word with several capital and
@@ -176,8 +186,7 @@ pub fn may_lack_its_top(message: &[u8]) -> bool {
         return true;
     };
     let lower = name.to_ascii_lowercase();
-    let known = || FIELDS.iter().map(|(known, _)| *known).chain(LONG);
-    if known().any(|known| known == lower) {
+    if is_known(name) {
         return false;
     }
     let next = lines.find(|line| !matches!(line.first(), Some(b' ' | b'\t')));
@@ -200,11 +209,6 @@ pub fn may_lack_its_top(message: &[u8]) -> bool {
 pub fn begins_anew(line: &[u8], text: &[u8], header: &Header) -> bool {
     let Some((name, value)) = field(text).filter(|_| !line.is_empty()) else {
         return false;
-    };
-    let is_known = |name: &[u8]| {
-        let lower = name.to_ascii_lowercase();
-        let mut known = FIELDS.iter().map(|(known, _)| *known).chain(LONG);
-        known.any(|known| known == lower)
     };
     let is_field = matches!(value.first(), Some(b' ' | b'\t'));
     let may_be_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -231,8 +235,7 @@ pub fn begin_of_field(text: &[u8]) -> Option<usize> {
     if letters == 0 {
         return could_be.contains(&own.len()).then_some(0);
     }
-    let known = FIELDS.iter().map(|(known, _)| *known).chain(LONG);
-    let starts = known.filter_map(|known| {
+    let starts = known().filter_map(|known| {
         let start = colon.checked_sub(known.len())?;
         let own = name.get(start..)?;
         own.eq_ignore_ascii_case(known).then_some(start)
