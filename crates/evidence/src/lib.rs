@@ -8,6 +8,7 @@
 //! * [`image`] opens evidence: raw files, block devices, split images, containers such as E01 and
 //!   qcow2, ddrescue mapfiles.
 //! * [`view`] composes: a [`view::Slice`] of a disk, a [`view::Concat`], an [`view::Overlay`].
+//! * [`checksum`] makes the CRC-32C that file systems keep, and goes it backwards.
 //! * [`Fields`] takes numbers out of on-disk structures without indexing.
 //! * [`Origin`] says where something was found, [`Loss`] what could not be had and why.
 //!
@@ -25,6 +26,7 @@
 //! # Ok::<(), evidence::OutOfRange>(())
 //! ```
 
+pub mod checksum;
 mod error;
 mod fields;
 mod gaps;

@@ -4,20 +4,8 @@
 //! `crc32c()`, `crc16()` and `crc32_be()` of the kernel's library: none of them inverts its
 //! result, and each takes what came before as its seed.
 
-/// CRC-32C of `bytes` after `seed`, as `metadata_csum` and jbd2's v2 and v3 use it.
-pub(super) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
-    !::crc32c::crc32c_append(!seed, bytes)
-}
-
-/// The seed for which [`crc32c`] of `bytes` gives `sum`: the same steps, backwards.
-///
-/// A block that states its checksum so states what the seed was made of, too.
-pub(super) fn crc32c_seed(sum: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(sum, |crc, byte| {
-        let before = (0..8).fold(crc, |crc, _| crc32c_bit_back(crc));
-        before ^ u32::from(*byte)
-    })
-}
+use evidence::checksum::crc32c_bit_back;
+pub(super) use evidence::checksum::{crc32c, crc32c_seed};
 
 /// `bytes` with the one bit turned back that makes their CRC-32C `stored` instead of `computed`.
 /// If the bit that turned is one of the checksum itself, they are as they were.
@@ -40,15 +28,6 @@ pub(super) fn mended(bytes: &[u8], stored: u32, computed: u32) -> Option<Vec<u8>
         }
     }
     None
-}
-
-/// One step of the CRC-32C, which takes one bit, backwards.
-const fn crc32c_bit_back(crc: u32) -> u32 {
-    if crc & 0x8000_0000 == 0 {
-        crc << 1
-    } else {
-        (crc ^ 0x82F6_3B78) << 1 | 1
-    }
 }
 
 /// CRC-16 (0x8005, reflected) of `bytes` after `seed`, as `gdt_csum` uses it.
