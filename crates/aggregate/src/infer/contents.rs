@@ -28,6 +28,9 @@ const LEAST_PHASE: f64 = 1.0;
 /// So many lines of one length must not go on in the block beside theirs, and chunks are blocks.
 const LEAST_LINES: f64 = 24.0;
 
+/// A line of base64 has so many bytes with its end (RFC 2045, section 6.8).
+const LINE: f64 = 77.0;
+
 /// The longest stripe of a volume over several groups that is thought of, in chunks of one of these.
 const MOST_STRIPE: usize = 16;
 
@@ -202,6 +205,17 @@ fn log_ratios(beside: &[f64; PAIRS], apart: &[f64; PAIRS]) -> [f64; PAIRS] {
     ratios.map(|(beside, apart)| (beside / apart).ln())
 }
 
+/// The pairs of blocks of different devices, `apart`, without those that go on, which some of them do if
+/// no others do: of lines of one length that belong to different files, one in [`LINE`] goes on by chance.
+fn strangers(apart: &[f64; PAIRS]) -> [f64; PAIRS] {
+    let mut strangers = *apart;
+    let [.., wrongly, rightly] = &mut strangers;
+    let lines = *wrongly + *rightly;
+    *rightly = rightly.min(lines / LINE);
+    *wrongly = lines - *rightly;
+    strangers
+}
+
 /// The contents of the sampled rows, and how much each kind of pair says.
 pub(super) struct Contents<'a> {
     rows: &'a [Row],
@@ -268,7 +282,7 @@ impl<'a> Contents<'a> {
             // expected.
             contents.chunks_are_blocks = wrongly + rightly >= LEAST_LINES;
             contents.weights = if contents.chunks_are_blocks {
-                log_ratios(&[0.0; PAIRS], &apart)
+                log_ratios(&[0.0; PAIRS], &strangers(&apart))
             } else {
                 [0.0; PAIRS]
             };
@@ -580,6 +594,28 @@ mod tests {
         };
         assert!(score(2 * BLOCK) < 0.0);
         assert_eq!(score(BLOCK), 0.0);
+    }
+
+    #[test]
+    fn where_no_other_blocks_go_on_those_of_two_devices_that_do_tell_their_order() {
+        let text = base64(0, 128 * 4096);
+        let blocks: Vec<Texture> = text.chunks(4096).map(Texture::of).collect();
+        let row = |(number, textures): (usize, &[Texture])| Row {
+            at: number as u64 * BLOCK,
+            prints: vec![1, 2],
+            textures: textures.to_vec(),
+            full: [0, 1].into_iter().collect(),
+            relations: Vec::new(),
+            parts: Vec::new(),
+        };
+        let rows: Vec<Row> = blocks.chunks(2).enumerate().map(row).collect();
+        let contents = Contents::learn(&rows, &[0, 1], Spread::Alone);
+        let score = |order: [usize; 2]| {
+            let roles = order.map(Some).to_vec();
+            contents.score(&Hypothesis::new(Shape::Raid0(2), BLOCK, 0, 0, roles).unwrap())
+        };
+        assert!(score([0, 1]) > 100.0, "{}", score([0, 1]));
+        assert_eq!(score([1, 0]), 0.0);
     }
 
     #[test]
