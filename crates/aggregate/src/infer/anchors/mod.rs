@@ -12,6 +12,7 @@
 mod btrfs;
 mod ends;
 mod ext;
+mod ext_inodes;
 mod files;
 mod xfs;
 mod xfs_log;
@@ -163,6 +164,15 @@ impl Addresses {
         }
     }
 
+    /// The same, with one file system in stripes as stated.
+    pub(super) fn in_stripes(&self, stripes: Stripes) -> Self {
+        Self {
+            anchors: self.anchors.clone(),
+            ends: self.ends.clone(),
+            stripes: vec![stripes],
+        }
+    }
+
     /// `devices` by the columns of a file system that lies in stripes over groups, if they have
     /// several.
     pub(super) fn columns(&self, devices: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -236,6 +246,7 @@ pub(super) struct Collector {
     descriptors: Vec<(usize, u64)>,
     logs: Logs,
     ends: ends::Ends,
+    inodes: ext_inodes::Inodes,
 }
 
 /// What was seen of XFS logs.
@@ -329,6 +340,7 @@ impl Collector {
             if let Some(stated) = ext::superblock(block).filter(|_| !full) {
                 self.ext_uuids.insert(stated.uuid);
                 self.expected.extend(ext::expected_journal(block));
+                self.inodes.look(device, at, block);
                 notes.push((at, stated, Source::Ext));
             } else if let Some(journal) = ext::journal(block) {
                 self.journals.insert(journal);
@@ -383,6 +395,7 @@ impl Collector {
         }
         all.extend(self.log_anchors(&sizes, candidates, windows));
         all.extend(self.ends.anchors(&sizes, silent));
+        all.extend(self.inodes.anchors(candidates, windows, silent));
         all.retain(|anchor| !silent.has(anchor.device));
         thinned(without_ghosts(all))
     }
