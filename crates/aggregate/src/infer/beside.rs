@@ -5,13 +5,15 @@
 //! tells the order of its members. But with each geometry that is left, the ends of its stripes meet
 //! those of the other group; with the right one text goes on there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt};
 use rayon::prelude::*;
 
-use super::anchors::Addresses;
+use super::anchored::distinct;
+use super::anchors::{Addresses, Source};
 use super::base;
 use super::contents::{Contents, Spread};
 use super::decide::{LEAD, LEAD_SHARE, LONE_EACH, devices};
@@ -19,10 +21,12 @@ use super::hypothesis::Hypothesis;
 use super::pile::{Members, Pile};
 use super::score::Answer;
 use super::shape::Shape;
+use super::stripes::Stripes;
+use super::survey::survey;
 use super::text_stripes::{TextStripes, ranked};
 use super::verify;
 use crate::devices::Devices;
-use crate::document::Group;
+use crate::document::{DeviceName, Group};
 use crate::lvm::first_extent;
 
 /// Most geometries that are tried, and by how many nats each may be less likely than the best.
@@ -44,6 +48,20 @@ struct Beside {
     row: u64,
     /// What a person may call it.
     called: String,
+    /// Where in it the stripes begin, if that is known.
+    start: Option<u64>,
+}
+
+impl Beside {
+    /// The same, if it is known where in it the stripes begin.
+    fn from(&self, start: u64) -> Self {
+        Self {
+            device: Arc::clone(&self.device),
+            called: self.called.clone(),
+            start: Some(start),
+            ..*self
+        }
+    }
 }
 
 /// A geometry, and the stripes that it makes with a group that is decided.
@@ -65,6 +83,52 @@ impl Meeting {
 }
 
 impl Pile {
+    /// Decides the geometry of one set by a file system that lies in stripes over it and over one of
+    /// `groups`, whose blocks say how long these are.
+    pub(super) fn decide_in_stripes(
+        &self,
+        set: &Members,
+        stated: &Addresses,
+        groups: &[Group],
+    ) -> Option<Group> {
+        let others = self.opened(groups);
+        let named = others.iter().map(|other| {
+            let name = DeviceName(other.called.clone());
+            (name, Arc::clone(&other.device))
+        });
+        let anchors = survey(&named.collect::<Vec<_>>(), &mut |_, _, _| {});
+        let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
+        let direct = sources.into_iter().filter(|source| source.is_direct());
+        let places =
+            direct.flat_map(|source| others.iter().enumerate().map(move |on| (source, on)));
+        let mut found: Vec<Group> = Vec::new();
+        for (source, (on, other)) in places {
+            for column in Stripes::of_column(&distinct(&anchors, source, &[on]), source) {
+                let stripes = &column.stripes;
+                for own in (0..stripes.count()).filter(|own| *own != column.column) {
+                    let stated = stated.in_stripes(stripes.with_column(&set.devices, own));
+                    let decided = self.decide(set, &stated).ok();
+                    let beside = || self.beside_one(set, &stated, &other.from(column.start));
+                    found.extend(decided.or_else(beside).map(|mut group| {
+                        group.evidence.insert(
+                            1,
+                            format!(
+                                "a file system lies in stripes of {} KiB over it and {}: its blocks there say so, and where these blocks lie in them",
+                                stripes.length() >> 10,
+                                other.called,
+                            ),
+                        );
+                        group
+                    }));
+                }
+            }
+        }
+        let group = found.pop()?;
+        let same =
+            |other: &Group| other.geometry == group.geometry && other.members == group.members;
+        found.iter().all(same).then_some(group)
+    }
+
     /// Decides the geometry of one set by the stripes that it makes with one of `groups`.
     pub(super) fn decide_beside(
         &self,
@@ -77,7 +141,19 @@ impl Pile {
             return None;
         }
         let meetings = self.all_meetings(set, stated, &others)?;
-        let best = stands_out(&meetings)?;
+        self.decided_by(set, &meetings)
+    }
+
+    /// The geometry of one set by what is `stated` of it and `other`, over which stripes lie.
+    fn beside_one(&self, set: &Members, stated: &Addresses, other: &Beside) -> Option<Group> {
+        let stated = stated.of_group(&set.devices)?;
+        let meetings = self.all_meetings(set, &stated, std::slice::from_ref(other))?;
+        self.decided_by(set, &meetings)
+    }
+
+    /// The geometry that stands out among `meetings`.
+    fn decided_by(&self, set: &Members, meetings: &[Meeting]) -> Option<Group> {
+        let best = stands_out(meetings)?;
         let trials = verify::rebuild(
             best.answer.hypothesis()?,
             &self.candidates,
@@ -169,6 +245,7 @@ impl Pile {
                 device: all.open_group(group, &[]).ok()?,
                 row: group.geometry.row_bytes()?,
                 called: format!("the group of {}", names.collect::<Vec<_>>().join(", ")),
+                start: None,
             })
         });
         opened.collect()
@@ -183,6 +260,7 @@ impl Pile {
                 device: Arc::new(group),
                 row: hypothesis.chunk.checked_mul(hypothesis.shape.width())?,
                 called: String::new(),
+                start: answer.start_behind(based.offset),
             })
         });
         let pairs = own
@@ -191,8 +269,9 @@ impl Pile {
         let all = pairs.flat_map(|(own, other)| {
             // Where the first extents lie equally far behind the starts, these tell as much.
             let extents = [own.row, other.row].map(first_extent);
-            let starts = match extents {
-                [one, other] if one == other => vec![extents],
+            let starts = match (extents, other.start) {
+                (_, Some(start)) => vec![[own.start.unwrap_or(0), start]],
+                ([one, other], _) if one == other => vec![extents],
                 _ => vec![extents, [0, 0]],
             };
             let met = move |starts| (met([own, other], starts), other.called.clone());

@@ -172,7 +172,7 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     let rest = pile.remains(taken);
     if rest.devices.len() >= 2
         && !doubtful
-        && let Ok(group) = pile.decide(&rest, &stated)
+        && let Ok(group) = inferred.or_beside(pile, &rest, &stated, pile.decide(&rest, &stated))
     {
         taken = taken.with(devices_of([&rest]));
         inferred.groups.push(group);
@@ -295,8 +295,9 @@ impl Inferred {
         decided: Result<Group, String>,
     ) -> Result<Group, String> {
         decided.or_else(|why| {
-            let beside = pile.decide_beside(set, stated, &self.groups);
-            beside.ok_or(why)
+            let in_stripes = pile.decide_in_stripes(set, stated, &self.groups);
+            let beside = || pile.decide_beside(set, stated, &self.groups);
+            in_stripes.or_else(beside).ok_or(why)
         })
     }
 
@@ -405,11 +406,12 @@ impl Inferred {
                 self.take(pile, &set.devices, decided);
             }
         }
-        if let Some(set) = &texts {
-            self.take(pile, &set.devices, decide(set, explained));
+        let told = carried.with(devices_of(&texts));
+        if let Some(set) = texts {
+            let decided = decide(&set, explained);
+            open.push((set, decided));
         }
-        let texts = texts.map_or(Set::default(), |set| set.devices.into_iter().collect());
-        carried.with(texts)
+        told
     }
 
     /// The devices of which it is not decided what they are a part of.

@@ -173,6 +173,19 @@ impl Answer {
         }
     }
 
+    /// Where in the data of the group that begins at `offset` of its members the file system begins that most
+    /// anchors are of, if it does not begin before that.
+    pub(super) fn start_behind(&self, offset: u64) -> Option<u64> {
+        let hypothesis = self.hypothesis()?;
+        let (_, begin) = self.begins.first()?;
+        let rows = i64::try_from(offset)
+            .ok()?
+            .checked_sub_unsigned(hypothesis.row_0)?;
+        let width = i64::try_from(hypothesis.shape.width()).ok()?;
+        let before = rows.checked_mul(width)?;
+        u64::try_from(begin.checked_sub(before)?).ok()
+    }
+
     /// The hypothesis in the plainest notation.
     pub(super) fn hypothesis(&self) -> Option<&Hypothesis> {
         self.notations.first()

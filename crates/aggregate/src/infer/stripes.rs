@@ -4,6 +4,7 @@
 //! So all addresses that a device states are in stripes of one column, whatever the geometry of
 //! the group; and which stripes of its column an address lies behind is its place in the group.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::anchored::{distinct, thinned};
@@ -31,6 +32,21 @@ const MOST_STRAY: f64 = 3.0;
 /// What must speak for stripes, in nats, against that addresses are in one column by chance. A few
 /// thousand are tried; and the groups must then be found by what is said of their places.
 const LEAST: f64 = 12.0;
+
+/// Groups beside one that is decided, in which the other columns may lie, and that one.
+const MOST_BESIDE: u64 = 4;
+
+/// So many anchors of a column must agree on where it begins, and so many of all that are there.
+const LEAST_ON_COLUMN: usize = 8;
+const ALL_ON_COLUMN: (usize, usize) = (4, 5);
+
+/// A column of stripes on a device.
+pub(super) struct Column {
+    pub(super) stripes: Stripes,
+    pub(super) column: u64,
+    /// Where it begins there, in bytes.
+    pub(super) start: u64,
+}
 
 /// How a file system is spread over groups.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +95,85 @@ impl Stripes {
             }
         }
         best.map(|(_, one)| one)
+    }
+
+    /// The stripes of which one column lies in one piece on a device, by the `anchors` there of the file
+    /// system `source`, with that column: those for which nearly all agree on where it begins, if they
+    /// lie in several stripes and do not agree on that as they are. Of one column alone more than one may
+    /// explain them.
+    pub(super) fn of_column(anchors: &[&Anchor], source: Source) -> Vec<Column> {
+        let own = thinned(anchors.to_vec());
+        let starts = |place: &dyn Fn(u64) -> Option<u64>| {
+            let starts = own.iter().filter_map(|anchor| {
+                i64::try_from(anchor.at)
+                    .ok()?
+                    .checked_sub_unsigned(place(anchor.address)?)
+            });
+            let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+            starts.for_each(|start| *counts.entry(start).or_default() += 1);
+            let most = counts
+                .into_iter()
+                .max_by_key(|(start, count)| (*count, Reverse(*start)));
+            most.unwrap_or_default()
+        };
+        let (_, as_they_are) = starts(&Some);
+        let mut found: Vec<(usize, Column)> = Vec::new();
+        for stripe in lengths() {
+            let begins: BTreeSet<u64> = BEGINS.iter().map(|begin| begin % stripe).collect();
+            for (count, begin) in
+                (2..=MOST_BESIDE).flat_map(|count| begins.iter().map(move |b| (count, *b)))
+            {
+                let one = Self {
+                    source,
+                    stripe,
+                    count,
+                    begin,
+                    columns: BTreeMap::new(),
+                };
+                for column in 0..count {
+                    let (start, agree) = starts(&|address| {
+                        let (of, inside) = one.inside(address)?;
+                        (of == column).then_some(inside)
+                    });
+                    let stripes = one.clone();
+                    let start = u64::try_from(start).ok();
+                    found.extend(start.map(|start| {
+                        (
+                            agree,
+                            Column {
+                                stripes,
+                                column,
+                                start,
+                            },
+                        )
+                    }));
+                }
+            }
+        }
+        let most = found.iter().map(|(agree, _)| *agree).max().unwrap_or(0);
+        let is_clear = most >= LEAST_ON_COLUMN
+            && most * ALL_ON_COLUMN.1 >= own.len() * ALL_ON_COLUMN.0
+            && as_they_are * 2 <= most;
+        found.retain(|(agree, _)| is_clear && *agree == most);
+        found.into_iter().map(|(_, column)| column).collect()
+    }
+
+    /// How many columns there are.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The length of a stripe, in bytes.
+    pub(super) const fn length(&self) -> u64 {
+        self.stripe
+    }
+
+    /// The same, where all of `devices` are of one `column`.
+    pub(super) fn with_column(&self, devices: &[usize], column: u64) -> Self {
+        Self {
+            columns: devices.iter().map(|device| (*device, column)).collect(),
+            ..self.clone()
+        }
     }
 
     /// The file system.
@@ -200,5 +295,34 @@ mod tests {
             usize::try_from(if number < parity { number } else { number + 1 }).unwrap()
         };
         assert_eq!(Stripes::find(&anchors(300, turned), SOURCE), None);
+    }
+
+    #[test]
+    fn one_column_says_how_long_the_stripes_are_and_where_it_begins() {
+        let begins = 3 << 20;
+        let all = anchors(300, |_| 0).into_iter().filter_map(|mut anchor| {
+            let (row, within) = (anchor.address / STRIPE / 3, anchor.address % STRIPE);
+            anchor.at = begins + row * STRIPE + within;
+            (anchor.address / STRIPE % 3 == 1).then_some(anchor)
+        });
+        let all: Vec<Anchor> = all.collect();
+        let own: Vec<&Anchor> = all.iter().collect();
+        let found = Stripes::of_column(&own, SOURCE);
+        let [column] = found.as_slice() else {
+            panic!("{} columns", found.len());
+        };
+        assert_eq!(
+            (column.stripes.length(), column.stripes.count()),
+            (STRIPE, 3)
+        );
+        assert_eq!((column.column, column.start), (1, begins));
+        // What lies in one piece lies in no stripes.
+        let linear = anchors(300, |_| 0).into_iter().map(|mut anchor| {
+            anchor.at = begins + anchor.address;
+            anchor
+        });
+        let linear: Vec<Anchor> = linear.collect();
+        let own: Vec<&Anchor> = linear.iter().collect();
+        assert!(Stripes::of_column(&own, SOURCE).is_empty());
     }
 }
