@@ -2,8 +2,8 @@
 //!
 //! On a disk of a group that could not be put together, what lies next to a chunk is mostly another
 //! chunk, of other files. Messages that a body hash proves show where nothing breaks: they lie across
-//! any place within a chunk, and across no end of one. Of what nothing but its structure proves, and
-//! that lies across such ends, one in a few is made of two.
+//! any place within a chunk, and across no end of one. Of what lies across such ends one in a few is made
+//! of two.
 
 use std::ops::RangeInclusive;
 
@@ -24,6 +24,9 @@ const BLOCK: u64 = 4096;
 /// proven lies across must say something: so many must be proven.
 const SHORT: u64 = 2 * BLOCK;
 const LEAST_PROVEN: usize = 16;
+/// One in so many that are proven may lie across the ends of chunks: of two messages with one body, the
+/// header of one may stand before the rest of the other.
+const MIXED_IN: usize = 32;
 
 /// How long the chunks are at whose ends all breaks off: the longest that can be, for what breaks off at
 /// their ends does so at ends of parts of them.
@@ -50,8 +53,13 @@ fn chunk<'a>(messages: impl Iterator<Item = &'a Carving> + Clone) -> Option<u64>
             ending >= LEAST_ENDS && twice >= at_blocks.saturating_mul(blocks.saturating_add(1));
         let many = many && (*length > SHORT || proven.len() >= LEAST_PROVEN);
         // Messages begin where blocks do, so that more lie across the middle of a block than across its end.
-        let middle = *length > BLOCK && across(length / 2) >= LEAST_ACROSS;
-        across(*length) == 0 && (many || middle)
+        let middle = if *length > BLOCK {
+            across(length / 2)
+        } else {
+            0
+        };
+        let few = |of: usize| across(*length).saturating_mul(MIXED_IN) <= of;
+        many && few(proven.len()) || middle >= LEAST_ACROSS && few(middle)
     };
     CHUNKS.rev().map(|bits| 1_u64 << bits).find(breaks)
 }
@@ -64,9 +72,9 @@ fn lies_across(one: &Carving, length: u64) -> bool {
     })
 }
 
-/// Doubts what nothing but its structure proves and that lies across ends of chunks, by all that was
-/// carved out of disks of one group whose geometry is not known: one of them alone may say too little
-/// of its chunks.
+/// Doubts what lies across ends of chunks, by all that was carved out of disks of one group whose geometry
+/// is not known: one of them alone may say too little of its chunks. A body hash says nothing of what is
+/// before the signature.
 pub fn doubt_ends_of_chunks(disks: &mut [&mut Carved]) {
     let all = disks.iter().flat_map(|disk| &disk.messages);
     let Some(length) = chunk(all) else {
@@ -74,8 +82,8 @@ pub fn doubt_ends_of_chunks(disks: &mut [&mut Carved]) {
     };
     for one in disks.iter_mut().flat_map(|disk| &mut disk.messages) {
         // One that is doubted already is damaged for that.
-        let is_open =
-            one.found.proof == Some(Proof::Structure) && one.found.contradictions.is_empty();
+        let by_contents = matches!(one.found.proof, Some(Proof::Structure | Proof::BodyHash));
+        let is_open = by_contents && one.found.contradictions.is_empty();
         if is_open && lies_across(one, length) {
             one.found.contradictions.push(format!(
                 "it lies across the end of a chunk of {} KiB: all breaks off there on this device, as on \
@@ -149,11 +157,16 @@ mod tests {
             .collect();
         others.iter_mut().for_each(|open| open.found.proof = None);
         others.push(message(block(20), 6144, Proof::Structure));
-        let with_proven = |count: u64| {
+        let with_proven = |count: u64, others: &[Carving]| {
             let proven = (0..count).map(|at| message(block(30 + at), 3000, Proof::BodyHash));
-            doubted(proven.chain(others.clone()).collect())
+            doubted(proven.chain(others.iter().cloned()).collect())
         };
-        assert_eq!(with_proven(16), [block(20)]);
-        assert!(with_proven(15).is_empty());
+        assert_eq!(with_proven(16, &others), [block(20)]);
+        assert!(with_proven(15, &others).is_empty());
+        // The header of one before the body of another, which a hash proves of both.
+        let mixed = message(block(120), 6144, Proof::BodyHash);
+        others.push(mixed);
+        assert_eq!(with_proven(31, &others), [block(20), block(120)]);
+        assert!(with_proven(30, &others).is_empty());
     }
 }
