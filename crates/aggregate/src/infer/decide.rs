@@ -62,15 +62,21 @@ impl Pile {
     }
 
     /// The same: first as if its file systems lay on it alone, then as if they lay in stripes over it and
-    /// others.
+    /// others; so, too, where most blocks that state their address do not lie where they should alone.
     pub(super) fn decided(&self, set: &Members, stated: &Addresses) -> Result<Decided, String> {
-        self.decide_by(set, stated, Spread::Alone).or_else(|why| {
-            let in_stripes = match stated.of_group(&set.devices) {
-                Some(own) => self.decide_by(set, &own, Spread::InStripes),
-                None => self.decide_by(set, stated, Spread::Perhaps),
-            };
-            in_stripes.map_err(|_| why)
-        })
+        let alone = self.decide_by(set, stated, Spread::Alone);
+        if alone.as_ref().is_ok_and(|decided| !decided.is_contradicted) {
+            return alone;
+        }
+        let in_stripes = match stated.of_group(&set.devices) {
+            Some(own) => self.decide_by(set, &own, Spread::InStripes),
+            None if alone.is_ok() => return alone,
+            None => self.decide_by(set, stated, Spread::Perhaps),
+        };
+        match in_stripes {
+            Ok(decided) if alone.is_err() || !decided.is_contradicted => Ok(decided),
+            _ => alone,
+        }
     }
 
     fn decide_by(
