@@ -290,6 +290,11 @@ impl<'a> Contents<'a> {
         contents
     }
 
+    /// Whether nothing goes on in the block beside it: chunks are no longer than blocks.
+    pub(super) const fn chunks_are_blocks(&self) -> bool {
+        self.chunks_are_blocks
+    }
+
     fn row(&self, at: u64) -> Option<&'a Row> {
         self.rows.get(*self.by_offset.get(&at)?)
     }

@@ -103,9 +103,9 @@ impl<'a> Rebuilt<'a> {
     }
 
     /// How much the texts beside what is rebuilt speak for it, in nats; `is_close` is whether a
-    /// first look did not decide. Chunks of a block say nothing, as in [`Contents::score`].
+    /// first look did not decide. Chunks of a block say something only where all are so short.
     pub(super) fn texts(&self, rows: &[Row], contents: &Contents<'_>, is_close: bool) -> f64 {
-        if self.hypothesis.chunk <= BLOCK {
+        if self.hypothesis.chunk <= BLOCK && !contents.chunks_are_blocks() {
             return 0.0;
         }
         let most = if is_close {
