@@ -169,17 +169,19 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     }
     // Where members are missing that parity needs, the rest may be one group: it must make sense
     // in each of its devices.
-    let rest = pile.remains(taken);
-    if rest.devices.len() >= 2
-        && !doubtful
-        && let Ok(group) = inferred.or_beside(pile, &rest, &stated, pile.decide(&rest, &stated))
-    {
-        taken = taken.with(devices_of([&rest]));
-        inferred.groups.push(group);
+    if let Some(own) = inferred.take_rest(pile, taken, doubtful, &stated) {
+        taken = taken.with(own);
     } else {
-        let scattered = scattered.iter();
-        open.extend(scattered.map(|set| (set.clone(), pile.decide(set, &stated))));
+        let some = inferred.take_scattered(pile, scattered, &stated);
+        taken = taken.with(some.settled);
+        told = told.with(some.told);
+        open.extend(some.open);
         taken = taken.with(devices_of(open.iter().map(|(set, _)| set)));
+        // Without what is decided now, it may be.
+        if some.settled.count() > 0 {
+            let own = inferred.take_rest(pile, taken, doubtful, &stated);
+            taken = taken.with(own.unwrap_or_default());
+        }
         taken = taken.with(inferred.take_without_parity(pile, taken, doubtful, &stated, &mut open));
     }
     for (set, decided) in open {
@@ -255,6 +257,57 @@ impl Inferred {
             } else {
                 all.settled = all.settled.with(own);
                 all.open.push((set.clone(), decided));
+            }
+        }
+        all
+    }
+
+    /// Takes all devices with contents that are not `taken` as one group, if they are one, and gives them:
+    /// not where other devices may be of it that are `doubtful`.
+    fn take_rest(
+        &mut self,
+        pile: &Pile,
+        taken: Set,
+        doubtful: bool,
+        stated: &Addresses,
+    ) -> Option<Set> {
+        let rest = pile.remains(taken);
+        (rest.devices.len() >= 2 && !doubtful).then_some(())?;
+        let decided = pile.decide(&rest, stated);
+        let group = self.or_beside(pile, &rest, stated, decided).ok()?;
+        self.groups.push(group);
+        Some(devices_of([&rest]))
+    }
+
+    /// Takes the sets that parity ties together in some rows and that are decided, those first that are tied
+    /// in most.
+    fn take_scattered(
+        &mut self,
+        pile: &Pile,
+        scattered: Vec<Members>,
+        stated: &Addresses,
+    ) -> Whole {
+        let decided = scattered.into_iter().map(|set| {
+            let decided = pile.decide(&set, stated);
+            (set, decided)
+        });
+        let (decided, undecided): (Vec<Open>, Vec<Open>) =
+            decided.partition(|(_, decided)| decided.is_ok());
+        let mut all = Whole::default();
+        for (set, decided) in decided {
+            let own = devices_of([&set]);
+            if own.touches(all.settled) {
+                all.told = all.told.with(self.take_over(pile, &set));
+            } else {
+                all.settled = all.settled.with(own);
+                self.take(pile, &set.devices, decided);
+            }
+        }
+        for (set, decided) in undecided {
+            if devices_of([&set]).touches(all.settled) {
+                all.told = all.told.with(self.take_over(pile, &set));
+            } else {
+                all.open.push((set, decided));
             }
         }
         all

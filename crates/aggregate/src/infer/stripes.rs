@@ -36,9 +36,10 @@ const LEAST: f64 = 12.0;
 /// Groups beside one that is decided, in which the other columns may lie, and that one.
 const MOST_BESIDE: u64 = 4;
 
-/// So many anchors of a column must agree on where it begins, and so many of all that are there.
+/// So many anchors of a column must agree on where it begins, and so many times those that agree if they
+/// are taken to lie in one piece.
 const LEAST_ON_COLUMN: usize = 8;
-const ALL_ON_COLUMN: (usize, usize) = (4, 5);
+const CLEAR: usize = 3;
 
 /// A column of stripes on a device.
 pub(super) struct Column {
@@ -151,9 +152,8 @@ impl Stripes {
             }
         }
         let most = found.iter().map(|(agree, _)| *agree).max().unwrap_or(0);
-        let is_clear = most >= LEAST_ON_COLUMN
-            && most * ALL_ON_COLUMN.1 >= own.len() * ALL_ON_COLUMN.0
-            && as_they_are * 2 <= most;
+        // Journals name homes that are found in other places, too, and not on this column.
+        let is_clear = most >= LEAST_ON_COLUMN && as_they_are.saturating_mul(CLEAR) <= most;
         found.retain(|(agree, _)| is_clear && *agree == most);
         found.into_iter().map(|(_, column)| column).collect()
     }
