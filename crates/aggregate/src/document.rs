@@ -596,4 +596,7 @@ pub struct Unused {
     pub device: DeviceName,
     /// Why: a spare, a stale member, swap space, nothing recognised.
     pub why: String,
+    /// The device of which it is a copy in part, older or written over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_of: Option<DeviceName>,
 }

@@ -2,7 +2,7 @@
 //!
 //! On a disk of a group that could not be put together, what lies next to a chunk is mostly another
 //! chunk, of other files. Messages that a body hash proves show where nothing breaks: they lie across
-//! any place within a chunk, and across no end of one. Of what lies across such ends one in a few is made
+//! any place within a chunk, and across hardly an end of one. Of what lies across such ends one in a few is made
 //! of two.
 
 use std::ops::RangeInclusive;
@@ -13,15 +13,15 @@ use crate::{Carved, Carving};
 
 /// Chunks are so long: powers of two, in bytes, as exponents.
 const CHUNKS: RangeInclusive<u32> = 12..=22;
-/// If none that is proven lies across the ends of chunks, so many must lie across the places in the
+/// If hardly one that is proven lies across the ends of chunks, so many must lie across the places in the
 /// middle of chunks: as many would by chance lie across the ends.
 const LEAST_ACROSS: usize = 8;
 /// Or so many that break off must do so at ends of chunks, and of those that break off at ends of blocks
 /// all that would by chance (as many as chunks begin where blocks do) and half of the others.
 const LEAST_ENDS: usize = 5;
 const BLOCK: u64 = 4096;
-/// Where most that breaks off would end so by chance, in chunks of one block or two, that none which is
-/// proven lies across must say something: so many must be proven.
+/// Where most that breaks off would end so by chance, in chunks of one block or two, that hardly one which
+/// is proven lies across must say something: so many must be proven.
 const SHORT: u64 = 2 * BLOCK;
 const LEAST_PROVEN: usize = 16;
 /// One in so many that are proven may lie across the ends of chunks: of two messages with one body, the
@@ -66,9 +66,19 @@ fn chunk<'a>(messages: impl Iterator<Item = &'a Carving> + Clone) -> Option<u64>
 
 /// Whether a piece of a message lies across a multiple of `length` bytes.
 fn lies_across(one: &Carving, length: u64) -> bool {
+    lies_across_from(one, length, 0)
+}
+
+/// The same of a multiple that is counted from `first`.
+fn lies_across_from(one: &Carving, length: u64, first: u64) -> bool {
+    let before = first.checked_rem(length).unwrap_or(0);
+    let number = |at: u64| {
+        let at = at.saturating_add(length.saturating_sub(before));
+        at.checked_div(length)
+    };
     one.found.pieces.iter().any(|(at, bytes)| {
         let last = at.saturating_add(bytes.saturating_sub(1));
-        at.checked_div(length) != last.checked_div(length)
+        number(*at) != number(last)
     })
 }
 
@@ -80,16 +90,42 @@ pub fn doubt_ends_of_chunks(disks: &mut [&mut Carved]) {
     let Some(length) = chunk(all) else {
         return;
     };
-    for one in disks.iter_mut().flat_map(|disk| &mut disk.messages) {
-        // One that is doubted already is damaged for that.
-        let by_contents = matches!(one.found.proof, Some(Proof::Structure | Proof::BodyHash));
-        let is_open = by_contents && one.found.contradictions.is_empty();
-        if is_open && lies_across(one, length) {
-            one.found.contradictions.push(format!(
+    let all = disks.iter_mut().flat_map(|disk| &mut disk.messages);
+    doubt(all, |one| {
+        lies_across(one, length).then(|| {
+            format!(
                 "it lies across the end of a chunk of {} KiB: all breaks off there on this device, as on \
                  a disk of an array",
                 length >> 10
-            ));
+            )
+        })
+    });
+}
+
+/// Doubts what lies across ends of chunks on a copy of a disk of a group whose chunks are `length` bytes, of
+/// which one begins at `first`.
+pub fn doubt_across_chunks(carved: &mut Carved, length: u64, first: u64) {
+    doubt(&mut carved.messages, |one| {
+        lies_across_from(one, length, first).then(|| {
+            format!(
+                "it lies across the end of a chunk of {} KiB of the group that this disk was of",
+                length >> 10
+            )
+        })
+    });
+}
+
+/// Doubts what its contents alone show to be whole, where `why` says so.
+fn doubt<'a>(
+    messages: impl IntoIterator<Item = &'a mut Carving>,
+    why: impl Fn(&Carving) -> Option<String>,
+) {
+    for one in messages {
+        // One that is doubted already is damaged for that.
+        let by_contents = matches!(one.found.proof, Some(Proof::Structure | Proof::BodyHash));
+        if by_contents && one.found.contradictions.is_empty() {
+            let why = why(one);
+            one.found.contradictions.extend(why);
         }
     }
 }
@@ -147,6 +183,25 @@ mod tests {
         }));
         assert_eq!(doubted(open.clone()), [kib(60)]);
         assert!(doubted(open.split_off(4)).is_empty());
+    }
+
+    #[test]
+    fn on_a_copy_of_a_disk_the_chunks_are_those_of_its_group() {
+        let kib = |count: u64| count << 10;
+        let mut disk = Carved {
+            grid: Grid::SECTORS,
+            messages: vec![
+                message(kib(28), kib(8), Proof::Structure),
+                message(kib(60), kib(8), Proof::Structure),
+                message(kib(94), kib(4), Proof::BodyHash),
+            ],
+            unclaimed: 0,
+        };
+        doubt_across_chunks(&mut disk, kib(64), kib(1056));
+        let doubted: Vec<usize> = (disk.messages.iter())
+            .map(|one| one.found.contradictions.len())
+            .collect();
+        assert_eq!(doubted, [1, 0, 1]);
     }
 
     #[test]

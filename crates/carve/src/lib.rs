@@ -43,7 +43,7 @@ mod words;
 
 pub use blocks::Grid;
 pub use chain::End;
-pub use chunks::doubt_ends_of_chunks;
+pub use chunks::{doubt_across_chunks, doubt_ends_of_chunks};
 pub use device::carve;
 pub use shifted::{Shifted, carve_shifted};
 

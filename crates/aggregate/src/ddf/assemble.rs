@@ -209,6 +209,7 @@ fn names(
 fn unused(label: &Label, why: &str) -> Unused {
     Unused {
         device: label.device.clone(),
+        copy_of: None,
         why: why.to_owned(),
     }
 }

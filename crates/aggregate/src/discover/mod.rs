@@ -273,6 +273,7 @@ impl<'a> Discovery<'a> {
     fn unused(&mut self, name: &DeviceName, why: &str) {
         self.aggregate.unused.push(Unused {
             device: name.clone(),
+            copy_of: None,
             why: why.to_owned(),
         });
     }

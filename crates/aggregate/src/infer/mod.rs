@@ -502,6 +502,7 @@ fn left_out(pile: &Pile, (device, of): (usize, usize)) -> Option<Unused> {
     let of = name(of)?;
     Some(Unused {
         device: name(device)?,
+        copy_of: Some(of.clone()),
         why: format!(
             "a copy of {of}, from which it differs in part: another array wrote over both, or one of them is older; {of} is read"
         ),
@@ -514,6 +515,7 @@ fn unused(pile: &Pile, stale: Stale) -> Option<Unused> {
     let of = name(stale.of)?;
     Some(Unused {
         device: name(stale.device)?,
+        copy_of: Some(of.clone()),
         why: format!(
             "a copy of {of}, older or equal: of the rows looked at they are equal in {}, and in {} only {of} agrees with the rest of its group",
             stale.equal, stale.differ

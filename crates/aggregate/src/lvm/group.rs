@@ -256,6 +256,7 @@ fn unique<'a>(sorted: &[&'a Scanned], unused: &mut Vec<Unused>) -> BTreeMap<Id, 
     }
     unused.extend(spare.into_iter().map(|(pv, other)| Unused {
         device: pv.device.clone(),
+        copy_of: None,
         why: format!("a copy of the LVM physical volume on {}", other.device),
     }));
     labelled
@@ -512,6 +513,7 @@ fn note_unused(sorted: &[&Scanned], groups: &[Group], unused: &mut Vec<Unused>) 
         };
         unused.push(Unused {
             device: pv.device.clone(),
+            copy_of: None,
             why,
         });
     }

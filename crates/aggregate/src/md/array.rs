@@ -48,6 +48,7 @@ fn refused(name: &str, choice: &Choice<'_>, labels: &[&Found], what: String) -> 
     let newest = choice.newest;
     let unused = labels.iter().map(|found| Unused {
         device: found.device.clone(),
+        copy_of: None,
         why: format!("belongs to md array {name}, which cannot be read (see the losses)"),
     });
     Assembled {
@@ -115,6 +116,7 @@ fn finished(name: &str, choice: &Choice<'_>, derived: Derived) -> Assembled {
     );
     let unused = choice.unused.iter().map(|(found, why)| Unused {
         device: found.device.clone(),
+        copy_of: None,
         why: format!("md array {name}: {why}"),
     });
     Assembled {

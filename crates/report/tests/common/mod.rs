@@ -415,6 +415,7 @@ fn aggregate() -> Aggregate {
         ],
         unused: vec![Unused {
             device: DeviceName::disk("disk-e"),
+            copy_of: None,
             why: "a spare of md0: it was never written to".to_owned(),
         }],
         undecided: Vec::new(),

@@ -74,6 +74,7 @@ fn repeated(case: &Case, disks: &[Disk]) -> Result<Vec<Unused>> {
         let same = same.map(|(other, _)| DeviceName::disk(other).to_string());
         Unused {
             device: DeviceName::disk(name),
+            copy_of: None,
             why: format!(
                 "its contents are those of {}: another image of that disk, or its mirror",
                 same.unwrap_or_default()

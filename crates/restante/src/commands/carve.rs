@@ -237,7 +237,7 @@ fn make(
 }
 
 /// Doubts what lies across ends of chunks on disks of groups that are not decided, by all that was carved
-/// out of the disks of each.
+/// out of the disks of each, and on copies of disks of those that are.
 fn doubt_within_groups(aggregate: &Aggregate, carved: &mut [(Searched, carve::Carved)]) {
     for group in &aggregate.undecided {
         let own = carved.iter_mut().filter(|(searched, _)| {
@@ -245,6 +245,23 @@ fn doubt_within_groups(aggregate: &Aggregate, carved: &mut [(Searched, carve::Ca
         });
         let mut own: Vec<&mut carve::Carved> = own.map(|(_, carved)| carved).collect();
         carve::doubt_ends_of_chunks(&mut own);
+    }
+    for unused in &aggregate.unused {
+        let groups = aggregate.groups.iter();
+        let chunks = groups.filter_map(|group| {
+            let mut members = group.members.iter();
+            let of = members
+                .find(|member| member.device.is_some() && member.device == unused.copy_of)?;
+            Some((group.geometry.chunk_bytes()?, of.data_offset))
+        });
+        let chunks: Vec<(u64, u64)> = chunks.collect();
+        let mut own = carved.iter_mut();
+        let own = own.find(|(searched, _)| searched.name == unused.device.0);
+        if let Some((_, carved)) = own.filter(|(searched, _)| searched.compact.is_none()) {
+            for (length, first) in chunks {
+                carve::doubt_across_chunks(carved, length, first);
+            }
+        }
     }
 }
 
