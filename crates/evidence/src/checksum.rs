@@ -10,7 +10,7 @@ pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     !::crc32c::crc32c_append(!seed, bytes)
 }
 
-/// The seed for which [`crc32c`] of `bytes` gives `sum`: the same steps, backwards.
+/// The seed for which [`crc32c()`] of `bytes` gives `sum`: the same steps, backwards.
 pub fn crc32c_seed(sum: u32, bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(sum, |crc, byte| {
         let before = (0..8).fold(crc, |crc, _| crc32c_bit_back(crc));

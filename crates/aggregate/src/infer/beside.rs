@@ -5,7 +5,7 @@
 //! tells the order of its members. But with each geometry that is left, the ends of its stripes meet
 //! those of the other group; with the right one text goes on there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evidence::view::Slice;
@@ -21,7 +21,7 @@ use super::hypothesis::Hypothesis;
 use super::pile::{Members, Pile};
 use super::score::Answer;
 use super::shape::Shape;
-use super::stripes::Stripes;
+use super::stripes::{Column, Stripes};
 use super::survey::survey;
 use super::text_stripes::{TextStripes, ranked};
 use super::verify;
@@ -39,6 +39,11 @@ const MOST_WINDOWS: u64 = 256;
 /// What must speak for the stripes with the right geometry, in nats, for each device.
 const EACH: f64 = 16.0;
 
+/// So many addresses of another column than the right one are strays, and so many of that one say that a
+/// group has it.
+const MOST_STRAYS: usize = 3;
+const LEAST_ADDRESSES: usize = 6;
+
 /// How often what differs by little from the best is asked, as long as it is better.
 const MOST_STEPS: usize = 4;
 
@@ -48,19 +53,40 @@ struct Beside {
     row: u64,
     /// What a person may call it.
     called: String,
-    /// Where in it the stripes begin, if that is known.
-    start: Option<u64>,
+    /// Where in it the stripes of which file system begin, if that is known.
+    start: Option<(u64, Source)>,
 }
 
 impl Beside {
-    /// The same, if it is known where in it the stripes begin.
-    fn from(&self, start: u64) -> Self {
+    /// The same, if it is known where in it the stripes of a file system begin.
+    fn from(&self, start: u64, source: Source) -> Self {
         Self {
             device: Arc::clone(&self.device),
             called: self.called.clone(),
-            start: Some(start),
+            start: Some((start, source)),
             ..*self
         }
+    }
+}
+
+/// The columns of stripes that are on groups, by what these are called: they are looked for once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known(BTreeMap<String, Vec<Column>>);
+
+impl Known {
+    /// Those on one group.
+    fn columns_on(&mut self, group: &Beside) -> Vec<Column> {
+        let find = || {
+            let device = (DeviceName(group.called.clone()), Arc::clone(&group.device));
+            let anchors = survey(&[device], &mut |_, _, _| {});
+            let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
+            let direct = sources.into_iter().filter(|source| source.is_direct());
+            let columns = direct
+                .flat_map(|source| Stripes::of_column(&distinct(&anchors, source, &[0]), source));
+            columns.collect()
+        };
+        let known = self.0.entry(group.called.clone());
+        known.or_insert_with(find).clone()
     }
 }
 
@@ -84,42 +110,47 @@ impl Meeting {
 
 impl Pile {
     /// Decides the geometry of one set by a file system that lies in stripes over it and over one of
-    /// `groups`, whose blocks say how long these are.
+    /// `groups`, whose blocks say how long these are: blocks of its column must lie on it, or text go on at
+    /// the ends.
     pub(super) fn decide_in_stripes(
         &self,
         set: &Members,
         stated: &Addresses,
         groups: &[Group],
+        known: &mut Known,
     ) -> Option<Group> {
         let others = self.opened(groups);
-        let named = others.iter().map(|other| {
-            let name = DeviceName(other.called.clone());
-            (name, Arc::clone(&other.device))
-        });
-        let anchors = survey(&named.collect::<Vec<_>>(), &mut |_, _, _| {});
-        let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
-        let direct = sources.into_iter().filter(|source| source.is_direct());
-        let places =
-            direct.flat_map(|source| others.iter().enumerate().map(move |on| (source, on)));
         let mut found: Vec<Group> = Vec::new();
-        for (source, (on, other)) in places {
-            for column in Stripes::of_column(&distinct(&anchors, source, &[on]), source) {
+        for other in &others {
+            for column in known.columns_on(other) {
                 let stripes = &column.stripes;
-                for own in (0..stripes.count()).filter(|own| *own != column.column) {
+                let others = (0..stripes.count()).filter(|own| *own != column.column);
+                for own in others {
+                    let (inside, elsewhere) =
+                        stripes.addresses_in(own, &set.devices, &stated.anchors);
+                    if elsewhere > inside.max(MOST_STRAYS) {
+                        continue;
+                    }
                     let stated = stated.in_stripes(stripes.with_column(&set.devices, own));
-                    let decided = self.decide(set, &stated).ok();
-                    let beside = || self.beside_one(set, &stated, &other.from(column.start));
-                    found.extend(decided.or_else(beside).map(|mut group| {
-                        group.evidence.insert(
-                            1,
-                            format!(
-                                "a file system lies in stripes of {} KiB over it and {}: its blocks there say so, and where these blocks lie in them",
-                                stripes.length() >> 10,
-                                other.called,
-                            ),
-                        );
-                        group
-                    }));
+                    let by_addresses = if inside >= LEAST_ADDRESSES {
+                        self.decided_in_stripes(set, &stated)
+                    } else {
+                        None
+                    };
+                    let beside = other.from(column.start, stripes.source());
+                    let by_text = || self.beside_one(set, &stated, &beside);
+                    let Some(mut group) = by_addresses.or_else(by_text) else {
+                        continue;
+                    };
+                    group.evidence.insert(
+                        1,
+                        format!(
+                            "a file system lies in stripes of {} KiB over it and {}, whose blocks say how long these are",
+                            stripes.length() >> 10,
+                            other.called,
+                        ),
+                    );
+                    found.push(group);
                 }
             }
         }
@@ -256,21 +287,25 @@ impl Pile {
         let own = self.based(&answer).and_then(|based| {
             let hypothesis = based.hypothesis;
             let group = verify::open(hypothesis, &self.candidates, based.offset, &|_| true)?;
-            Some(Beside {
+            let own = Beside {
                 device: Arc::new(group),
                 row: hypothesis.chunk.checked_mul(hypothesis.shape.width())?,
                 called: String::new(),
-                start: answer.start_behind(based.offset),
-            })
+                start: None,
+            };
+            Some((own, based.offset))
         });
         let pairs = own
             .iter()
             .flat_map(|own| others.iter().map(move |other| (own, other)));
-        let all = pairs.flat_map(|(own, other)| {
+        let all = pairs.flat_map(|((own, offset), other)| {
             // Where the first extents lie equally far behind the starts, these tell as much.
             let extents = [own.row, other.row].map(first_extent);
             let starts = match (extents, other.start) {
-                (_, Some(start)) => vec![[own.start.unwrap_or(0), start]],
+                (_, Some((start, source))) => {
+                    let own = answer.start_behind(*offset, source);
+                    vec![[own.unwrap_or(0), start]]
+                }
                 ([one, other], _) if one == other => vec![extents],
                 _ => vec![extents, [0, 0]],
             };

@@ -31,6 +31,9 @@ const LEAST_LINES: f64 = 24.0;
 /// A line of base64 has so many bytes with its end (RFC 2045, section 6.8).
 const LINE: f64 = 77.0;
 
+/// No more of them than so many times those by chance may go on there.
+const MOST_BY_CHANCE: f64 = 4.0;
+
 /// The longest stripe of a volume over several groups that is thought of, in chunks of one of these.
 const MOST_STRIPE: usize = 16;
 
@@ -280,7 +283,9 @@ impl<'a> Contents<'a> {
         if phase < LEAST_PHASE {
             // What lies beside each other are strangers. How what belongs together looks is not seen, only
             // expected.
-            contents.chunks_are_blocks = wrongly + rightly >= LEAST_LINES;
+            let lines = wrongly + rightly;
+            contents.chunks_are_blocks =
+                lines >= LEAST_LINES && rightly * LINE <= lines * MOST_BY_CHANCE;
             contents.weights = if contents.chunks_are_blocks {
                 log_ratios(&[0.0; PAIRS], &strangers(&apart))
             } else {

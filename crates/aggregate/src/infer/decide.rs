@@ -79,6 +79,14 @@ impl Pile {
         }
     }
 
+    /// Decides the geometry of one set that has a column of stripes, if hardly an address contradicts it.
+    pub(super) fn decided_in_stripes(&self, set: &Members, stated: &Addresses) -> Option<Group> {
+        let own = stated.of_group(&set.devices)?;
+        let decided = self.decide_by(set, &own, Spread::InStripes).ok();
+        let decided = decided.filter(|decided| !decided.is_contradicted);
+        decided.map(|decided| decided.group)
+    }
+
     fn decide_by(
         &self,
         set: &Members,

@@ -57,6 +57,7 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 
 use self::anchors::Addresses;
 pub(crate) use self::anchors::{Anchor, Source};
+use self::beside::Known;
 use self::pile::{Members, Pile, Tie};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
@@ -80,6 +81,7 @@ pub(crate) struct Inferred {
     pub(crate) losses: Vec<Loss>,
     /// Regions of the members of these groups that a newer array took for its parity.
     pub(crate) overwritten: Vec<Region>,
+    known: Known,
 }
 
 /// Devices that belong together in a way that is not decided, or one that nothing is known of.
@@ -169,7 +171,7 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     }
     // Where members are missing that parity needs, the rest may be one group: it must make sense
     // in each of its devices.
-    if let Some(own) = inferred.take_rest(pile, taken, doubtful, &stated) {
+    if let Some(own) = inferred.take_rest(pile, taken, doubtful, &stated, false) {
         taken = taken.with(own);
     } else {
         let some = inferred.take_scattered(pile, scattered, &stated);
@@ -177,11 +179,9 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         told = told.with(some.told);
         open.extend(some.open);
         taken = taken.with(devices_of(open.iter().map(|(set, _)| set)));
-        // Without what is decided now, it may be.
-        if some.settled.count() > 0 {
-            let own = inferred.take_rest(pile, taken, doubtful, &stated);
-            taken = taken.with(own.unwrap_or_default());
-        }
+        // Without what is decided now it may be, and groups beside it may say so.
+        let own = inferred.take_rest(pile, taken, doubtful, &stated, true);
+        taken = taken.with(own.unwrap_or_default());
         taken = taken.with(inferred.take_without_parity(pile, taken, doubtful, &stated, &mut open));
     }
     for (set, decided) in open {
@@ -203,7 +203,8 @@ type Open = (Members, Result<Group, String>);
 /// What is left of the sets that parity ties together.
 #[derive(Default)]
 struct Whole {
-    /// The devices of those of which it is known what these are a part of, and of those that are open.
+    /// The devices of those of which it is known what these are a part of; of sets that are tied all over, of
+    /// those that are open, too.
     settled: Set,
     /// The devices of which more may be found out, and which are named in a loss already.
     told: Set,
@@ -262,19 +263,23 @@ impl Inferred {
         all
     }
 
-    /// Takes all devices with contents that are not `taken` as one group, if they are one, and gives them:
-    /// not where other devices may be of it that are `doubtful`.
+    /// Takes all devices with contents that are not `taken` as one group, if they are one by themselves or
+    /// by groups `beside` them, and gives them: not where other devices may be of it that are `doubtful`.
     fn take_rest(
         &mut self,
         pile: &Pile,
         taken: Set,
         doubtful: bool,
         stated: &Addresses,
+        beside: bool,
     ) -> Option<Set> {
         let rest = pile.remains(taken);
         (rest.devices.len() >= 2 && !doubtful).then_some(())?;
-        let decided = pile.decide(&rest, stated);
-        let group = self.or_beside(pile, &rest, stated, decided).ok()?;
+        let mut decided = pile.decide(&rest, stated);
+        if beside {
+            decided = self.or_beside(pile, &rest, stated, decided);
+        }
+        let group = decided.ok()?;
         self.groups.push(group);
         Some(devices_of([&rest]))
     }
@@ -304,7 +309,8 @@ impl Inferred {
             }
         }
         for (set, decided) in undecided {
-            if devices_of([&set]).touches(all.settled) {
+            let open = devices_of(all.open.iter().map(|(set, _)| set));
+            if devices_of([&set]).touches(all.settled.with(open)) {
                 all.told = all.told.with(self.take_over(pile, &set));
             } else {
                 all.open.push((set, decided));
@@ -341,15 +347,16 @@ impl Inferred {
 
     /// What was decided of a set, or else what the groups beside it decide.
     fn or_beside(
-        &self,
+        &mut self,
         pile: &Pile,
         set: &Members,
         stated: &Addresses,
         decided: Result<Group, String>,
     ) -> Result<Group, String> {
         decided.or_else(|why| {
-            let in_stripes = pile.decide_in_stripes(set, stated, &self.groups);
-            let beside = || pile.decide_beside(set, stated, &self.groups);
+            let (groups, known) = (&self.groups, &mut self.known);
+            let in_stripes = pile.decide_in_stripes(set, stated, groups, known);
+            let beside = || pile.decide_beside(set, stated, groups);
             in_stripes.or_else(beside).ok_or(why)
         })
     }
@@ -462,7 +469,11 @@ impl Inferred {
         let told = carried.with(devices_of(&texts));
         if let Some(set) = texts {
             let decided = decide(&set, explained);
-            open.push((set, decided));
+            if decided.is_err() && !strangers(&set, explained) {
+                open.push((set, decided));
+            } else {
+                self.take(pile, &set.devices, decided);
+            }
         }
         told
     }

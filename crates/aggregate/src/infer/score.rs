@@ -173,11 +173,14 @@ impl Answer {
         }
     }
 
-    /// Where in the data of the group that begins at `offset` of its members the file system begins that most
-    /// anchors are of, if it does not begin before that.
-    pub(super) fn start_behind(&self, offset: u64) -> Option<u64> {
+    /// Where in the data of the group that begins at `offset` of its members the file system `source` begins
+    /// by its blocks, or else by its files, if it does not begin before that.
+    pub(super) fn start_behind(&self, offset: u64, source: Source) -> Option<u64> {
         let hypothesis = self.hypothesis()?;
-        let (_, begin) = self.begins.first()?;
+        let own = |(of, _): &&(Source, i64)| *of == source;
+        let of_files = |(of, _): &&(Source, i64)| of.is_of(source);
+        let begin = self.begins.iter().find(own);
+        let (_, begin) = begin.or_else(|| self.begins.iter().find(of_files))?;
         let rows = i64::try_from(offset)
             .ok()?
             .checked_sub_unsigned(hypothesis.row_0)?;

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::anchored::{distinct, thinned};
+use super::anchored::{ONE_IN, distinct, thinned};
 use super::anchors::{Anchor, Source};
 
 /// Stripes are as long as these times a power of two, in bytes: LVM's and md's are powers of two,
@@ -39,9 +39,12 @@ const MOST_BESIDE: u64 = 4;
 /// So many anchors of a column must agree on where it begins, and so many times those that agree if they
 /// are taken to lie in one piece.
 const LEAST_ON_COLUMN: usize = 8;
-const CLEAR: usize = 3;
+const CLEAR: usize = 2;
+/// Columns that explain these alike, at most.
+const MOST_COLUMNS_ALIKE: usize = 8;
 
 /// A column of stripes on a device.
+#[derive(Clone, Debug)]
 pub(super) struct Column {
     pub(super) stripes: Stripes,
     pub(super) column: u64,
@@ -99,9 +102,8 @@ impl Stripes {
     }
 
     /// The stripes of which one column lies in one piece on a device, by the `anchors` there of the file
-    /// system `source`, with that column: those for which nearly all agree on where it begins, if they
-    /// lie in several stripes and do not agree on that as they are. Of one column alone more than one may
-    /// explain them.
+    /// system `source`, with that column: those for which most agree on where it begins, if they do not
+    /// as they are. Of one column alone more than one may explain them; if many do, none is given.
     pub(super) fn of_column(anchors: &[&Anchor], source: Source) -> Vec<Column> {
         let own = thinned(anchors.to_vec());
         let starts = |place: &dyn Fn(u64) -> Option<u64>| {
@@ -118,7 +120,7 @@ impl Stripes {
             most.unwrap_or_default()
         };
         let (_, as_they_are) = starts(&Some);
-        let mut found: Vec<(usize, Column)> = Vec::new();
+        let mut found: Vec<(usize, Self, u64, i64)> = Vec::new();
         for stripe in lengths() {
             let begins: BTreeSet<u64> = BEGINS.iter().map(|begin| begin % stripe).collect();
             for (count, begin) in
@@ -136,26 +138,27 @@ impl Stripes {
                         let (of, inside) = one.inside(address)?;
                         (of == column).then_some(inside)
                     });
-                    let stripes = one.clone();
-                    let start = u64::try_from(start).ok();
-                    found.extend(start.map(|start| {
-                        (
-                            agree,
-                            Column {
-                                stripes,
-                                column,
-                                start,
-                            },
-                        )
-                    }));
+                    found.push((agree, one.clone(), column, start));
                 }
             }
         }
-        let most = found.iter().map(|(agree, _)| *agree).max().unwrap_or(0);
+        let most = found.iter().map(|(agree, ..)| *agree).max().unwrap_or(0);
         // Journals name homes that are found in other places, too, and not on this column.
         let is_clear = most >= LEAST_ON_COLUMN && as_they_are.saturating_mul(CLEAR) <= most;
-        found.retain(|(agree, _)| is_clear && *agree == most);
-        found.into_iter().map(|(_, column)| column).collect()
+        found.retain(|(agree, ..)| is_clear && *agree == most);
+        // What begins before the device does is as good as the others, and none of these.
+        let columns = found.into_iter().filter_map(|(_, stripes, column, start)| {
+            Some(Column {
+                stripes,
+                column,
+                start: u64::try_from(start).ok()?,
+            })
+        });
+        let columns: Vec<Column> = columns.collect();
+        if columns.len() > MOST_COLUMNS_ALIKE {
+            return Vec::new();
+        }
+        columns
     }
 
     /// How many columns there are.
@@ -166,6 +169,24 @@ impl Stripes {
     /// The length of a stripe, in bytes.
     pub(super) const fn length(&self) -> u64 {
         self.stripe
+    }
+
+    /// How many different addresses the `anchors` on `devices` state in a `column`, and in others.
+    pub(super) fn addresses_in(
+        &self,
+        column: u64,
+        devices: &[usize],
+        anchors: &[Anchor],
+    ) -> (usize, usize) {
+        let own = anchors.iter().filter(|anchor| anchor.source == self.source);
+        let own = own.filter(|anchor| devices.contains(&anchor.device));
+        // Copies in the journal state one address again and again.
+        let addresses: BTreeSet<u64> = own.map(|anchor| anchor.address / ONE_IN).collect();
+        let (inside, others): (Vec<u64>, Vec<u64>) = addresses.into_iter().partition(|address| {
+            let inside = self.inside(address.saturating_mul(ONE_IN));
+            inside.is_some_and(|(of, _)| of == column)
+        });
+        (inside.len(), others.len())
     }
 
     /// The same, where all of `devices` are of one `column`.

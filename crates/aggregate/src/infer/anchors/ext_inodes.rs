@@ -4,8 +4,9 @@
 //! The checksum of an inode is made from the seed of the file system, the number of the inode, its
 //! generation, and its bytes, in this order. Gone backwards it gives the seed exclusive-or the number.
 //! A group's descriptor, of which copies stand behind each copy of the superblock, says where the
-//! table of its inodes is. An inode may be a copy in the journal, so that of those of one place the
-//! newest count, and only where there are few.
+//! table of its inodes is; those in the first 64 KiB behind it are read. A block of inodes may be a copy in
+//! the journal: of several that are of one place, that one counts which is one of the newest and has more of
+//! its neighbours beside it than the others.
 //!
 //! Source: kernel documentation, `Documentation/filesystems/ext4/{checksums,inodes,group_descr}.rst`.
 
@@ -16,7 +17,7 @@ use evidence::{ByteOffset, Fields, ReadAtExt};
 
 use super::super::relations::Set;
 use super::super::sample::{BLOCK, Candidate, read_window};
-use super::{Anchor, Source};
+use super::{Anchor, MOST_ADDRESS, Source};
 
 /// `EXT4_FEATURE_*` and `EXT4_BG_*`.
 const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
@@ -31,8 +32,11 @@ const KINDS: [u16; 3] = [0x4000, 0x8000, 0xA000];
 const DESCRIPTOR_SUM: usize = 30;
 /// Bytes behind a superblock copy in which descriptors are looked for: a chunk may end there.
 const DESCRIPTORS: u64 = 64 << 10;
-/// Most superblock copies behind which they are looked for.
+/// Most superblock copies behind which they are looked for, and file systems whose inodes are.
 const MOST_COPIES: usize = 256;
+const MOST_LAYOUTS: usize = 8;
+/// Most blocks of inodes that are kept of one file system.
+const MOST_PLACES: usize = 1 << 20;
 /// Inodes are of so many bytes, if they keep their whole checksum.
 const LEAST_INODE: usize = 256;
 
@@ -52,7 +56,6 @@ struct Layout {
     descriptor: usize,
     inodes_per_group: u32,
     inodes: u32,
-    blocks: u64,
 }
 
 impl Layout {
@@ -60,7 +63,9 @@ impl Layout {
     fn of(superblock: Fields<'_>) -> Option<Self> {
         (superblock.le_u16(56)? == 0xEF53).then_some(())?;
         // s_log_block_size, s_feature_*, s_inode_size, s_desc_size.
-        let block = 1024_u64.checked_shl(superblock.le_u32(24)?)?;
+        let log = superblock.le_u32(24)?;
+        (log <= 6).then_some(())?;
+        let block = 1024_u64.checked_shl(log)?;
         let incompat = superblock.le_u32(96)?;
         let is_checked = superblock.le_u32(100)? & RO_COMPAT_METADATA_CSUM != 0;
         let inode = usize::from(superblock.le_u16(88)?);
@@ -84,18 +89,17 @@ impl Layout {
             descriptor,
             inodes_per_group: superblock.le_u32(40)?,
             inodes: superblock.le_u32(0)?,
-            blocks: u64::from(superblock.le_u32(4)?),
         };
         let has_sizes = (LEAST_INODE..=4096).contains(&inode)
             && inode.is_power_of_two()
             && (32..=1024).contains(&descriptor)
-            && block <= 65536
             && layout.inodes_per_group > 0;
         (is_checked && has_sizes).then_some(layout)
     }
 
-    /// Where the tables begin by the descriptors in `bytes`, of which the first is that of group 0.
-    fn tables(&self, bytes: &[u8]) -> BTreeMap<u32, u64> {
+    /// Where the tables begin by the descriptors in `bytes`, of which the first is that of group 0, in a file
+    /// system of so many `blocks`.
+    fn tables(&self, bytes: &[u8], blocks: u64) -> BTreeMap<u32, u64> {
         let all = (0_u32..).zip(bytes.chunks_exact(self.descriptor));
         all.filter_map(|(group, descriptor)| {
             let fields = Fields::new(descriptor);
@@ -108,14 +112,15 @@ impl Layout {
             // bg_inode_table_lo, bg_inode_table_hi.
             let high = fields.le_u32(40).map_or(0, u64::from);
             let block = high.checked_shl(32)? | u64::from(fields.le_u32(8)?);
-            (block > 0).then_some((group, block.checked_mul(self.block)?))
+            let table = block.checked_mul(self.block)?;
+            ((1..blocks).contains(&block) && table < MOST_ADDRESS).then_some((group, table))
         })
         .collect()
     }
 
-    /// Which inode a slot holds, if it is one of this file system's.
-    fn number(&self, slot: &[u8]) -> Option<u32> {
-        let number = crc32c_seed(stated(slot)?, &[0; 4]) ^ self.seed;
+    /// Which inode it is whose checksum was begun so behind its number, if it is one of this file system's.
+    fn number(&self, stated: u32) -> Option<u32> {
+        let number = crc32c_seed(stated, &[0; 4]) ^ self.seed;
         (1..=self.inodes).contains(&number).then_some(number)
     }
 
@@ -140,19 +145,22 @@ impl Layout {
                 let slots = block
                     .chunks_exact(self.inode)
                     .zip((0_u64..).step_by(self.inode));
-                let found = slots.filter_map(|(slot, inside)| {
-                    let address = self
-                        .address(self.number(slot)?, tables)?
-                        .checked_sub(inside)?;
-                    Some((address, Fields::new(slot).le_u32(12)?))
+                let stated = slots.filter_map(|(slot, inside)| {
+                    let changed = Fields::new(slot).le_u32(12)?;
+                    Some((inside, stated(slot)?, changed))
+                });
+                let stated: Vec<(u64, u32, u32)> = stated.collect();
+                let found = stated.iter().filter_map(|(inside, stated, changed)| {
+                    let address = self.address(self.number(*stated)?, tables)?;
+                    Some((address.checked_sub(*inside)?, *changed))
                 });
                 let found: Vec<(u64, u32)> = found.collect();
-                // All of a block are of one place.
-                let Some((address, _)) = found
-                    .first()
-                    .copied()
-                    .filter(|first| found.iter().all(|other| other.0 == first.0))
-                else {
+                // All of a block are of one place, and most of what looks like an inode is one.
+                let one = found.first().copied().filter(|first| {
+                    found.iter().all(|other| other.0 == first.0)
+                        && found.len().saturating_mul(2) >= stated.len()
+                });
+                let Some((address, _)) = one.filter(|_| places.len() < MOST_PLACES) else {
                     continue;
                 };
                 let changed = found.iter().map(|(_, changed)| *changed).max().unwrap_or(0);
@@ -225,12 +233,25 @@ fn stated(slot: &[u8]) -> Option<u32> {
     let fields = Fields::new(slot);
     // i_mode, i_extra_isize, i_checksum_lo, i_checksum_hi, i_generation.
     let is_kind = KINDS.contains(&(fields.le_u16(0)? & FORMAT));
-    (is_kind && (4..=1024).contains(&fields.le_u16(128)?)).then_some(())?;
+    let extra = usize::from(fields.le_u16(128)?);
+    let most = slot.len().checked_sub(128)?;
+    (is_kind && (4..=most).contains(&extra) && extra.is_multiple_of(4)).then_some(())?;
     let sum = u32::from(fields.le_u16(130)?) << 16 | u32::from(fields.le_u16(124)?);
     let behind = crc32c_seed(sum, fields.from(132)?.bytes());
     let between = crc32c_seed(crc32c_seed(behind, &[0; 2]), fields.slice(126, 4)?);
     let before = crc32c_seed(crc32c_seed(between, &[0; 2]), fields.slice(0, 124)?);
     Some(crc32c_seed(before, fields.slice(100, 4)?))
+}
+
+/// How many blocks a file system has: `s_blocks_count_lo` and, with `64bit`, `s_blocks_count_hi`.
+fn blocks(superblock: Fields<'_>) -> Option<u64> {
+    let is_wide = superblock.le_u32(96)? & INCOMPAT_64BIT != 0;
+    let high = if is_wide {
+        u64::from(superblock.le_u32(336)?)
+    } else {
+        0
+    };
+    Some(high << 32 | u64::from(superblock.le_u32(4)?))
 }
 
 /// A block of inodes on a device.
@@ -262,16 +283,22 @@ impl Inodes {
                 let length = usize::try_from(length).ok()?;
                 candidate.device.read_whole(ByteOffset::new(at), length)
             };
-            let superblock = read(*at, 1024);
-            let Some(layout) = superblock.and_then(|bytes| Layout::of(Fields::new(&bytes))) else {
+            let superblock = read(*at, 1024).unwrap_or_default();
+            let superblock = Fields::new(&superblock);
+            let (Some(layout), Some(blocks)) = (Layout::of(superblock), blocks(superblock)) else {
                 continue;
             };
+            if layouts.len() == MOST_LAYOUTS && !layouts.contains_key(&layout) {
+                continue;
+            }
             let tables = layouts.entry(layout).or_default();
             // The first copy lies behind 1 KiB of its block.
             let behind = [layout.block, layout.block.saturating_sub(1024)];
             for behind in behind.into_iter().filter(|behind| *behind > 0) {
                 let bytes = read(at.saturating_add(behind), DESCRIPTORS).unwrap_or_default();
-                tables.extend(layout.tables(&bytes));
+                for (group, table) in layout.tables(&bytes, blocks) {
+                    tables.entry(group).or_insert(table);
+                }
             }
         }
         layouts

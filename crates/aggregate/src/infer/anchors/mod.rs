@@ -96,7 +96,7 @@ impl Source {
     }
 
     /// Whether it is the file system `other`, or what files of that one say.
-    fn is_of(self, other: Self) -> bool {
+    pub(super) fn is_of(self, other: Self) -> bool {
         match (self, other) {
             (Self::Files(uuid), Self::Xfs(of)) => uuid == of,
             (Self::Files(uuid), Self::Ext(_)) => uuid == files::OF_EXT,
