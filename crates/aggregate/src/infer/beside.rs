@@ -124,8 +124,8 @@ impl Pile {
         for other in &others {
             for column in known.columns_on(other) {
                 let stripes = &column.stripes;
-                let others = (0..stripes.count()).filter(|own| *own != column.column);
-                for own in others {
+                let columns = (0..stripes.count()).filter(|own| *own != column.column);
+                for own in columns {
                     let (inside, elsewhere) =
                         stripes.addresses_in(own, &set.devices, &stated.anchors);
                     if elsewhere > inside.max(MOST_STRAYS) {

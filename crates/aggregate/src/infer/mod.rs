@@ -81,6 +81,7 @@ pub(crate) struct Inferred {
     pub(crate) losses: Vec<Loss>,
     /// Regions of the members of these groups that a newer array took for its parity.
     pub(crate) overwritten: Vec<Region>,
+    /// The columns of stripes that lie on these groups.
     known: Known,
 }
 
