@@ -124,87 +124,120 @@ pub(super) fn agreement(hypothesis: &Hypothesis, telling: &[&Row], fronts: &[u64
 }
 
 /// Whether the relations of a row are those that a hypothesis predicts; `None` if it predicts
-/// none and there are none.
+/// none and there are none, or those only that hold where what is missing has zeros.
 pub(super) fn agrees(map: &Map<'_>, set: Set, row: &Row) -> Option<bool> {
     let (number, _) = map.row_of(row.at)?;
-    let hypothesis = map.hypothesis;
-    if hypothesis.missing() >= hypothesis.shape.parities() {
-        let has_own = row.relations.iter().any(|r| set.holds(r.set()));
-        return (has_own && row.full.holds(set)).then_some(false);
-    }
-    let predicted = predicted(map, number, row.prints.len())?;
+    let code = Code::of_row(map, number, row.prints.len())?;
     let own: Vec<&Relation> = row
         .relations
         .iter()
         .filter(|r| set.holds(r.set()))
         .collect();
-    if predicted.is_empty() && own.is_empty() {
-        return None;
-    }
+    let predicted = code.predicted();
     // More relations than predicted speak against it, if all blocks have something to say.
     if own.len() > predicted.len() && row.full.holds(set) {
-        return Some(false);
+        return (!code.explains(&own, row.full)).then_some(false);
     }
     if predicted.is_empty() {
         return None;
     }
-    let holds = predicted.into_iter().all(|mut relation| {
+    Some(all_hold(predicted, &own, row.full))
+}
+
+/// Whether `relations` between the devices that are `full` follow from those that were measured.
+fn all_hold(relations: Vec<Relation>, measured: &[&Relation], full: Set) -> bool {
+    relations.into_iter().all(|mut relation| {
         for (device, factor) in relation.0.iter_mut().enumerate() {
-            if !row.full.has(device) {
+            if !full.has(device) {
                 *factor = 0;
             }
         }
-        for own in &own {
+        for own in measured {
             // Each measured relation has a device that no other has: its last.
             let last = own.set().devices().last();
             let factor = last.map_or(0, |device| relation.factor(device));
             relation.add(own, factor);
         }
         relation.0.iter().all(|factor| *factor == 0)
-    });
-    Some(holds)
+    })
 }
 
-/// The relations between the `count` devices that a hypothesis predicts in a row.
-fn predicted(map: &Map<'_>, row: i64, count: usize) -> Option<Vec<Relation>> {
-    let holders = map.holders(row)?;
-    let hypothesis = map.hypothesis;
-    let device = |role: usize| hypothesis.device(role);
-    let lost: Vec<usize> = (0..holders.data.len())
-        .filter(|index| {
-            holders
-                .data
-                .get(*index)
-                .is_none_or(|role| device(*role).is_none())
+/// The parity of one row between the devices that are there.
+struct Code {
+    /// What P and Q say of them, where that device is there.
+    of_p: Option<Relation>,
+    of_q: Option<Relation>,
+    /// The factors in Q of the data that is missing.
+    lost: Vec<u8>,
+}
+
+impl Code {
+    /// That of row number `row` for a hypothesis, between `count` devices.
+    fn of_row(map: &Map<'_>, row: i64, count: usize) -> Option<Self> {
+        let holders = map.holders(row)?;
+        let device = |role: usize| map.hypothesis.device(role);
+        let mut of_p = Relation(vec![0; count]);
+        let mut of_q = Relation(vec![0; count]);
+        let put = |relation: &mut Relation, device: usize, factor: u8| {
+            if let Some(own) = relation.0.get_mut(device) {
+                *own = factor;
+            }
+        };
+        let mut lost = Vec::new();
+        for (index, role) in holders.data.iter().enumerate() {
+            let factor = holders.factors.get(index).copied().unwrap_or(0);
+            if let Some(device) = device(*role) {
+                put(&mut of_p, device, 1);
+                put(&mut of_q, device, factor);
+            } else {
+                lost.push(factor);
+            }
+        }
+        let with = |role: Option<usize>, mut relation: Relation| {
+            put(&mut relation, role.and_then(device)?, 1);
+            Some(relation)
+        };
+        Some(Self {
+            of_p: with(holders.p, of_p),
+            of_q: with(holders.q, of_q),
+            lost,
         })
-        .collect();
-    let p = holders.p.and_then(device);
-    let q = holders.q.and_then(device);
-    let mut of_p = Relation(vec![0; count]);
-    let mut of_q = Relation(vec![0; count]);
-    let put = |relation: &mut Relation, device: Option<usize>, factor: u8| {
-        if let Some(own) = device.and_then(|device| relation.0.get_mut(device)) {
-            *own = factor;
-        }
-    };
-    for (index, role) in holders.data.iter().enumerate() {
-        put(&mut of_p, device(*role), 1);
-        let factor = holders.factors.get(index).copied().unwrap_or(0);
-        put(&mut of_q, device(*role), factor);
     }
-    put(&mut of_p, p, 1);
-    put(&mut of_q, q, 1);
-    Some(match (lost.as_slice(), p, q) {
-        ([], Some(_), Some(_)) => vec![of_p, of_q],
-        ([], Some(_), None) => vec![of_p],
-        ([], None, Some(_)) => vec![of_q],
-        ([one], Some(_), Some(_)) => {
-            // What Q lacks is what P lacks, times its factor.
-            of_q.add(&of_p, holders.factors.get(*one).copied().unwrap_or(0));
-            vec![of_q]
+
+    /// The relations that hold whatever is missing.
+    fn predicted(&self) -> Vec<Relation> {
+        match (self.lost.as_slice(), &self.of_p, &self.of_q) {
+            ([], ..) => self.without_missing(),
+            ([one], ..) => self.without(*one).into_iter().collect(),
+            _ => Vec::new(),
         }
-        _ => Vec::new(),
-    })
+    }
+
+    /// Those that hold if all that is missing has zeros.
+    fn without_missing(&self) -> Vec<Relation> {
+        [&self.of_p, &self.of_q]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
+    /// The one that holds if of what is missing only that of this factor has other than zeros: what Q lacks
+    /// is what P lacks, times its factor.
+    fn without(&self, factor: u8) -> Option<Relation> {
+        let mut relation = self.of_q.clone()?;
+        relation.add(self.of_p.as_ref()?, factor);
+        Some(relation)
+    }
+
+    /// Whether the relations that were measured between devices which all hold something are those there
+    /// are where some of what is missing has zeros.
+    fn explains(&self, measured: &[&Relation], full: Set) -> bool {
+        let one = self.lost.iter().filter_map(|factor| self.without(*factor));
+        let ways = one.map(|relation| vec![relation]);
+        let mut ways = ways.chain([self.without_missing()]);
+        ways.any(|way| way.len() == measured.len() && all_hold(way, measured, full))
+    }
 }
 
 /// A chunk and where its edges lie, if nearly all of some places where something changes lie there.
@@ -480,5 +513,26 @@ mod tests {
         });
         let found = judged(&changed);
         assert!(!found.holds() && found.contradicts());
+    }
+
+    #[test]
+    fn what_is_missing_may_have_zeros_and_relate_the_rest() {
+        let code = Code {
+            of_p: Some(Relation(vec![1, 1, 0])),
+            of_q: Some(Relation(vec![1, 0, 1])),
+            lost: vec![2, 4],
+        };
+        let explains = |measured: &[[u8; 3]]| {
+            let measured: Vec<Relation> = measured.iter().map(|r| Relation(r.to_vec())).collect();
+            let measured: Vec<&Relation> = measured.iter().collect();
+            code.explains(&measured, (0..3).collect())
+        };
+        assert!(code.predicted().is_empty());
+        // All of it is zeros; only one is not.
+        assert!(explains(&[[1, 1, 0], [1, 0, 1]]));
+        assert!(explains(&[[3, 2, 1]]) && explains(&[[5, 4, 1]]));
+        // P alone is right if two add up to zero, which others do seldom.
+        assert!(!explains(&[[1, 1, 0]]));
+        assert!(!explains(&[[7, 6, 1]]) && !explains(&[[2, 1, 0], [1, 0, 1]]));
     }
 }
