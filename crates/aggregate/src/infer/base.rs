@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::hypothesis::Hypothesis;
 use super::relations::Set;
 use super::sample::{Candidate, Row};
+use super::score::Answer;
 use super::start::{Start, start};
 use super::verify;
 
@@ -45,18 +46,19 @@ pub(super) struct Based<'a> {
 ///
 /// A file system is none that it begins with if its blocks say that they lie elsewhere
 /// (`is_contradicted`): then it lies in stripes over this group and others. Nor does it begin with what
-/// half of its anchors lie before (`middle`): another group begins there, on some of these devices.
+/// half of its anchors lie before: another group begins there, on some of these devices; or with a file
+/// system within which another one begins: that one is of a newer array, on one of its members.
 pub(super) fn find<'a>(
-    notations: &'a [Hypothesis],
+    answer: &'a Answer,
     candidates: &[Candidate],
     rows: &[Row],
     is_contradicted: bool,
-    middle: Option<u64>,
 ) -> Result<Based<'a>, String> {
+    let notations = &answer.notations;
     let mut below: BTreeMap<u64, Based<'a>> = BTreeMap::new();
     let mut filesystem: BTreeMap<u64, Based<'a>> = BTreeMap::new();
     for hypothesis in notations {
-        let before = |offset: &u64| middle.is_none_or(|middle| *offset <= middle);
+        let before = |offset: &u64| answer.middle.is_none_or(|middle| *offset <= middle);
         for offset in starts(hypothesis, candidates).take_while(before) {
             let Some(group) = verify::open(hypothesis, candidates, offset, &|_| true) else {
                 continue;
@@ -69,6 +71,10 @@ pub(super) fn find<'a>(
             else {
                 continue;
             };
+            let own = 1..bytes.unwrap_or(0);
+            if is_filesystem && answer.starts_behind(offset).any(|at| own.contains(&at)) {
+                continue;
+            }
             let found = if is_filesystem {
                 &mut filesystem
             } else {

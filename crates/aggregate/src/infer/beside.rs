@@ -253,14 +253,7 @@ impl Pile {
 
     fn based<'a>(&self, answer: &'a Answer) -> Option<base::Based<'a>> {
         let contradicted = answer.anchors.contradict();
-        base::find(
-            &answer.notations,
-            &self.candidates,
-            &self.rows,
-            contradicted,
-            answer.middle,
-        )
-        .ok()
+        base::find(answer, &self.candidates, &self.rows, contradicted).ok()
     }
 
     /// The groups that have rows of one length.

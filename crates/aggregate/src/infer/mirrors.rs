@@ -5,6 +5,7 @@
 //! than the rest of it makes that a RAID-1, of as many members as have the same contents.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use evidence::view::Slice;
@@ -48,22 +49,37 @@ pub(super) fn classes(pairs: &[[usize; 2]]) -> Vec<Vec<usize>> {
     classes
 }
 
+/// A mirror, and whether it was made over a group of an older array.
+pub(super) struct Mirror {
+    pub(super) group: Group,
+    /// Whether blocks of another file system lie where its own does, in pieces that go on on other devices.
+    pub(super) is_over_another: bool,
+}
+
 /// The RAID-1 of the devices in `class`, if something begins on them and ends there too, or if a
 /// file system lies on them in one piece.
 pub(super) fn mirror(
     class: &[usize],
     candidates: &[Candidate],
     anchors: &[Anchor],
-) -> Option<Group> {
+) -> Option<Mirror> {
     let members: Vec<&Candidate> = class.iter().filter_map(|d| candidates.get(*d)).collect();
     let shortest = members.iter().map(|member| member.device.len()).min()?;
     let first = *class.first()?;
-    let (offset, why) =
-        find(&members.first()?.device, shortest, &begins(class, anchors)).or_else(|| {
-            let piece = in_one_piece(first, anchors)?;
-            let offset = u64::try_from(piece.begin).ok()?;
-            (!piece.goes_on).then_some((offset, piece.why))
-        })?;
+    let Found {
+        offset,
+        why,
+        filesystem,
+    } = find(&members.first()?.device, shortest, &begins(class, anchors)).or_else(|| {
+        let piece = in_one_piece(first, anchors)?;
+        (!piece.goes_on).then_some(())?;
+        Some(Found {
+            offset: u64::try_from(piece.begin).ok()?,
+            why: piece.why,
+            filesystem: Some(piece.reach),
+        })
+    })?;
+    let is_over_another = filesystem.is_some_and(|own| has_pieces_within(first, &own, anchors));
     let level = Level::Raid1 {
         members: u32::try_from(members.len()).ok()?,
     };
@@ -72,7 +88,7 @@ pub(super) fn mirror(
         1 => "no label, and no other device with the same contents: the rest of a mirror, or a plain device".to_owned(),
         count => format!("no label: the contents of these {count} devices are equal"),
     };
-    Some(Group {
+    let group = Group {
         name: String::new(),
         geometry: Geometry::filling(level, bytes).ok()?,
         members: (0..)
@@ -89,6 +105,32 @@ pub(super) fn mirror(
         evidence: vec![copies, why],
         confidence: 0.95,
         over: Vec::new(),
+    };
+    Some(Mirror {
+        group,
+        is_over_another,
+    })
+}
+
+/// Whether blocks of a file system lie within a part of a device, and elsewhere, and not in one piece.
+fn has_pieces_within(device: usize, part: &Range<u64>, anchors: &[Anchor]) -> bool {
+    let within = |anchor: &&Anchor| anchor.device == device && part.contains(&anchor.at);
+    let certain = anchors
+        .iter()
+        .filter(|one| one.source.is_direct() && one.is_certain());
+    let sources: BTreeSet<Source> = certain.filter(within).map(|one| one.source).collect();
+    sources.into_iter().any(|source| {
+        let on = |device: &usize| distinct(anchors, source, &[*device]);
+        let devices: BTreeSet<usize> = anchors.iter().map(|anchor| anchor.device).collect();
+        let many = devices
+            .iter()
+            .filter(|device| on(device).len() >= LEAST_ANCHORS);
+        let own = on(&device)
+            .into_iter()
+            .filter(|anchor| part.contains(&anchor.at));
+        let own: Vec<&Anchor> = own.collect();
+        let most = most_begin(&own).map_or(0, |(_, count)| count);
+        own.len() >= LEAST_ANCHORS && most * 2 < own.len() && many.count() > 1
     })
 }
 
@@ -104,9 +146,16 @@ fn begins(class: &[usize], anchors: &[Anchor]) -> BTreeSet<u64> {
         .collect()
 }
 
-/// The first place at which something begins that fits before `end`, with what it is: a usual one, or
-/// one `more`.
-fn find(device: &Arc<dyn ReadAt>, end: u64, more: &BTreeSet<u64>) -> Option<(u64, String)> {
+/// What begins on a mirror.
+struct Found {
+    offset: u64,
+    why: String,
+    /// Where it lies, if it is a file system.
+    filesystem: Option<Range<u64>>,
+}
+
+/// The first place at which something begins that fits before `end`: a usual one, or one `more`.
+fn find(device: &Arc<dyn ReadAt>, end: u64, more: &BTreeSet<u64>) -> Option<Found> {
     let near = (0..=NEAR / STEP).map(|number| number * STEP);
     let places = near.chain(USUAL).chain(more.iter().copied());
     let mut places = places.filter(|offset| *offset < end);
@@ -114,12 +163,17 @@ fn find(device: &Arc<dyn ReadAt>, end: u64, more: &BTreeSet<u64>) -> Option<(u64
         let room = end.checked_sub(offset)?;
         let rest = Slice::new(Arc::clone(device), ByteOffset::new(offset), room);
         let begins = start(&rest)?;
-        let fits = begins.bytes.is_some_and(|bytes| bytes > 0 && bytes <= room);
+        let bytes = begins.bytes.filter(|bytes| *bytes > 0 && *bytes <= room)?;
         let why = format!(
             "{} begins {offset} bytes into it, and is no longer than what is left there",
             begins.what
         );
-        fits.then_some((offset, why))
+        let own = offset..offset.saturating_add(bytes);
+        Some(Found {
+            offset,
+            why,
+            filesystem: begins.is_filesystem.then_some(own),
+        })
     })
 }
 
@@ -130,6 +184,20 @@ pub(super) struct InOnePiece {
     /// Whether other devices hold blocks of it too.
     pub(super) goes_on: bool,
     pub(super) why: String,
+    /// From its first place to its last.
+    reach: Range<u64>,
+}
+
+/// Where on a device the file system of some places there would begin by most of them, and by how many.
+fn most_begin(anchors: &[&Anchor]) -> Option<(i64, usize)> {
+    let mut begins: BTreeMap<i64, usize> = BTreeMap::new();
+    for anchor in anchors {
+        let at = i64::try_from(anchor.at).ok();
+        if let Some(begin) = at.and_then(|at| at.checked_sub_unsigned(anchor.address)) {
+            *begins.entry(begin).or_default() += 1;
+        }
+    }
+    begins.into_iter().max_by_key(|(_, count)| *count)
 }
 
 /// The file system whose blocks lie on the device at a constant distance from their addresses: they
@@ -141,17 +209,17 @@ pub(super) fn in_one_piece(device: usize, anchors: &[Anchor]) -> Option<InOnePie
     sources.into_iter().find_map(|source| {
         let goes_on = anchors.iter().any(|a| a.source == source && a.device != device);
         let anchors = distinct(anchors, source, &[device]);
-        let mut begins: BTreeMap<i64, usize> = BTreeMap::new();
-        for begin in anchors.iter().filter_map(|a| i64::try_from(a.at).ok()?.checked_sub_unsigned(a.address)) {
-            *begins.entry(begin).or_default() += 1;
-        }
-        let (begin, count) = begins.into_iter().max_by_key(|(_, count)| *count)?;
+        let (begin, count) = most_begin(&anchors)?;
         let addresses = anchors.iter().map(|anchor| anchor.address);
         let reach = addresses.clone().max()? - addresses.min()?;
         let most = count >= LEAST_ANCHORS && count * 10 >= anchors.len() * 9;
+        let places = anchors.iter().map(|anchor| anchor.at);
+        let last = places.clone().max()?;
+        let first = places.min()?;
         (most && reach >= LEAST_REACH).then(|| InOnePiece {
             begin,
             goes_on,
+            reach: first..last,
             why: format!(
                 "a file system lies on it in one piece from {begin} on: {count} of {} places state so",
                 anchors.len()

@@ -156,7 +156,9 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     taken = taken.with(rings);
     // Devices of a ring that is not decided may lack others, which are among the rest.
     let doubtful = inferred.undecided.iter().any(|one| one.devices.len() > 1);
-    taken = taken.with(inferred.take_mirrors(pile, taken.with(tied), &stated));
+    let mut mirrors_over = Vec::new();
+    let mirrors = inferred.take_mirrors(pile, taken.with(tied), &stated, &mut mirrors_over);
+    taken = taken.with(mirrors);
     let Whole {
         settled,
         mut told,
@@ -188,6 +190,12 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     for (set, decided) in open {
         let decided = inferred.or_beside(pile, &set, &stated, decided);
         inferred.take(pile, &set.devices, decided);
+    }
+    for (device, mirror) in mirrors_over {
+        if !inferred.is_member(pile, device) {
+            inferred.groups.push(mirror);
+        }
+        taken = taken.with([device].into_iter().collect());
     }
     for device in pile
         .others(taken.with(told))
@@ -393,14 +401,24 @@ impl Inferred {
 
     /// Takes the mirrors among the devices that are not `taken`, and gives their devices: what
     /// begins on a device and ends there is no part of a larger group, nor is what lies there in one
-    /// piece and goes on elsewhere.
-    fn take_mirrors(&mut self, pile: &Pile, taken: Set, stated: &Addresses) -> Set {
+    /// piece and goes on elsewhere. Those that may have been made over another group are `left`.
+    fn take_mirrors(
+        &mut self,
+        pile: &Pile,
+        taken: Set,
+        stated: &Addresses,
+        left: &mut Vec<(usize, Group)>,
+    ) -> Set {
         let mut own = Set::default();
         for device in pile.others(taken) {
             let class = pile.mirror_of(device);
-            if let Some(group) = mirrors::mirror(&class, &pile.candidates, &stated.anchors) {
+            if let Some(mirror) = mirrors::mirror(&class, &pile.candidates, &stated.anchors) {
+                if mirror.is_over_another {
+                    left.push((device, mirror.group));
+                    continue;
+                }
                 own = own.with([device].into_iter().collect());
-                self.groups.push(group);
+                self.groups.push(mirror.group);
             } else if let Some(piece) = mirrors::in_one_piece(device, &stated.anchors)
                 && piece.goes_on
             {
@@ -489,6 +507,13 @@ impl Inferred {
             name.is_some_and(|name| self.undecided.iter().any(|one| one.devices.contains(name)))
         };
         (0..pile.candidates.len()).filter(is_open).collect()
+    }
+
+    /// Whether a device is a member of a group that is decided.
+    fn is_member(&self, pile: &Pile, device: usize) -> bool {
+        let name = pile.candidates.get(device).map(|one| &one.name);
+        let mut members = self.groups.iter().flat_map(|group| &group.members);
+        name.is_some() && members.any(|member| member.device.as_ref() == name)
     }
 
     /// Takes what was decided of some devices, with those that mirror them.

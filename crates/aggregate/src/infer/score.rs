@@ -176,17 +176,32 @@ impl Answer {
     /// Where in the data of the group that begins at `offset` of its members the file system `source` begins
     /// by its blocks, or else by its files, if it does not begin before that.
     pub(super) fn start_behind(&self, offset: u64, source: Source) -> Option<u64> {
-        let hypothesis = self.hypothesis()?;
         let own = |(of, _): &&(Source, i64)| *of == source;
         let of_files = |(of, _): &&(Source, i64)| of.is_of(source);
         let begin = self.begins.iter().find(own);
         let (_, begin) = begin.or_else(|| self.begins.iter().find(of_files))?;
+        self.behind(offset, *begin)
+    }
+
+    /// The same for each file system whose blocks state their place.
+    pub(super) fn starts_behind(&self, offset: u64) -> impl Iterator<Item = u64> {
+        let stated = self
+            .begins
+            .iter()
+            .filter(|(source, _)| source.is_direct() && !matches!(source, Source::Files(_)));
+        stated.filter_map(move |(_, begin)| self.behind(offset, *begin))
+    }
+
+    /// How far behind the start of the group that begins at `offset` of its members a place lies that is
+    /// counted from the hypothesis' first row.
+    fn behind(&self, offset: u64, place: i64) -> Option<u64> {
+        let hypothesis = self.hypothesis()?;
         let rows = i64::try_from(offset)
             .ok()?
             .checked_sub_unsigned(hypothesis.row_0)?;
         let width = i64::try_from(hypothesis.shape.width()).ok()?;
         let before = rows.checked_mul(width)?;
-        u64::try_from(begin.checked_sub(before)?).ok()
+        u64::try_from(place.checked_sub(before)?).ok()
     }
 
     /// The hypothesis in the plainest notation.

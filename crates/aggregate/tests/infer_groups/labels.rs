@@ -98,6 +98,30 @@ fn a_group_beneath_a_newer_one_is_found_and_that_of_the_labels_is_no_second_one(
     }
 }
 
+/// The file system of the newer mirror lies on each of its members in one piece, where blocks of the older
+/// array's lie in chunks.
+#[test]
+fn a_group_beneath_a_newer_mirror_is_found_and_does_not_begin_with_what_lies_on_that() {
+    let mut disks = lay_out(&CONTENT, "5-ls", 3, 32 << 10, 2 << 20);
+    label(&mut disks, "newer", 1, 0, &[2, 0, 1]);
+    for bytes in &mut disks {
+        // xfs_dsb: sb_magicnum, sb_blocksize, sb_dblocks.
+        let mut superblock = [0; 4096];
+        superblock[..4].copy_from_slice(b"XFSB");
+        superblock[4..8].copy_from_slice(&4096_u32.to_be_bytes());
+        superblock[8..16].copy_from_slice(&4096_u64.to_be_bytes());
+        bytes[1 << 20..][..4096].copy_from_slice(&superblock);
+    }
+    let disks = shuffled(disks, &[1], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    let losses = &aggregate.losses;
+    let newer = aggregate.groups.iter().find(|group| group.name == "newer");
+    assert_eq!(newer.unwrap().over, ["found-1"], "{losses:?}");
+    let mut alone = aggregate.clone();
+    alone.groups.retain(|group| group.name == "found-1");
+    assert!(found(&alone, &disks, &CONTENT), "{losses:?}");
+}
+
 #[test]
 fn an_array_that_was_created_again_in_another_order_is_read_in_the_old_one() {
     let mut disks = lay_out(&CONTENT, "5-ls", 4, 64 << 10, 1 << 20);
