@@ -49,6 +49,7 @@ mod survey;
 mod text_stripes;
 mod twins;
 mod verify;
+mod written_over;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,0 +1,63 @@
+//! A part of all devices that something else was written over, such as their starts.
+
+use super::algebra::{agrees, telling};
+use super::hypothesis::Hypothesis;
+use super::relations::Set;
+use super::sample::Row;
+
+/// Of the rows in that part, and of all others, so many of a hundred must be one way.
+const PERCENT: usize = 90;
+/// Fewer rows that hold say nothing.
+const LEAST_ROWS: usize = 64;
+
+/// Whether parity holds as `hypothesis` says, but for one part of the devices, in which hardly a row does.
+pub(super) fn holds_elsewhere(hypothesis: &Hypothesis, rows: &[Row]) -> bool {
+    let map = hypothesis.map();
+    let set: Set = hypothesis.devices().collect();
+    let telling = telling(rows, set).into_iter();
+    let judged: Vec<bool> = telling.filter_map(|row| agrees(&map, set, row)).collect();
+    let part = worst(&judged);
+    let count = |of: bool, judged: &[bool]| judged.iter().filter(|one| **one == of).count();
+    let (before, rest) = judged.split_at(part.start);
+    let (within, behind) = rest.split_at(part.len());
+    let elsewhere = [before, behind].concat();
+    let right = count(true, &elsewhere);
+    right >= LEAST_ROWS
+        && right * 100 >= elsewhere.len() * PERCENT
+        && count(false, within) * 100 >= within.len() * PERCENT
+}
+
+/// The stretch in which most more are false than true (Bentley 1984, "Programming pearls: algorithm design
+/// techniques").
+fn worst(judged: &[bool]) -> std::ops::Range<usize> {
+    let (mut best, mut most) = (0..0, 0_i64);
+    let (mut start, mut sum) = (0, 0_i64);
+    for (number, holds) in judged.iter().enumerate() {
+        sum += if *holds { -1 } else { 1 };
+        if sum <= 0 {
+            (start, sum) = (number + 1, 0);
+        } else if sum > most {
+            (best, most) = (start..number + 1, sum);
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_stretch_is_the_one_in_which_most_is_false() {
+        let judged = |text: &str| text.chars().map(|c| c == '1').collect::<Vec<bool>>();
+        for (text, want) in [
+            ("", 0..0),
+            ("1111", 0..0),
+            ("0001111", 0..3),
+            ("1100100011", 2..8),
+            ("1011110", 1..2),
+        ] {
+            assert_eq!(worst(&judged(text)), want, "{text}");
+        }
+    }
+}
