@@ -7,8 +7,9 @@
 //! compared with the labels by where each chunk goes on: the same group may be told with another
 //! start, and then it is no second one.
 //!
-//! A group that lies on members of several groups by label is not believed: that is how a volume
-//! looks that is striped over them, or an array of arrays, and their labels are right.
+//! A group that lies on members of several groups by label is believed only if it has parity over all of
+//! them, and several members of each: a volume that is striped over them, or an array of arrays, looks
+//! otherwise, and their labels are right.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,8 +60,8 @@ impl Discovery<'_> {
         any
     }
 
-    /// The groups on some devices that have members among those `labelled`, all of one group: those
-    /// that no label states, and those that one does.
+    /// The groups on some devices that have members among those `labelled`, all of one group or of several
+    /// that it contradicts: those that no label states, and those that one does.
     fn inferred_on(
         &mut self,
         names: &BTreeSet<DeviceName>,
@@ -75,10 +76,30 @@ impl Discovery<'_> {
         groups
             .filter(|group| {
                 let on: BTreeSet<DeviceName> = &devices_of(group) & labelled;
-                let stated = self.aggregate.groups.iter();
-                !on.is_empty() && stated.into_iter().any(|one| on.is_subset(&devices_of(one)))
+                let mut stated = self.aggregate.groups.iter();
+                !on.is_empty()
+                    && (stated.any(|one| on.is_subset(&devices_of(one)))
+                        || self.is_under_several(group, &on))
             })
             .partition(|group| !self.is_known(group))
+    }
+
+    /// Whether a group with members `on` several groups that labels state was there before these: its parity
+    /// is over all of them, and it has two members at least of each that has any. A volume in stripes, or an
+    /// array of arrays, has chunks of parity in each group or none, and one member of each mirror.
+    fn is_under_several(&self, group: &Group, on: &BTreeSet<DeviceName>) -> bool {
+        let level = &group.geometry.level;
+        let has_parity = matches!(
+            level,
+            Level::Raid4 { .. } | Level::Raid5 { .. } | Level::Raid6 { .. }
+        );
+        let stated = self.aggregate.groups.iter();
+        let stated = stated.filter(|one| self.added_stated.contains(&one.name));
+        let shared = stated.map(|one| (&devices_of(one) & on).len());
+        let shared: Vec<usize> = shared.filter(|count| *count > 0).collect();
+        has_parity
+            && shared.iter().sum::<usize>() == on.len()
+            && shared.iter().all(|count| *count > 1)
     }
 
     /// The groups that no label states, where a new array may have rebuilt one of its members from

@@ -98,6 +98,26 @@ fn a_group_beneath_a_newer_one_is_found_and_that_of_the_labels_is_no_second_one(
     }
 }
 
+#[test]
+fn a_group_beneath_two_newer_ones_is_found() {
+    let mut disks = lay_out(&CONTENT, "6-ls", 6, 64 << 10, 1 << 20);
+    let (one, other) = disks.split_at_mut(3);
+    label(one, "newer", 5, 128 << 10, &[2, 0, 1]);
+    label(other, "other", 5, 128 << 10, &[1, 2, 0]);
+    let disks = shuffled(disks, &[3], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    let losses = &aggregate.losses;
+    let (labelled, older): (Vec<_>, Vec<_>) = aggregate
+        .groups
+        .iter()
+        .partition(|group| !group.name.starts_with("found"));
+    assert_eq!((labelled.len(), older.len()), (2, 1), "{losses:?}");
+    assert!(labelled.iter().all(|group| group.over == ["found-1"]));
+    let mut alone = aggregate.clone();
+    alone.groups.retain(|group| group.name == "found-1");
+    assert!(found(&alone, &disks, &CONTENT), "{losses:?}");
+}
+
 /// The file system of the newer mirror lies on each of its members in one piece, where blocks of the older
 /// array's lie in chunks.
 #[test]
