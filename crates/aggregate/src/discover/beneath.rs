@@ -36,36 +36,67 @@ const END_UNKNOWN: u64 = 8;
 
 impl Discovery<'_> {
     /// Works out groups from the contents of disks and partitions that are members of groups by
-    /// their labels; whether there was one that no label states. It is done once.
+    /// their labels, or that a file system fills; whether there was one that no label states. It is done
+    /// once.
     pub(super) fn infer_beneath(&mut self) -> bool {
         if std::mem::replace(&mut self.inferred_beneath, true) {
             return false;
         }
         let labelled = self.labelled();
-        if labelled.is_empty() {
+        let filled = self.filled();
+        let seen = self.doubted().into_iter().map(|(name, _)| name).collect();
+        if labelled.is_subset(&seen) && filled.is_empty() {
             return false;
         }
-        let mut names: BTreeSet<DeviceName> = labelled.clone();
-        names.extend(
-            self.unexplained(&["disk:", "partition:"])
-                .into_iter()
-                .map(|(name, _)| name),
-        );
-        let (groups, stated) = self.inferred_on(&names, &labelled);
+        let unexplained = self.unexplained(&["disk:", "partition:"]);
+        let unexplained = unexplained.into_iter().map(|(name, _)| name);
+        let names: BTreeSet<DeviceName> = unexplained
+            .chain(labelled.iter().cloned())
+            .chain(filled.keys().cloned())
+            .collect();
+        if names.len() < 2 {
+            return false;
+        }
+        let (groups, stated) = self.inferred_on(&names, &labelled, &filled);
         let groups = self.without_a_rebuilt_member(&names, &labelled, &stated, groups);
         let any = !groups.is_empty();
+        let members: BTreeSet<DeviceName> = groups.iter().flat_map(devices_of).collect();
+        self.undecided
+            .retain(|one| !one.devices.is_subset(&members));
         for group in groups {
             self.add_found(group);
+        }
+        // What fills a member was made over the group, and is read all the same.
+        for (_, mut fs) in filled
+            .into_iter()
+            .filter(|(name, _)| members.contains(name))
+        {
+            fs.notes
+                .push("was made over a group of which its device is a member".to_owned());
+            self.aggregate.filesystems.push(fs);
         }
         any
     }
 
+    /// The disks and partitions that a file system fills, which nothing else explains.
+    fn filled(&self) -> BTreeMap<DeviceName, FilesystemStatement> {
+        let filesystems = self.aggregate.filesystems.iter();
+        let own = filesystems.filter(|fs| {
+            let name = &fs.device;
+            let is_disk = name.0.starts_with("disk:") || name.0.starts_with("partition:");
+            let length = self.devices.get(name).map_or(0, |device| device.len());
+            is_disk && !self.claimed.contains(name) && fs.bytes <= length
+        });
+        own.map(|fs| (fs.device.clone(), fs.clone())).collect()
+    }
+
     /// The groups on some devices that have members among those `labelled`, all of one group or of several
-    /// that it contradicts: those that no label states, and those that one does.
+    /// that it contradicts, or among those that are `filled`: those that no label states, and those that one does.
     fn inferred_on(
         &mut self,
         names: &BTreeSet<DeviceName>,
         labelled: &BTreeSet<DeviceName>,
+        filled: &BTreeMap<DeviceName, FilesystemStatement>,
     ) -> (Vec<Group>, Vec<Group>) {
         let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
         let devices = names.iter().filter_map(device).collect();
@@ -77,9 +108,13 @@ impl Discovery<'_> {
             .filter(|group| {
                 let on: BTreeSet<DeviceName> = &devices_of(group) & labelled;
                 let mut stated = self.aggregate.groups.iter();
-                !on.is_empty()
-                    && (stated.any(|one| on.is_subset(&devices_of(one)))
-                        || self.is_under_several(group, &on))
+                if on.is_empty() {
+                    let is_mirror = matches!(group.geometry.level, Level::Raid1 { .. });
+                    let members = devices_of(group);
+                    return !is_mirror && members.iter().any(|one| filled.contains_key(one));
+                }
+                stated.any(|one| on.is_subset(&devices_of(one)))
+                    || self.is_under_several(group, &on)
             })
             .partition(|group| !self.is_known(group))
     }
@@ -133,7 +168,7 @@ impl Discovery<'_> {
         for rebuilt in rebuilt {
             let mut names = names.clone();
             names.remove(&rebuilt);
-            let (groups, _) = self.inferred_on(&names, labelled);
+            let (groups, _) = self.inferred_on(&names, labelled, &BTreeMap::new());
             let of_these: BTreeSet<DeviceName> = members(&groups);
             match of_these.len().cmp(&explained.len()) {
                 Ordering::Greater => (explained, best) = (of_these, groups),
@@ -230,11 +265,15 @@ impl Discovery<'_> {
         self.aggregate.filesystems = kept.collect();
     }
 
-    /// The disks and partitions that are members of groups by their labels, and that were not
-    /// looked at without them.
+    /// The disks and partitions that are members of groups by their labels: those that were not looked at
+    /// without them, or of which that decided nothing, as the others may tell.
     fn labelled(&self) -> BTreeSet<DeviceName> {
-        let doubted: BTreeSet<DeviceName> =
-            self.doubted().into_iter().map(|(name, _)| name).collect();
+        let doubted = self.doubted().into_iter().map(|(name, _)| name);
+        let is_open = |name: &DeviceName| {
+            let mut open = self.undecided.iter().map(|one| &one.devices);
+            open.any(|devices| devices.contains(name))
+        };
+        let doubted: BTreeSet<DeviceName> = doubted.filter(|name| !is_open(name)).collect();
         let groups = self.aggregate.groups.iter();
         let stated = groups.filter(|group| self.added_stated.contains(&group.name));
         stated
