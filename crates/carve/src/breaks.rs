@@ -9,6 +9,8 @@ use crate::device::{MOST_LUCK, WEAK};
 
 /// What is added below a message has so many bytes: an empty line is nobody's.
 const LEAST_ADDED: u64 = 16;
+/// So many messages that a sender left open count with those that were seen.
+const OPEN: f64 = 0.5;
 /// So many blocks that hold what was there before show that a device leaves it.
 const LEAST_OLDER: usize = 3;
 
@@ -39,22 +41,84 @@ fn breaking(chains: &[Chain]) -> f64 {
     breaks as f64 / borders.saturating_add(breaks).max(1) as f64
 }
 
-/// How many of the borders of blocks at `chains` are breaks behind which something else looks like going
-/// on: breaks by how often what stands behind a message does so behind its first block.
-pub(crate) fn hidden_breaks(judge: &Judge<'_>, chains: &[Chain]) -> f64 {
-    let proven = chains
-        .par_iter()
-        .filter(|chain| chain.is_proven() && !chain.links.is_empty());
-    let luring: Vec<bool> = proven
-        .filter_map(|chain| {
-            let behind = chain.blocks.last()?.checked_add(1)?;
-            let is_text = judge.blocks.kind(behind) == BlockKind::Text;
-            let before = judge.first(chain, 1).reader;
-            let lures = || judge.link(&before, behind, &judge.blocks.read(behind)).1 >= WEAK;
-            Some(is_text && lures())
-        })
-        .collect();
-    let lures = luring.iter().filter(|lures| **lures).count();
-    let share = lures.saturating_add(1) as f64 / luring.len().saturating_add(1) as f64;
-    breaking(chains) * share
+/// How often files break on a device, and what stands behind their ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Breaks {
+    /// How many of the borders of blocks behind which messages would go on are breaks.
+    breaking: f64,
+    /// Behind how many ends of messages text stands that begins no message.
+    strange: f64,
+    /// Behind how many it looks like going on behind the first block of that message.
+    luring: f64,
+    /// How many messages end before all is ended that they began, as their senders wrote them.
+    open: f64,
+}
+
+impl Breaks {
+    /// Where nothing was measured: nothing is made of them.
+    pub(crate) const UNKNOWN: Self = Self {
+        breaking: 1.0,
+        strange: 1.0,
+        luring: 1.0,
+        open: 0.0,
+    };
+
+    /// Those that messages at `chains` show.
+    pub(crate) fn measure(judge: &Judge<'_>, chains: &[Chain]) -> Self {
+        let proven = chains
+            .par_iter()
+            .filter(|chain| chain.is_proven() && !chain.links.is_empty());
+        let behind: Vec<(bool, bool)> = proven
+            .filter_map(|chain| {
+                let behind = chain.blocks.last()?.checked_add(1)?;
+                let is_text = judge.blocks.kind(behind) == BlockKind::Text;
+                let before = judge.first(chain, 1).reader;
+                let lures = || judge.link(&before, behind, &judge.blocks.read(behind)).1 >= WEAK;
+                let is_strange = is_text && !judge.blocks.heads().contains(&behind);
+                Some((is_strange, is_text && lures()))
+            })
+            .collect();
+        let share = |of: &dyn Fn(&(bool, bool)) -> bool| {
+            let count = behind.iter().filter(|one| of(one)).count();
+            count.saturating_add(1) as f64 / behind.len().saturating_add(1) as f64
+        };
+        let whole = chains
+            .iter()
+            .filter(|chain| chain.is_proven() || chain.is_one_block());
+        let (closed, open): (Vec<&Chain>, Vec<&Chain>) =
+            whole.partition(|chain| chain.reader.is_closed());
+        Self {
+            breaking: breaking(chains),
+            strange: share(&|(strange, _)| *strange),
+            luring: share(&|(_, lures)| *lures),
+            open: (open.len() as f64 + OPEN)
+                / (closed.len().saturating_add(open.len()) as f64 + 1.0),
+        }
+    }
+
+    /// How many of the borders of blocks are breaks that do not show, as something else behind them looks
+    /// like going on.
+    pub(crate) const fn hidden(&self) -> f64 {
+        self.breaking * self.luring
+    }
+
+    /// What speaks against something else behind a border where text stands that begins no message, in nats:
+    /// behind a break anything may stand.
+    pub(crate) fn against_stranger(&self) -> f64 {
+        -self.strange.ln()
+    }
+
+    /// Whether the borders of `chain`, which ends before all that it began is ended, are surely none between
+    /// two messages: its sender is the likelier reason.
+    pub(crate) fn leave_whole(&self, judge: &Judge<'_>, chain: &Chain) -> bool {
+        let nats = chain.links.iter().enumerate().map(|(number, link)| {
+            if *link >= WEAK {
+                return *link;
+            }
+            let (words, lines) = judge.likeness(chain, number, chain.links.len());
+            link + words + lines
+        });
+        let breaks: f64 = nats.map(|nats| (-nats).exp()).sum();
+        breaks * self.breaking * self.strange <= MOST_LUCK * self.open
+    }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::blocks::{BlockKind, Blocks, filled};
 use crate::borders::Borders;
+use crate::breaks::Breaks;
 use crate::device::WEAK;
 use crate::pool::Pool;
 use crate::reader::Reader;
@@ -176,9 +177,15 @@ impl Chain {
 
     /// Whether it lies in one block, within which its file ends: then all of it is there, whatever its
     /// sender left open. At the edge of a sector it may have been cut.
-    fn is_one_block(&self) -> bool {
-        let ends = self.reader.line_has_ended() && !self.reader.bytes().is_multiple_of(SECTOR);
-        self.links.is_empty() && ends
+    pub(crate) fn is_one_block(&self) -> bool {
+        self.links.is_empty() && self.ends_within_sector()
+    }
+
+    /// Whether zeros follow behind its last line, within a sector: its file ends there.
+    pub(crate) fn ends_within_sector(&self) -> bool {
+        let is_within = !self.reader.bytes().is_multiple_of(SECTOR);
+        let by_zeros = matches!(self.end, Some((_, End::Zeros)));
+        by_zeros && is_within && self.reader.line_has_ended()
     }
 
     /// Whether it ends as a message does that nothing proves.
@@ -250,6 +257,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) words: &'a Words,
     /// Whether what a block held before is left behind the end of a file.
     pub(crate) leaves_older: bool,
+    /// How often files break here.
+    pub(crate) breaks: Breaks,
 }
 
 impl Judge<'_> {
@@ -285,8 +294,13 @@ impl Judge<'_> {
         let (line, _) = before.unfinished();
         let is_rest_of_line = !line.is_empty() && may_lack_its_top(block);
         if self.blocks.heads().contains(&number) && !is_rest_of_line {
-            // That it goes on well is explained by the message that begins there.
-            nats = nats.min(0.0) - HEAD;
+            // That it goes on well is explained by the message that begins there; and so is that one does
+            // where one is due.
+            nats = if before.expects_message() {
+                nats.max(WEAK)
+            } else {
+                nats.min(0.0) - HEAD
+            };
         }
         (after, nats)
     }

@@ -181,11 +181,15 @@ impl<'a> Search<'a> {
         search.branch(&start, 1);
         // It may lie in one piece, all the same.
         if start.chain.is_whole() {
-            let links = start.chain.links.iter().map(|link| link.min(0.0));
-            search.whole.push(Step {
-                score: links.sum(),
-                ..start
+            let links = start.chain.links.iter().enumerate().map(|(number, link)| {
+                if *link > LEAST_BORDER {
+                    return link.min(0.0);
+                }
+                let (words, lines) = judge.likeness(&start.chain, number, start.chain.links.len());
+                (link + words + lines).min(0.0)
             });
+            let score = links.sum();
+            search.whole.push(Step { score, ..start });
         }
         while let Some(step) = search.queue.pop() {
             if search.spent > budget || search.is_settled(step.score) {
@@ -225,7 +229,10 @@ impl<'a> Search<'a> {
         let block = judge.blocks.grid.block;
         let sound = best.chain.links.iter().all(|link| *link > LEAST_BORDER);
         let is_sure = stands_out
-            && (best.jumps == 0 || best.is_tied(block) && best.score - waiting >= MARGIN)
+            && (best.jumps == 0
+                || best.is_tied(block)
+                    && best.score - waiting >= MARGIN
+                    && !best.chain.reader.contradicts_partial())
             && best.least >= LEAST
             && best.last >= LEAST
             && (sound || best.jumps == 0 && no_break(judge, &best.chain))
@@ -269,7 +276,9 @@ impl<'a> Search<'a> {
             let link = chain.links.get(border.saturating_sub(1)).copied();
             // A border that looks bad may be a break; one that looks good hardly.
             if let Some(link) = link.filter(|link| *link < WEAK) {
-                self.push(plan(border, 2.0 + link.max(-4.0)));
+                // If it is one, text of something else stands behind it.
+                let strange = self.judge.breaks.against_stranger();
+                self.push(plan(border, 2.0 + link.max(-4.0) + strange));
             }
         }
     }

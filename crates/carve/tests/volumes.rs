@@ -180,6 +180,70 @@ fn messages_as_broken_senders_write_them_come_back_as_they_are() {
     assert_eq!(volume.carve().len(), all.len());
 }
 
+/// Signed messages, and some whose senders left them open: one of three blocks, and three of one.
+fn left_open() -> (Volume, Vec<Vec<u8>>) {
+    let mut volume = Volume(vec![0; 1024 * BLOCK]);
+    let mut mails: Vec<Vec<u8>> = (0..30).map(|n| mail(n, 9000, true)).collect();
+    for number in 30..34 {
+        let mut open = mail(number, if number < 33 { 1000 } else { 8000 }, false);
+        let last = open.len() - b"\n--=_0123456789abcdef--\n".len();
+        open.truncate(last);
+        open.push(b'\n');
+        mails.push(open);
+    }
+    for (number, mail) in mails.iter().enumerate() {
+        volume.lay(1 + 8 * number, mail, 0, 99);
+    }
+    (volume, mails)
+}
+
+#[test]
+fn a_message_that_its_sender_left_open_is_whole_where_files_hardly_break() {
+    let (volume, mails) = left_open();
+    assert!(volume.whole() == mails);
+}
+
+#[test]
+fn a_message_that_is_left_open_is_damaged_where_files_break_and_others_stand_behind_them() {
+    let (mut volume, mut mails) = left_open();
+    let text = "a line of something else that begins no message and ends none either\n".repeat(50);
+    for number in 0..20 {
+        // Behind a message that is whole, and one that breaks off.
+        volume.lay(1 + 8 * number + 4, text.as_bytes(), 0, 1);
+        let broken = mail(100 + number as u64, 20_000, false);
+        volume.lay(400 + 8 * number, &broken, 0, 2);
+        volume.lay(402 + 8 * number, &noise(9, BLOCK), 0, 1);
+    }
+    mails.pop();
+    let whole = volume.whole();
+    assert!(mails.iter().all(|mail| whole.contains(mail)));
+    assert_eq!(whole.len(), mails.len());
+}
+
+#[test]
+fn a_message_within_another_one_that_begins_where_a_block_does_is_none_of_its_own() {
+    let trace = "Return-Path: <>\nDelivered-To: ada@lindenhof.example\n";
+    let inner = "From: ada@lindenhof.example\nTo: shop@vendor.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\nSubject: order\n\nTwo boxes.\n";
+    let head = format!(
+        "{trace}From: daemon@vendor.example\nSubject: undelivered\nContent-Type: multipart/report; boundary=x1\n\n--x1\n\n"
+    );
+    let due = "\n--x1\nContent-Type: message/rfc822\n\n";
+    let reason = "The mailbox of that name is full.\n";
+    let room = BLOCK - head.len() - due.len();
+    let mut reasons = reason.repeat(room / reason.len());
+    reasons.push_str(&"-".repeat(room - reasons.len()));
+    let outer = format!("{head}{reasons}{due}{inner}\n--x1--\n").into_bytes();
+    assert!(outer[BLOCK..].starts_with(inner.as_bytes()));
+    let mut volume = volume();
+    volume.lay(8, &outer, 0, 2);
+    for number in 0..6 {
+        volume.lay(20 + 8 * number as usize, &mail(number, 9000, true), 0, 99);
+    }
+    let messages = volume.carve();
+    assert_eq!(messages.len(), 7);
+    assert!(volume.whole().contains(&outer));
+}
+
 /// Heads and last blocks of unsigned messages, with other things between them: of the
 /// numbers in `nothing` the last block follows the head; of those in `misses` a part is missing between
 /// them, and of number 0 the phase of base64 fits all the same.

@@ -177,17 +177,20 @@ fn is_known(name: &[u8]) -> bool {
 }
 
 /// Whether a message, by its first line, may have lost what stood before it: it seems to be the
-/// rest of a line. It is no field, or its name is the end of a longer one, or too short, or begins
+/// rest of a line. It is no field, or one in a list of their names, or its name is the end of a longer one, or too short, or begins
 /// as no name does, or in lower case where the next does not, or is one word with several capital and
 /// small letters, as where parity has the start of a known name and something else.
 pub fn may_lack_its_top(message: &[u8]) -> bool {
     let mut lines = message.split(|byte| *byte == b'\n');
-    let Some((name, _)) = lines.next().and_then(field) else {
+    let Some((name, value)) = lines.next().and_then(field) else {
         return true;
     };
     let lower = name.to_ascii_lowercase();
+    // As in `h=` of a signature (RFC 6376, section 3.5).
+    let mut listed = value.split(|byte| matches!(byte, b':' | b';'));
+    let is_list = listed.next().is_some_and(is_known) && listed.next().is_some();
     if is_known(name) {
-        return false;
+        return is_list;
     }
     let next = lines.find(|line| !matches!(line.first(), Some(b' ' | b'\t')));
     let next_is_capital = next.is_some_and(|next| next.first().is_some_and(u8::is_ascii_uppercase));
@@ -437,6 +440,11 @@ mod tests {
             ("XOriginating: a\nTo: b\n\n", true),
             ("X-MSMailPriority: high\nTo: b\n\n", false),
             ("EmailTo: a\nTo: b\n\n", false),
+            (
+                "subject:message-id:date\n\t:to; bh=x\nFrom: a@b.example\n\n",
+                true,
+            ),
+            ("Subject:Date\nFrom: a@b.example\n\n", false),
         ] {
             assert_eq!(may_lack_its_top(message.as_bytes()), lacks, "{message}");
         }

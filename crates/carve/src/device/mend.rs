@@ -129,7 +129,7 @@ impl Rest<'_> {
     /// either. Where there are many, each border and the words and lines around it must say that it is none.
     fn is_sure(&self, chain: &Chain) -> bool {
         let end = chain.links.len();
-        if self.hidden * end as f64 <= MOST_HIDDEN * BROKEN {
+        if self.judge.breaks.hidden() * end as f64 <= MOST_HIDDEN * BROKEN {
             return true;
         }
         chain.links.iter().enumerate().all(|(number, link)| {

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::blocks::Blocks;
 use crate::borders::Borders;
-use crate::breaks::{hidden_breaks, leaves_older};
+use crate::breaks::{Breaks, leaves_older};
 use crate::chain::{Chain, End, Judge};
 use crate::chunks::doubt_ends_of_chunks;
 use crate::lines::Lines;
@@ -79,6 +79,7 @@ fn on_grid(
         borders: &borders,
         words: &words,
         leaves_older: true,
+        breaks: Breaks::UNKNOWN,
     };
     let heads: Vec<u64> = blocks.heads().iter().copied().collect();
     let mut chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
@@ -88,7 +89,7 @@ fn on_grid(
         let older = ends.filter(|(_, end)| *end == End::Older);
         older.for_each(|(_, end)| *end = End::Open);
     }
-    let hidden = hidden_breaks(&judge, &chains);
+    judge.breaks = Breaks::measure(&judge, &chains);
     let is_one = |chain: &Chain| chain.is_proven_whole(grid.block);
     let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_one);
     let (fitting, open): (Vec<Chain>, Vec<Chain>) = others.into_iter().partition(fits);
@@ -99,7 +100,6 @@ fn on_grid(
         messages,
         excuses: false,
         closed: OnceLock::new(),
-        hidden,
         turned: Turned::of(&blocks),
         rate: f64::INFINITY,
         tried: HashSet::new(),
@@ -112,6 +112,7 @@ fn on_grid(
     rest.solve_in_order();
     rest.excuses = true;
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
+    rest.take_left_open();
     rest.give_up();
     let lines = rest.turned.any().then(|| Lines::of(&blocks));
     let carved = Carved {
@@ -150,6 +151,7 @@ fn off_grid(device: &dyn ReadAt, survey: &mut Survey, carved: &Carved) -> Vec<Ca
         borders: &borders,
         words: &words,
         leaves_older: false,
+        breaks: Breaks::UNKNOWN,
     };
     let numbers = heads
         .iter()

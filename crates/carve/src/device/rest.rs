@@ -31,8 +31,6 @@ pub(super) struct Rest<'a> {
     pub(super) excuses: bool,
     /// The boundaries that are closed in blocks which nobody had claimed.
     pub(super) closed: OnceLock<HashSet<Vec<u8>>>,
-    /// How many of the borders of blocks are breaks that do not show.
-    pub(super) hidden: f64,
     /// The bits that can be seen to have turned.
     pub(super) turned: Turned,
     /// How many bits turned in a byte at most, once messages were mended.
@@ -153,6 +151,32 @@ impl Rest<'_> {
                 return;
             }
         }
+    }
+
+    /// Takes messages without a signature whose files end before all is ended that they began, where their
+    /// senders left it so.
+    pub(super) fn take_left_open(&mut self) {
+        let (ended, open): (Vec<Chain>, Vec<Chain>) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|chain| {
+                let reader = &chain.reader;
+                let is_open = reader.body_start().is_some() && !reader.is_closed();
+                is_open && !reader.is_signed() && chain.ends_within_sector()
+            });
+        self.open = open;
+        let judge = self.judge;
+        let whole: Vec<bool> = ended
+            .par_iter()
+            .map(|chain| judge.breaks.leave_whole(judge, chain))
+            .collect();
+        for (chain, is_whole) in ended.into_iter().zip(whole) {
+            if is_whole && self.is_free(&chain) {
+                self.take(&chain, Some(Proof::Structure));
+            } else {
+                self.open.push(chain);
+            }
+        }
+        self.sort();
     }
 
     /// Whether what closes a multipart message that breaks off was in a block that nobody had claimed.

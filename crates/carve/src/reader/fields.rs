@@ -100,6 +100,7 @@ impl Reader {
         } else if self.part.is_message {
             self.part = Part::default();
             self.stage = Stage::Header;
+            self.message_due = Some(self.at);
         }
     }
 }

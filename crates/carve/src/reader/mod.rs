@@ -121,6 +121,8 @@ pub(crate) struct Reader {
     /// Where the header ended that named that boundary.
     closed_begun: u64,
     is_multipart: bool,
+    /// Where the last message in it begins (`message/rfc822`).
+    message_due: Option<u64>,
     /// What signatures say of the body, and where each ends in the header.
     hashes: Vec<(u64, BodyHash)>,
     /// Fields of the header of the message itself that have ended.
@@ -164,6 +166,7 @@ impl Reader {
             closed: None,
             closed_begun: 0,
             is_multipart: false,
+            message_due: None,
             hashes: Vec::new(),
             fields: 0,
             once: 0,
@@ -338,6 +341,17 @@ impl Reader {
             .map(|(end, _)| *end)
     }
 
+    /// Whether signatures over a first part of the body say that it is another one, or longer, if the message
+    /// ends here.
+    pub(crate) fn contradicts_partial(&self) -> bool {
+        let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        let partial = self.hashes.iter().map(|(_, hash)| hash);
+        let mut partial = partial
+            .filter(|hash| hash.signature().is_partial())
+            .peekable();
+        partial.peek().is_some() && !partial.any(|hash| hash.verifies(line))
+    }
+
     /// The end of the last line at which a body hash verified, for a reader that watches.
     pub(crate) const fn verified(&self) -> Option<u64> {
         self.verified
@@ -390,6 +404,11 @@ impl Reader {
     pub(crate) fn unfinished(&self) -> (&[u8], bool) {
         let is_encoded = self.part.is_base64() || self.part.is_in_run();
         (&self.line, self.stage == Stage::Header || !is_encoded)
+    }
+
+    /// Whether a message in it begins here.
+    pub(crate) fn expects_message(&self) -> bool {
+        self.message_due == Some(self.at)
     }
 
     /// Whether it is in the middle of base64, or of other lines of one length that no language is in.

@@ -194,3 +194,19 @@ fn a_page_is_open_until_it_is_closed() {
         );
     }
 }
+
+#[test]
+fn a_signature_over_a_first_part_says_how_long_the_body_is_at_least() {
+    let text = |length: u32| {
+        let hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+        format!(
+            "DKIM-Signature: v=1; a=rsa-sha256; c=simple/simple; d=b.example;\n\tl={length}; bh={hash}; b=AA\n\
+             From: a@b.example\n\nhello\n"
+        )
+    };
+    // The hash is that of nothing.
+    assert!(!read(text(0).as_bytes()).contradicts_partial());
+    assert!(read(text(7).as_bytes()).contradicts_partial());
+    assert!(read(text(900).as_bytes()).contradicts_partial());
+    assert!(!read(b"From: a@b.example\n\nhello\n").contradicts_partial());
+}

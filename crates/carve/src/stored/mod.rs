@@ -241,6 +241,7 @@ fn with_judge<O, T: Default>(
         borders: &Borders::measure(&survey.language, &words, &survey.unseen),
         words: &words,
         leaves_older: false,
+        breaks: crate::breaks::Breaks::UNKNOWN,
     })
 }
 
