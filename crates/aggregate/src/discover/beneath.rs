@@ -25,6 +25,7 @@ use crate::devices::Devices;
 use crate::document::{DeviceName, FilesystemStatement, Group, Member};
 use crate::infer;
 use crate::raid::Level;
+use crate::volumes_found::is_one_of_several;
 
 /// Chunks of a found group whose successors are compared, and of a stated one that may be them.
 const COMPARED: u64 = 512;
@@ -49,7 +50,9 @@ impl Discovery<'_> {
             return false;
         }
         let unexplained = self.unexplained(&["disk:", "partition:"]);
-        let unexplained = unexplained.into_iter().map(|(name, _)| name);
+        let unexplained = unexplained.into_iter();
+        let unexplained = unexplained.filter(|(_, device)| !is_one_of_several(device));
+        let unexplained = unexplained.map(|(name, _)| name);
         let names: BTreeSet<DeviceName> = unexplained
             .chain(labelled.iter().cloned())
             .chain(filled.keys().cloned())

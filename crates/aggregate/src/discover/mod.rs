@@ -29,6 +29,7 @@ use crate::document::{
 };
 use crate::infer::Undecided;
 use crate::luks::Keys;
+use crate::volumes_found::is_one_of_several;
 use crate::{ddf, epochs, infer, lvm, md, partition};
 
 /// A disk with its name in the case.
@@ -464,6 +465,7 @@ impl<'a> Discovery<'a> {
         }
         let mut devices = self.unexplained(&["disk:", "partition:"]);
         devices.extend(self.doubted());
+        devices.retain(|(_, device)| !is_one_of_several(device));
         let inferred = infer::infer(devices);
         self.overwritten.extend(inferred.overwritten);
         self.aggregate.losses.extend(inferred.losses);

@@ -3,6 +3,8 @@
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
+use crate::volumes_found::is_one_of_several;
+
 /// Where a signature stands.
 #[derive(Clone, Copy)]
 enum At {
@@ -171,6 +173,9 @@ fn is_zfs(device: &dyn ReadAt) -> bool {
 /// What is to be said of a device on which nothing is recognised.
 pub(super) fn nothing(device: &dyn ReadAt) -> String {
     const LOOK: u64 = 1 << 20;
+    if is_one_of_several(device) {
+        return "one of several devices of a btrfs: its first superblock is gone; what is left of it is put together from its blocks".to_owned();
+    }
     let length = usize::try_from(device.len().min(LOOK)).unwrap_or(0);
     match device.read_vec(ByteOffset::ZERO, length) {
         Ok((_, gaps)) if gaps.bytes() == length => "its first bytes cannot be read".to_owned(),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use evidence::Fields;
+use evidence::{ByteOffset, Fields, ReadAt, ReadAtExt};
 
 use super::bounds::Plan;
 use super::layout::{Area, Layout, Run};
@@ -89,6 +89,22 @@ impl Copies {
     }
 }
 
+/// Whether `device` is one of several of a btrfs by a copy of its superblock, where that belongs: its chunks
+/// may lie there as those of a RAID group do, in an order that its trees say.
+pub(crate) fn is_one_of_several(device: &dyn ReadAt) -> bool {
+    MIRRORS.into_iter().any(|at| {
+        let block = device.read_whole(ByteOffset::new(at), SUPERBLOCK_BYTES);
+        block.is_some_and(|block| {
+            let fields = Fields::new(&block);
+            let own = superblock(fields);
+            // num_devices
+            let is_shared = fields.le_u64(0x88).is_some_and(|count| count > 1);
+            let fits = |(_, bytenr, length)| bytenr == at && length <= device.len();
+            is_shared && own.is_some_and(fits)
+        })
+    })
+}
+
 /// The part, `bytenr` and `dev_item.total_bytes` of a superblock whose CRC-32C holds.
 fn superblock(block: Fields<'_>) -> Option<(Part, u64, u64)> {
     (block.slice(0x40, 8)? == MAGIC).then_some(())?;
@@ -115,6 +131,21 @@ mod tests {
         let sum = crc32c::crc32c(&block[0x20..]);
         block[..4].copy_from_slice(&sum.to_le_bytes());
         block
+    }
+
+    #[test]
+    fn a_device_of_several_is_known_by_a_copy_where_that_belongs() {
+        let disk = |count: u64, at: usize| {
+            let mut block = copy(64 << 20, 65 << 20);
+            block[0x88..0x90].copy_from_slice(&count.to_le_bytes());
+            let sum = crc32c::crc32c(&block[0x20..]);
+            block[..4].copy_from_slice(&sum.to_le_bytes());
+            let mut disk = vec![0; 66 << 20];
+            disk[at..at + block.len()].copy_from_slice(&block);
+            is_one_of_several(&evidence::view::Memory::new(disk))
+        };
+        assert!(disk(4, 64 << 20));
+        assert!(!disk(1, 64 << 20) && !disk(4, 65 << 20));
     }
 
     #[test]

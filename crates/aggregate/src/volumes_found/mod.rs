@@ -25,6 +25,7 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
 use uuid::Uuid;
 
 use self::bounds::{Device, Piece, Plan};
+pub(crate) use self::btrfs::is_one_of_several;
 use self::layout::{Layout, Solved, follow, solve};
 use self::superblock::Superblocks;
 use crate::document::{Area, DeviceName, Segment, SegmentMap, Volume};
