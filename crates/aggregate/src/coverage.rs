@@ -46,7 +46,12 @@ pub fn begun_over(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
     let groups = aggregate.groups.iter();
     let begun = groups.filter(|group| !group.over.is_empty());
     let begun = begun.map(|group| DeviceName::group(&group.name));
-    with_all_above(aggregate, begun.collect())
+    // A file system on a member of a group was made over that.
+    let members = aggregate.groups.iter().flat_map(|group| &group.members);
+    let members: BTreeSet<&DeviceName> = members.filter_map(|one| one.device.as_ref()).collect();
+    let filled = aggregate.filesystems.iter().map(|fs| &fs.device);
+    let filled = filled.filter(|device| members.contains(device));
+    with_all_above(aggregate, begun.chain(filled.cloned()).collect())
 }
 
 /// The groups that were worked out without labels, and all devices that lie on them. What took the

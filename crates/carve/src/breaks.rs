@@ -28,15 +28,17 @@ pub(crate) fn leaves_older(chains: &[Chain], block: u64) -> bool {
     let mut added: Vec<u64> = added.filter(|bytes| *bytes >= LEAST_ADDED).collect();
     added.sort_unstable();
     let usual = added.get(added.len() / 2).copied().unwrap_or(block);
-    let breaking = breaking(chains);
+    let breaking = breaking(chains, 0);
     let across = usual.min(block) as f64 / block as f64;
     let by_chance = added.len().saturating_add(1) as f64 * across * breaking;
     older >= LEAST_OLDER && by_chance <= MOST_LUCK * older as f64
 }
 
-/// How many of the borders of blocks behind which messages would go on are breaks.
-fn breaking(chains: &[Chain]) -> f64 {
-    let breaks = chains.iter().filter(|chain| chain.end.is_none()).count();
+/// How many of the borders of blocks behind which messages would go on are breaks, with so many `more`
+/// than were seen.
+fn breaking(chains: &[Chain], more: usize) -> f64 {
+    let broken = chains.iter().filter(|chain| chain.end.is_none());
+    let breaks = broken.count().saturating_add(more);
     let borders: usize = chains.iter().map(|chain| chain.links.len()).sum();
     breaks as f64 / borders.saturating_add(breaks).max(1) as f64
 }
@@ -82,13 +84,13 @@ impl Breaks {
             let count = behind.iter().filter(|one| of(one)).count();
             count.saturating_add(1) as f64 / behind.len().saturating_add(1) as f64
         };
-        let whole = chains
-            .iter()
-            .filter(|chain| chain.is_proven() || chain.is_one_block());
+        let has_body = |chain: &&Chain| chain.reader.body_start().is_some();
+        let whole = chains.iter().filter(has_body);
+        let whole = whole.filter(|chain| chain.is_proven() || chain.is_one_block());
         let (closed, open): (Vec<&Chain>, Vec<&Chain>) =
             whole.partition(|chain| chain.reader.is_closed());
         Self {
-            breaking: breaking(chains),
+            breaking: breaking(chains, 1),
             strange: share(&|(strange, _)| *strange),
             luring: share(&|(_, lures)| *lures),
             open: (open.len() as f64 + OPEN)
@@ -115,7 +117,8 @@ impl Breaks {
             if *link >= WEAK {
                 return *link;
             }
-            let (words, lines) = judge.likeness(chain, number, chain.links.len());
+            let until = chain.next_weak(number);
+            let (words, lines) = judge.likeness(chain, number, until);
             link + words + lines
         });
         let breaks: f64 = nats.map(|nats| (-nats).exp()).sum();

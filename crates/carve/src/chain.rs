@@ -123,6 +123,13 @@ impl Chain {
         longer
     }
 
+    /// The next border behind number `border` that says little; how many there are if none does.
+    pub(crate) fn next_weak(&self, border: usize) -> usize {
+        let behind = self.links.iter().enumerate().skip(border.saturating_add(1));
+        let mut weak = behind.filter(|(_, link)| **link < WEAK);
+        weak.next().map_or(self.links.len(), |(number, _)| number)
+    }
+
     /// The pieces that it lies in, in blocks.
     pub(crate) fn pieces(&self) -> Vec<Range<u64>> {
         let mut pieces: Vec<Range<u64>> = Vec::new();
@@ -297,7 +304,7 @@ impl Judge<'_> {
             // That it goes on well is explained by the message that begins there; and so is that one does
             // where one is due.
             nats = if before.expects_message() {
-                nats.max(WEAK)
+                nats + FIELDS
             } else {
                 nats.min(0.0) - HEAD
             };

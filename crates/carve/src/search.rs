@@ -115,17 +115,11 @@ pub(crate) fn no_break(judge: &Judge<'_>, chain: &Chain) -> bool {
             return true;
         }
     }
-    let weak = |from: usize| {
-        let rest = chain.links.iter().enumerate().skip(from);
-        let mut weak = rest.filter(|(_, link)| **link < WEAK);
-        weak.next().map_or(chain.links.len(), |(number, _)| number)
-    };
     chain.links.iter().enumerate().all(|(number, link)| {
-        let until = weak(number.saturating_add(1));
         if *link > LEAST_BORDER {
             return true;
         }
-        let (words, lines) = judge.likeness(chain, number, until);
+        let (words, lines) = judge.likeness(chain, number, chain.next_weak(number));
         words >= LEAST_WORDS || link + words + lines >= LEAST_ALIKE
     })
 }
@@ -185,7 +179,8 @@ impl<'a> Search<'a> {
                 if *link > LEAST_BORDER {
                     return link.min(0.0);
                 }
-                let (words, lines) = judge.likeness(&start.chain, number, start.chain.links.len());
+                let (words, lines) =
+                    judge.likeness(&start.chain, number, start.chain.next_weak(number));
                 (link + words + lines).min(0.0)
             });
             let score = links.sum();
@@ -232,7 +227,7 @@ impl<'a> Search<'a> {
             && (best.jumps == 0
                 || best.is_tied(block)
                     && best.score - waiting >= MARGIN
-                    && !best.chain.reader.contradicts_partial())
+                    && (self.excuses || !best.chain.reader.contradicts_partial()))
             && best.least >= LEAST
             && best.last >= LEAST
             && (sound || best.jumps == 0 && no_break(judge, &best.chain))

@@ -35,6 +35,9 @@ const LEAST_COMPARED: usize = 16;
 /// A group may be longer by this part of its length than is known, where its end is not.
 const END_UNKNOWN: u64 = 8;
 
+/// What fills disks and partitions.
+type Filled = BTreeMap<DeviceName, FilesystemStatement>;
+
 impl Discovery<'_> {
     /// Works out groups from the contents of disks and partitions that are members of groups by
     /// their labels, or that a file system fills; whether there was one that no label states. It is done
@@ -61,7 +64,7 @@ impl Discovery<'_> {
             return false;
         }
         let (groups, stated) = self.inferred_on(&names, &labelled, &filled);
-        let groups = self.without_a_rebuilt_member(&names, &labelled, &stated, groups);
+        let groups = self.without_a_rebuilt_member(&names, (&labelled, &filled), &stated, groups);
         let any = !groups.is_empty();
         let members: BTreeSet<DeviceName> = groups.iter().flat_map(devices_of).collect();
         self.undecided
@@ -81,14 +84,15 @@ impl Discovery<'_> {
         any
     }
 
-    /// The disks and partitions that a file system fills, which nothing else explains.
-    fn filled(&self) -> BTreeMap<DeviceName, FilesystemStatement> {
+    /// The disks and partitions that a file system fills by half or more, which nothing else explains.
+    fn filled(&self) -> Filled {
         let filesystems = self.aggregate.filesystems.iter();
         let own = filesystems.filter(|fs| {
             let name = &fs.device;
             let is_disk = name.0.starts_with("disk:") || name.0.starts_with("partition:");
             let length = self.devices.get(name).map_or(0, |device| device.len());
-            is_disk && !self.claimed.contains(name) && fs.bytes <= length
+            let fills = (length / 2..=length).contains(&fs.bytes);
+            is_disk && !self.claimed.contains(name) && fills
         });
         own.map(|fs| (fs.device.clone(), fs.clone())).collect()
     }
@@ -99,7 +103,7 @@ impl Discovery<'_> {
         &mut self,
         names: &BTreeSet<DeviceName>,
         labelled: &BTreeSet<DeviceName>,
-        filled: &BTreeMap<DeviceName, FilesystemStatement>,
+        filled: &Filled,
     ) -> (Vec<Group>, Vec<Group>) {
         let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
         let devices = names.iter().filter_map(device).collect();
@@ -111,10 +115,14 @@ impl Discovery<'_> {
             .filter(|group| {
                 let on: BTreeSet<DeviceName> = &devices_of(group) & labelled;
                 let mut stated = self.aggregate.groups.iter();
+                let members = devices_of(group);
+                let is_filled = members.iter().any(|one| filled.contains_key(one));
+                // Each member of a mirror may have a file system that fills it.
+                if is_filled && matches!(group.geometry.level, Level::Raid1 { .. }) {
+                    return false;
+                }
                 if on.is_empty() {
-                    let is_mirror = matches!(group.geometry.level, Level::Raid1 { .. });
-                    let members = devices_of(group);
-                    return !is_mirror && members.iter().any(|one| filled.contains_key(one));
+                    return is_filled;
                 }
                 stated.any(|one| on.is_subset(&devices_of(one)))
                     || self.is_under_several(group, &on)
@@ -122,8 +130,8 @@ impl Discovery<'_> {
             .partition(|group| !self.is_known(group))
     }
 
-    /// Whether a group with members `on` several groups that labels state was there before these: its parity
-    /// is over all of them, and it has two members at least of each that has any. A volume in stripes, or an
+    /// Whether a group with members `on` several groups that labels state was there before these: its level
+    /// has parity over all of them, and it has two members at least of each that has any. A volume in stripes, or an
     /// array of arrays, has chunks of parity in each group or none, and one member of each mirror.
     fn is_under_several(&self, group: &Group, on: &BTreeSet<DeviceName>) -> bool {
         let level = &group.geometry.level;
@@ -149,7 +157,7 @@ impl Discovery<'_> {
     fn without_a_rebuilt_member(
         &mut self,
         names: &BTreeSet<DeviceName>,
-        labelled: &BTreeSet<DeviceName>,
+        (labelled, filled): (&BTreeSet<DeviceName>, &Filled),
         stated: &[Group],
         groups: Vec<Group>,
     ) -> Vec<Group> {
@@ -171,7 +179,7 @@ impl Discovery<'_> {
         for rebuilt in rebuilt {
             let mut names = names.clone();
             names.remove(&rebuilt);
-            let (groups, _) = self.inferred_on(&names, labelled, &BTreeMap::new());
+            let (groups, _) = self.inferred_on(&names, labelled, filled);
             let of_these: BTreeSet<DeviceName> = members(&groups);
             match of_these.len().cmp(&explained.len()) {
                 Ordering::Greater => (explained, best) = (of_these, groups),

@@ -127,6 +127,10 @@ pub(super) fn agreement(hypothesis: &Hypothesis, telling: &[&Row], fronts: &[u64
 /// none and there are none, or those only that hold where what is missing has zeros.
 pub(super) fn agrees(map: &Map<'_>, set: Set, row: &Row) -> Option<bool> {
     let (number, _) = map.row_of(row.at)?;
+    let has_none = map.hypothesis.missing() >= map.hypothesis.shape.parities();
+    if row.relations.is_empty() && has_none {
+        return None;
+    }
     let code = Code::of_row(map, number, row.prints.len())?;
     let own: Vec<&Relation> = row
         .relations

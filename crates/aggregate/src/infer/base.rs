@@ -72,7 +72,9 @@ pub(super) fn find<'a>(
                 continue;
             };
             let own = 1..bytes.unwrap_or(0);
-            if is_filesystem && answer.starts_behind(offset).any(|at| own.contains(&at)) {
+            let behind: Vec<u64> = answer.starts_behind(offset).collect();
+            let is_confirmed = behind.contains(&0);
+            if is_filesystem && !is_confirmed && behind.iter().any(|at| own.contains(at)) {
                 continue;
             }
             let found = if is_filesystem {

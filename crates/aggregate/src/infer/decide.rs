@@ -12,7 +12,7 @@ use super::sample::{Candidate, Row};
 use super::score::{self, ANCHOR_HIT, Answer};
 use super::shape::Shape;
 use super::verify::{self, Trials};
-use super::written_over::holds_elsewhere;
+use super::written_over::holds_behind_starts;
 use super::{algebra, anchored, base, order};
 use crate::document::Group;
 
@@ -120,7 +120,7 @@ impl Pile {
                     Some(lagging) => self.leave_out(&mut group, &lagging),
                     // The epochs of its rows may tell.
                     None if best.agreement.holds_mostly()
-                        || holds_elsewhere(based.hypothesis, rows) => {}
+                        || holds_behind_starts(based.hypothesis, rows) => {}
                     None => return Err("in most rows nothing relates the devices as its parity should, and no stale member explains that".to_owned()),
                 }
             }

@@ -120,14 +120,22 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
     let stale = stale.into_iter().filter_map(|one| unused(&pile, one));
     inferred.unused.extend(stale);
     let before = inferred.clone();
-    decide_all(&pile, &mut inferred);
+    let mirrors_wait = decide_all(&pile, &mut inferred, true);
+    if mirrors_wait && !inferred.undecided.is_empty() {
+        // What waited is a stranger to what is decided meanwhile.
+        let mut at_once = before.clone();
+        decide_all(&pile, &mut at_once, false);
+        if at_once.groups.len() > inferred.groups.len() {
+            inferred = at_once;
+        }
+    }
     let open = inferred.open(&pile);
     let lesser = pile.leave_out_lesser_copies(open);
     if lesser.is_empty() {
         return inferred;
     }
     let mut without = before;
-    decide_all(&pile, &mut without);
+    decide_all(&pile, &mut without, true);
     if without.groups.len() <= inferred.groups.len() {
         return inferred;
     }
@@ -143,8 +151,9 @@ fn sorted(mut pile: Pile) -> (Pile, Vec<Stale>) {
     (pile, stale)
 }
 
-/// Decides every set of devices that belong together, and says what is left.
-fn decide_all(pile: &Pile, inferred: &mut Inferred) {
+/// Decides every set of devices that belong together, and says what is left; whether mirrors that may have been
+/// made over a group waited until groups were decided, which they do if they are to `wait`.
+fn decide_all(pile: &Pile, inferred: &mut Inferred, wait: bool) -> bool {
     let stated = pile.addresses();
     let mut taken = pile.silent.with(inferred.take_near_copies(pile, &stated));
     let (whole, scattered): (Vec<Members>, Vec<Members>) = pile
@@ -157,8 +166,8 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
     taken = taken.with(rings);
     // Devices of a ring that is not decided may lack others, which are among the rest.
     let doubtful = inferred.undecided.iter().any(|one| one.devices.len() > 1);
-    let mut mirrors_over = Vec::new();
-    let mirrors = inferred.take_mirrors(pile, taken.with(tied), &stated, &mut mirrors_over);
+    let mut waiting = wait.then(Vec::new);
+    let mirrors = inferred.take_mirrors(pile, taken.with(tied), &stated, waiting.as_mut());
     taken = taken.with(mirrors);
     let Whole {
         settled,
@@ -192,7 +201,9 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         let decided = inferred.or_beside(pile, &set, &stated, decided);
         inferred.take(pile, &set.devices, decided);
     }
-    for (device, mirror) in mirrors_over {
+    let waiting = waiting.unwrap_or_default();
+    let any_waited = !waiting.is_empty();
+    for (device, mirror) in waiting {
         if !inferred.is_member(pile, device) {
             inferred.groups.push(mirror);
         }
@@ -205,6 +216,7 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred) {
         let why = "it holds data, and nothing in it says what of, or ties it to another device; if it belongs to a group, state the geometry by hand";
         inferred.take(pile, &[device], Err(why.to_owned()));
     }
+    any_waited
 }
 
 /// A set and what was decided of it; groups beside it may say more.
@@ -402,20 +414,23 @@ impl Inferred {
 
     /// Takes the mirrors among the devices that are not `taken`, and gives their devices: what
     /// begins on a device and ends there is no part of a larger group, nor is what lies there in one
-    /// piece and goes on elsewhere. Those that may have been made over another group are `left`.
+    /// piece and goes on elsewhere. Those that may have been made over another group go
+    /// to those that are `waiting`, if any are to.
     fn take_mirrors(
         &mut self,
         pile: &Pile,
         taken: Set,
         stated: &Addresses,
-        left: &mut Vec<(usize, Group)>,
+        mut waiting: Option<&mut Vec<(usize, Group)>>,
     ) -> Set {
         let mut own = Set::default();
         for device in pile.others(taken) {
             let class = pile.mirror_of(device);
             if let Some(mirror) = mirrors::mirror(&class, &pile.candidates, &stated.anchors) {
-                if mirror.is_over_another {
-                    left.push((device, mirror.group));
+                if mirror.is_over_another
+                    && let Some(waiting) = &mut waiting
+                {
+                    waiting.push((device, mirror.group));
                     continue;
                 }
                 own = own.with([device].into_iter().collect());

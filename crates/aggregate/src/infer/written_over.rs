@@ -1,29 +1,31 @@
-//! A part of all devices that something else was written over, such as their starts.
+//! The starts of all devices, if something else was written over them.
 
 use super::algebra::{agrees, telling};
 use super::hypothesis::Hypothesis;
 use super::relations::Set;
 use super::sample::Row;
 
-/// Of the rows in that part, and of all others, so many of a hundred must be one way.
+/// Of the rows in these, and of all others, so many of a hundred must be one way.
 const PERCENT: usize = 90;
 /// Fewer rows that hold say nothing.
 const LEAST_ROWS: usize = 64;
 
-/// Whether parity holds as `hypothesis` says, but for one part of the devices, in which hardly a row does.
-pub(super) fn holds_elsewhere(hypothesis: &Hypothesis, rows: &[Row]) -> bool {
+/// Whether parity holds as `hypothesis` says, but for the starts of the devices, in which hardly a row does.
+pub(super) fn holds_behind_starts(hypothesis: &Hypothesis, rows: &[Row]) -> bool {
     let map = hypothesis.map();
     let set: Set = hypothesis.devices().collect();
     let telling = telling(rows, set).into_iter();
     let judged: Vec<bool> = telling.filter_map(|row| agrees(&map, set, row)).collect();
     let part = worst(&judged);
+    // Within, it may as well be a member that lagged behind for a time.
+    if part.start > 0 || part.is_empty() {
+        return false;
+    }
     let count = |of: bool, judged: &[bool]| judged.iter().filter(|one| **one == of).count();
-    let (before, rest) = judged.split_at(part.start);
-    let (within, behind) = rest.split_at(part.len());
-    let elsewhere = [before, behind].concat();
-    let right = count(true, &elsewhere);
+    let (within, behind) = judged.split_at(part.end);
+    let right = count(true, behind);
     right >= LEAST_ROWS
-        && right * 100 >= elsewhere.len() * PERCENT
+        && right * 100 >= behind.len() * PERCENT
         && count(false, within) * 100 >= within.len() * PERCENT
 }
 

@@ -22,6 +22,10 @@ const MOST_BYTES: u64 = 1 << 56;
 /// Most devices of file systems that are noted.
 const MOST_SYSTEMS: usize = 4096;
 
+/// How much of a device is searched for nodes of trees, and how many tell.
+const LOOKED_AT: u64 = 256 << 20;
+const LEAST_NODES: usize = 8;
+
 /// A device of a btrfs: the UUID of the file system, and `devid`.
 type Part = ([u8; 16], u64);
 
@@ -89,20 +93,33 @@ impl Copies {
     }
 }
 
-/// Whether `device` is one of several of a btrfs by a copy of its superblock, where that belongs: its chunks
-/// may lie there as those of a RAID group do, in an order that its trees say.
+/// Whether `device` is one of several of a btrfs by all copies of its superblock behind the first, where these
+/// belong, and by nodes of its trees: its chunks may lie there as those of a RAID group do, in an order that its
+/// trees say.
 pub(crate) fn is_one_of_several(device: &dyn ReadAt) -> bool {
-    MIRRORS.into_iter().any(|at| {
-        let block = device.read_whole(ByteOffset::new(at), SUPERBLOCK_BYTES);
-        block.is_some_and(|block| {
+    let copies = MIRRORS.into_iter().skip(1);
+    let copies = copies.take_while(|at| at.saturating_add(SUPERBLOCK_BYTES as u64) <= device.len());
+    let parts: Vec<Option<Part>> = copies
+        .map(|at| {
+            let block = device.read_whole(ByteOffset::new(at), SUPERBLOCK_BYTES)?;
             let fields = Fields::new(&block);
-            let own = superblock(fields);
+            let (part, bytenr, length) = superblock(fields)?;
             // num_devices
-            let is_shared = fields.le_u64(0x88).is_some_and(|count| count > 1);
-            let fits = |(_, bytenr, length)| bytenr == at && length <= device.len();
-            is_shared && own.is_some_and(fits)
+            let is_shared = fields.le_u64(0x88)? > 1;
+            (is_shared && bytenr == at && length <= device.len()).then_some(part)
         })
-    })
+        .collect();
+    let Some(Some((uuid, devid))) = parts.first().copied() else {
+        return false;
+    };
+    let is_same = parts.iter().all(|part| *part == Some((uuid, devid)));
+    let places = (0..device.len().min(LOOKED_AT)).step_by(SUPERBLOCK_BYTES);
+    // btrfs_header: csum, fsid.
+    let nodes = places.filter(|at| {
+        let fsid = device.read_whole(ByteOffset::new(at.saturating_add(0x20)), uuid.len());
+        !MIRRORS.contains(at) && fsid.is_some_and(|fsid| fsid == uuid)
+    });
+    is_same && nodes.take(LEAST_NODES).count() == LEAST_NODES
 }
 
 /// The part, `bytenr` and `dev_item.total_bytes` of a superblock whose CRC-32C holds.
@@ -134,18 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn a_device_of_several_is_known_by_a_copy_where_that_belongs() {
-        let disk = |count: u64, at: usize| {
+    fn a_device_of_several_is_known_by_a_copy_where_that_belongs_and_by_nodes() {
+        let disk = |count: u64, at: usize, nodes: usize| {
             let mut block = copy(64 << 20, 65 << 20);
             block[0x88..0x90].copy_from_slice(&count.to_le_bytes());
             let sum = crc32c::crc32c(&block[0x20..]);
             block[..4].copy_from_slice(&sum.to_le_bytes());
             let mut disk = vec![0; 66 << 20];
             disk[at..at + block.len()].copy_from_slice(&block);
+            for node in 0..nodes {
+                disk[(8 << 20) + node * 16384 + 0x20..][..16].fill(7);
+            }
             is_one_of_several(&evidence::view::Memory::new(disk))
         };
-        assert!(disk(4, 64 << 20));
-        assert!(!disk(1, 64 << 20) && !disk(4, 65 << 20));
+        assert!(disk(4, 64 << 20, 8));
+        assert!(!disk(4, 64 << 20, 7), "what an older file system left");
+        assert!(!disk(1, 64 << 20, 8) && !disk(4, 65 << 20, 8));
     }
 
     #[test]

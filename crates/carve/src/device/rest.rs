@@ -161,7 +161,8 @@ impl Rest<'_> {
             .partition(|chain| {
                 let reader = &chain.reader;
                 let is_open = reader.body_start().is_some() && !reader.is_closed();
-                is_open && !reader.is_signed() && chain.ends_within_sector()
+                let is_signed = reader.is_signed() || reader.contradicts_partial();
+                is_open && !is_signed && chain.ends_within_sector()
             });
         self.open = open;
         let judge = self.judge;
