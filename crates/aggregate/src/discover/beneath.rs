@@ -25,7 +25,6 @@ use crate::devices::Devices;
 use crate::document::{DeviceName, FilesystemStatement, Group, Member};
 use crate::infer;
 use crate::raid::Level;
-use crate::volumes_found::is_one_of_several;
 
 /// Chunks of a found group whose successors are compared, and of a stated one that may be them.
 const COMPARED: u64 = 512;
@@ -52,9 +51,7 @@ impl Discovery<'_> {
         if labelled.is_subset(&seen) && filled.is_empty() {
             return false;
         }
-        let unexplained = self.unexplained(&["disk:", "partition:"]);
-        let unexplained = unexplained.into_iter();
-        let unexplained = unexplained.filter(|(_, device)| !is_one_of_several(device));
+        let unexplained = self.unexplained_disks().into_iter();
         let unexplained = unexplained.map(|(name, _)| name);
         let names: BTreeSet<DeviceName> = unexplained
             .chain(labelled.iter().cloned())

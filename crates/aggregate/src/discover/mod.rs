@@ -463,9 +463,8 @@ impl<'a> Discovery<'a> {
         if std::mem::replace(&mut self.inferred, true) {
             return false;
         }
-        let mut devices = self.unexplained(&["disk:", "partition:"]);
+        let mut devices = self.unexplained_disks();
         devices.extend(self.doubted());
-        devices.retain(|(_, device)| !is_one_of_several(device));
         let inferred = infer::infer(devices);
         self.overwritten.extend(inferred.overwritten);
         self.aggregate.losses.extend(inferred.losses);
@@ -554,6 +553,13 @@ impl<'a> Discovery<'a> {
             self.aggregate.epochs.push(region.clone());
         }
         self.add_group(group, true);
+    }
+
+    /// The disks and partitions without an explanation that may be members of groups: no devices of a btrfs of several.
+    fn unexplained_disks(&self) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
+        let mut disks = self.unexplained(&["disk:", "partition:"]);
+        disks.retain(|(_, device)| !is_one_of_several(device));
+        disks
     }
 
     /// Devices of some kinds on which nothing was recognised, or a file system that is longer

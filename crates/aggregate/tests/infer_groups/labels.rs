@@ -99,6 +99,32 @@ fn a_group_beneath_a_newer_one_is_found_and_that_of_the_labels_is_no_second_one(
 }
 
 #[test]
+fn a_group_beneath_file_systems_that_fill_its_members_is_found_and_these_stay() {
+    let disks = lay_out(&CONTENT, "5-la", 4, 64 << 10, 1 << 20);
+    let disks = shuffled(disks, &[1], "disk");
+    let probe = |device: Arc<dyn ReadAt>, name: &DeviceName| {
+        name.0.starts_with("disk:").then(|| FilesystemStatement {
+            device: name.clone(),
+            kind: "ext4".to_owned(),
+            uuid: name.to_string(),
+            label: String::new(),
+            bytes: device.len(),
+            notes: Vec::new(),
+        })
+    };
+    let aggregate = discover(&disks, &probe);
+    assert!(
+        found(&aggregate, &disks, &CONTENT),
+        "{:?}",
+        aggregate.losses
+    );
+    let filled: Vec<&DeviceName> = aggregate.filesystems.iter().map(|fs| &fs.device).collect();
+    let begun_over = aggregate::coverage::begun_over(&aggregate);
+    assert_eq!(filled.len(), 3);
+    assert!(filled.iter().all(|device| begun_over.contains(*device)));
+}
+
+#[test]
 fn a_group_beneath_two_newer_ones_is_found() {
     let mut disks = lay_out(&CONTENT, "6-ls", 6, 64 << 10, 1 << 20);
     let (one, other) = disks.split_at_mut(3);

@@ -282,6 +282,24 @@ fn raid5_is_put_together_where_much_was_written_over() {
     );
 }
 
+/// Most of the rows that say anything lie where nothing is related any more.
+#[test]
+fn raid6_is_put_together_where_random_bytes_are_at_the_starts_of_all_devices() {
+    let mut disks = lay_out(&CONTENT, "6-ls", 5, 64 << 10, 1 << 20);
+    for (seed, bytes) in (1..).zip(&mut disks) {
+        let length = (6 << 20) + usize::try_from(seed).unwrap() * (200 << 10);
+        bytes[..length].copy_from_slice(&noise(seed, length));
+    }
+    let disks = shuffled(disks, &[], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    let losses = &aggregate.losses;
+    let [group] = aggregate.groups.as_slice() else {
+        panic!("{losses:?}");
+    };
+    assert_eq!(group.geometry.level.name(), "RAID-6");
+    assert_eq!(group.geometry.chunk_bytes(), Some(64 << 10));
+}
+
 #[test]
 fn raid6_is_put_together_from_its_contents() {
     for (layout, n, chunk, offset, missing) in [

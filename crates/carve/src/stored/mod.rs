@@ -29,6 +29,7 @@ use mail::mbox::loose as mbox_file;
 
 use crate::blocks::{Blocks, Grid};
 use crate::borders::Borders;
+use crate::breaks::Breaks;
 use crate::chain::{End, Judge};
 use crate::survey::{SECTOR, Sector, Survey};
 use crate::words::Words;
@@ -241,7 +242,7 @@ fn with_judge<O, T: Default>(
         borders: &Borders::measure(&survey.language, &words, &survey.unseen),
         words: &words,
         leaves_older: false,
-        breaks: crate::breaks::Breaks::UNKNOWN,
+        breaks: Breaks::UNKNOWN,
     })
 }
 
