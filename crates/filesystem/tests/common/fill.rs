@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::Random;
+use super::{Random, run};
 
 /// How much to write.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,9 @@ fn names(root: &Path, amount: Amount, random: &mut Random) {
             fs::hard_link(&first, name(number)).unwrap();
         }
     }
+    // As a commit of the kernel's own would, which comes now and then: what is deleted from
+    // here on was on the disk once.
+    run("sync", "coreutils", &[] as &[&str]);
     for number in 0..amount.names {
         if number % 1000 != 1 && random.below(3) == 0 {
             fs::remove_file(name(number)).unwrap();

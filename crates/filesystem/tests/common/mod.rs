@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use evidence::{ByteOffset, Loss, ReadAt};
-use filesystem::{File, FileKind, Filesystem, FsPath};
+use evidence::{ByteOffset, Gaps, Loss, ReadAt};
+use filesystem::{File, FileKind, Filesystem, FsPath, Standing};
 
 /// Runs a tool and gives its output; fails with what it printed, or how to install it.
 pub(crate) fn run<S: AsRef<OsStr>>(tool: &str, package: &str, arguments: &[S]) -> String {
@@ -154,7 +154,9 @@ fn hash_file(path: &Path) -> blake3::Hash {
     }
 }
 
-/// The tree as it is read here, and what was lost.
+/// The tree as it is read here, and what was lost of files in use. What a deleted file held
+/// may be written over, and when the kernel commits decides: without its contents it has no
+/// hash.
 pub(crate) fn our_tree(fs: &dyn Filesystem) -> (Tree, Vec<Loss>) {
     let mut tree = Tree::new();
     let mut losses = Vec::new();
@@ -171,8 +173,12 @@ pub(crate) fn our_tree(fs: &dyn Filesystem) -> (Tree, Vec<Loss>) {
             FileKind::Directory | FileKind::Special => None,
             FileKind::Regular | FileKind::Symlink => {
                 let file = File::open(fs, inode);
-                losses.extend(file.losses().iter().cloned());
-                Some(hash_ours(&file, &entry.path))
+                let (hash, gaps) = hash_ours(&file);
+                if inode.standing == Standing::InUse {
+                    assert!(gaps.is_empty(), "{}: {gaps:?}", entry.path);
+                    losses.extend(file.losses().iter().cloned());
+                }
+                gaps.is_empty().then_some(hash)
             }
         };
         let seen = Seen {
@@ -195,20 +201,21 @@ pub(crate) fn key(path: &FsPath) -> Vec<u8> {
     path.names().join(&b'/')
 }
 
-fn hash_ours(file: &File, path: &FsPath) -> blake3::Hash {
+fn hash_ours(file: &File) -> (blake3::Hash, Gaps) {
     let mut hasher = blake3::Hasher::new();
     let mut buf = vec![0; 1 << 20];
+    let mut all = Gaps::none();
     let mut at = 0;
     while at < file.len() {
         let length = (file.len() - at).min(buf.len() as u64) as usize;
         let gaps = file
             .read_at(ByteOffset::new(at), &mut buf[..length])
             .unwrap();
-        assert!(gaps.is_empty(), "{path}: {gaps:?} at {at}");
+        all.add_all_at(at as usize, &gaps);
         hasher.update(&buf[..length]);
         at += length as u64;
     }
-    hasher.finalize()
+    (hasher.finalize(), all)
 }
 
 /// Every difference between two trees, in words.
