@@ -47,8 +47,7 @@ impl Accounts {
         }
     }
 
-    /// Adds a server that puts mail into the mailbox of an account that is known; not by a name that
-    /// any machine has for itself.
+    /// Adds a server that puts mail into these mailboxes; not by a name that any machine has for itself.
     pub(crate) fn add_server(&mut self, name: String) {
         let is_own = name.starts_with("localhost") || name.starts_with("127.");
         if name.contains('.') && !is_own {
@@ -56,10 +55,15 @@ impl Accounts {
         }
     }
 
-    /// Whether a server puts mail into mailboxes of accounts that are known: whoever it names as the
+    /// Whether a server puts mail into these mailboxes: whoever it names as the
     /// last one to have it is one of theirs, also in a domain of which none is known.
     pub(crate) fn are_served_by(&self, name: &str) -> bool {
         self.servers.contains(name)
+    }
+
+    /// Whether nothing is known that a further account could be measured by: no account, and no server.
+    pub(crate) fn are_unknown(&self) -> bool {
+        self.all().is_empty() && self.servers.is_empty()
     }
 
     /// Adds an account that evidence names, if the list does not rule it out.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::stage;
+use super::{server_of_most, stage};
 use crate::account::{Accounts, Address, Nobody};
 use crate::delivery::{Field, Trace, server_of};
 
@@ -92,7 +92,7 @@ impl Consensus {
     /// fewer. An account that nothing else names may be an alias of another one, so it is
     /// believed only by three, two if `local` is its name, and if each has it in `Delivered-To`, which
     /// stands behind all aliases, and in a domain of which others are known, if any are, or by a server
-    /// that puts mail into the mailboxes of others that are.
+    /// that puts mail into these mailboxes, if one is known.
     ///
     /// Mail that somebody kept from elsewhere bears the words of other servers. Where messages name
     /// several, those count that the server names which delivered most of them.
@@ -118,6 +118,15 @@ impl Consensus {
         let all: usize = self.to.values().sum::<usize>().saturating_add(self.split);
         let (server, count) = servers.into_iter().max_by_key(|(_, count)| *count)?;
         (count.saturating_mul(2) > all).then_some(server)
+    }
+
+    /// The server that delivered more than half of what these say that was delivered, where no path says
+    /// whose they are: mail that was kept from elsewhere is not the most of it.
+    pub(super) fn server_of<'c>(all: impl Iterator<Item = &'c Self>) -> Option<String> {
+        let named = all.flat_map(|one| &one.to);
+        let final_ = named.filter(|((_, field, _), _)| *field == Field::DeliveredTo);
+        let by = final_.filter_map(|((_, _, server), count)| Some((server.as_deref()?, *count)));
+        server_of_most(by)
     }
 
     /// The account that the traces name which a server wrote that `counts`.
@@ -177,12 +186,12 @@ impl Consensus {
                 sum.count, self.all
             ));
         }
-        let known = accounts.all();
-        let domain = known.is_empty()
-            || known.iter().any(|one| one.domain() == account.domain())
-            || sum.by_own_server >= LEAST;
         let is_path = local.is_some_and(|local| local.eq_ignore_ascii_case(account.local()));
         let least = if is_path { LEAST_WITH_PATH } else { LEAST };
+        let known = accounts.all();
+        let domain = accounts.are_unknown()
+            || known.iter().any(|one| one.domain() == account.domain())
+            || sum.by_own_server >= least;
         let enough = sum.count >= least || (sum.count == self.all && sum.is_known);
         if enough && (sum.is_known || (sum.is_final && domain && sum.count >= least)) {
             let how = format!(
@@ -331,6 +340,31 @@ pub(super) mod tests {
             Some("bo@y.example")
         );
         assert_eq!(on(of(other).agreed(&all, None)), None);
+    }
+
+    #[test]
+    fn where_no_path_is_left_the_server_of_most_mail_names_the_accounts() {
+        let of = |to: &str, server: &str| {
+            let mut consensus = Consensus::default();
+            for _ in 0..3 {
+                consensus.add(
+                    format!("Delivered-To: {to}\nReceived: from a by {server}; x\n\n").as_bytes(),
+                );
+            }
+            consensus
+        };
+        let own = ["bo@y.example", "cy@z.example"].map(|to| of(to, "imap.x.example"));
+        let kept = of("me@old.example", "mx.old.example");
+        let mut all = known(&[]);
+        assert!(on(kept.agreed(&all, None)).is_some());
+        assert_eq!(Consensus::server_of([&own[0], &kept].into_iter()), None);
+        let server = Consensus::server_of(own.iter().chain([&kept])).unwrap();
+        assert_eq!(server, "imap.x.example");
+        all.add_server(server);
+        assert_eq!(on(kept.agreed(&all, None)), None);
+        for (one, account) in own.iter().zip(["bo@y.example", "cy@z.example"]) {
+            assert_eq!(on(one.agreed(&all, None)).as_deref(), Some(account));
+        }
     }
 
     #[test]

@@ -6,12 +6,7 @@ use std::collections::BTreeMap;
 use crate::account::{Accounts, Address, Nobody, Owner, Stage};
 use crate::delivery::{Field, Trace, server_of};
 
-use super::stage;
-
-/// A server is that of the mailboxes if it delivered more than this share of the mail that says
-/// who delivered it, in percent, and so many messages.
-const MOST_OF_IT: usize = 50;
-const LEAST_DELIVERED: usize = 3;
+use super::{server_of_most, stage};
 
 /// What the header of a message says of its delivery.
 #[derive(Clone, Debug)]
@@ -68,7 +63,8 @@ impl Local {
         known: &Accounts,
         delivered: impl Iterator<Item = &'d Delivery> + Clone,
     ) -> Self {
-        let server = server_of_most(delivered.clone());
+        let traced = delivered.clone().filter(|one| one.to().is_some());
+        let server = server_of_most(traced.filter_map(|one| Some((one.server.as_deref()?, 1))));
         let mut accounts = known.clone();
         let own = delivered.filter(|one| server.is_some() && one.server == server);
         let mut counts: BTreeMap<Address, usize> = BTreeMap::new();
@@ -131,20 +127,6 @@ impl Local {
             Some(Trace::From(None) | Trace::Silent) | None => Judged::default(),
         }
     }
-}
-
-/// The server that delivered the most of the mail, if it is clear.
-fn server_of_most<'d>(delivered: impl Iterator<Item = &'d Delivery>) -> Option<String> {
-    let mut servers: BTreeMap<&str, usize> = BTreeMap::new();
-    let traced = delivered.filter(|one| one.to().is_some());
-    for server in traced.filter_map(|one| one.server.as_deref()) {
-        *servers.entry(server).or_default() += 1;
-    }
-    let all: usize = servers.values().sum();
-    let (server, count) = servers.into_iter().max_by_key(|(_, count)| *count)?;
-    let enough =
-        count >= LEAST_DELIVERED && count.saturating_mul(100) > all.saturating_mul(MOST_OF_IT);
-    enough.then(|| server.to_owned())
 }
 
 /// Whose a message is that a server delivered to `address`, as it wrote in `field`.

@@ -39,6 +39,10 @@ const SAMPLE: usize = 400;
 const HEAD: u64 = 64 << 10;
 /// Messages of a folder of a known account that are read for the server that put them there.
 const SERVED: usize = 8;
+/// A server is that of the mailboxes if it delivered more than this share of the mail that says
+/// who delivered it, in percent, and so many messages.
+const MOST_OF_IT: usize = 50;
+const LEAST_DELIVERED: usize = 3;
 /// So many names of messages tell a folder, or all if it has fewer.
 const LEAST: usize = 3;
 
@@ -89,6 +93,12 @@ fn attribute_folders(places: &mut [Place<'_>], rules: &AccountRules) -> Accounts
         .servers
         .iter()
         .for_each(|name| accounts.add_server(name.clone()));
+    if accounts.are_unknown() {
+        let server = Consensus::server_of(mailboxes.iter().map(|mailbox| &mailbox.consensus));
+        server
+            .into_iter()
+            .for_each(|name| accounts.add_server(name));
+    }
     // Mail without a trace is given by its sender, who must be known: so after all the rest.
     let mut waiting = Vec::new();
     for mailbox in &mut mailboxes {
@@ -269,6 +279,20 @@ impl KnownNames {
             }
         }
     }
+}
+
+/// The server that delivered the most mail, by how much each did, if it is clear.
+fn server_of_most<'s>(delivered: impl Iterator<Item = (&'s str, usize)>) -> Option<String> {
+    let mut servers: BTreeMap<&str, usize> = BTreeMap::new();
+    for (server, count) in delivered {
+        let sum = servers.entry(server).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    let all: usize = servers.values().sum();
+    let (server, count) = servers.into_iter().max_by_key(|(_, count)| *count)?;
+    let enough =
+        count >= LEAST_DELIVERED && count.saturating_mul(100) > all.saturating_mul(MOST_OF_IT);
+    enough.then(|| server.to_owned())
 }
 
 /// The servers that put mail into a folder of an account, by a few of its messages.
