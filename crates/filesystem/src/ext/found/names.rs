@@ -35,8 +35,6 @@ pub(super) struct Names {
     pub(super) candidates: Vec<Candidate>,
     /// What directories list besides what their blocks say now.
     pub(super) more: HashMap<InodeNumber, Vec<DirEntry>>,
-    /// Numbers that are listed, whether they are in a table or not.
-    pub(super) listed: HashSet<u64>,
     /// The blocks of all directories, with whose they are.
     owners: HashMap<u64, Vec<InodeNumber>>,
     /// The blocks of directories in use.
@@ -109,9 +107,6 @@ impl Collector<'_> {
     pub(super) fn current(&mut self, dir: &Inode) {
         for entry in self.volume.list(dir).entries {
             self.lives.name(entry.inode.0);
-            if !self.lives.is_live(entry.inode.0) {
-                self.names.listed.insert(entry.inode.0);
-            }
         }
         let seed = RawInode::parse(&dir.raw)
             .and_then(|raw| self.volume.inode_seed(dir.number, raw.i_generation));
@@ -154,7 +149,6 @@ impl Collector<'_> {
             .filter(|entry| dir::is_name(&entry.name))
         {
             self.lives.name(entry.inode);
-            self.names.listed.insert(entry.inode);
             self.names.more.entry(dir).or_default().push(DirEntry {
                 name: entry.name,
                 inode: InodeNumber(entry.inode),
@@ -271,7 +265,7 @@ impl Collector<'_> {
         for block in blocks() {
             if let Some((own, parent)) = block.own
                 && let Some(bytes) = self.unclaimed(block.at)
-                && let Some((node, in_use)) = self.stray_directory(own.into(), block.at)
+                && let Some((node, in_use)) = self.stray_directory(own, parent, block.at)
             {
                 self.nodes.parent(node, parent.into());
                 self.take_stray(node, in_use, &bytes);
@@ -322,7 +316,13 @@ impl Collector<'_> {
     }
 
     /// The directory that a first block at `at` belongs to, and whether that is in use.
-    fn stray_directory(&mut self, number: u64, at: ByteOffset) -> Option<(InodeNumber, bool)> {
+    fn stray_directory(
+        &mut self,
+        number: u32,
+        parent: u32,
+        at: ByteOffset,
+    ) -> Option<(InodeNumber, bool)> {
+        let number = u64::from(number);
         if let Some(life) = self.lives.last_former(number) {
             return Some((self.nodes.of_directory(self.lives, life)?, false));
         }
@@ -336,6 +336,11 @@ impl Collector<'_> {
         if self.volume.is_allocated(number) == Some(false) {
             // A number that was never used here: the block is an older file system's.
             return None;
+        }
+        let known = self.nodes.bare_parents.get(&number);
+        if known.is_some_and(|known| *known != u64::from(parent)) {
+            // Two that lie elsewhere are two, one of them another file system's.
+            return Some((self.nodes.nameless(number), false));
         }
         // The inode is lost, not deleted: the directory is what its blocks say.
         self.nodes.bare(number, at);

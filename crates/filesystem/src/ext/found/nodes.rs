@@ -18,6 +18,8 @@ const FORMER: u64 = 1 << 63;
 pub(super) const ORPHANS: InodeNumber = InodeNumber(FORMER | 1 << 62);
 /// Its name in the root.
 pub(super) const ORPHANS_NAME: &[u8] = b"#orphans";
+/// The bit of what a directory lists and is not the directory that is known by that number.
+const LOST: u64 = 1 << 61;
 
 /// Something that was deleted.
 #[derive(Clone, Debug)]
@@ -138,6 +140,23 @@ impl Nodes {
             }
             None => {}
         }
+    }
+
+    /// What an entry of the directory `dir` stands for. Of a directory without an inode it is known where it
+    /// lies: what another one lists by its number is something else, of which nothing is known. Directories
+    /// of two file systems have numbers in common.
+    pub(super) fn listed(&self, dir: InodeNumber, entry: InodeNumber) -> InodeNumber {
+        let above = self.number_of(dir);
+        match self.bare_parents.get(&entry.0) {
+            Some(parent) if *parent != above && dir != ORPHANS => InodeNumber(entry.0 | LOST),
+            _ => entry,
+        }
+    }
+
+    /// The number of something that a directory lists and of which nothing is known.
+    pub(super) fn lost(number: InodeNumber) -> Option<InodeNumber> {
+        let is_lost = number.0 & (FORMER | LOST) == LOST;
+        is_lost.then_some(InodeNumber(number.0 & !LOST))
     }
 
     /// The directory that a number stands for: the one in use, else the last that was deleted.

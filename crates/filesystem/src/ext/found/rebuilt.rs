@@ -144,9 +144,14 @@ impl Filesystem for Rebuilt {
         if number == ORPHANS {
             return Ok(nodes::directory(number, Standing::InUse, ByteOffset::ZERO));
         }
-        let found = match self.nodes.get(number) {
-            Some(node) => self.former(number, node),
-            None => self.current(number),
+        let found = match (self.nodes.get(number), Nodes::lost(number)) {
+            (Some(node), _) => self.former(number, node),
+            (None, Some(lost)) => Err(self.volume.loss(
+                format!("inode {lost}"),
+                ByteOffset::ZERO,
+                corrupt("it is lost, and a directory with its number lies elsewhere"),
+            )),
+            (None, None) => self.current(number),
         };
         match found {
             Ok(mut inode) => {
@@ -175,6 +180,9 @@ impl Filesystem for Rebuilt {
         listing.losses = losses.into_iter().map(|l| self.outward_loss(l)).collect();
         if let Some(more) = self.more.get(&dir.number) {
             listing.entries.extend(more.iter().cloned());
+        }
+        for entry in &mut listing.entries {
+            entry.inode = self.nodes.listed(dir.number, entry.inode);
         }
         if dir.number == inode::ROOT && self.more.contains_key(&ORPHANS) {
             listing.entries.push(DirEntry {

@@ -187,8 +187,17 @@ impl Resolver<'_> {
                 open.push((number, node.number, node.parent));
             }
         }
+        let mut listed: HashMap<InodeNumber, HashSet<InodeNumber>> = HashMap::new();
         for (number, parent) in &self.nodes.bare_parents {
-            if !named.contains(&InodeNumber(*number)) && !self.lists(*number) {
+            let above = self.nodes.directory_of(self.lives, *parent);
+            let is_listed = above.is_some_and(|above| {
+                let numbers = listed.entry(above).or_insert_with(|| {
+                    let entries = entries_of(self.volume, self.lives, self.names, above);
+                    entries.map(|entry| entry.inode).collect()
+                });
+                numbers.contains(&InodeNumber(*number))
+            });
+            if !named.contains(&InodeNumber(*number)) && !is_listed {
                 open.push((InodeNumber(*number), *number, Some(*parent)));
             }
         }
@@ -197,11 +206,6 @@ impl Resolver<'_> {
             self.names
                 .hang(self.nodes, self.lives, node, number, parent);
         }
-    }
-
-    /// Whether any directory lists the number, which may be none of the table.
-    fn lists(&self, number: u64) -> bool {
-        self.names.listed.contains(&number)
     }
 
     /// Directories that had the place of another one, which is listed instead of them: the one in
@@ -264,12 +268,22 @@ fn last(mut had: Vec<Had>, links: u32) -> Vec<(InodeNumber, Vec<u8>)> {
 }
 
 /// What a directory lists already.
-fn names_of(volume: &Volume, lives: &Lives, names: &Names, dir: InodeNumber) -> HashSet<Vec<u8>> {
+fn entries_of(
+    volume: &Volume,
+    lives: &Lives,
+    names: &Names,
+    dir: InodeNumber,
+) -> impl Iterator<Item = DirEntry> {
     let inode = current_inode(volume, lives, dir);
     let listed = inode.map(|inode| volume.list(&inode).entries);
-    let more = names.more.get(&dir).into_iter().flatten();
-    let listed = listed.into_iter().flatten().map(|entry| entry.name);
-    listed.chain(more.map(|entry| entry.name.clone())).collect()
+    let more = names.more.get(&dir).cloned();
+    listed.into_iter().chain(more).flatten()
+}
+
+/// The names that a directory lists already.
+fn names_of(volume: &Volume, lives: &Lives, names: &Names, dir: InodeNumber) -> HashSet<Vec<u8>> {
+    let entries = entries_of(volume, lives, names, dir);
+    entries.map(|entry| entry.name).collect()
 }
 
 /// The directories in use that a directory in use lists.
