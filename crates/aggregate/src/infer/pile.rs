@@ -240,11 +240,8 @@ impl Pile {
 
     /// What is stated on all devices that are heard.
     pub(super) fn addresses(&self) -> Addresses {
-        let collector = &self.collector;
-        Addresses::new(
-            collector.anchors(&self.candidates, &self.windows, self.silent),
-            collector.file_ends(self.silent),
-        )
+        self.collector
+            .addresses(&self.candidates, &self.windows, self.silent)
     }
 
     /// The sets of devices that parity ties together.

@@ -4,9 +4,11 @@
 //! wrong. But with wrong factors, or the wrong member for parity, noise comes out; with the
 //! right ones the text of the chunk before goes on.
 
+use std::collections::BTreeSet;
+
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
-use super::anchors::{FileEnd, Source};
+use super::anchors::{Addresses, FileEnd, Source};
 use super::contents::{Contents, Texture};
 use super::hypothesis::Hypothesis;
 use super::sample::{BLOCK, Candidate, Row};
@@ -19,6 +21,17 @@ const MOST_ENDS: usize = 96;
 
 /// The same of rows, where a first look does not decide.
 const MOST_ROWS_OF_CLOSE: usize = 4096;
+
+/// Blocks beside anchors that are looked at for addresses of their own, and what one is worth that
+/// states the right one, in nats.
+const MOST_BESIDE: usize = 256;
+const STATED_HIT: f64 = 4.0;
+
+/// What is rebuilt to look for more of these, where a first look does not decide.
+const MOST_STATED_BYTES: u64 = 32 << 20;
+
+/// The longest node of a file system: its checksum is over all of it.
+const NODE: u64 = 64 << 10;
 
 /// What an end of a file is worth that is rebuilt where its inode says, and one that is not, in
 /// nats: a file may have been written anew since.
@@ -102,6 +115,90 @@ impl<'a> Rebuilt<'a> {
         places.iter().step_by(step).map(worth).sum()
     }
 
+    /// How much blocks speak for it, in nats, that are rebuilt beside `anchors` that agree, and that
+    /// state the place where they come to lie, if the pieces of their file systems begin at these places.
+    ///
+    /// Noise states nothing. None that does is no evidence: beside metadata there may be data.
+    pub(super) fn stated_beside(
+        &self,
+        anchors: &[(usize, u64)],
+        begins: &[(Source, i64)],
+        addresses: &Addresses,
+    ) -> f64 {
+        let map = self.hypothesis.map();
+        let row_of = |(_, at): &(usize, u64)| {
+            let (row, column) = map.row_of(*at)?;
+            Some((u64::try_from(row).ok()?, column / BLOCK * BLOCK))
+        };
+        let rows: BTreeSet<(u64, u64)> = anchors.iter().filter_map(row_of).collect();
+        let step = rows.len().div_ceil(MOST_BESIDE).max(1);
+        let beside = rows.into_iter().step_by(step).flat_map(|(row, column)| {
+            let lost = self.lost_in(row);
+            lost.map(move |chunk| (chunk + column, BLOCK))
+        });
+        let stating = beside.map(|(at, length)| self.stating(at, length, begins, addresses));
+        stating.sum::<usize>() as f64 * STATED_HIT
+    }
+
+    /// The same of all blocks that are rebuilt in a sample of the rows.
+    pub(super) fn stated(
+        &self,
+        rows: &[Row],
+        begins: &[(Source, i64)],
+        addresses: &Addresses,
+    ) -> f64 {
+        let chunk = self.hypothesis.chunk;
+        let most = usize::try_from(MOST_STATED_BYTES / chunk.max(1)).unwrap_or(usize::MAX);
+        let numbers = self.numbers(rows, most.max(1));
+        let lost = numbers.flat_map(|number| self.lost_in(number));
+        let stating = lost.map(|at| self.stating(at, chunk, begins, addresses));
+        stating.sum::<usize>() as f64 * STATED_HIT
+    }
+
+    /// How many blocks of the group's data in `length` bytes from `at` on state that they lie where they do.
+    fn stating(
+        &self,
+        at: u64,
+        length: u64,
+        begins: &[(Source, i64)],
+        addresses: &Addresses,
+    ) -> usize {
+        let room = self.group.len().saturating_sub(at);
+        let bytes = usize::try_from(room.min(length.saturating_add(NODE)))
+            .ok()
+            .and_then(|length| self.group.read_whole(ByteOffset::new(at), length))
+            .unwrap_or_default();
+        let states = |from: &u64| {
+            let block = usize::try_from(*from)
+                .ok()
+                .and_then(|from| bytes.get(from..));
+            let mut stated = addresses.stated_in(block.unwrap_or_default());
+            stated.any(|(inside, source, address)| {
+                let place = i64::try_from(at + from + inside).ok();
+                let begin = place.and_then(|place| place.checked_sub_unsigned(address));
+                begin.is_some_and(|begin| begins.contains(&(source, begin)))
+            })
+        };
+        (0..length).step_by(BLOCK as usize).filter(states).count()
+    }
+
+    /// Where in the group's data the chunks of a row begin that are not there.
+    fn lost_in(&self, row: u64) -> impl Iterator<Item = u64> + '_ {
+        let (chunk, width) = (self.hypothesis.chunk, self.hypothesis.shape.width());
+        let lost = (0..width).filter(move |number| self.is_lost(row, *number));
+        lost.map(move |number| (row * width + number) * chunk)
+    }
+
+    /// The numbers of at most so many rows of chunks, evenly taken from those that were sampled.
+    fn numbers(&self, rows: &[Row], most: usize) -> impl Iterator<Item = u64> + use<> {
+        let (row_0, chunk) = (self.hypothesis.row_0, self.hypothesis.chunk);
+        let later = rows.iter().filter(|row| row.at >= row_0);
+        let mut numbers: Vec<u64> = later.map(|row| (row.at - row_0) / chunk).collect();
+        numbers.dedup();
+        let step = numbers.len().div_ceil(most).max(1);
+        numbers.into_iter().step_by(step)
+    }
+
     /// How much the texts beside what is rebuilt speak for it, in nats; `is_close` is whether a
     /// first look did not decide. Chunks of a block say something only where all are so short.
     pub(super) fn texts(&self, rows: &[Row], contents: &Contents<'_>, is_close: bool) -> f64 {
@@ -113,23 +210,15 @@ impl<'a> Rebuilt<'a> {
         } else {
             MOST_ROWS
         };
-        let (hypothesis, group) = (self.hypothesis, &self.group);
-        let chunk = hypothesis.chunk;
-        let later = rows.iter().filter(|row| row.at >= hypothesis.row_0);
-        let mut numbers: Vec<u64> = later
-            .map(|row| (row.at - hypothesis.row_0) / chunk)
-            .collect();
-        numbers.dedup();
-        let step = numbers.len().div_ceil(most).max(1);
-        let width = hypothesis.shape.width();
+        let (chunk, group) = (self.hypothesis.chunk, &self.group);
         let mut sum = 0.0;
-        for number in numbers.into_iter().step_by(step) {
-            for index in (0..width).filter(|index| self.is_lost(number, *index)) {
-                // From text into what is rebuilt, and out of it into text: noise goes on in noise.
-                let start = (number * width + index) * chunk;
-                sum += pair(group, start, contents, true).unwrap_or(0.0);
-                sum += pair(group, start + chunk, contents, false).unwrap_or(0.0);
-            }
+        for start in self
+            .numbers(rows, most)
+            .flat_map(|number| self.lost_in(number))
+        {
+            // From text into what is rebuilt, and out of it into text: noise goes on in noise.
+            sum += pair(group, start, contents, true).unwrap_or(0.0);
+            sum += pair(group, start + chunk, contents, false).unwrap_or(0.0);
         }
         sum
     }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rayon::prelude::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use rayon::prelude::{
+    IndexedParallelIterator, IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator,
+};
 
 use super::algebra::{self, Agreement};
 use super::anchored::{ONE_IN, distinct};
-use super::anchors::{Addresses, Anchor, FileEnd, Source};
+use super::anchors::{Addresses, Anchor, Source};
 use super::contents::Contents;
 use super::hypothesis::{Claims, Hypothesis, Map, Part};
 use super::rebuilt::{Rebuilt, rebuilds};
@@ -106,10 +108,12 @@ pub(super) struct Answer {
     begins: Vec<(Source, i64)>,
     /// Half of the anchors that agree lie before this place of their devices.
     pub(super) middle: Option<u64>,
-    /// How much what it rebuilds of missing members makes sense, in nats: beside what lies there,
-    /// and where files end.
+    /// How much what it rebuilds of missing members makes sense, in nats: beside what lies there; and
+    /// where files end and blocks state their place.
     pub(super) rebuilt: f64,
     pub(super) mended: f64,
+    /// What of that blocks say which lie beside anchors.
+    beside: f64,
 }
 
 impl Answer {
@@ -152,23 +156,34 @@ impl Answer {
         &mut self,
         candidates: &[Candidate],
         rows: &[Row],
-        ends: &[FileEnd],
+        addresses: &Addresses,
+        stated: &[Stated<'_>],
         contents: &Contents<'_>,
     ) {
-        if let Some(rebuilt) = self
-            .notations
-            .first()
-            .and_then(|h| Rebuilt::new(h, candidates))
+        let first = self.notations.first();
+        if let Some((first, rebuilt)) = first.and_then(|h| Some((h, Rebuilt::new(h, candidates)?)))
         {
-            self.mended = rebuilt.ends(&self.begins, ends);
+            let Judged { places, pieces, .. } = hits(first, stated);
+            self.beside = rebuilt.stated_beside(&places, &pieces, addresses);
+            self.mended = rebuilt.ends(&self.begins, &addresses.ends) + self.beside;
             self.rebuilt = rebuilt.texts(rows, contents, false);
         }
     }
 
     /// Looks at more of it.
-    fn look_closer(&mut self, candidates: &[Candidate], rows: &[Row], contents: &Contents<'_>) {
+    fn look_closer(
+        &mut self,
+        candidates: &[Candidate],
+        rows: &[Row],
+        addresses: &Addresses,
+        stated: &[Stated<'_>],
+        contents: &Contents<'_>,
+    ) {
         let first = self.notations.first();
-        if let Some(rebuilt) = first.and_then(|h| Rebuilt::new(h, candidates)) {
+        if let Some((first, rebuilt)) = first.and_then(|h| Some((h, Rebuilt::new(h, candidates)?)))
+        {
+            let all = rebuilt.stated(rows, &hits(first, stated).pieces, addresses);
+            self.mended += (all - self.beside).max(0.0);
             self.rebuilt = rebuilt.texts(rows, contents, true);
         }
     }
@@ -245,6 +260,7 @@ impl Answer {
             middle: None,
             rebuilt: 0.0,
             mended: 0.0,
+            beside: 0.0,
             notations: vec![hypothesis],
         }
     }
@@ -287,6 +303,7 @@ pub(super) fn answers(
             middle: None,
             rebuilt: 0.0,
             mended: 0.0,
+            beside: 0.0,
             notations,
         })
     };
@@ -312,21 +329,21 @@ pub(super) fn answers(
         answer.notations.dedup();
         if let Some(hypothesis) = answer.notations.first() {
             let judged = hits(hypothesis, &stated);
-            (answer.anchors, answer.begins) = (judged.hits, judged.begins);
-            answer.middle = judged.middle;
+            (answer.anchors, answer.begins) = (judged.hits, judged.begins());
+            answer.middle = judged.middle();
             answer.contents = contents.score(hypothesis);
         }
     });
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
-    look_at_rebuilt(&mut answers, candidates, rows, addresses, contents);
+    look_at_rebuilt(&mut answers, candidates, rows, addresses, &stated, contents);
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     let best = answers.first().map_or(0.0, Answer::total);
     let close = answers.iter().take(MOST_CLOSE);
     let close = close.take_while(|answer| best - answer.total() < CLOSE);
     // One alone is looked at too: what it rebuilds may have to speak for it.
     let close = close.count();
-    let close = answers.iter_mut().take(close);
-    close.for_each(|answer| answer.look_closer(candidates, rows, contents));
+    let close = answers.par_iter_mut().take(close);
+    close.for_each(|answer| answer.look_closer(candidates, rows, addresses, &stated, contents));
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     answers
 }
@@ -345,12 +362,13 @@ fn look_at_rebuilt(
     candidates: &[Candidate],
     rows: &[Row],
     addresses: &Addresses,
+    stated: &[Stated<'_>],
     contents: &Contents<'_>,
 ) {
     let (near, far) = answers.split_at_mut(MOST_REBUILT.min(answers.len()));
-    for answer in near.iter_mut() {
-        answer.look_at_rebuilt(candidates, rows, &addresses.ends, contents);
-    }
+    near.par_iter_mut().for_each(|answer| {
+        answer.look_at_rebuilt(candidates, rows, addresses, stated, contents);
+    });
     let most = |of: fn(&Answer) -> f64| near.iter().map(of).fold(0.0, f64::max);
     let (rebuilt, mended) = (most(|answer| answer.rebuilt), most(|answer| answer.mended));
     let is_open = |answer: &&mut Answer| {
@@ -460,10 +478,26 @@ fn stated<'a>(anchors: &'a [Anchor], devices: &[usize]) -> Vec<Stated<'a>> {
 /// How the anchors judge a hypothesis.
 struct Judged {
     hits: Hits,
+    /// Where each piece of a file system begins, the largest of each first.
+    pieces: Vec<(Source, i64)>,
+    /// The devices and places of those that agree.
+    places: Vec<(usize, u64)>,
+}
+
+impl Judged {
     /// Where each file system begins.
-    begins: Vec<(Source, i64)>,
+    fn begins(&self) -> Vec<(Source, i64)> {
+        let mut begins = self.pieces.clone();
+        begins.dedup_by_key(|(source, _)| *source);
+        begins
+    }
+
     /// Half of those that agree lie before this place of their devices.
-    middle: Option<u64>,
+    fn middle(&self) -> Option<u64> {
+        let mut places: Vec<u64> = self.places.iter().map(|(_, at)| *at).collect();
+        places.sort_unstable();
+        places.get(places.len() / 2).copied()
+    }
 }
 
 /// Judges a hypothesis by the anchors.
@@ -471,14 +505,14 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> Judged {
     let map = hypothesis.map();
     let edge = hypothesis.row_0 % hypothesis.chunk;
     let mut hits = Hits::default();
-    let mut begins = Vec::new();
-    let mut places: Vec<u64> = Vec::new();
+    let mut of_all = Vec::new();
+    let mut places: Vec<(usize, u64)> = Vec::new();
     let mut ghost_rows = BTreeSet::new();
     for Stated(source, by_address) in stated {
         let fits = |anchor: &&Anchor| anchor.fits(hypothesis.chunk, edge);
         let all = by_address.values().flatten().copied().filter(fits);
         let pieces = pieces(&map, &all.collect::<Vec<_>>());
-        begins.extend(pieces.first().map(|piece| (*source, piece.begin)));
+        of_all.extend(pieces.iter().map(|piece| (*source, piece.begin)));
         hits.pieces += u32::try_from(pieces.len().saturating_sub(1)).unwrap_or(u32::MAX);
         for alternatives in by_address.values() {
             let own: Vec<&Anchor> = alternatives.iter().copied().filter(fits).collect();
@@ -489,7 +523,7 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> Judged {
                 |anchor: &&Anchor| !anchor.is_certain() && is_on_missing(&map, anchor, &pieces);
             if let Some(anchor) = own.iter().find(|anchor| lies(anchor)) {
                 hits.hits += 1;
-                places.push(anchor.at);
+                places.push((anchor.device, anchor.at));
             } else if let Some(ghost) = own.iter().find_map(|a| ghost(&map, a, &pieces)) {
                 // Data that is there shows its address itself: then somebody changed one of the two.
                 if ghost.is_of_missing {
@@ -502,11 +536,10 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> Judged {
         }
     }
     hits.ghost_rows = u32::try_from(ghost_rows.len()).unwrap_or(u32::MAX);
-    places.sort_unstable();
     Judged {
         hits,
-        begins,
-        middle: places.get(places.len() / 2).copied(),
+        pieces: of_all,
+        places,
     }
 }
 

@@ -147,13 +147,15 @@ impl Anchor {
 pub(super) struct Addresses {
     pub(super) anchors: Vec<Anchor>,
     pub(super) ends: Vec<FileEnd>,
+    /// What addresses in XFS follow from.
+    sizes: BTreeSet<xfs::Sizes>,
     /// The file systems that lie in stripes over groups.
     stripes: Vec<Stripes>,
 }
 
 impl Addresses {
     /// Addresses, with what they say of stripes.
-    pub(super) fn new(anchors: Vec<Anchor>, ends: Vec<FileEnd>) -> Self {
+    fn new(anchors: Vec<Anchor>, ends: Vec<FileEnd>, sizes: BTreeSet<xfs::Sizes>) -> Self {
         let sources: BTreeSet<Source> = anchors.iter().map(|anchor| anchor.source).collect();
         let direct = sources.into_iter().filter(|source| source.is_direct());
         let stripes = direct.filter_map(|source| Stripes::find(&anchors, source));
@@ -161,7 +163,23 @@ impl Addresses {
             stripes: stripes.collect(),
             anchors,
             ends,
+            sizes,
         }
+    }
+
+    /// What the block in `bytes` states of itself, which lies at a multiple of [`BLOCK`]: where in it, of
+    /// which file system, and the address there. What follows the block serves for checksums only.
+    pub(super) fn stated_in<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = (u64, Source, u64)> + 'a {
+        let sectors = (0..BLOCK).step_by(512);
+        sectors.filter_map(move |inside| {
+            let sector = Fields::new(bytes).from(usize::try_from(inside).ok()?)?;
+            let (stated, family) = stated_at(inside, sector)?;
+            let (source, address) = resolve(&self.sizes, &stated, family)?;
+            (address < MOST_ADDRESS).then_some((inside, source, address))
+        })
     }
 
     /// The same, with one file system in stripes as stated.
@@ -169,6 +187,7 @@ impl Addresses {
         Self {
             anchors: self.anchors.clone(),
             ends: self.ends.clone(),
+            sizes: self.sizes.clone(),
             stripes: vec![stripes],
         }
     }
@@ -194,6 +213,7 @@ impl Addresses {
         let mut own = Self {
             anchors: self.anchors.clone(),
             ends: self.ends.clone(),
+            sizes: self.sizes.clone(),
             stripes: Vec::new(),
         };
         for stripes in &self.stripes {
@@ -327,8 +347,8 @@ impl Collector {
             self.clues.look(block);
             if let Some(sizes) = xfs::sizes(block) {
                 self.xfs_sizes.insert(sizes);
-            } else if let Some(stated) = xfs::stated(block).filter(|_| !full) {
-                notes.push((at, stated, Source::Xfs));
+            } else if let Some((stated, family)) = stated_at(at, block).filter(|_| !full) {
+                notes.push((at, stated, family));
             } else if let Some(uuid) = xfs_log::record(block)
                 && self.logs.records.len() < MOST_STATED
             {
@@ -346,11 +366,6 @@ impl Collector {
                 self.journals.insert(journal);
             } else if ext::is_descriptor(block) && self.descriptors.len() < MOST_STATED {
                 self.descriptors.push((device, at));
-            } else if at.is_multiple_of(4096)
-                && !full
-                && let Some(stated) = btrfs::node(block)
-            {
-                notes.push((at, stated, Source::Btrfs));
             }
         }
         self.logs.look(device, start, bytes);
@@ -400,9 +415,20 @@ impl Collector {
         thinned(without_ghosts(all))
     }
 
-    /// Where files end by the inodes on all devices but the `silent` ones.
-    pub(super) fn file_ends(&self, silent: Set) -> Vec<FileEnd> {
-        self.ends.stated(&self.xfs_sizes(), silent)
+    /// All that is stated on the devices but the `silent` ones: the anchors, and where files end by
+    /// the inodes.
+    pub(super) fn addresses(
+        &self,
+        candidates: &[Candidate],
+        windows: &[u64],
+        silent: Set,
+    ) -> Addresses {
+        let sizes = self.xfs_sizes();
+        Addresses::new(
+            self.anchors(candidates, windows, silent),
+            self.ends.stated(&sizes, silent),
+            sizes,
+        )
     }
 
     /// The sizes of all XFS, also of those of which no superblock was seen.
@@ -569,6 +595,13 @@ impl Collector {
         }
         copies
     }
+}
+
+/// What a sector of XFS or a node of btrfs states of its place, at `at` of what it lies on.
+fn stated_at(at: u64, sector: Fields<'_>) -> Option<(Stated, Family)> {
+    let xfs = || xfs::stated(sector).map(|stated| (stated, Source::Xfs as Family));
+    let node = || at.is_multiple_of(BLOCK).then(|| btrfs::node(sector))?;
+    xfs().or_else(|| node().map(|stated| (stated, Source::Btrfs as Family)))
 }
 
 /// The file system and address of what a block states, by the `sizes` of all XFS.
