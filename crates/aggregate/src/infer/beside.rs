@@ -172,18 +172,18 @@ impl Pile {
             return None;
         }
         let meetings = self.all_meetings(set, stated, &others)?;
-        self.decided_by(set, &meetings)
+        self.decided_by(set, stated, &meetings)
     }
 
     /// The geometry of one set by what is `stated` of it and `other`, over which stripes lie.
     fn beside_one(&self, set: &Members, stated: &Addresses, other: &Beside) -> Option<Group> {
         let stated = stated.of_group(&set.devices)?;
         let meetings = self.all_meetings(set, &stated, std::slice::from_ref(other))?;
-        self.decided_by(set, &meetings)
+        self.decided_by(set, &stated, &meetings)
     }
 
     /// The geometry that stands out among `meetings`.
-    fn decided_by(&self, set: &Members, meetings: &[Meeting]) -> Option<Group> {
+    fn decided_by(&self, set: &Members, stated: &Addresses, meetings: &[Meeting]) -> Option<Group> {
         let best = stands_out(meetings)?;
         let trials = verify::rebuild(
             best.answer.hypothesis()?,
@@ -199,7 +199,9 @@ impl Pile {
         let is_enough = stripes.nats >= each * devices(set);
         (certain && is_enough).then_some(())?;
         let based = self.based(&best.answer)?;
-        let mut group = self.group(&best.answer, trials, &based, &set.together);
+        let contents = Contents::learn(&self.rows, &set.devices, Spread::Perhaps);
+        let ends = self.ends(set, &best.answer, &based, stated, &contents);
+        let mut group = self.group(&best.answer, trials, &based, &ends, &set.together);
         group.evidence.insert(
             1,
             format!(

@@ -414,11 +414,16 @@ impl<'a> Contents<'a> {
     /// How text goes on is learnt from blocks that lie next to each other. If a chunk is a block, none of
     /// these do in the group: what was learnt may speak for it, and not against.
     pub(super) fn score(&self, hypothesis: &Hypothesis) -> f64 {
+        self.score_behind(hypothesis, 0)
+    }
+
+    /// The same of what lies from `from` of the devices on.
+    pub(super) fn score_behind(&self, hypothesis: &Hypothesis, from: u64) -> f64 {
         let map = hypothesis.map();
         let devices: Vec<usize> = hypothesis.devices().collect();
         let mut edges = [0.0; MOST_STRIPE];
         let mut sum = 0.0;
-        for row in self.rows {
+        for row in self.rows.iter().filter(|row| row.at >= from) {
             sum += self.parity_score(&map, row, &devices);
             for device in &devices {
                 let Some((number, worth)) = self.edge_score(&map, row, *device) else {

@@ -27,7 +27,7 @@ pub(super) const LEAD: f64 = 16.0;
 
 /// What must speak for an answer, for each device, where parity ties the devices together.
 /// Parity alone says nothing of the order.
-const EACH: f64 = 8.0;
+pub(super) const EACH: f64 = 8.0;
 
 /// The same where no redundancy is left that could contradict: a wrong order would give files
 /// that look whole.
@@ -104,7 +104,8 @@ impl Pile {
             // What lies in stripes over groups begins none of them, though a stripe may begin so.
             let elsewhere = best.anchors.contradict() || spread == Spread::InStripes;
             let based = base::find(best, candidates, rows, elsewhere)?;
-            let mut group = self.group(best, trials, &based, &set.together);
+            let ends = self.ends(set, best, &based, stated, &contents);
+            let mut group = self.group(best, trials, &based, &ends, &set.together);
             // Copies that lie side by side and go around are equal in most rows, but not in all.
             let mut copies = copies_in_part(rows).into_iter();
             if trials.is_none() && copies.any(|pair| pair.iter().all(|d| set.devices.contains(d))) {

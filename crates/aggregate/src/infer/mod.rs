@@ -29,6 +29,7 @@ mod beside;
 mod contents;
 mod created_again;
 mod decide;
+mod ends;
 mod hypothesis;
 mod lagging;
 mod mirrors;

@@ -543,6 +543,19 @@ fn hits(hypothesis: &Hypothesis, stated: &[Stated<'_>]) -> Judged {
     }
 }
 
+/// How many anchors on `devices` agree that lie from `from` on.
+pub(super) fn hits_behind(
+    answer: &Answer,
+    devices: &[usize],
+    addresses: &Addresses,
+    from: u64,
+) -> usize {
+    let stated = stated(&addresses.anchors, devices);
+    let judged = answer.hypothesis().map(|first| hits(first, &stated));
+    let places = judged.into_iter().flat_map(|judged| judged.places);
+    places.filter(|(_, at)| *at >= from).count()
+}
+
 /// Whether the address of an anchor lies on a member that is missing. Where another block states
 /// the address, what was taken for its home is then something else.
 fn is_on_missing(map: &Map<'_>, anchor: &Anchor, pieces: &[Cluster]) -> bool {

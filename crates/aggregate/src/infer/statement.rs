@@ -1,12 +1,13 @@
 //! What is stated of a group whose geometry is decided.
 
 use super::base::Based;
+use super::ends::{Ends, member_bytes};
 use super::hypothesis::Hypothesis;
 use super::pile::Pile;
 use super::sample::Candidate;
 use super::score::Answer;
 use super::shape::Shape;
-use super::verify::{self, Trials};
+use super::verify::Trials;
 use crate::document::{Group, Member};
 use crate::raid::{Geometry, Level, Raid10Layout};
 
@@ -17,11 +18,11 @@ impl Pile {
         best: &Answer,
         trials: Option<Trials>,
         based: &Based<'_>,
+        ends: &Ends,
         together: &str,
     ) -> Group {
         let hypothesis = based.hypothesis;
-        let sizes = verify::member_bytes(hypothesis, &self.candidates, based.offset);
-        let smallest = sizes.iter().min().copied().unwrap_or(0);
+        let sizes = member_bytes(hypothesis, &self.candidates, based.offset);
         let plain = hypothesis.shape.level(hypothesis.chunk, &sizes);
         // By role: the devices with the same contents, as many for each role.
         let holders: Vec<Vec<usize>> = hypothesis
@@ -36,7 +37,7 @@ impl Pile {
                 layout: Raid10Layout::near(near),
                 chunk_bytes: hypothesis.chunk,
                 members: hypothesis.shape.members().saturating_mul(near),
-                member_bytes: smallest,
+                member_bytes: ends.bytes,
             },
             _ => plain,
         };
@@ -48,14 +49,14 @@ impl Pile {
             false => hypothesis.roles.clone(),
         };
         let geometry =
-            Geometry::filling(level.clone(), smallest).unwrap_or(Geometry { level, bytes: 0 });
+            Geometry::filling(level.clone(), ends.bytes).unwrap_or(Geometry { level, bytes: 0 });
         let members = (0..).zip(roles).map(|(role, device)| {
             let device = device.and_then(|device| self.candidates.get(device));
             Member {
                 role,
                 device: device.map(|candidate| candidate.name.clone()),
                 data_offset: device.map_or(0, |d| based.offset.saturating_add(d.shift)),
-                data_size: device.map_or(0, |d| self.data_size(d, hypothesis, based.offset)),
+                data_size: device.map_or(0, |d| self.data_size(d, based, ends)),
                 left_out: None,
                 bad_blocks: Vec::new(),
             }
@@ -64,21 +65,29 @@ impl Pile {
             name: String::new(),
             geometry,
             members: members.collect(),
-            evidence: reasons(best, trials, based, together),
+            evidence: reasons(best, trials, based, ends, together),
             confidence: confidence(best, trials),
             over: Vec::new(),
         }
     }
 
     /// How many bytes of a member are the group's.
-    fn data_size(&self, member: &Candidate, hypothesis: &Hypothesis, offset: u64) -> u64 {
-        let sizes = verify::member_bytes(hypothesis, &self.candidates, offset);
-        let smallest = sizes.iter().min().copied().unwrap_or(0);
-        let own = (hypothesis.roles.iter().zip(&sizes)).find(|(device, _)| {
-            let candidate = device.and_then(|device| self.candidates.get(device));
-            candidate.is_some_and(|candidate| candidate.name == member.name)
-        });
-        own.map_or(smallest, |(_, size)| *size)
+    fn data_size(&self, member: &Candidate, based: &Based<'_>, ends: &Ends) -> u64 {
+        let hypothesis = based.hypothesis;
+        let room = member.device.len().saturating_sub(based.offset);
+        let room = room - room % hypothesis.chunk;
+        match hypothesis.shape {
+            // A device that other ones of the same contents are beside is in no role.
+            Shape::Raid0(_) if self.is_in_role(member, hypothesis) => room,
+            _ => room.min(ends.bytes),
+        }
+    }
+
+    fn is_in_role(&self, member: &Candidate, hypothesis: &Hypothesis) -> bool {
+        let mut devices = hypothesis
+            .devices()
+            .filter_map(|at| self.candidates.get(at));
+        devices.any(|candidate| candidate.name == member.name)
     }
 }
 
@@ -87,6 +96,7 @@ fn reasons(
     best: &Answer,
     trials: Option<Trials>,
     based: &Based<'_>,
+    ends: &Ends,
     together: &str,
 ) -> Vec<String> {
     let mut evidence = vec![format!(
@@ -113,7 +123,7 @@ fn reasons(
     }
     if best.rebuilt_worth() != 0.0 {
         evidence.push(format!(
-            "what is rebuilt of the missing members goes on with the text beside it, and files end in it where their inodes say ({:+.0} nats)",
+            "what is rebuilt of the missing members goes on with the text beside it, files end in it where their inodes say, and blocks of file systems lie in it where they state ({:+.0} nats)",
             best.rebuilt_worth()
         ));
     }
@@ -121,9 +131,7 @@ fn reasons(
     if trials.is_none() {
         evidence.push("no redundancy is left to check it with".to_owned());
     }
-    evidence.push(
-        "where the members end is not known: the end of the smallest device is taken".to_owned(),
-    );
+    evidence.push(ends.evidence.clone());
     evidence
 }
 

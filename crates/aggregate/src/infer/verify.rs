@@ -6,11 +6,11 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
+use super::ends::member_bytes;
 use super::hypothesis::Hypothesis;
 use super::rebuilt::are_overwritten;
 use super::relations::Set;
 use super::sample::{BLOCK, Candidate, Row, fronts};
-use super::shape::Shape;
 use crate::raid::{Geometry, GroupReader};
 
 /// Most blocks that are rebuilt to verify one hypothesis.
@@ -169,25 +169,4 @@ pub(super) fn open(
         Some(Arc::new(area) as Arc<dyn ReadAt>)
     });
     GroupReader::new(geometry, members.collect()).ok()
-}
-
-/// How many bytes each member has from `base` on, in whole chunks. Where row 0 lies is known,
-/// where the last one ends is not: it is taken to be the end of the smallest device, except
-/// in RAID-0, whose members may differ.
-pub(super) fn member_bytes(
-    hypothesis: &Hypothesis,
-    candidates: &[Candidate],
-    base: u64,
-) -> Vec<u64> {
-    let room = |device: &usize| {
-        let room = candidates.get(*device)?.device.len().saturating_sub(base);
-        Some(room - room % hypothesis.chunk)
-    };
-    let there: Vec<u64> = hypothesis.roles.iter().flatten().filter_map(room).collect();
-    let smallest = there.iter().min().copied().unwrap_or(0);
-    match hypothesis.shape {
-        // No member of a RAID-0 is missing here: what is missing leaves its place unknown.
-        Shape::Raid0(_) => there,
-        Shape::Raid5(..) | Shape::Raid6(..) => vec![smallest; hypothesis.roles.len()],
-    }
 }
