@@ -8,7 +8,7 @@
 //! start, and then it is no second one.
 //!
 //! A group that lies on members of several groups by label is believed only if it has parity over all of
-//! them, and several members of each: a volume that is striped over them, or an array of arrays, looks
+//! them, and several members of one: a volume that is striped over them, or an array of arrays, looks
 //! otherwise, and their labels are right.
 
 use std::cmp::Ordering;
@@ -128,8 +128,8 @@ impl Discovery<'_> {
     }
 
     /// Whether a group with members `on` several groups that labels state was there before these: its level
-    /// has parity over all of them, and it has two members at least of each that has any. A volume in stripes, or an
-    /// array of arrays, has chunks of parity in each group or none, and one member of each mirror.
+    /// has parity over all of them, and it has two members at least of one. A volume in stripes, or an
+    /// array of arrays, has chunks of parity in each group or none, and one member of each.
     fn is_under_several(&self, group: &Group, on: &BTreeSet<DeviceName>) -> bool {
         let level = &group.geometry.level;
         let has_parity = matches!(
@@ -142,7 +142,7 @@ impl Discovery<'_> {
         let shared: Vec<usize> = shared.filter(|count| *count > 0).collect();
         has_parity
             && shared.iter().sum::<usize>() == on.len()
-            && shared.iter().all(|count| *count > 1)
+            && shared.iter().any(|count| *count > 1)
     }
 
     /// The groups that no label states, where a new array may have rebuilt one of its members from

@@ -250,3 +250,22 @@ const EPOCH: Timestamp = Timestamp {
     seconds: 0,
     nanoseconds: 0,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_another_directory_lists_is_not_the_one_whose_block_names_its_parent() {
+        let (root, other, number) = (InodeNumber(2), InodeNumber(12), InodeNumber(240));
+        let mut nodes = Nodes::default();
+        nodes.bare(number.0, ByteOffset::new(4096));
+        nodes.parent(number, root.0);
+        assert_eq!(nodes.listed(root, number), number);
+        assert_eq!(nodes.listed(ORPHANS, number), number);
+        let strange = nodes.listed(other, number);
+        assert_eq!(Nodes::lost(strange), Some(number));
+        assert_eq!(Nodes::lost(number), None);
+        assert_eq!(nodes.listed(other, InodeNumber(241)), InodeNumber(241));
+    }
+}
