@@ -12,13 +12,15 @@ use crate::document::{Aggregate, Area, DeviceName, Segment, SegmentMap};
 /// The ranges of each device that groups, volumes and opened devices lie on, sorted, in bytes.
 ///
 /// A member that is left out counts too: what it holds is an older state of the group. Of a device
-/// that is used by chunks (the store of a snapshot, a thin pool's) all from there on counts.
+/// that is used by chunks (the store of a snapshot, a thin pool's) all from there on counts. A group that
+/// was begun over others does not: of its members those that are none of theirs may be a third one's.
 pub fn covered(aggregate: &Aggregate) -> BTreeMap<DeviceName, Vec<Range<u64>>> {
     let mut covered: BTreeMap<DeviceName, Vec<Range<u64>>> = BTreeMap::new();
     let mut add = |device: &DeviceName, range: Range<u64>| {
         covered.entry(device.clone()).or_default().push(range);
     };
-    for member in aggregate.groups.iter().flat_map(|group| &group.members) {
+    let groups = aggregate.groups.iter().filter(|group| group.over.is_empty());
+    for member in groups.flat_map(|group| &group.members) {
         if let Some(device) = &member.device {
             let start = member.data_offset;
             add(device, start..start.saturating_add(member.data_size));
@@ -126,7 +128,8 @@ pub fn left_over(ranges: &[Range<u64>], length: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::Volume;
+    use crate::document::{Group, Member, Volume};
+    use crate::raid::{Geometry, Level};
 
     fn volume(segments: Vec<(u64, SegmentMap)>) -> Volume {
         let mut start = 0;
@@ -177,6 +180,41 @@ mod tests {
         assert_eq!(of("b").first(), Some(&(0..48)));
         assert_eq!(left_over(of("a"), 320), 320 - 140 - 20);
         assert_eq!(left_over(of("b"), 48), 0);
+    }
+
+    #[test]
+    fn a_group_that_was_begun_over_another_leaves_what_is_not_that_ones() {
+        let group = |name: &str, disks: [&str; 2], over: &[&str]| Group {
+            name: name.to_owned(),
+            geometry: Geometry {
+                level: Level::Raid1 { members: 2 },
+                bytes: 100,
+            },
+            members: (0..)
+                .zip(disks)
+                .map(|(role, disk)| Member {
+                    role,
+                    device: Some(DeviceName::disk(disk)),
+                    data_offset: 10,
+                    data_size: 100,
+                    left_out: None,
+                    bad_blocks: Vec::new(),
+                })
+                .collect(),
+            evidence: Vec::new(),
+            confidence: 1.0,
+            over: over.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let aggregate = Aggregate {
+            groups: vec![
+                group("older", ["a", "b"], &[]),
+                group("newer", ["b", "c"], &["older"]),
+            ],
+            ..Aggregate::default()
+        };
+        let covered = covered(&aggregate);
+        assert_eq!(covered[&DeviceName::disk("b")], [10..110]);
+        assert!(!covered.contains_key(&DeviceName::disk("c")));
     }
 
     #[test]

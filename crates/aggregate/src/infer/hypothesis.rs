@@ -1,7 +1,5 @@
 //! A geometry that may be a group's, and what it says of each place on the devices.
 
-use std::collections::BTreeMap;
-
 use super::shape::{Holders, Shape};
 
 /// A geometry for some devices. Where in it the group begins is another question.
@@ -115,17 +113,17 @@ impl Hypothesis {
     pub(super) fn map(&self) -> Map<'_> {
         let rows = (0..self.shape.period()).map(|row| self.shape.row(row));
         let rows: Vec<Holders> = rows.collect();
+        let count = self.devices().max().map_or(0, |most| most + 1);
         let parts = rows.iter().map(|holders| {
-            let mut parts = BTreeMap::new();
-            for (number, role) in (0_u64..).zip(&holders.data) {
-                parts.extend(
-                    self.device(*role)
-                        .map(|device| (device, Part::Data(number))),
-                );
-            }
-            for (role, part) in [(holders.p, Part::P), (holders.q, Part::Q)] {
+            let mut parts = vec![None; count];
+            let data = (0..).zip(&holders.data);
+            let data = data.map(|(number, role)| (Some(*role), Part::Data(number)));
+            let parity = [(holders.p, Part::P), (holders.q, Part::Q)];
+            for (role, part) in data.chain(parity) {
                 let device = role.and_then(|role| self.device(role));
-                parts.extend(device.map(|device| (device, part)));
+                if let Some(own) = device.and_then(|device| parts.get_mut(device)) {
+                    *own = Some(part);
+                }
             }
             parts
         });
@@ -193,7 +191,8 @@ pub(super) struct Map<'a> {
     pub(super) hypothesis: &'a Hypothesis,
     /// By the number of the row, for one period.
     rows: Vec<Holders>,
-    parts: Vec<BTreeMap<usize, Part>>,
+    /// The same by device: each place of each device is asked for.
+    parts: Vec<Vec<Option<Part>>>,
 }
 
 impl Map<'_> {
@@ -210,7 +209,7 @@ impl Map<'_> {
     /// What `at` of a device is.
     pub(super) fn place(&self, device: usize, at: u64) -> Option<Place> {
         let (row, column) = self.hypothesis.row_of(at)?;
-        let part = *self.parts.get(self.index(row))?.get(&device)?;
+        let part = (*self.parts.get(self.index(row))?.get(device)?)?;
         Some(Place { row, part, column })
     }
 
