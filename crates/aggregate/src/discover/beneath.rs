@@ -128,8 +128,9 @@ impl Discovery<'_> {
     }
 
     /// Whether a group with members `on` several groups that labels state was there before these: its level
-    /// has parity over all of them, and it has two members at least of one. A volume in stripes, or an
-    /// array of arrays, has chunks of parity in each group or none, and one member of each.
+    /// has parity over all of them, it has two members at least of one, and no label states an array over
+    /// two of them. A volume in stripes, or an array of arrays, has chunks of parity in each group or none, and one
+    /// member of each.
     fn is_under_several(&self, group: &Group, on: &BTreeSet<DeviceName>) -> bool {
         let level = &group.geometry.level;
         let has_parity = matches!(
@@ -138,9 +139,18 @@ impl Discovery<'_> {
         );
         let stated = self.aggregate.groups.iter();
         let stated = stated.filter(|one| self.added_stated.contains(&one.name));
-        let shared = stated.map(|one| (&devices_of(one) & on).len());
-        let shared: Vec<usize> = shared.filter(|count| *count > 0).collect();
+        let shared = stated.map(|one| (DeviceName::group(&one.name), &devices_of(one) & on));
+        let shared: Vec<(DeviceName, BTreeSet<DeviceName>)> =
+            shared.filter(|(_, shared)| !shared.is_empty()).collect();
+        // Of an array of arrays, too, two members may lie on one of them, if it has copies.
+        let is_one_above = self.aggregate.groups.iter().any(|above| {
+            let members = devices_of(above);
+            let below = shared.iter().filter(|(name, _)| members.contains(name));
+            below.count() > 1
+        });
+        let shared: Vec<usize> = shared.iter().map(|(_, shared)| shared.len()).collect();
         has_parity
+            && !is_one_above
             && shared.iter().sum::<usize>() == on.len()
             && shared.iter().any(|count| *count > 1)
     }

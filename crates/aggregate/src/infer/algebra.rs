@@ -85,11 +85,11 @@ impl Agreement {
     }
 }
 
-/// A sample of the rows that say something about `devices`.
+/// A sample of the rows that say something about `devices`, all of which go on there.
 pub(super) fn telling(rows: &[Row], devices: Set) -> Vec<&Row> {
     let telling = |row: &&Row| {
         let full = devices.devices().filter(|d| row.full.has(*d));
-        full.count() >= 3
+        full.count() >= 3 && !row.ended.touches(devices)
     };
     let telling: Vec<&Row> = rows.iter().filter(telling).collect();
     let step = telling.len().div_ceil(MOST_ROWS).max(1);
@@ -124,8 +124,12 @@ pub(super) fn agreement(hypothesis: &Hypothesis, telling: &[&Row], fronts: &[u64
 }
 
 /// Whether the relations of a row are those that a hypothesis predicts; `None` if it predicts
-/// none and there are none, or those only that hold where what is missing has zeros.
+/// none and there are none, or those only that hold where what is missing has zeros, or if a device of
+/// `set` ends before that row.
 pub(super) fn agrees(map: &Map<'_>, set: Set, row: &Row) -> Option<bool> {
+    if row.ended.touches(set) {
+        return None;
+    }
     let (number, _) = map.row_of(row.at)?;
     let has_none = map.hypothesis.missing() >= map.hypothesis.shape.parities();
     if row.relations.is_empty() && has_none {

@@ -414,16 +414,11 @@ impl<'a> Contents<'a> {
     /// How text goes on is learnt from blocks that lie next to each other. If a chunk is a block, none of
     /// these do in the group: what was learnt may speak for it, and not against.
     pub(super) fn score(&self, hypothesis: &Hypothesis) -> f64 {
-        self.score_behind(hypothesis, 0)
-    }
-
-    /// The same of what lies from `from` of the devices on.
-    pub(super) fn score_behind(&self, hypothesis: &Hypothesis, from: u64) -> f64 {
         let map = hypothesis.map();
         let devices: Vec<usize> = hypothesis.devices().collect();
         let mut edges = [0.0; MOST_STRIPE];
         let mut sum = 0.0;
-        for row in self.rows.iter().filter(|row| row.at >= from) {
+        for row in self.rows {
             sum += self.parity_score(&map, row, &devices);
             for device in &devices {
                 let Some((number, worth)) = self.edge_score(&map, row, *device) else {
@@ -445,6 +440,20 @@ impl<'a> Contents<'a> {
         } else {
             sum + goes_on
         }
+    }
+
+    /// How much the chunks that lie from `from` of the devices on speak for it, in nats, by what goes on at
+    /// their ends.
+    pub(super) fn goes_on_behind(&self, hypothesis: &Hypothesis, from: u64) -> f64 {
+        let map = hypothesis.map();
+        let rows = self.rows.iter().filter(|row| row.at >= from);
+        let ends = rows.flat_map(|row| {
+            let edges = hypothesis
+                .devices()
+                .filter_map(|device| self.edge_score(&map, row, device));
+            edges.map(|(_, worth)| worth).collect::<Vec<_>>()
+        });
+        ends.sum()
     }
 
     fn parity_score(&self, map: &Map<'_>, row: &Row, devices: &[usize]) -> f64 {
@@ -539,8 +548,7 @@ mod tests {
             prints: vec![1, 2, 3],
             textures: vec![text, text, odd],
             full: [0, 1, 2].into_iter().collect(),
-            relations: Vec::new(),
-            parts: Vec::new(),
+            ..Row::default()
         };
         let rows = [row];
         let contents = Contents::learn(&rows, &[0, 1, 2], Spread::Alone);
@@ -577,8 +585,7 @@ mod tests {
                 prints: vec![1, 2],
                 textures: turned.to_vec(),
                 full: [0, 1].into_iter().collect(),
-                relations: Vec::new(),
-                parts: Vec::new(),
+                ..Row::default()
             }
         };
         (0..64).map(row).collect()
@@ -620,8 +627,7 @@ mod tests {
             prints: vec![1, 2],
             textures: textures.to_vec(),
             full: [0, 1].into_iter().collect(),
-            relations: Vec::new(),
-            parts: Vec::new(),
+            ..Row::default()
         };
         let rows: Vec<Row> = blocks.chunks(2).enumerate().map(row).collect();
         let contents = Contents::learn(&rows, &[0, 1], Spread::Alone);

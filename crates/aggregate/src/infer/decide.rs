@@ -44,8 +44,8 @@ const MOST_LISTED: usize = 6;
 pub(super) struct Decided {
     pub(super) group: Group,
     pub(super) hypothesis: Hypothesis,
-    /// Whether many files end in what is rebuilt of missing members where their inodes say: then no
-    /// other device is a member.
+    /// Whether what is rebuilt of missing members has many files that end in it where their inodes say, or
+    /// many blocks that state their place: then no other device is a member.
     pub(super) is_whole: bool,
     /// Whether blocks that state their address lie elsewhere by more than agree: parity that holds may
     /// be a newer array's.

@@ -53,7 +53,8 @@ impl Pile {
             let states_more = || {
                 let level = hypothesis.shape.level(hypothesis.chunk, &[]);
                 let is = Geometry::filling(level, ends.bytes).ok()?.bytes;
-                let is_more = based.bytes? > is;
+                // What lies on several groups is longer than this one.
+                let is_more = based.bytes? > is && !best.anchors.contradict();
                 is_more.then(|| "what it begins with says that it is longer".to_owned())
             };
             let anchors = || {
@@ -63,7 +64,7 @@ impl Pile {
                 })
             };
             let texts = || {
-                let nats = contents.score_behind(hypothesis, from);
+                let nats = contents.goes_on_behind(hypothesis, from);
                 (nats >= EACH * devices(set)).then(|| {
                     format!("text goes on behind that from chunk to chunk as this geometry has it ({nats:.0} nats)")
                 })

@@ -148,7 +148,8 @@ impl<'a> Rebuilt<'a> {
         addresses: &Addresses,
     ) -> f64 {
         let chunk = self.hypothesis.chunk;
-        let most = usize::try_from(MOST_STATED_BYTES / chunk.max(1)).unwrap_or(usize::MAX);
+        let most = MOST_STATED_BYTES / chunk.saturating_add(tail(begins));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let numbers = self.numbers(rows, most.max(1));
         let lost = numbers.flat_map(|number| self.lost_in(number));
         let stating = lost.map(|at| self.stating(at, chunk, begins, addresses));
@@ -164,7 +165,7 @@ impl<'a> Rebuilt<'a> {
         addresses: &Addresses,
     ) -> usize {
         let room = self.group.len().saturating_sub(at);
-        let bytes = usize::try_from(room.min(length.saturating_add(NODE)))
+        let bytes = usize::try_from(room.min(length.saturating_add(tail(begins))))
             .ok()
             .and_then(|length| self.group.read_whole(ByteOffset::new(at), length))
             .unwrap_or_default();
@@ -221,6 +222,16 @@ impl<'a> Rebuilt<'a> {
             sum += pair(group, start + chunk, contents, false).unwrap_or(0.0);
         }
         sum
+    }
+}
+
+/// What is read behind a block that may state its address, for its checksum.
+fn tail(begins: &[(Source, i64)]) -> u64 {
+    let has_nodes = |(source, _): &(Source, i64)| matches!(source, Source::Btrfs(_));
+    if begins.iter().any(has_nodes) {
+        NODE
+    } else {
+        BLOCK
     }
 }
 

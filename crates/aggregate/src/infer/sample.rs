@@ -191,6 +191,8 @@ pub(super) struct Row {
     pub(super) textures: Vec<Texture>,
     /// The devices that have something other than zeros here.
     pub(super) full: Set,
+    /// The devices that end before this: what they had here is not known, and no zeros.
+    pub(super) ended: Set,
     /// The linear relations that hold between the blocks.
     pub(super) relations: Vec<Relation>,
     /// The sets of devices that these relations tie together.
@@ -200,13 +202,15 @@ pub(super) struct Row {
 /// The rows of one window, read from all devices; those of zeros are left out.
 pub(super) fn rows(start: u64, windows: &[Vec<u8>]) -> Vec<Row> {
     let mut rows = textures(start, windows);
-    let block_at = |bytes: &Vec<u8>, at: u64| {
-        let start = usize::try_from(at - start).ok()?;
-        Sketch::of(bytes.get(start..start + usize::try_from(BLOCK).ok()?)?)
-    };
+    let block = usize::try_from(BLOCK).unwrap_or(usize::MAX);
     for row in &mut rows {
-        let sketches = windows.iter().map(|bytes| block_at(bytes, row.at));
-        let sketches: Vec<Option<Sketch>> = sketches.collect();
+        let inside = usize::try_from(row.at - start).unwrap_or(usize::MAX);
+        let inside = inside..inside.saturating_add(block);
+        let blocks = windows.iter().map(|bytes| bytes.get(inside.clone()));
+        let blocks: Vec<Option<&[u8]>> = blocks.collect();
+        let ended = blocks.iter().enumerate().filter(|(_, b)| b.is_none());
+        row.ended = ended.map(|(device, _)| device).collect();
+        let sketches: Vec<Option<Sketch>> = blocks.iter().map(|b| Sketch::of((*b)?)).collect();
         let print = |sketch: &Option<Sketch>| sketch.as_ref().map_or(0, Sketch::fingerprint);
         let there = sketches.iter().enumerate().filter(|(_, s)| s.is_some());
         row.prints = sketches.iter().map(print).collect();
@@ -226,16 +230,15 @@ pub(super) fn textures(start: u64, windows: &[Vec<u8>]) -> Vec<Row> {
         let blocks = windows
             .iter()
             .map(|bytes| bytes.get(number * block..(number + 1) * block));
-        let blocks: Vec<&[u8]> = blocks.map(Option::unwrap_or_default).collect();
-        if blocks
-            .iter()
-            .all(|block| block.iter().all(|byte| *byte == 0))
-        {
+        let blocks: Vec<Option<&[u8]>> = blocks.collect();
+        let mut there = blocks.iter().flatten().copied();
+        if there.all(|block| block.iter().all(|byte| *byte == 0)) {
             continue;
         }
+        let texture = |block: &Option<&[u8]>| block.map_or(Texture::LOST, Texture::of);
         rows.push(Row {
             at: start + number as u64 * BLOCK,
-            textures: blocks.iter().map(|block| Texture::of(block)).collect(),
+            textures: blocks.iter().map(texture).collect(),
             ..Row::default()
         });
     }

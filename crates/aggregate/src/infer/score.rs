@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rayon::prelude::{
-    IndexedParallelIterator, IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator,
-};
+use rayon::prelude::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
 use super::algebra::{self, Agreement};
 use super::anchored::{ONE_IN, distinct};
@@ -151,6 +149,12 @@ impl Answer {
         self.rebuilt * CONTENTS_DAMPING + self.mended
     }
 
+    /// Whether it rebuilds anything that could be looked at.
+    fn is_open(&self, candidates: &[Candidate]) -> bool {
+        let first = self.notations.first();
+        first.is_some_and(|hypothesis| rebuilds(hypothesis, candidates))
+    }
+
     /// Looks at what it rebuilds of the members that are missing.
     fn look_at_rebuilt(
         &mut self,
@@ -231,7 +235,7 @@ impl Answer {
             .map(Hypothesis::describe)
             .unwrap_or_default();
         format!(
-            "{what} (anchors {} of {}, parity in {} of {} rows, contents {:+.0}, rebuilt {:+.0}, files {:+.0})",
+            "{what} (anchors {} of {}, parity in {} of {} rows, contents {:+.0}, rebuilt {:+.0}, files and addresses in it {:+.0})",
             self.anchors.hits,
             self.anchors.hits.saturating_add(self.anchors.misses),
             self.agreement.right,
@@ -342,8 +346,15 @@ pub(super) fn answers(
     let close = close.take_while(|answer| best - answer.total() < CLOSE);
     // One alone is looked at too: what it rebuilds may have to speak for it.
     let close = close.count();
-    let close = answers.par_iter_mut().take(close);
-    close.for_each(|answer| answer.look_closer(candidates, rows, addresses, &stated, contents));
+    let (close, others) = answers.split_at_mut(close);
+    let gains = close.par_iter_mut().map(|answer| {
+        let before = answer.mended;
+        answer.look_closer(candidates, rows, addresses, &stated, contents);
+        answer.mended - before
+    });
+    let most = gains.reduce(|| 0.0, f64::max);
+    let others = others.iter_mut().filter(|it| it.is_open(candidates));
+    others.for_each(|answer| answer.mended += most);
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     answers
 }
@@ -371,11 +382,7 @@ fn look_at_rebuilt(
     });
     let most = |of: fn(&Answer) -> f64| near.iter().map(of).fold(0.0, f64::max);
     let (rebuilt, mended) = (most(|answer| answer.rebuilt), most(|answer| answer.mended));
-    let is_open = |answer: &&mut Answer| {
-        let first = answer.notations.first();
-        first.is_some_and(|hypothesis| rebuilds(hypothesis, candidates))
-    };
-    for answer in far.iter_mut().filter(is_open) {
+    for answer in far.iter_mut().filter(|it| it.is_open(candidates)) {
         (answer.rebuilt, answer.mended) = (rebuilt, mended);
     }
 }

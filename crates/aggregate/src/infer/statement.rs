@@ -71,15 +71,16 @@ impl Pile {
         }
     }
 
-    /// How many bytes of a member are the group's.
+    /// How many bytes of a member are the group's, also if its image was cut short.
     fn data_size(&self, member: &Candidate, based: &Based<'_>, ends: &Ends) -> u64 {
         let hypothesis = based.hypothesis;
         let room = member.device.len().saturating_sub(based.offset);
         let room = room - room % hypothesis.chunk;
         match hypothesis.shape {
-            // A device that other ones of the same contents are beside is in no role.
+            Shape::Raid5(..) | Shape::Raid6(..) => ends.bytes,
             Shape::Raid0(_) if self.is_in_role(member, hypothesis) => room,
-            _ => room.min(ends.bytes),
+            // A device beside another one of the same contents is in no role.
+            Shape::Raid0(_) => room.min(ends.bytes),
         }
     }
 

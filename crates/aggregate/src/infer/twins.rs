@@ -175,6 +175,7 @@ mod tests {
             full: (0..blocks.len()).collect(),
             parts: parts(&relations),
             relations,
+            ..Row::default()
         }
     }
 

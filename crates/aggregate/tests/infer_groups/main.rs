@@ -340,6 +340,36 @@ fn what_nothing_decides_is_a_loss_and_no_group() {
     );
 }
 
+/// Nothing states where members end. The rest of the others says that one image was cut short, or, if it is
+/// nothing of the group, that its disk is smaller.
+#[test]
+fn a_group_goes_on_behind_the_end_of_an_image_that_was_cut_short() {
+    let disks = lay_out(&CONTENT, "5-ls", 4, 64 << 10, 1 << 20);
+    let end = (1 << 20) + (5 << 20);
+    let mut cut = disks.clone();
+    cut[1].truncate(end);
+    let cut = shuffled(cut, &[], "disk");
+    let aggregate = discover(&cut, &|_, _| None);
+    assert!(found(&aggregate, &cut, &CONTENT), "{:?}", aggregate.losses);
+    let evidence = aggregate.groups[0].evidence.join("; ");
+    assert!(evidence.contains("may be cut short"), "{evidence}");
+
+    let mut smaller = disks;
+    for (seed, disk) in (1..).zip(&mut smaller) {
+        let rest = disk.len() - end;
+        disk.truncate(end);
+        if seed != 2 {
+            disk.extend(noise(seed, rest));
+        }
+    }
+    let smaller = shuffled(smaller, &[], "disk");
+    let aggregate = discover(&smaller, &|_, _| None);
+    let [group] = aggregate.groups.as_slice() else {
+        panic!("{:?}", aggregate.losses);
+    };
+    assert!(group.members.iter().all(|one| one.data_size == 5 << 20));
+}
+
 #[test]
 fn raid0_is_put_together_from_its_contents() {
     assert!(is_found("raid0", 3, 64, 1 << 20, &[]));

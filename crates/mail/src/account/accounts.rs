@@ -55,6 +55,12 @@ impl Accounts {
         }
     }
 
+    /// Sets the server that put most mail into these mailboxes, whatever it calls itself: who was served by
+    /// another one has another name for it.
+    pub(crate) fn set_server(&mut self, name: String) {
+        self.servers = BTreeSet::from([name]);
+    }
+
     /// Whether a server puts mail into these mailboxes: whoever it names as the
     /// last one to have it is one of theirs, also in a domain of which none is known.
     pub(crate) fn are_served_by(&self, name: &str) -> bool {

@@ -17,6 +17,8 @@ pub(crate) struct Consensus {
     muted: bool,
     /// How often each address is named in which field, and by which server.
     to: BTreeMap<(Address, Field, Option<String>), usize>,
+    /// How much mail each server put into it, by its own words.
+    servers: BTreeMap<String, usize>,
     /// How many messages name several recipients.
     split: usize,
     /// Senders of mail without a trace.
@@ -61,14 +63,25 @@ impl Consensus {
         }
     }
 
+    /// Adds a message.
     pub(crate) fn add(&mut self, content: &[u8]) {
+        self.add_one_of(content, 1);
+    }
+
+    /// Adds a message that was taken of so many.
+    pub(super) fn add_one_of(&mut self, content: &[u8], many: usize) {
         let Some(trace) = Some(content).filter(|_| !self.muted).and_then(Trace::of) else {
             return;
         };
         self.all = self.all.saturating_add(1);
         match trace {
             Trace::To(address, field) => {
-                let said = (address, field, server_of(content));
+                let server = server_of(content);
+                if let Some(server) = server.clone().filter(|_| field == Field::DeliveredTo) {
+                    let sum = self.servers.entry(server).or_default();
+                    *sum = sum.saturating_add(many);
+                }
+                let said = (address, field, server);
                 let count = self.to.entry(said).or_default();
                 *count = count.saturating_add(1);
             }
@@ -123,10 +136,8 @@ impl Consensus {
     /// The server that delivered more than half of what these say that was delivered, where no path says
     /// whose they are: mail that was kept from elsewhere is not the most of it.
     pub(super) fn server_of<'c>(all: impl Iterator<Item = &'c Self>) -> Option<String> {
-        let named = all.flat_map(|one| &one.to);
-        let final_ = named.filter(|((_, field, _), _)| *field == Field::DeliveredTo);
-        let by = final_.filter_map(|((_, _, server), count)| Some((server.as_deref()?, *count)));
-        server_of_most(by)
+        let servers = all.flat_map(|one| &one.servers);
+        server_of_most(servers.map(|(server, count)| (server.as_str(), *count)))
     }
 
     /// The account that the traces name which a server wrote that `counts`.

@@ -66,6 +66,9 @@ impl Local {
         let traced = delivered.clone().filter(|one| one.to().is_some());
         let server = server_of_most(traced.filter_map(|one| Some((one.server.as_deref()?, 1))));
         let mut accounts = known.clone();
+        if let Some(server) = server.clone().filter(|_| known.are_unknown()) {
+            accounts.set_server(server);
+        }
         let own = delivered.filter(|one| server.is_some() && one.server == server);
         let mut counts: BTreeMap<Address, usize> = BTreeMap::new();
         for account in own.filter_map(|one| known.without_detail(one.to()?)) {

@@ -95,9 +95,9 @@ fn attribute_folders(places: &mut [Place<'_>], rules: &AccountRules) -> Accounts
         .for_each(|name| accounts.add_server(name.clone()));
     if accounts.are_unknown() {
         let server = Consensus::server_of(mailboxes.iter().map(|mailbox| &mailbox.consensus));
-        server
-            .into_iter()
-            .for_each(|name| accounts.add_server(name));
+        if let Some(server) = server {
+            accounts.set_server(server);
+        }
     }
     // Mail without a trace is given by its sender, who must be known: so after all the rest.
     let mut waiting = Vec::new();
@@ -210,7 +210,7 @@ fn read(
     let step = contents.files.len().div_ceil(SAMPLE).max(1);
     for file in contents.files.iter().step_by(step) {
         if let Some(head) = head(place.fs, file, HEAD) {
-            consensus.add(&head);
+            consensus.add_one_of(&head, step);
         }
     }
     (guid, names)

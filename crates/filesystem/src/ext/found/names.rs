@@ -265,7 +265,7 @@ impl Collector<'_> {
         for block in blocks() {
             if let Some((own, parent)) = block.own
                 && let Some(bytes) = self.unclaimed(block.at)
-                && let Some((node, in_use)) = self.stray_directory(own, parent, block.at)
+                && let Some((node, in_use)) = self.stray_directory(own.into(), block.at, &bytes)
             {
                 self.nodes.parent(node, parent.into());
                 self.take_stray(node, in_use, &bytes);
@@ -315,14 +315,13 @@ impl Collector<'_> {
         }
     }
 
-    /// The directory that a first block at `at` belongs to, and whether that is in use.
+    /// The directory that a first block at `at`, which is `bytes`, belongs to, and whether that is in use.
     fn stray_directory(
         &mut self,
-        number: u32,
-        parent: u32,
+        number: u64,
         at: ByteOffset,
+        bytes: &[u8],
     ) -> Option<(InodeNumber, bool)> {
-        let number = u64::from(number);
         if let Some(life) = self.lives.last_former(number) {
             return Some((self.nodes.of_directory(self.lives, life)?, false));
         }
@@ -337,10 +336,11 @@ impl Collector<'_> {
             // A number that was never used here: the block is an older file system's.
             return None;
         }
-        let known = self.nodes.bare_parents.get(&number);
-        if known.is_some_and(|known| *known != u64::from(parent)) {
-            // Two that lie elsewhere are two, one of them another file system's.
-            return Some((self.nodes.nameless(number), false));
+        if let Some(known) = self.nodes.bare.get(&number).filter(|known| **known != at) {
+            // A directory has one first block: two are two, one of them another file system's.
+            let is_copy =
+                self.volume.view.read_whole(*known, bytes.len()).as_deref() == Some(bytes);
+            return (!is_copy).then(|| (self.nodes.nameless(number), false));
         }
         // The inode is lost, not deleted: the directory is what its blocks say.
         self.nodes.bare(number, at);

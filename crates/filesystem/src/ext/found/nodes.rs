@@ -153,6 +153,16 @@ impl Nodes {
         }
     }
 
+    /// Notes that what lies in the directory `from` is listed in `to`, which is the same one.
+    pub(super) fn moved(&mut self, entry: InodeNumber, from: InodeNumber, to: InodeNumber) {
+        let (from, to) = (self.number_of(from), self.number_of(to));
+        if let Some(parent) = self.bare_parents.get_mut(&entry.0)
+            && *parent == from
+        {
+            *parent = to;
+        }
+    }
+
     /// The number of something that a directory lists and of which nothing is known.
     pub(super) fn lost(number: InodeNumber) -> Option<InodeNumber> {
         let is_lost = number.0 & (FORMER | LOST) == LOST;

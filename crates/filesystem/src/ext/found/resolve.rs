@@ -42,7 +42,9 @@ impl Resolver<'_> {
         let sorted = self.sort();
         let mut placed = self.of_files_in_use(sorted.by_number);
         placed.extend(self.of_lives(sorted.by_life));
-        for (node, had) in sorted.by_node {
+        for (node, mut had) in sorted.by_node {
+            // A directory without an inode lies where its own block says.
+            had.retain(|(_, dir, _)| self.nodes.listed(*dir, node) == node);
             for (dir, name) in last(had, 1) {
                 placed.push((node, dir, name));
             }
@@ -155,6 +157,7 @@ impl Resolver<'_> {
             if canon(node) != node {
                 continue;
             }
+            self.nodes.moved(node, dir, canon(dir));
             let dir = canon(dir);
             if dir == node {
                 continue;
@@ -171,6 +174,9 @@ impl Resolver<'_> {
         // What was collected under a directory that is one with another is listed there.
         for (node, to) in &aliases {
             if let Some(entries) = self.names.more.remove(node) {
+                for entry in &entries {
+                    self.nodes.moved(entry.inode, *node, *to);
+                }
                 self.names.more.entry(*to).or_default().extend(entries);
             }
         }
