@@ -17,7 +17,7 @@ use crate::broken::BrokenPart;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
 use crate::dovecot::crypt;
-use crate::maildir::{MaildirName, RECOVERED};
+use crate::maildir::{MaildirName, RECOVERED, is_nameless};
 use crate::proof::{
     Doubtful, Facts, Grade, Hole, HoleCause, Verdict, holes_of, judge, virtual_size, written_over,
 };
@@ -436,8 +436,12 @@ fn message(
         let structure = structure_of_deleted(fs, mail, file, &content)?;
         Some(Doubtful::Deleted(structure))
     } else {
-        let replaced = claims.is_replaced().then(|| Structure::of(&content.bytes));
-        replaced.map(Doubtful::Replaced)
+        let structure = if is_nameless(&mail.path) {
+            Some(structure_of_nameless(fs, file, &content))
+        } else {
+            claims.is_replaced().then(|| Structure::of(&content.bytes))
+        };
+        structure.map(Doubtful::Replaced)
     };
     let verdict = judge(Facts {
         holes: content.holes,
@@ -535,6 +539,18 @@ fn delivered(mail: &MailFile, inode: &Inode, summary: &Summary) -> Timestamp {
     said.unwrap_or(inode.modified)
 }
 
+/// What the bytes of a file say of themselves that no directory lists any more. What is read may be its
+/// inode as it was before its blocks were given to another file, of whose text it has as much as it was long.
+fn structure_of_nameless(fs: &dyn Filesystem, file: &File, content: &Content) -> Structure {
+    let block = u64::from(fs.info().block_bytes);
+    let mut structure = Structure::of(&content.bytes);
+    if ends_in_zeros(fs.view().as_ref(), file.pieces(), block) == Some(false) {
+        let why = "it goes on behind its end: its blocks may hold another message now";
+        structure.contradictions.push(why.to_owned());
+    }
+    structure
+}
+
 /// What the bytes of a deleted file say of themselves; an error if they are no message's.
 fn structure_of_deleted(
     fs: &dyn Filesystem,
@@ -604,4 +620,30 @@ fn ends_in_zeros(view: &dyn ReadAt, pieces: &[Extent], block: u64) -> Option<boo
     let rest = usize::try_from(rest.checked_sub(end.get())?).ok()?;
     let tail = view.read_whole(end, rest)?;
     Some(tail.iter().all(|byte| *byte == 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use evidence::view::Memory;
+
+    use super::*;
+
+    #[test]
+    fn a_block_that_goes_on_behind_the_end_of_its_file_is_another_files_now() {
+        let text = b"From: ada@tidewater.example\n\nOne line.\nAnd one that is not the file's.\n";
+        let mut block = vec![0; 1024];
+        block[..text.len()].copy_from_slice(text);
+        let view = Memory::new(block);
+        let ends = |length: usize| {
+            let piece = Extent {
+                file_offset: 0,
+                length: length as u64,
+                place: Place::At(ByteOffset::ZERO),
+            };
+            ends_in_zeros(&view, &[piece], 1024)
+        };
+        assert_eq!(ends(text.len()), Some(true));
+        assert_eq!(ends(39), Some(false));
+        assert_eq!(ends(1024), Some(true));
+    }
 }

@@ -155,7 +155,8 @@ pub(crate) struct Facts<'a> {
 pub(crate) enum Doubtful {
     /// Its file was deleted.
     Deleted(Structure),
-    /// A newer file system was made over its own, or a newer array over its own that no label states.
+    /// A newer file system was made over its own, or a newer array over its own that no label states; or no
+    /// directory lists its file any more.
     Replaced(Structure),
 }
 
@@ -181,7 +182,8 @@ pub struct Verdict {
 /// delivery; that is noted and speaks against nothing.
 ///
 /// A message that was deleted has to prove itself: see [`judge_deleted`]; one over whose file
-/// system another one was made must not contradict itself: see [`judge_replaced`].
+/// system another one was made, or whose file has lost its name, must not contradict itself: see
+/// [`judge_replaced`].
 pub(crate) fn judge(mut facts: Facts<'_>) -> Verdict {
     let doubtful = facts.doubtful.take();
     let verifies = facts.codec.verifies();
@@ -193,7 +195,7 @@ pub(crate) fn judge(mut facts: Facts<'_>) -> Verdict {
     }
 }
 
-/// Judges a message over whose file system or array another one was made.
+/// Judges a message over whose file system or array another one was made, or whose file has lost its name.
 ///
 /// What the newer one has of its files is known, and a hole; where it had its own structures, or
 /// files that it deleted, is not. So what speaks against the message counts: another `W=` at the

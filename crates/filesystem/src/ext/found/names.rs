@@ -336,15 +336,31 @@ impl Collector<'_> {
             // A number that was never used here: the block is an older file system's.
             return None;
         }
-        if let Some(known) = self.nodes.bare.get(&number).filter(|known| **known != at) {
-            // A directory has one first block: two are two, one of them another file system's.
-            let is_copy =
-                self.volume.view.read_whole(*known, bytes.len()).as_deref() == Some(bytes);
-            return (!is_copy).then(|| (self.nodes.nameless(number), false));
+        let known = self.nodes.bare.get(&number);
+        if known.is_some_and(|known| !self.is_one_directory(*known, bytes)) {
+            // A directory of another file system.
+            return Some((self.nodes.nameless(number), false));
         }
         // The inode is lost, not deleted: the directory is what its blocks say.
         self.nodes.bare(number, at);
         Some((InodeNumber(number), true))
+    }
+
+    /// Whether the first block of a directory at `known` is of the same one as another with its number, as
+    /// a journal has it in former states: they lie in one directory, and list a name in common, if both have any.
+    fn is_one_directory(&self, known: ByteOffset, bytes: &[u8]) -> bool {
+        let Some(known) = self.volume.view.read_whole(known, bytes.len()) else {
+            return true;
+        };
+        let names = |bytes: &[u8]| -> HashSet<(u64, Vec<u8>)> {
+            let entries = dir::parse_entries(bytes, self.form()).entries.into_iter();
+            // All roots have a directory of this name and number.
+            let own = entries.filter(|raw| dir::is_name(&raw.name) && raw.name != b"lost+found");
+            own.map(|raw| (raw.inode, raw.name)).collect()
+        };
+        let (own, other) = (names(&known), names(bytes));
+        dir::own_numbers(&known) == dir::own_numbers(bytes)
+            && (own.is_empty() || other.is_empty() || !own.is_disjoint(&other))
     }
 
     fn in_journal(&self, at: ByteOffset) -> bool {
