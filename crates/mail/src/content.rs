@@ -543,7 +543,7 @@ fn delivered(mail: &MailFile, inode: &Inode, summary: &Summary) -> Timestamp {
 /// inode as it was before its blocks were given to another file, of whose text it has as much as it was long.
 fn structure_of_nameless(fs: &dyn Filesystem, file: &File, content: &Content) -> Structure {
     let block = u64::from(fs.info().block_bytes);
-    let mut structure = Structure::of(&content.bytes);
+    let mut structure = Structure::of_part(&content.bytes);
     if ends_in_zeros(fs.view().as_ref(), file.pieces(), block) == Some(false) {
         let why = "it goes on behind its end: its blocks may hold another message now";
         structure.contradictions.push(why.to_owned());

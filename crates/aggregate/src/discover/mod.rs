@@ -12,6 +12,7 @@
 
 mod beneath;
 mod cuts;
+mod found;
 mod labels;
 mod locked;
 mod signature;
@@ -25,12 +26,11 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 use crate::build::{MOST_LAYERS, Problem, on_devices};
 use crate::devices::Devices;
 use crate::document::{
-    Aggregate, DeviceName, FilesystemStatement, Group, Member, Region, Unused, VERSION, Volume,
+    Aggregate, DeviceName, FilesystemStatement, Group, Region, Unused, VERSION, Volume,
 };
 use crate::infer::Undecided;
 use crate::luks::Keys;
-use crate::volumes_found::is_one_of_several;
-use crate::{ddf, epochs, infer, lvm, md, partition};
+use crate::{ddf, epochs, lvm, md, partition};
 
 /// A disk with its name in the case.
 pub type Disk = (String, Arc<dyn ReadAt>);
@@ -455,130 +455,6 @@ impl<'a> Discovery<'a> {
             }
             None => false,
         }
-    }
-
-    /// Works out groups from the contents of the disks and partitions that no label explains;
-    /// whether there was one. It is done once, when the labels have said all that they can.
-    fn infer(&mut self) -> bool {
-        if std::mem::replace(&mut self.inferred, true) {
-            return false;
-        }
-        let mut devices = self.unexplained_disks();
-        devices.extend(self.doubted());
-        let inferred = infer::infer(devices);
-        self.overwritten.extend(inferred.overwritten);
-        self.aggregate.losses.extend(inferred.losses);
-        self.undecided = inferred.undecided;
-        for unused in inferred.unused {
-            if self.blank.remove(&unused.device).is_some() {
-                self.aggregate.unused.push(unused);
-            }
-        }
-        let groups = inferred.groups.into_iter();
-        self.completed = groups
-            .clone()
-            .filter_map(|one| self.completed(&one))
-            .collect();
-        let groups: Vec<Group> = groups.filter(|group| !self.is_known(group)).collect();
-        let mut any = !groups.is_empty();
-        // What ties members of these groups together as well is a newer array on the same disks.
-        let members = groups.iter().flat_map(|group| &group.members);
-        let members: BTreeSet<DeviceName> = members.filter_map(|m| m.device.clone()).collect();
-        self.undecided
-            .retain(|one| !one.devices.is_subset(&members));
-        for group in groups {
-            self.add_found(group);
-        }
-        // What is no part of a group has its label after all: an image that was cut short.
-        for (name, scanned) in std::mem::take(&mut self.strangers) {
-            let is_alone = self.blank.contains_key(&name) && !self.is_tied(&name);
-            if is_alone && name.0.starts_with("disk:") {
-                self.blank.remove(&name);
-                self.lvm.push(scanned);
-                any = true;
-            }
-        }
-        any
-    }
-
-    /// Whether something ties a device to others in a way that is not decided.
-    fn is_tied(&self, name: &DeviceName) -> bool {
-        let tied = |one: &Undecided| one.devices.len() > 1 && one.devices.contains(name);
-        self.undecided.iter().any(tied)
-    }
-
-    /// Disks and partitions whose label may belong to an array that was begun over another one:
-    /// members of groups of which more is missing than can be, or whose parity does not hold.
-    fn doubted(&self) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
-        let there = |group: &Group| -> Vec<bool> {
-            let mut members: Vec<&Member> = group.members.iter().collect();
-            members.sort_by_key(|member| member.role);
-            members
-                .iter()
-                .map(|member| member.device.is_some())
-                .collect()
-        };
-        let is_doubted = |group: &&Group| {
-            self.doubted.contains(&group.name) || !group.geometry.survives(&there(group))
-        };
-        let groups = self.aggregate.groups.iter().filter(is_doubted);
-        let names: BTreeSet<&DeviceName> = groups
-            .flat_map(|group| group.members.iter().filter_map(|m| m.device.as_ref()))
-            .filter(|name| name.0.starts_with("disk:") || name.0.starts_with("partition:"))
-            .filter(|name| !self.claimed.contains(*name) && !self.blank.contains_key(*name))
-            .collect();
-        let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
-        names.into_iter().filter_map(device).collect()
-    }
-
-    /// Adds a group that was worked out: what was recognised on its members alone is a part of it.
-    fn add_found(&mut self, mut group: Group) {
-        for device in group.members.iter().filter_map(|m| m.device.as_ref()) {
-            self.blank.remove(device);
-            self.aggregate.filesystems.retain(|fs| fs.device != *device);
-            let encrypted = &mut self.aggregate.encrypted;
-            encrypted.retain(|one| one.device != *device);
-        }
-        let all = || self.aggregate.groups.iter().chain(&self.known);
-        let is_free = |name: &String| all().all(|group| group.name != *name);
-        let names = (1_u64..).map(|number| format!("found-{number}"));
-        group.name = names.into_iter().find(is_free).unwrap_or_default();
-        self.note_begun_over(&group);
-        let own = |region: &&mut Region| {
-            let mut on = group.members.iter().flat_map(|member| &member.device);
-            region.group.is_none() && on.any(|device| region.device == *device)
-        };
-        for region in self.overwritten.iter_mut().filter(own) {
-            region.group = Some(group.name.clone());
-            self.aggregate.epochs.push(region.clone());
-        }
-        self.add_group(group, true);
-    }
-
-    /// The disks and partitions without an explanation that may be members of groups: no devices of a btrfs of several.
-    fn unexplained_disks(&self) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
-        let mut disks = self.unexplained(&["disk:", "partition:"]);
-        disks.retain(|(_, device)| !is_one_of_several(device));
-        disks
-    }
-
-    /// Devices of some kinds on which nothing was recognised, or a file system that is longer
-    /// than they are: such a one goes on elsewhere.
-    fn unexplained(&self, kinds: &[&str]) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
-        let length = |name: &DeviceName| self.devices.get(name).map_or(0, |device| device.len());
-        let too_long = self.aggregate.filesystems.iter();
-        let too_long = too_long.filter(|fs| fs.bytes > length(&fs.device));
-        let names: BTreeSet<&DeviceName> = self
-            .blank
-            .keys()
-            .chain(too_long.map(|fs| &fs.device))
-            .filter(|name| kinds.iter().any(|kind| name.0.starts_with(kind)))
-            .filter(|name| !self.claimed.contains(*name))
-            .collect();
-        names
-            .into_iter()
-            .filter_map(|name| Some((name.clone(), self.devices.get(name)?)))
-            .collect()
     }
 
     fn add(&mut self, addition: Addition) {
