@@ -23,7 +23,7 @@ pub fn covered(aggregate: &Aggregate) -> BTreeMap<DeviceName, Vec<Range<u64>>> {
     for group in &aggregate.groups {
         let older = aggregate.groups.iter();
         let older: Vec<&Group> = older
-            .filter(|one| group.over.contains(&one.name) && one.confidence < 1.0)
+            .filter(|one| group.over.contains(&one.name) && is_inferred(one))
             .collect();
         let is_theirs = |device: &DeviceName| {
             let mut members = older.iter().flat_map(|one| &one.members);
@@ -71,9 +71,14 @@ pub fn begun_over(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
 /// labels away may have written elsewhere too, and where no redundancy is left no row shows it.
 pub fn inferred(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
     let groups = aggregate.groups.iter();
-    let inferred = groups.filter(|group| group.confidence < 1.0);
+    let inferred = groups.filter(|group| is_inferred(group));
     let inferred = inferred.map(|group| DeviceName::group(&group.name));
     with_all_above(aggregate, inferred.collect())
+}
+
+/// Whether no label states a group.
+fn is_inferred(group: &Group) -> bool {
+    group.confidence < 1.0
 }
 
 /// Some devices, and all that lie on them.

@@ -539,14 +539,16 @@ fn delivered(mail: &MailFile, inode: &Inode, summary: &Summary) -> Timestamp {
     said.unwrap_or(inode.modified)
 }
 
+/// What shows that the blocks of a file were given to another one.
+const GOES_ON: &str = "behind its end its last block holds something else";
+
 /// What the bytes of a file say of themselves that no directory lists any more. What is read may be its
 /// inode as it was before its blocks were given to another file, of whose text it has as much as it was long.
 fn structure_of_nameless(fs: &dyn Filesystem, file: &File, content: &Content) -> Structure {
     let block = u64::from(fs.info().block_bytes);
     let mut structure = Structure::of_part(&content.bytes);
     if ends_in_zeros(fs.view().as_ref(), file.pieces(), block) == Some(false) {
-        let why = "it goes on behind its end: its blocks may hold another message now";
-        structure.contradictions.push(why.to_owned());
+        structure.contradictions.push(GOES_ON.to_owned());
     }
     structure
 }
@@ -572,8 +574,7 @@ fn structure_of_deleted(
     };
     match ends {
         Some(false) => {
-            let why = "behind its end its last block holds something else";
-            structure.contradictions.push(why.to_owned());
+            structure.contradictions.push(GOES_ON.to_owned());
         }
         // Who wrote the one block last wrote a header, and ended where this file ends.
         Some(true) if whole && file.len() < block && structure.contradictions.is_empty() => {

@@ -200,7 +200,7 @@ impl Pile {
         (certain && is_enough).then_some(())?;
         let based = self.based(&best.answer)?;
         let contents = Contents::learn(&self.rows, &set.devices, Spread::Perhaps);
-        let ends = self.ends(set, &best.answer, &based, stated, &contents);
+        let ends = self.member_ends(set, &best.answer, &based, stated, &contents);
         let mut group = self.group(&best.answer, trials, &based, &ends, &set.together);
         group.evidence.insert(
             1,

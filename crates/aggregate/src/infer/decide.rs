@@ -104,7 +104,7 @@ impl Pile {
             // What lies in stripes over groups begins none of them, though a stripe may begin so.
             let elsewhere = best.anchors.contradict() || spread == Spread::InStripes;
             let based = base::find(best, candidates, rows, elsewhere)?;
-            let ends = self.ends(set, best, &based, stated, &contents);
+            let ends = self.member_ends(set, best, &based, stated, &contents);
             let mut group = self.group(best, trials, &based, &ends, &set.together);
             // Copies that lie side by side and go around are equal in most rows, but not in all.
             let mut copies = copies_in_part(rows).into_iter();

@@ -93,6 +93,15 @@ impl Evidence {
     }
 }
 
+/// What answers are measured by.
+struct Measures<'a> {
+    candidates: &'a [Candidate],
+    rows: &'a [Row],
+    addresses: &'a Addresses,
+    stated: &'a [Stated<'a>],
+    contents: &'a Contents<'a>,
+}
+
 /// Hypotheses that claim the same, in several notations, with what speaks for them.
 pub(super) struct Answer {
     pub(super) notations: Vec<Hypothesis>,
@@ -110,8 +119,6 @@ pub(super) struct Answer {
     /// where files end and blocks state their place.
     pub(super) rebuilt: f64,
     pub(super) mended: f64,
-    /// What of that blocks say which lie beside anchors.
-    beside: f64,
 }
 
 impl Answer {
@@ -155,40 +162,22 @@ impl Answer {
         first.is_some_and(|hypothesis| rebuilds(hypothesis, candidates))
     }
 
-    /// Looks at what it rebuilds of the members that are missing.
-    fn look_at_rebuilt(
-        &mut self,
-        candidates: &[Candidate],
-        rows: &[Row],
-        addresses: &Addresses,
-        stated: &[Stated<'_>],
-        contents: &Contents<'_>,
-    ) {
+    /// Looks at what it rebuilds of the members that are missing; and then at more of it, if it `is_close`
+    /// to the best.
+    fn look_at_rebuilt(&mut self, by: &Measures<'_>, is_close: bool) {
         let first = self.notations.first();
-        if let Some((first, rebuilt)) = first.and_then(|h| Some((h, Rebuilt::new(h, candidates)?)))
+        if let Some((first, rebuilt)) =
+            first.and_then(|h| Some((h, Rebuilt::new(h, by.candidates)?)))
         {
-            let Judged { places, pieces, .. } = hits(first, stated);
-            self.beside = rebuilt.stated_beside(&places, &pieces, addresses);
-            self.mended = rebuilt.ends(&self.begins, &addresses.ends) + self.beside;
-            self.rebuilt = rebuilt.texts(rows, contents, false);
-        }
-    }
-
-    /// Looks at more of it.
-    fn look_closer(
-        &mut self,
-        candidates: &[Candidate],
-        rows: &[Row],
-        addresses: &Addresses,
-        stated: &[Stated<'_>],
-        contents: &Contents<'_>,
-    ) {
-        let first = self.notations.first();
-        if let Some((first, rebuilt)) = first.and_then(|h| Some((h, Rebuilt::new(h, candidates)?)))
-        {
-            let all = rebuilt.stated(rows, &hits(first, stated).pieces, addresses);
-            self.mended += (all - self.beside).max(0.0);
-            self.rebuilt = rebuilt.texts(rows, contents, true);
+            let Judged { places, pieces, .. } = hits(first, by.stated);
+            let beside = rebuilt.stated_beside(&places, &pieces, by.addresses);
+            let all = if is_close {
+                rebuilt.stated(by.rows, &pieces, by.addresses)
+            } else {
+                0.0
+            };
+            self.mended = rebuilt.ends(&self.begins, &by.addresses.ends) + beside.max(all);
+            self.rebuilt = rebuilt.texts(by.rows, by.contents, is_close);
         }
     }
 
@@ -264,7 +253,6 @@ impl Answer {
             middle: None,
             rebuilt: 0.0,
             mended: 0.0,
-            beside: 0.0,
             notations: vec![hypothesis],
         }
     }
@@ -307,7 +295,6 @@ pub(super) fn answers(
             middle: None,
             rebuilt: 0.0,
             mended: 0.0,
-            beside: 0.0,
             notations,
         })
     };
@@ -339,7 +326,14 @@ pub(super) fn answers(
         }
     });
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
-    look_at_rebuilt(&mut answers, candidates, rows, addresses, &stated, contents);
+    let by = Measures {
+        candidates,
+        rows,
+        addresses,
+        stated: &stated,
+        contents,
+    };
+    look_at_rebuilt(&mut answers, &by);
     answers.sort_by(|a, b| b.total().total_cmp(&a.total()));
     let best = answers.first().map_or(0.0, Answer::total);
     let close = answers.iter().take(MOST_CLOSE);
@@ -349,7 +343,7 @@ pub(super) fn answers(
     let (close, others) = answers.split_at_mut(close);
     let gains = close.par_iter_mut().map(|answer| {
         let before = answer.mended;
-        answer.look_closer(candidates, rows, addresses, &stated, contents);
+        answer.look_at_rebuilt(&by, true);
         answer.mended - before
     });
     let most = gains.reduce(|| 0.0, f64::max);
@@ -368,21 +362,14 @@ fn worse_rows(agreement: &Agreement) -> u32 {
 
 /// Looks at what the best answers rebuild. Those that are not looked at are taken to rebuild as
 /// much sense as any: what was not compared must not decide.
-fn look_at_rebuilt(
-    answers: &mut [Answer],
-    candidates: &[Candidate],
-    rows: &[Row],
-    addresses: &Addresses,
-    stated: &[Stated<'_>],
-    contents: &Contents<'_>,
-) {
+fn look_at_rebuilt(answers: &mut [Answer], by: &Measures<'_>) {
     let (near, far) = answers.split_at_mut(MOST_REBUILT.min(answers.len()));
     near.par_iter_mut().for_each(|answer| {
-        answer.look_at_rebuilt(candidates, rows, addresses, stated, contents);
+        answer.look_at_rebuilt(by, false);
     });
     let most = |of: fn(&Answer) -> f64| near.iter().map(of).fold(0.0, f64::max);
     let (rebuilt, mended) = (most(|answer| answer.rebuilt), most(|answer| answer.mended));
-    for answer in far.iter_mut().filter(|it| it.is_open(candidates)) {
+    for answer in far.iter_mut().filter(|it| it.is_open(by.candidates)) {
         (answer.rebuilt, answer.mended) = (rebuilt, mended);
     }
 }

@@ -1,8 +1,8 @@
 //! What is stated of a group whose geometry is decided.
 
 use super::base::Based;
-use super::ends::{Ends, member_bytes};
 use super::hypothesis::Hypothesis;
+use super::member_ends::{MemberEnds, member_bytes};
 use super::pile::Pile;
 use super::sample::Candidate;
 use super::score::Answer;
@@ -18,7 +18,7 @@ impl Pile {
         best: &Answer,
         trials: Option<Trials>,
         based: &Based<'_>,
-        ends: &Ends,
+        ends: &MemberEnds,
         together: &str,
     ) -> Group {
         let hypothesis = based.hypothesis;
@@ -72,7 +72,7 @@ impl Pile {
     }
 
     /// How many bytes of a member are the group's, also if its image was cut short.
-    fn data_size(&self, member: &Candidate, based: &Based<'_>, ends: &Ends) -> u64 {
+    fn data_size(&self, member: &Candidate, based: &Based<'_>, ends: &MemberEnds) -> u64 {
         let hypothesis = based.hypothesis;
         let room = member.device.len().saturating_sub(based.offset);
         let room = room - room % hypothesis.chunk;
@@ -97,7 +97,7 @@ fn reasons(
     best: &Answer,
     trials: Option<Trials>,
     based: &Based<'_>,
-    ends: &Ends,
+    ends: &MemberEnds,
     together: &str,
 ) -> Vec<String> {
     let mut evidence = vec![format!(

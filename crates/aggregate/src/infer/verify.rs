@@ -6,8 +6,8 @@ use std::sync::Arc;
 use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
-use super::ends::member_bytes;
 use super::hypothesis::Hypothesis;
+use super::member_ends::member_bytes;
 use super::rebuilt::are_overwritten;
 use super::relations::Set;
 use super::sample::{BLOCK, Candidate, Row, fronts};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aggregate::document::{DeviceName, FilesystemStatement};
-use aggregate::{build, discover};
+use aggregate::{Disk, build, discover};
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
 use super::{CONTENT, disk, found, lay_out, noise, shuffled};
@@ -130,8 +130,24 @@ fn a_group_beneath_two_newer_ones_is_found() {
     let (one, other) = disks.split_at_mut(3);
     label(one, "newer", 5, 128 << 10, &[2, 0, 1]);
     label(other, "other", 5, 128 << 10, &[1, 2, 0]);
-    let disks = shuffled(disks, &[3], "disk");
-    let aggregate = discover(&disks, &|_, _| None);
+    is_found_beneath_two(&shuffled(disks, &[3], "disk"));
+}
+
+#[test]
+fn a_group_of_which_a_newer_one_took_a_single_disk_is_found() {
+    let mut disks = lay_out(&CONTENT, "6-ls", 6, 64 << 10, 1 << 20);
+    let length = disks[0].len();
+    let mut other = vec![disks.pop().unwrap(), noise(1, length), noise(2, length)];
+    label(&mut disks, "newer", 5, 128 << 10, &[2, 0, 4, 1, 3]);
+    label(&mut other, "other", 5, 128 << 10, &[1, 2, 0]);
+    let mut disks = shuffled(disks, &[3], "disk");
+    disks.extend(shuffled(other, &[], "other"));
+    is_found_beneath_two(&disks);
+}
+
+/// Fails unless the group of `CONTENT` is found beneath two that labels state.
+fn is_found_beneath_two(disks: &[Disk]) {
+    let aggregate = discover(disks, &|_, _| None);
     let losses = &aggregate.losses;
     let (labelled, older): (Vec<_>, Vec<_>) = aggregate
         .groups
@@ -139,7 +155,7 @@ fn a_group_beneath_two_newer_ones_is_found() {
         .partition(|group| !group.name.starts_with("found"));
     assert_eq!((labelled.len(), older.len()), (2, 1), "{losses:?}");
     assert!(labelled.iter().all(|group| group.over == ["found-1"]));
-    let devices = build(&aggregate, &disks).unwrap();
+    let devices = build(&aggregate, disks).unwrap();
     let device = devices.get(&DeviceName::group("found-1")).unwrap();
     let read = device.read_whole(ByteOffset::ZERO, CONTENT.len());
     assert!(read.as_deref() == Some(&CONTENT), "{losses:?}");

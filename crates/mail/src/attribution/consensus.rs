@@ -135,7 +135,7 @@ impl Consensus {
 
     /// The server that delivered more than half of what these say that was delivered, where no path says
     /// whose they are: mail that was kept from elsewhere is not the most of it.
-    pub(super) fn server_of<'c>(all: impl Iterator<Item = &'c Self>) -> Option<String> {
+    pub(super) fn server_of_all<'c>(all: impl Iterator<Item = &'c Self>) -> Option<String> {
         let servers = all.flat_map(|one| &one.servers);
         server_of_most(servers.map(|(server, count)| (server.as_str(), *count)))
     }
@@ -368,8 +368,8 @@ pub(super) mod tests {
         let kept = of("me@old.example", "mx.old.example");
         let mut all = known(&[]);
         assert!(on(kept.agreed(&all, None)).is_some());
-        assert_eq!(Consensus::server_of([&own[0], &kept].into_iter()), None);
-        let server = Consensus::server_of(own.iter().chain([&kept])).unwrap();
+        assert_eq!(Consensus::server_of_all([&own[0], &kept].into_iter()), None);
+        let server = Consensus::server_of_all(own.iter().chain([&kept])).unwrap();
         assert_eq!(server, "imap.x.example");
         all.add_server(server);
         assert_eq!(on(kept.agreed(&all, None)), None);

@@ -94,7 +94,7 @@ fn attribute_folders(places: &mut [Place<'_>], rules: &AccountRules) -> Accounts
         .iter()
         .for_each(|name| accounts.add_server(name.clone()));
     if accounts.are_unknown() {
-        let server = Consensus::server_of(mailboxes.iter().map(|mailbox| &mailbox.consensus));
+        let server = Consensus::server_of_all(mailboxes.iter().map(|mailbox| &mailbox.consensus));
         if let Some(server) = server {
             accounts.set_server(server);
         }

@@ -19,7 +19,7 @@ use crate::raid::Geometry;
 const LEAST_BEHIND: usize = 3;
 
 /// Where members end.
-pub(super) struct Ends {
+pub(super) struct MemberEnds {
     /// How many bytes of a member are the group's, if its device is as long.
     pub(super) bytes: u64,
     /// What says so.
@@ -28,19 +28,19 @@ pub(super) struct Ends {
 
 impl Pile {
     /// Where the members of a group end that begins as `based` says.
-    pub(super) fn ends(
+    pub(super) fn member_ends(
         &self,
         set: &Members,
         best: &Answer,
         based: &Based<'_>,
         stated: &Addresses,
         contents: &Contents<'_>,
-    ) -> Ends {
+    ) -> MemberEnds {
         let hypothesis = based.hypothesis;
         let mut rooms = rooms(hypothesis, &self.candidates, based.offset);
         rooms.sort_unstable();
         rooms.dedup();
-        let mut ends = Ends {
+        let mut ends = MemberEnds {
             bytes: rooms.first().copied().unwrap_or(0),
             evidence: "where the members end is not known: the end of the smallest device is taken"
                 .to_owned(),
@@ -77,7 +77,7 @@ impl Pile {
                 .filter_map(|at| self.candidates.get(at));
             let short = short.filter(|one| one.device.len() < based.offset.saturating_add(room));
             let names: Vec<String> = short.map(|one| one.name.to_string()).collect();
-            ends = Ends {
+            ends = MemberEnds {
                 bytes: room,
                 evidence: format!(
                     "{} ends before the others: its image may be cut short, since {why}",
