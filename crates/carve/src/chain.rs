@@ -252,6 +252,11 @@ fn begins_field(text: &[u8], in_subject: bool) -> bool {
         )
 }
 
+/// Whether a byte is of a word, in any alphabet.
+fn is_of_word(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii()
+}
+
 /// Whether a text has nothing but line ends.
 fn is_blank(text: &[u8]) -> bool {
     text.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
@@ -396,11 +401,13 @@ impl Judge<'_> {
         is_free: &dyn Fn(u64) -> bool,
     ) {
         let mut last = last.to_vec();
+        // Before the last block.
+        let mut before = (chain.blocks.len() == 1).then(Reader::watching);
         loop {
             let number = chain.blocks.last().copied().unwrap_or_default();
             // Behind text something else: only the message itself can say where it ends.
             if self.blocks.kind(number) == BlockKind::Mixed {
-                return self.settle(chain);
+                return self.settle(chain, before.as_ref(), &last);
             }
             if filled(&last) < last.len() || last.is_empty() {
                 chain.reader.end_with_zeros();
@@ -408,14 +415,15 @@ impl Judge<'_> {
                 return;
             }
             let Some((next, block, after, nats)) = self.next(chain, least, is_free) else {
-                if chain.reader.may_end() {
+                if chain.reader.may_end() || chain.reader.verifies() {
                     chain.end = Some((chain.reader.bytes(), End::Edge));
                 }
-                return self.settle(chain);
+                let before = before.filter(|_| !self.end_in_next(chain, is_free));
+                return self.settle(chain, before.as_ref(), &last);
             };
             chain.blocks.push(next);
             chain.links.push(nats);
-            chain.reader = after;
+            before = Some(std::mem::replace(&mut chain.reader, after));
             last = block;
         }
     }
@@ -427,16 +435,91 @@ impl Judge<'_> {
         least: f64,
         is_free: &dyn Fn(u64) -> bool,
     ) -> Option<(u64, Vec<u8>, Reader, f64)> {
-        let next = chain.blocks.last()?.checked_add(1)?;
-        let is_text = matches!(self.blocks.kind(next), BlockKind::Text | BlockKind::Mixed);
-        let longer = chain.reader.bytes().saturating_add(self.blocks.grid.block);
-        if !is_text || !is_free(next) || longer > MOST_BYTES {
-            return None;
-        }
+        let next = self.behind(chain, is_free)?;
         let block = self.blocks.read(next);
         let (after, nats) = self.link(&chain.reader, next, &block);
         let goes_on = nats >= least && !self.ends_before(&chain.reader, &block);
         goes_on.then_some((next, block, after, nats))
+    }
+
+    /// The number of the block behind the last one of a chain, if it has text and is free.
+    fn behind(&self, chain: &Chain, is_free: &dyn Fn(u64) -> bool) -> Option<u64> {
+        let next = chain.blocks.last()?.checked_add(1)?;
+        let is_text = matches!(self.blocks.kind(next), BlockKind::Text | BlockKind::Mixed);
+        let longer = chain.reader.bytes().saturating_add(self.blocks.grid.block);
+        (is_text && is_free(next) && longer <= MOST_BYTES).then_some(next)
+    }
+
+    /// Takes the next block into a chain that could not go on in it, if the chain ends in it all the same: what
+    /// the block held before, behind that, looks like nothing of it. Gives whether it does.
+    fn end_in_next(&self, chain: &mut Chain, is_free: &dyn Fn(u64) -> bool) -> bool {
+        let ends =
+            !chain.reader.watches() || chain.reader.verifies() || chain.reader.ended().is_some();
+        let next = self.behind(chain, is_free).filter(|_| !ends);
+        let Some(next) = next.filter(|next| !self.blocks.heads().contains(next)) else {
+            return false;
+        };
+        let block = self.blocks.read(next);
+        let content = block.get(..filled(&block)).unwrap_or_default();
+        let Some(ending) = chain.reader.ending_in(content) else {
+            return false;
+        };
+        let at = chain.reader.bytes().saturating_add(ending.at as u64);
+        let (after, nats) = self.link(&chain.reader, next, &block);
+        chain.reader = after;
+        chain.blocks.push(next);
+        chain.links.push(nats);
+        if ending.is_within_line {
+            self.end_within_line(chain, at);
+        } else if at == chain.reader.bytes() {
+            let is_full = content.len() == block.len();
+            chain.end = Some((at, if is_full { End::Edge } else { End::Zeros }));
+        } else {
+            self.cut(chain, at);
+            chain.end = Some((at, self.end_by_older(chain, at)));
+        }
+        true
+    }
+
+    /// Ends a chain that runs on behind its end into another block, where its own structure says that it ended:
+    /// for a device that leaves what blocks held before, which is longer than what anybody adds below.
+    pub(crate) fn end_before_older(&self, chain: &mut Chain) {
+        let end = chain.reader.bytes();
+        let runs_on = matches!(chain.end, Some((_, End::Zeros | End::Edge)));
+        let at = chain
+            .reader
+            .ended()
+            .filter(|_| runs_on && !chain.is_proven());
+        let block = self.blocks.grid.block;
+        let Some(at) = at.filter(|at| at.next_multiple_of(block) < end) else {
+            return;
+        };
+        let is_longer = end.saturating_sub(at) > block && !chain.reader.is_from_list();
+        let mut own = chain.clone();
+        self.cut(&mut own, at);
+        if self.is_set_off(&own, at) {
+            return;
+        }
+        own.end = Some((at, if is_longer { End::Older } else { End::Open }));
+        *chain = own;
+    }
+
+    /// Ends a chain at byte `at`, behind which something else stands in the same line.
+    fn end_within_line(&self, chain: &mut Chain, at: u64) {
+        self.cut(chain, at);
+        chain.reader.end_unended();
+        let ends_as_text = self.last_block(chain, at).1.ends_with(b"\n");
+        let why = if ends_as_text {
+            // What somebody added ends so at the edge of a block.
+            End::Open
+        } else if chain.reader.verifies() {
+            End::Hash
+        } else if self.leaves_older {
+            End::Older
+        } else {
+            End::Open
+        };
+        chain.end = Some((at, why));
     }
 
     /// Whether a message that is closed at the end of a block goes on in the next: only with empty
@@ -446,9 +529,19 @@ impl Judge<'_> {
         reader.closed() == Some(reader.bytes()) && !is_blank(content)
     }
 
-    /// Cuts a chain that ran on behind its end, where its own structure says that it ended.
-    fn settle(&self, chain: &mut Chain) {
+    /// Cuts a chain that ran on behind its end, where its own structure says that it ended: also within a
+    /// line of `last`, its last block, if the state `before` that is known.
+    fn settle(&self, chain: &mut Chain, before: Option<&Reader>, last: &[u8]) {
         let end = chain.reader.bytes();
+        let is_open =
+            chain.reader.watches() && chain.reader.verified().is_none() && !chain.is_proven();
+        if let Some(before) = before.filter(|_| is_open) {
+            let ending = before.ending_in(last.get(..filled(last)).unwrap_or_default());
+            if let Some(ending) = ending.filter(|ending| ending.is_within_line) {
+                let at = before.bytes().saturating_add(ending.at as u64);
+                return self.end_within_line(chain, at);
+            }
+        }
         let Some(at) = chain.reader.ended().filter(|at| *at < end) else {
             return;
         };
@@ -461,18 +554,22 @@ impl Judge<'_> {
         self.cut(chain, at);
         // What a list adds below is text like any other.
         let is_foreign = cost - chain.reader.cost() >= FOREIGN;
-        let why = if is_verified && is_foreign {
+        let why = if is_verified && is_foreign && !self.is_set_off(chain, at) {
             End::Hash
-        } else if self.leaves_older
-            && is_full
-            && !chain.reader.is_from_list()
-            && self.is_older_from(chain, at)
-        {
-            End::Older
+        } else if is_full {
+            self.end_by_older(chain, at)
         } else {
             End::Open
         };
         chain.end = Some((at, why));
+    }
+
+    /// How a chain ends at byte `at`, where all that it began is ended, if what fills up its last block may be its
+    /// own.
+    fn end_by_older(&self, chain: &Chain, at: u64) -> End {
+        let is_older =
+            self.leaves_older && !chain.reader.is_from_list() && self.is_older_from(chain, at);
+        if is_older { End::Older } else { End::Open }
     }
 
     /// What the last block of a chain holds before byte `at` of the message, and from there on.
@@ -491,13 +588,23 @@ impl Judge<'_> {
     }
 
     /// Whether what is in the last block of a chain from byte `at` on may be what it held before: not if it
-    /// ends as a message does at the edge of a block. Next to an empty line nobody can say whose that is.
+    /// ends as a message does at the edge of a block, or is set off as what is added below.
+    /// Next to an empty line nobody can say whose that is.
     fn is_older_from(&self, chain: &Chain, at: u64) -> bool {
         let (before, behind) = self.last_block(chain, at);
         let last = before.rsplit(|byte| *byte == b'\n').nth(1);
         let next = behind.split(|byte| *byte == b'\n').next();
         let is_text = |line: Option<&[u8]>| line.is_some_and(|line| !is_blank(line));
-        is_text(last) && is_text(next) && !behind.ends_with(b"\n")
+        let is_set_off = self.is_set_off(chain, at);
+        is_text(last) && is_text(next) && !is_set_off && !behind.ends_with(b"\n")
+    }
+
+    /// Whether a line without a word follows behind byte `at` in the last block of a chain, which sets off what
+    /// is added below a message.
+    fn is_set_off(&self, chain: &Chain, at: u64) -> bool {
+        let behind = self.last_block(chain, at).1;
+        let next = behind.split(|byte| *byte == b'\n').next();
+        next.is_some_and(|line| !line.is_empty() && !line.iter().any(is_of_word))
     }
 
     /// Drops what a chain has behind byte `at`.
@@ -510,10 +617,14 @@ impl Judge<'_> {
         for (index, number) in chain.blocks.iter().enumerate() {
             let bytes = self.blocks.read(*number);
             let own = bytes.get(..left.min(bytes.len())).unwrap_or_default();
-            if index == 0 {
-                reader.feed(own);
-            } else {
-                reader.feed_block(own);
+            let link = index.checked_sub(1);
+            match link.and_then(|link| chain.links.get_mut(link)) {
+                None => reader.feed(own),
+                // What stood behind the end said nothing of the border.
+                Some(link) if own.len() < bytes.len() => {
+                    (reader, *link) = self.link(&reader, *number, own);
+                }
+                Some(_) => reader.feed_block(own),
             }
             left = left.saturating_sub(own.len());
         }

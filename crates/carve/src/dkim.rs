@@ -139,8 +139,8 @@ impl Hasher {
 pub(crate) struct BodyHash {
     signature: BodySignature,
     hasher: Hasher,
-    /// Canonical bytes so far.
-    hashed: u64,
+    /// Canonical bytes so far, of which those within `l=` are hashed.
+    length: u64,
     /// Empty lines that count only if another line follows.
     empty_lines: u64,
 }
@@ -151,7 +151,7 @@ impl BodyHash {
         Self {
             hasher: signature.hasher(),
             signature,
-            hashed: 0,
+            length: 0,
             empty_lines: 0,
         }
     }
@@ -168,43 +168,87 @@ impl BodyHash {
             self.empty_lines = self.empty_lines.saturating_add(1);
             return;
         }
-        while self.empty_lines > 0 {
-            self.empty_lines = self.empty_lines.saturating_sub(1);
-            self.update(b"\r\n");
-        }
+        self.take_empty_lines();
         self.update(&line);
         self.update(b"\r\n");
+    }
+
+    /// Takes the empty lines that another line follows.
+    fn take_empty_lines(&mut self) {
+        for _ in 0..std::mem::take(&mut self.empty_lines) {
+            self.update(b"\r\n");
+        }
     }
 
     fn update(&mut self, bytes: &[u8]) {
         let room = self
             .signature
             .limit
-            .map(|limit| limit.saturating_sub(self.hashed));
+            .map(|limit| limit.saturating_sub(self.length));
         let taken = room.map_or(bytes.len(), |room| {
             usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len())
         });
         if let Some(bytes) = bytes.get(..taken) {
             self.hasher.update(bytes);
         }
-        self.hashed = self.hashed.saturating_add(taken as u64);
+        self.length = self.length.saturating_add(bytes.len() as u64);
     }
 
-    /// Whether the body verifies if it ends here; `unended` is its last line if that has no end.
+    /// Whether all canonical bytes so far are signed, and no more are.
+    fn covers_all(&self) -> bool {
+        self.signature
+            .limit
+            .is_none_or(|limit| self.length == limit)
+    }
+
+    /// Behind how many bytes of `line`, the next one, the body verifies if it ends there, within the line:
+    /// all of it, which then has no end of its last line. White space there counts as what follows.
+    pub(crate) fn ends_within(&self, line: &[u8]) -> Option<usize> {
+        let mut this = self.clone();
+        let mut is_spaced = false;
+        let ends = (1..).zip(line).find(|(_, byte)| {
+            if this.signature.canonical == Canonical::Relaxed && matches!(byte, b' ' | b'\t') {
+                is_spaced = true;
+                return false;
+            }
+            this.take_empty_lines();
+            if std::mem::take(&mut is_spaced) {
+                this.update(b" ");
+            }
+            this.update(std::slice::from_ref(*byte));
+            let mut ended = this.clone();
+            ended.update(b"\r\n");
+            ended.covers_all() && ended.hasher.finish() == ended.signature.wanted
+        });
+        ends.map(|(end, _)| end).filter(|end| *end < line.len())
+    }
+
+    /// Whether the body, or the first part of it that is signed, verifies if it ends here; `unended` is its
+    /// last line if that has no end.
     pub(crate) fn verifies(&self, unended: &[u8]) -> bool {
+        let this = self.ended(unended);
+        let limit = this.signature.limit;
+        let complete = limit.is_none_or(|limit| this.length >= limit);
+        complete && this.hasher.finish() == this.signature.wanted
+    }
+
+    /// As [`verifies`](Self::verifies), and no more of the body is there than is signed.
+    pub(crate) fn verifies_all(&self, unended: &[u8]) -> bool {
+        let this = self.ended(unended);
+        this.covers_all() && this.hasher.finish() == this.signature.wanted
+    }
+
+    /// The hash over a body that ends here, with `unended` as its last line if that has no end.
+    fn ended(&self, unended: &[u8]) -> Self {
         let mut this = self.clone();
         if !unended.is_empty() {
             this.line(unended);
         }
         // A body without lines is one empty line (RFC 6376, section 3.4.3), or nothing (3.4.4).
-        if this.hashed == 0 && this.signature.canonical == Canonical::Simple {
+        if this.length == 0 && this.signature.canonical == Canonical::Simple {
             this.update(b"\r\n");
         }
-        let complete = this
-            .signature
-            .limit
-            .is_none_or(|limit| this.hashed >= limit);
-        complete && this.hasher.finish() == this.signature.wanted
+        this
     }
 }
 

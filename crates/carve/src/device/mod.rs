@@ -84,7 +84,10 @@ fn on_grid(
     let heads: Vec<u64> = blocks.heads().iter().copied().collect();
     let mut chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
     judge.leaves_older = leaves_older(&chains, grid.block);
-    if !judge.leaves_older {
+    if judge.leaves_older {
+        let chains = chains.par_iter_mut();
+        chains.for_each(|chain| judge.end_before_older(chain));
+    } else {
         let ends = chains.iter_mut().filter_map(|chain| chain.end.as_mut());
         let older = ends.filter(|(_, end)| *end == End::Older);
         older.for_each(|(_, end)| *end = End::Open);

@@ -10,6 +10,8 @@ const MOST_QUOTED_LINE: usize = 80;
 const STRANGE_BASE64_LINE: usize = 60;
 /// A line of uuencode but for the last is so long: `M` for 45 bytes, and 60 characters.
 pub(crate) const UUENCODE_LINE: usize = 61;
+/// A boundary is known by so many characters where something else stands behind what closes it.
+const LEAST_CUT_BOUNDARY: usize = 10;
 
 /// What begins a page of HTML, and what closes it.
 const PAGE: &[u8] = b"<html";
@@ -254,6 +256,15 @@ fn boundary_of(line: &[u8], boundary: &[u8]) -> Option<bool> {
         b"--" => Some(true),
         _ => None,
     }
+}
+
+/// Behind how many bytes of a line a boundary is closed if something else stands behind that: it must be
+/// long enough for no text to have it by chance.
+pub(super) fn closes_within(line: &[u8], boundary: &[u8]) -> Option<usize> {
+    let rest = line.strip_prefix(b"--")?.strip_prefix(boundary)?;
+    let behind = rest.strip_prefix(b"--")?;
+    let is_cut = boundary.len() >= LEAST_CUT_BOUNDARY && !behind.trim_ascii_end().is_empty();
+    is_cut.then(|| line.len().saturating_sub(behind.len()))
 }
 
 impl Reader {

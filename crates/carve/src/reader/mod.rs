@@ -8,6 +8,7 @@
 //! sender writes that way.
 
 mod body;
+mod ending;
 mod fields;
 
 use crate::dkim::{BodyHash, BodySignature};
@@ -133,7 +134,7 @@ pub(crate) struct Reader {
     once_before: u16,
     /// A mailing list sent it on, and may have changed its body.
     is_from_list: bool,
-    /// Where a body hash verified at the end of a line.
+    /// Where a body hash verified at the end of a line or of a block.
     verified: Option<u64>,
     /// Whether to look for that at each line.
     watches: bool,
@@ -189,6 +190,11 @@ impl Reader {
         }
     }
 
+    /// Whether it looks for that.
+    pub(crate) const fn watches(&self) -> bool {
+        self.watches
+    }
+
     /// Stops looking for that.
     pub(crate) const fn stop_watching(&mut self) {
         self.watches = false;
@@ -196,6 +202,9 @@ impl Reader {
 
     /// Reads the next block: what comes may be of something else.
     pub(crate) fn feed_block(&mut self, bytes: &[u8]) {
+        if self.watches && !self.line.is_empty() && self.is_signed() && self.verifies() {
+            self.verified = Some(self.at);
+        }
         self.border = self.at;
         self.once_before = self.once;
         self.feed(bytes);
@@ -230,7 +239,14 @@ impl Reader {
     /// Ends the last line where zeros follow, if nothing else does: a file may end without a line's end.
     /// At the edge of a sector it may have been cut there, or wiped.
     pub(crate) fn end_with_zeros(&mut self) {
-        if !self.line.is_empty() && !self.at.is_multiple_of(SECTOR as u64) {
+        if !self.at.is_multiple_of(SECTOR as u64) {
+            self.end_unended();
+        }
+    }
+
+    /// Ends the last line if nothing has: its file ends there.
+    pub(crate) fn end_unended(&mut self) {
+        if !self.line.is_empty() {
             let line = std::mem::take(&mut self.line);
             self.end_line(&line);
         }
@@ -326,7 +342,7 @@ impl Reader {
             .collect()
     }
 
-    /// Whether a body hash verifies if the message ends here: one over all of the body.
+    /// Whether a body hash verifies if the message ends here, over all of its body.
     pub(crate) fn verifies(&self) -> bool {
         self.verifying().is_some()
     }
@@ -335,9 +351,8 @@ impl Reader {
     pub(crate) fn verifying(&self) -> Option<u64> {
         self.body_start?;
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
-        let mut whole = self.whole_hashes();
-        whole
-            .find(|(_, hash)| hash.verifies(line))
+        let mut all = self.hashes.iter();
+        all.find(|(_, hash)| hash.verifies_all(line))
             .map(|(end, _)| *end)
     }
 
@@ -352,7 +367,7 @@ impl Reader {
         partial.peek().is_some() && !partial.any(|hash| hash.verifies(line))
     }
 
-    /// The end of the last line at which a body hash verified, for a reader that watches.
+    /// The last end of a line, or of a block, at which a body hash verified, for a reader that watches.
     pub(crate) const fn verified(&self) -> Option<u64> {
         self.verified
     }
@@ -363,10 +378,10 @@ impl Reader {
     }
 
     /// Whether what it read last shows its end: what closes all of its parts, or base64 or a page, if it
-    /// has no parts.
+    /// has no parts; or it is as long as a signature says.
     pub(crate) fn shows_end(&self) -> bool {
         let in_body = self.stage == Stage::Body && !self.is_multipart;
-        self.closed.is_some() || in_body && self.part.shows_end()
+        self.closed.is_some() || in_body && self.part.shows_end() || self.verifies()
     }
 
     /// Where it ended by what it says itself, whatever was read behind that: where a body hash verified,
