@@ -9,6 +9,7 @@ use crate::breaks::Breaks;
 use crate::device::WEAK;
 use crate::pool::Pool;
 use crate::reader::Reader;
+use crate::times::Times;
 use crate::words::Words;
 use mail::header::may_lack_its_top;
 
@@ -267,6 +268,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) blocks: &'a Blocks<'a>,
     pub(crate) borders: &'a Borders<'a>,
     pub(crate) words: &'a Words,
+    pub(crate) times: &'a Times,
     /// Whether what a block held before is left behind the end of a file.
     pub(crate) leaves_older: bool,
     /// How often files break here.
@@ -297,6 +299,8 @@ impl Judge<'_> {
                 nats += self.borders.nats(line, block);
             }
         }
+        let (dates, own) = after.dates();
+        nats += self.times.nats(dates, own);
         if after.fields() >= before.fields().saturating_add(LEAST_FIELDS) {
             nats += FIELDS;
         }
@@ -352,7 +356,7 @@ impl Judge<'_> {
         let first = self.blocks.read(head);
         chain
             .reader
-            .feed(first.get(..filled(&first)).unwrap_or_default());
+            .feed_block(first.get(..filled(&first)).unwrap_or_default());
         self.extend(&mut chain, &first);
         chain
     }
@@ -619,12 +623,11 @@ impl Judge<'_> {
             let own = bytes.get(..left.min(bytes.len())).unwrap_or_default();
             let link = index.checked_sub(1);
             match link.and_then(|link| chain.links.get_mut(link)) {
-                None => reader.feed(own),
                 // What stood behind the end said nothing of the border.
                 Some(link) if own.len() < bytes.len() => {
                     (reader, *link) = self.link(&reader, *number, own);
                 }
-                Some(_) => reader.feed_block(own),
+                _ => reader.feed_block(own),
             }
             left = left.saturating_sub(own.len());
         }

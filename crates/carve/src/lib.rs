@@ -38,6 +38,7 @@ mod search;
 mod shifted;
 mod stored;
 mod survey;
+mod times;
 mod turned;
 mod words;
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use rayon::prelude::*;
 
 use crate::blocks::{BlockKind, Blocks, Grid, filled};
-use crate::borders::Borders;
+use crate::chain::Judge;
 use crate::reader::{Reader, UUENCODE_LINE, is_base64_byte, is_uuencode_byte};
 use crate::search::LEAST_LINK;
+use crate::times::{MOST_DATES, dates};
 
 /// A line that is so much base64 is base64.
 const LEAST_BASE64_LINE: usize = 40;
@@ -110,24 +111,39 @@ pub(crate) struct Pool {
     /// Blocks of base64 that do not, by the length of their lines and of the rest that they begin
     /// with.
     base64: BTreeMap<(u16, u16), BTreeSet<u64>>,
+    /// The dates in blocks that begin with a part of a header, or with what looks like one.
+    dates: BTreeMap<u64, Vec<i64>>,
 }
 
 impl Pool {
     /// All blocks of text.
     pub(crate) fn of(blocks: &Blocks<'_>) -> Self {
-        let edges: BTreeMap<u64, Edge> = (0..blocks.count())
+        let read: Vec<(u64, Edge, Vec<i64>)> = (0..blocks.count())
             .into_par_iter()
             .filter(|number| matches!(blocks.kind(*number), BlockKind::Text | BlockKind::Mixed))
             .map(|number| {
-                let is_head = blocks.heads().contains(&number);
-                (number, Edge::of(&blocks.read(number), is_head))
+                let block = blocks.read(number);
+                let edge = Edge::of(&block, blocks.heads().contains(&number));
+                let dates = dates(block.get(..filled(&block)).unwrap_or_default());
+                (number, edge, dates.take(MOST_DATES).collect())
             })
+            .collect();
+        let is_dated =
+            |(_, edge, dates): &&(u64, Edge, Vec<i64>)| !edge.is_head && !dates.is_empty();
+        let dates = read.iter().filter(is_dated);
+        let dates = dates
+            .map(|(number, _, dates)| (*number, dates.clone()))
+            .collect();
+        let edges = read
+            .into_iter()
+            .map(|(number, edge, _)| (number, edge))
             .collect();
         let mut pool = Self {
             grid: blocks.grid,
             edges,
             starts: BTreeSet::new(),
             base64: BTreeMap::new(),
+            dates,
         };
         let starts: Vec<u64> = pool
             .edges
@@ -224,7 +240,7 @@ impl Pool {
 
     /// The free blocks at which something begins that may go on behind `reader`, the likeliest
     /// first; `near` is the last block of the message so far.
-    pub(crate) fn candidates(&self, reader: &Reader, borders: &Borders<'_>, near: u64) -> Vec<u64> {
+    pub(crate) fn candidates(&self, reader: &Reader, judge: &Judge<'_>, near: u64) -> Vec<u64> {
         let far = |number: u64| (number.abs_diff(near) as f64 + 1.0).ln();
         let (line, _) = reader.unfinished();
         let least = if reader.is_signed() {
@@ -232,10 +248,15 @@ impl Pool {
         } else {
             LEAST_LINK
         };
-        let mut behind = borders.behind(line);
+        let mut behind = judge.borders.behind(line);
+        let (before, own) = reader.dates();
+        let sent = [before, own].concat();
+        let in_header = reader.body_start().is_none();
         let text = |number: &u64| {
             let edge = self.edges.get(number)?;
-            let nats = behind(&edge.begins);
+            let dates = self.dates.get(number).filter(|_| in_header);
+            let nats =
+                behind(&edge.begins) + dates.map_or(0.0, |dates| judge.times.nats(&sent, dates));
             (nats > least).then(|| (*number, nats - far(*number)))
         };
         let mut found: Vec<(u64, f64)> = match rest_of_line(reader) {

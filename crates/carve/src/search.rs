@@ -290,9 +290,7 @@ impl<'a> Search<'a> {
             return;
         };
         let next = near.checked_add(1).filter(|next| self.pool.has(*next));
-        let mut places = self
-            .pool
-            .candidates(&chain.reader, self.judge.borders, near);
+        let mut places = self.pool.candidates(&chain.reader, self.judge, near);
         places.retain(|place| Some(*place) != next && !chain.blocks.contains(place));
         let mut landing = Chain::clone(&chain);
         landing.reader.begin_piece();

@@ -21,6 +21,7 @@ use crate::pool::Pool;
 use crate::search::no_break;
 use crate::stored::{self, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
+use crate::times::Times;
 use crate::turned::{Turned, doubt_lines};
 use crate::words::Words;
 use crate::{Carved, Carving, Grid};
@@ -73,11 +74,13 @@ fn on_grid(
 ) -> (Carved, Turned, Option<Lines>) {
     let blocks = Blocks::new(device, survey, grid);
     let words = Words::of(&blocks);
+    let times = Times::of(&blocks);
     let borders = Borders::measure(&survey.language, &words, &survey.unseen);
     let mut judge = Judge {
         blocks: &blocks,
         borders: &borders,
         words: &words,
+        times: &times,
         leaves_older: true,
         breaks: Breaks::UNKNOWN,
     };
@@ -148,11 +151,13 @@ fn off_grid(device: &dyn ReadAt, survey: &mut Survey, carved: &Carved) -> Vec<Ca
     }
     let blocks = Blocks::new(device, survey, Grid::SECTORS);
     let words = Words::of(&blocks);
+    let times = Times::of(&blocks);
     let borders = Borders::measure(&survey.language, &words, &survey.unseen);
     let judge = Judge {
         blocks: &blocks,
         borders: &borders,
         words: &words,
+        times: &times,
         leaves_older: false,
         breaks: Breaks::UNKNOWN,
     };

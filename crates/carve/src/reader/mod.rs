@@ -13,6 +13,7 @@ mod fields;
 
 use crate::dkim::{BodyHash, BodySignature};
 use crate::survey::SECTOR;
+use crate::times::{MOST_DATES, dates};
 use body::Part;
 pub(crate) use body::{UUENCODE_LINE, is_base64_byte, is_uuencode_byte};
 
@@ -132,6 +133,9 @@ pub(crate) struct Reader {
     /// there before the last border.
     once: u16,
     once_before: u16,
+    /// The dates in the header of the message itself, and how many of them stand before the block.
+    dates: Vec<i64>,
+    dates_before: usize,
     /// A mailing list sent it on, and may have changed its body.
     is_from_list: bool,
     /// Where a body hash verified at the end of a line or of a block.
@@ -172,6 +176,8 @@ impl Reader {
             fields: 0,
             once: 0,
             once_before: 0,
+            dates: Vec::new(),
+            dates_before: 0,
             is_from_list: false,
             verified: None,
             watches: false,
@@ -207,6 +213,11 @@ impl Reader {
         }
         self.border = self.at;
         self.once_before = self.once;
+        self.dates_before = self.dates.len();
+        if self.body_start.is_none() {
+            let room = MOST_DATES.saturating_sub(self.dates.len());
+            self.dates.extend(dates(bytes).take(room));
+        }
         self.feed(bytes);
     }
 
@@ -327,6 +338,11 @@ impl Reader {
     /// How many fields of its header have ended.
     pub(crate) const fn fields(&self) -> u32 {
         self.fields
+    }
+
+    /// The dates in its header before the last block, and in it.
+    pub(crate) fn dates(&self) -> (&[i64], &[i64]) {
+        self.dates.split_at(self.dates_before.min(self.dates.len()))
     }
 
     /// Whether a mailing list sent it on: then a body hash that does not verify says nothing.

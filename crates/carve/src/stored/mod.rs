@@ -32,6 +32,7 @@ use crate::borders::Borders;
 use crate::breaks::Breaks;
 use crate::chain::{End, Judge};
 use crate::survey::{SECTOR, Sector, Survey};
+use crate::times::Times;
 use crate::words::Words;
 use crate::{Carved, Carving};
 
@@ -241,6 +242,7 @@ fn with_judge<O, T: Default>(
         blocks: &blocks,
         borders: &Borders::measure(&survey.language, &words, &survey.unseen),
         words: &words,
+        times: &Times::of(&blocks),
         leaves_older: false,
         breaks: Breaks::UNKNOWN,
     })
