@@ -422,8 +422,10 @@ impl Judge<'_> {
                 if chain.reader.may_end() || chain.reader.verifies() {
                     chain.end = Some((chain.reader.bytes(), End::Edge));
                 }
-                let before = before.filter(|_| !self.end_in_next(chain, is_free));
-                return self.settle(chain, before.as_ref(), &last);
+                if !self.end_in_next(chain, is_free) {
+                    self.settle(chain, before.as_ref(), &last);
+                }
+                return;
             };
             chain.blocks.push(next);
             chain.links.push(nats);
@@ -469,15 +471,19 @@ impl Judge<'_> {
             return false;
         };
         let at = chain.reader.bytes().saturating_add(ending.at as u64);
-        let (after, nats) = self.link(&chain.reader, next, &block);
-        chain.reader = after;
+        let own = block.get(..ending.at).unwrap_or_default();
+        let (_, nats) = self.link(&chain.reader, next, own);
+        chain.reader.feed_block(content);
         chain.blocks.push(next);
         chain.links.push(nats);
+        let is_full = content.len() == block.len();
         if ending.is_within_line {
             self.end_within_line(chain, at);
         } else if at == chain.reader.bytes() {
-            let is_full = content.len() == block.len();
             chain.end = Some((at, if is_full { End::Edge } else { End::Zeros }));
+        } else if !is_full && self.is_set_off(chain, at) {
+            // What somebody added below the end, and the end of the file.
+            chain.end = Some((chain.reader.bytes(), End::Zeros));
         } else {
             self.cut(chain, at);
             chain.end = Some((at, self.end_by_older(chain, at)));
@@ -534,7 +540,7 @@ impl Judge<'_> {
     }
 
     /// Cuts a chain that ran on behind its end, where its own structure says that it ended: also within a
-    /// line of `last`, its last block, if the state `before` that is known.
+    /// line of `last`, its last block, where the state `before` it is known.
     fn settle(&self, chain: &mut Chain, before: Option<&Reader>, last: &[u8]) {
         let end = chain.reader.bytes();
         let is_open =
