@@ -11,7 +11,6 @@
 //! them, and several members of one: a volume that is striped over them, or an array of arrays, looks
 //! otherwise, and their labels are right.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use super::labels::devices_of;
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
 use crate::document::{DeviceName, FilesystemStatement, Group, Member};
-use crate::infer;
+use crate::infer::{self, Judged};
 use crate::raid::Level;
 
 /// Chunks of a found group whose successors are compared, and of a stated one that may be them.
@@ -33,6 +32,35 @@ const KNOWN: u64 = 8192;
 const LEAST_COMPARED: usize = 16;
 /// A group may be longer by this part of its length than is known, where its end is not.
 const END_UNKNOWN: u64 = 8;
+
+/// Of two answers with as many members one must have so much more to say for it, in nats.
+const APART: f64 = 32.0;
+
+/// The groups that were found on devices that others are on.
+struct Beneath {
+    /// Those that no label states.
+    unstated: Vec<Group>,
+    /// Those that one does.
+    stated: Vec<Group>,
+    judged: Vec<Judged>,
+}
+
+impl Beneath {
+    /// How much speaks for a group that was found, in nats, and whether blocks that state their address contradict
+    /// it.
+    fn judged(&self, group: &Group) -> Option<&Judged> {
+        let devices = devices_of(group);
+        self.judged.iter().find(|one| one.devices == devices)
+    }
+
+    /// How many members some of its groups have, and how much speaks for these.
+    fn worth(&self, groups: &[&Group]) -> (usize, f64) {
+        let groups = groups.iter().copied();
+        let members: BTreeSet<DeviceName> = groups.clone().flat_map(devices_of).collect();
+        let judged = groups.filter_map(|group| self.judged(group));
+        (members.len(), judged.map(|one| one.worth).sum())
+    }
+}
 
 /// What fills disks and partitions.
 type Filled = BTreeMap<DeviceName, FilesystemStatement>;
@@ -60,8 +88,8 @@ impl Discovery<'_> {
         if names.len() < 2 {
             return false;
         }
-        let (groups, stated) = self.inferred_on(&names, &labelled, &filled);
-        let groups = self.without_a_rebuilt_member(&names, (&labelled, &filled), &stated, groups);
+        let found = self.inferred_on(&names, &labelled, &filled);
+        let groups = self.without_a_rebuilt_member(&names, (&labelled, &filled), found);
         let any = !groups.is_empty();
         let members: BTreeSet<DeviceName> = groups.iter().flat_map(devices_of).collect();
         self.undecided
@@ -95,20 +123,20 @@ impl Discovery<'_> {
     }
 
     /// The groups on some devices that have members among those `labelled`, all of one group or of several
-    /// that it contradicts, or among those that are `filled`: those that no label states, and those that one does.
+    /// that it contradicts, or among those that are `filled`.
     fn inferred_on(
         &mut self,
         names: &BTreeSet<DeviceName>,
         labelled: &BTreeSet<DeviceName>,
         filled: &Filled,
-    ) -> (Vec<Group>, Vec<Group>) {
+    ) -> Beneath {
         let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
         let devices = names.iter().filter_map(device).collect();
         let inferred = infer::infer(devices);
         self.overwritten.retain(|region| region.group.is_some());
         self.overwritten.extend(inferred.overwritten);
         let groups = inferred.groups.into_iter();
-        groups
+        let (unstated, stated) = groups
             .filter(|group| {
                 let on: BTreeSet<DeviceName> = &devices_of(group) & labelled;
                 let mut stated = self.aggregate.groups.iter();
@@ -124,7 +152,12 @@ impl Discovery<'_> {
                 stated.any(|one| on.is_subset(&devices_of(one)))
                     || self.is_under_several(group, &on)
             })
-            .partition(|group| !self.is_known(group))
+            .partition(|group| !self.is_known(group));
+        Beneath {
+            unstated,
+            stated,
+            judged: inferred.judged,
+        }
     }
 
     /// Whether a group with members `on` several groups that labels state was there before these: its level
@@ -159,17 +192,26 @@ impl Discovery<'_> {
     /// the others, as md does when it begins a RAID-5: its parity holds then everywhere, and that
     /// member has nothing of the older groups, of which `groups` were found nevertheless.
     ///
-    /// It is looked for on arrays that contents do not confirm as `stated`, without one member
-    /// after the other; the answer with the most members is taken, if there is one.
+    /// It is looked for on arrays that contents do not confirm, without one member after the other; the answer
+    /// with the most members is taken, if there is one. What was found on all members of such an array
+    /// explains none of them if most blocks that state their address contradict it: its parity is the array's.
     fn without_a_rebuilt_member(
         &mut self,
         names: &BTreeSet<DeviceName>,
         (labelled, filled): (&BTreeSet<DeviceName>, &Filled),
-        stated: &[Group],
-        groups: Vec<Group>,
+        found: Beneath,
     ) -> Vec<Group> {
-        let members = |groups: &[Group]| groups.iter().flat_map(devices_of).collect();
-        let mut explained: BTreeSet<DeviceName> = members(&groups);
+        let added = self.aggregate.groups.iter();
+        let added = added.filter(|group| self.added_stated.contains(&group.name));
+        let arrays: Vec<BTreeSet<DeviceName>> = added.map(devices_of).collect();
+        let is_doubted = |group: &Group| {
+            let devices = devices_of(group);
+            let judged = found.judged(group);
+            judged.is_some_and(|one| one.is_contradicted) && arrays.contains(&devices)
+        };
+        let sure = found.unstated.iter().filter(|group| !is_doubted(group));
+        let sure: Vec<&Group> = sure.collect();
+        let explained: BTreeSet<DeviceName> = sure.iter().copied().flat_map(devices_of).collect();
         let may_be_rebuilt = |group: &&Group| {
             let level = &group.geometry.level;
             let devices = devices_of(group);
@@ -178,24 +220,33 @@ impl Discovery<'_> {
                 && group.members.iter().all(|member| member.device.is_some())
                 && devices.is_subset(labelled)
                 && !devices.is_subset(&explained)
-                && !stated.iter().any(|found| is_same(group, found))
+                && !found.stated.iter().any(|found| is_same(group, found))
         };
         let doubtful = self.aggregate.groups.iter().filter(may_be_rebuilt);
         let rebuilt: BTreeSet<DeviceName> = doubtful.flat_map(devices_of).collect();
-        let mut best = groups;
+        let mut answers = vec![(found.worth(&sure), found.unstated.clone())];
         for rebuilt in rebuilt {
             let mut names = names.clone();
             names.remove(&rebuilt);
-            let (groups, _) = self.inferred_on(&names, labelled, filled);
-            let of_these: BTreeSet<DeviceName> = members(&groups);
-            match of_these.len().cmp(&explained.len()) {
-                Ordering::Greater => (explained, best) = (of_these, groups),
-                // Two answers that are as good are none.
-                Ordering::Equal if of_these != explained => best.clear(),
-                Ordering::Equal | Ordering::Less => {}
+            let others = self.inferred_on(&names, labelled, filled);
+            // What was found already, but for one of its members, tells nothing new.
+            let is_new = |group: &Group| !found.unstated.iter().any(|one| is_same(one, group));
+            if others.unstated.iter().any(is_new) {
+                let worth = others.worth(&others.unstated.iter().collect::<Vec<_>>());
+                answers.push((worth, others.unstated));
             }
         }
-        best
+        answers.sort_by(|((a, worth_a), _), ((b, worth_b), _)| {
+            b.cmp(a).then(worth_b.total_cmp(worth_a))
+        });
+        let next = answers.get(1).map(|(worth, _)| *worth);
+        let best = answers.into_iter().next();
+        // Two answers that are as good are none.
+        let stands_out = |(members, worth): (usize, f64)| {
+            next.is_none_or(|next| next.0 < members || worth - next.1 >= APART)
+        };
+        let best = best.filter(|(worth, _)| stands_out(*worth));
+        best.map(|(_, groups)| groups).unwrap_or_default()
     }
 
     /// Says of the groups that labels state on members of `found` that they were begun over it.

@@ -57,13 +57,8 @@ pub(super) struct Decided {
 }
 
 impl Pile {
-    /// Decides the geometry of one set, or says why it cannot be decided.
-    pub(super) fn decide(&self, set: &Members, stated: &Addresses) -> Result<Group, String> {
-        self.decided(set, stated).map(|decided| decided.group)
-    }
-
-    /// The same: first as if its file systems lay on it alone, then as if they lay in stripes over it and
-    /// others; so, too, where most blocks that state their address do not lie where they should alone.
+    /// Decides the geometry of one set, or says why it cannot be decided: first as if its file systems lay on it
+    /// alone, then as if they lay in stripes over it and others; so, too, where most blocks that state their address do not lie where they should alone.
     pub(super) fn decided(&self, set: &Members, stated: &Addresses) -> Result<Decided, String> {
         let alone = self.decide_by(set, stated, Spread::Alone);
         if alone.as_ref().is_ok_and(|decided| !decided.is_contradicted) {

@@ -60,6 +60,7 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 use self::anchors::Addresses;
 pub(crate) use self::anchors::{Anchor, Source};
 use self::beside::Known;
+use self::decide::Decided;
 use self::pile::{Members, Pile, Tie};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
@@ -81,10 +82,23 @@ pub(crate) struct Inferred {
     /// Devices of which it is not decided what they are a part of.
     pub(crate) undecided: Vec<Undecided>,
     pub(crate) losses: Vec<Loss>,
+    /// How much speaks for those that were chosen among others.
+    pub(crate) judged: Vec<Judged>,
     /// Regions of the members of these groups that a newer array took for its parity.
     pub(crate) overwritten: Vec<Region>,
     /// The columns of stripes that lie on these groups.
     known: Known,
+}
+
+/// How much speaks for a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    /// Its members.
+    pub(crate) devices: BTreeSet<DeviceName>,
+    /// The sum of what does, in nats.
+    pub(crate) worth: f64,
+    /// Whether most blocks that state their address lie elsewhere: parity that holds may be another array's.
+    pub(crate) is_contradicted: bool,
 }
 
 /// Devices that belong together in a way that is not decided, or one that nothing is known of.
@@ -262,7 +276,7 @@ impl Inferred {
             for part in pile.within(set) {
                 let own = devices_of([&part]);
                 if !own.touches(groups)
-                    && let Ok(group) = pile.decide(&part, stated)
+                    && let Ok(group) = self.decide(pile, &part, stated)
                 {
                     groups = groups.with(own);
                     self.groups.push(group);
@@ -298,7 +312,7 @@ impl Inferred {
     ) -> Option<Set> {
         let rest = pile.remains(taken);
         (rest.devices.len() >= 2 && !doubtful).then_some(())?;
-        let mut decided = pile.decide(&rest, stated);
+        let mut decided = self.decide(pile, &rest, stated);
         if beside {
             decided = self.or_beside(pile, &rest, stated, decided);
         }
@@ -316,7 +330,7 @@ impl Inferred {
         stated: &Addresses,
     ) -> Whole {
         let decided = scattered.into_iter().map(|set| {
-            let decided = pile.decide(&set, stated);
+            let decided = self.decide(pile, &set, stated);
             (set, decided)
         });
         let (decided, undecided): (Vec<Open>, Vec<Open>) =
@@ -362,10 +376,27 @@ impl Inferred {
     ) -> Result<Group, String> {
         let decided = pile.decided(set, stated);
         let Some(older) = pile.older(set, stated, &decided) else {
-            return decided.map(|decided| decided.group);
+            return decided.map(|decided| self.noted(decided));
         };
         self.overwritten.extend(older.overwritten);
         Ok(older.group)
+    }
+
+    /// Decides the geometry of a set.
+    fn decide(&mut self, pile: &Pile, set: &Members, stated: &Addresses) -> Result<Group, String> {
+        let decided = pile.decided(set, stated);
+        decided.map(|decided| self.noted(decided))
+    }
+
+    /// Keeps how much speaks for a group, and gives it.
+    fn noted(&mut self, decided: Decided) -> Group {
+        let members = decided.group.members.iter();
+        self.judged.push(Judged {
+            devices: members.filter_map(|member| member.device.clone()).collect(),
+            worth: decided.worth,
+            is_contradicted: decided.is_contradicted,
+        });
+        decided.group
     }
 
     /// What was decided of a set, or else what the groups beside it decide.

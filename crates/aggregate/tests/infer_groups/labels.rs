@@ -214,26 +214,36 @@ fn an_array_that_was_created_again_in_another_order_is_read_in_the_old_one() {
     assert_eq!(on, ["group:found-1"]);
 }
 
+/// The first sync of a RAID-5: the member of the last role is what the others add up to.
 #[test]
 fn a_member_that_a_newer_array_rebuilt_from_the_others_is_left_out() {
-    let mut disks = lay_out(&CONTENT, "6-ls", 6, 64 << 10, 1 << 20);
-    label(&mut disks, "newer", 5, 256 << 10, &[3, 0, 5, 1, 4, 2]);
-    // The first sync of a RAID-5: the member of the last role is what the others add up to.
-    let mut sum = vec![0; disks[2].len() - (1 << 20)];
-    for (number, bytes) in disks.iter().enumerate().filter(|(number, _)| *number != 2) {
-        assert_eq!(bytes.len(), disks[2].len(), "{number}");
-        for (sum, byte) in sum.iter_mut().zip(&bytes[1 << 20..]) {
-            *sum ^= byte;
+    let all = [3, 0, 5, 1, 4, 2];
+    for (layout, roles) in [("6-ls", &all[..]), ("5-ls", &all[1..])] {
+        let mut disks = lay_out(&CONTENT, layout, 6, 64 << 10, 1 << 20);
+        let mut newer: Vec<Vec<u8>> = roles.iter().map(|disk| disks[*disk].clone()).collect();
+        let order: Vec<usize> = (0..roles.len()).collect();
+        label(&mut newer, "newer", 5, 256 << 10, &order);
+        let (rebuilt, others) = newer.split_last_mut().unwrap();
+        rebuilt[1 << 20..].fill(0);
+        for bytes in others {
+            for (sum, byte) in rebuilt.iter_mut().zip(bytes.iter()).skip(1 << 20) {
+                *sum ^= byte;
+            }
         }
+        for (disk, bytes) in roles.iter().zip(newer) {
+            disks[*disk] = bytes;
+        }
+        let disks = shuffled(disks, &[], "disk");
+        let mut aggregate = discover(&disks, &|_, _| None);
+        aggregate.groups.retain(|group| group.name == "found-1");
+        assert!(
+            found(&aggregate, &disks, &CONTENT),
+            "{layout} {roles:?}: {aggregate:#?}"
+        );
+        let members = &aggregate.groups[0].members;
+        let missing = members.iter().filter(|member| member.device.is_none());
+        assert_eq!(missing.count(), 1);
     }
-    disks[2][1 << 20..].copy_from_slice(&sum);
-    let disks = shuffled(disks, &[], "disk");
-    let mut aggregate = discover(&disks, &|_, _| None);
-    aggregate.groups.retain(|group| group.name == "found-1");
-    assert!(found(&aggregate, &disks, &CONTENT), "{aggregate:#?}");
-    let members = &aggregate.groups[0].members;
-    let missing = members.iter().filter(|member| member.device.is_none());
-    assert_eq!(missing.count(), 1);
 }
 
 #[test]
