@@ -521,6 +521,120 @@ fn what_a_block_held_before_is_left_out_where_a_device_leaves_it() {
     assert_eq!(volume.whole(), Vec::<Vec<u8>>::new());
 }
 
+/// A signed message of text, of so many bytes in all, whose last line has no end: its signature covers all of
+/// it, by its length if asked for.
+fn signed_text(bytes: usize, by_length: bool) -> Vec<u8> {
+    let with = |body: &str| {
+        let canonical = format!("{}\r\n", body.replace('\n', "\r\n"));
+        let hash = base64(&Sha256::digest(&canonical));
+        let limit = if by_length {
+            format!("l={:05}; ", canonical.len())
+        } else {
+            String::new()
+        };
+        format!(
+            "Return-Path: <shop@vendor.example>\nDKIM-Signature: v=1; a=rsa-sha256; c=simple/simple;\n\t\
+             {limit}bh={hash}; b=AAAA\nFrom: shop@vendor.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n\
+             Subject: shelf\n\n{body}"
+        )
+    };
+    let text = "and the shelf holds more of all that\n".repeat(bytes / 36 + 1);
+    let body = bytes - with("").len();
+    with(&format!("{}!", &text[..body - 1])).into_bytes()
+}
+
+#[test]
+fn a_body_hash_shows_the_end_of_a_message_wherever_that_is() {
+    let letter = |byte: &u8| b"aeiou rst\n\xE4"[usize::from(byte % 11)];
+    let older: Vec<u8> = noise(3, BLOCK).iter().map(letter).collect();
+    for by_length in [false, true] {
+        for bytes in [BLOCK, 3 * BLOCK, 1500, BLOCK + 40, 3 * BLOCK - 7] {
+            let text = signed_text(bytes, by_length);
+            let mut blocks = text.clone();
+            let used = blocks.len() % BLOCK;
+            if used > 0 {
+                // The edge of a block is no line's end: that would be what somebody added.
+                blocks.push(b'y');
+                blocks.extend_from_slice(&older[used..BLOCK - 2]);
+                blocks.push(b'x');
+            }
+            let mut volume = volume();
+            volume
+                .lay(20, &blocks, 0, 99)
+                .lay(20 + blocks.len() / BLOCK, &noise(9, BLOCK), 0, 1);
+            let lengths: Vec<usize> = volume.whole().iter().map(Vec::len).collect();
+            assert_eq!(lengths, [text.len()], "{bytes} {by_length}");
+            assert_eq!(volume.whole(), [text], "{bytes} {by_length}");
+        }
+    }
+}
+
+#[test]
+fn a_boundary_is_closed_also_where_something_else_stands_in_its_line() {
+    let (mut volume, mails) = over_older(8);
+    for (number, mail) in mails.iter().enumerate() {
+        // Without the end of the last line, and what the block held before at its place.
+        volume.0[(10 + 4 * number) * BLOCK + mail.len() - 1] = b'y';
+    }
+    let ends = mails.iter().map(|mail| mail[..mail.len() - 1].to_vec());
+    assert_eq!(volume.whole(), ends.collect::<Vec<_>>());
+}
+
+#[test]
+fn what_runs_on_behind_an_end_into_other_blocks_is_older_where_a_device_leaves_it() {
+    let (mut volume, mut mails) = over_older(8);
+    let mail = mail(61, 5000, false);
+    let mut blocks = mail.clone();
+    let older = "the road to the mill is closed, and so is the one to the quarry;\n".repeat(400);
+    let used = blocks.len() % BLOCK;
+    blocks.extend_from_slice(&older.as_bytes()[used..3 * BLOCK + 70]);
+    volume.lay(100, &blocks, 0, 99);
+    mails.push(mail);
+    assert_eq!(volume.whole(), mails);
+}
+
+/// A message of which the first block ends in its header, within a field that says nothing.
+fn broken_in_its_header(number: u64) -> Vec<u8> {
+    let date = |minute: u64| {
+        let (day, month) = (number % 28 + 1, ["Jan", "May"][number as usize % 2]);
+        format!("{day} {month} 2024 {:02}:{minute:02}:17 +0000", number % 24)
+    };
+    let signed = String::from_utf8(mail(number, 3000, true)).unwrap();
+    let (top, rest) = signed.split_once("DKIM").unwrap();
+    let (fields, rest) = rest.split_once("Date: ").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    let received = format!("Received: from relay.example by mx.example; {}\n", date(5));
+    let top = format!(
+        "{top}{received}To: ada@lindenhof.example\nMessage-ID: <{number}@vendor.example>\nX-Pad: "
+    );
+    let pad = "x".repeat(BLOCK - top.len() + 20);
+    let received = format!(
+        "Received: from host.example by relay.example; {}\n",
+        date(4)
+    );
+    format!(
+        "{top}{pad}\n{received}DKIM{fields}Date: {}\n{rest}",
+        date(3)
+    )
+    .into_bytes()
+}
+
+#[test]
+fn dates_tell_which_pieces_of_a_header_belong_together() {
+    let mut mails: Vec<Vec<u8>> = (0..40).map(broken_in_its_header).collect();
+    let mut volume = volume();
+    for (number, mail) in mails.iter().enumerate() {
+        volume
+            .lay(3 * number, mail, 0, 1)
+            .lay(120 + 3 * ((7 * number) % 40), mail, 1, 99);
+    }
+    let mut whole = volume.whole();
+    whole.sort();
+    mails.sort();
+    assert_eq!(whole.len(), mails.len());
+    assert_eq!(whole, mails);
+}
+
 #[test]
 fn a_page_and_base64_show_their_end_at_the_edge_of_a_block() {
     let head = "From: ada@lindenhof.example\nDate: Mon, 1 Jan 2024 00:00:00 +0000\n";
