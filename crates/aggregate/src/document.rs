@@ -116,6 +116,12 @@ pub struct Group {
 }
 
 impl Group {
+    /// Its members that are there.
+    pub(crate) fn devices(&self) -> BTreeSet<DeviceName> {
+        let members = self.members.iter();
+        members.filter_map(|member| member.device.clone()).collect()
+    }
+
     /// The losses where more members are missing than the group can do without.
     pub(crate) fn missing(&self) -> Vec<Loss> {
         let is_there = |member: &Member| member.device.is_some() && member.left_out.is_none();

@@ -18,11 +18,10 @@ use std::sync::Arc;
 use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
 use super::Discovery;
-use super::labels::devices_of;
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
 use crate::document::{DeviceName, FilesystemStatement, Group, Member};
-use crate::infer::{self, Judged};
+use crate::infer::{self, Worth};
 use crate::raid::Level;
 
 /// Chunks of a found group whose successors are compared, and of a stated one that may be them.
@@ -33,33 +32,16 @@ const LEAST_COMPARED: usize = 16;
 /// A group may be longer by this part of its length than is known, where its end is not.
 const END_UNKNOWN: u64 = 8;
 
-/// Of two answers with as many members one must have so much more to say for it, in nats.
-const APART: f64 = 32.0;
-
 /// The groups that were found on devices that others are on.
 struct Beneath {
     /// Those that no label states.
     unstated: Vec<Group>,
     /// Those that one does.
     stated: Vec<Group>,
-    judged: Vec<Judged>,
-}
-
-impl Beneath {
-    /// How much speaks for a group that was found, in nats, and whether blocks that state their address contradict
-    /// it.
-    fn judged(&self, group: &Group) -> Option<&Judged> {
-        let devices = devices_of(group);
-        self.judged.iter().find(|one| one.devices == devices)
-    }
-
-    /// How many members some of its groups have, and how much speaks for these.
-    fn worth(&self, groups: &[&Group]) -> (usize, f64) {
-        let groups = groups.iter().copied();
-        let members: BTreeSet<DeviceName> = groups.clone().flat_map(devices_of).collect();
-        let judged = groups.filter_map(|group| self.judged(group));
-        (members.len(), judged.map(|one| one.worth).sum())
-    }
+    /// What the former are worth.
+    worth: Worth,
+    /// The device that a newer array rebuilt from others.
+    rebuilt: Option<DeviceName>,
 }
 
 /// What fills disks and partitions.
@@ -91,7 +73,7 @@ impl Discovery<'_> {
         let found = self.inferred_on(&names, &labelled, &filled);
         let groups = self.without_a_rebuilt_member(&names, (&labelled, &filled), found);
         let any = !groups.is_empty();
-        let members: BTreeSet<DeviceName> = groups.iter().flat_map(devices_of).collect();
+        let members: BTreeSet<DeviceName> = groups.iter().flat_map(Group::devices).collect();
         self.undecided
             .retain(|one| !one.devices.is_subset(&members));
         for group in groups {
@@ -134,13 +116,14 @@ impl Discovery<'_> {
         let devices = names.iter().filter_map(device).collect();
         let inferred = infer::infer(devices);
         self.overwritten.retain(|region| region.group.is_some());
-        self.overwritten.extend(inferred.overwritten);
-        let groups = inferred.groups.into_iter();
-        let (unstated, stated) = groups
+        self.overwritten
+            .extend(inferred.overwritten.iter().cloned());
+        let groups = inferred.groups.iter().cloned();
+        let (unstated, stated): (Vec<Group>, Vec<Group>) = groups
             .filter(|group| {
-                let on: BTreeSet<DeviceName> = &devices_of(group) & labelled;
+                let on: BTreeSet<DeviceName> = &group.devices() & labelled;
                 let mut stated = self.aggregate.groups.iter();
-                let members = devices_of(group);
+                let members = group.devices();
                 let is_filled = members.iter().any(|one| filled.contains_key(one));
                 // Each member of a mirror may have a file system that fills it.
                 if is_filled && matches!(group.geometry.level, Level::Raid1 { .. }) {
@@ -149,14 +132,14 @@ impl Discovery<'_> {
                 if on.is_empty() {
                     return is_filled;
                 }
-                stated.any(|one| on.is_subset(&devices_of(one)))
-                    || self.is_under_several(group, &on)
+                stated.any(|one| on.is_subset(&one.devices())) || self.is_under_several(group, &on)
             })
             .partition(|group| !self.is_known(group));
         Beneath {
+            worth: inferred.worth(unstated.iter()),
+            rebuilt: inferred.rebuilt,
             unstated,
             stated,
-            judged: inferred.judged,
         }
     }
 
@@ -172,12 +155,12 @@ impl Discovery<'_> {
         );
         let stated = self.aggregate.groups.iter();
         let stated = stated.filter(|one| self.added_stated.contains(&one.name));
-        let shared = stated.map(|one| (DeviceName::group(&one.name), &devices_of(one) & on));
+        let shared = stated.map(|one| (DeviceName::group(&one.name), &one.devices() & on));
         let shared: Vec<(DeviceName, BTreeSet<DeviceName>)> =
             shared.filter(|(_, shared)| !shared.is_empty()).collect();
         // Of an array of arrays, too, two members may lie on one of them, if it has copies.
         let is_one_above = self.aggregate.groups.iter().any(|above| {
-            let members = devices_of(above);
+            let members = above.devices();
             let below = shared.iter().filter(|(name, _)| members.contains(name));
             below.count() > 1
         });
@@ -193,38 +176,29 @@ impl Discovery<'_> {
     /// member has nothing of the older groups, of which `groups` were found nevertheless.
     ///
     /// It is looked for on arrays that contents do not confirm, without one member after the other; the answer
-    /// with the most members is taken, if there is one. What was found on all members of such an array
-    /// explains none of them if most blocks that state their address contradict it: its parity is the array's.
+    /// with the most members is taken, if there is one.
     fn without_a_rebuilt_member(
         &mut self,
         names: &BTreeSet<DeviceName>,
         (labelled, filled): (&BTreeSet<DeviceName>, &Filled),
         found: Beneath,
     ) -> Vec<Group> {
-        let added = self.aggregate.groups.iter();
-        let added = added.filter(|group| self.added_stated.contains(&group.name));
-        let arrays: Vec<BTreeSet<DeviceName>> = added.map(devices_of).collect();
-        let is_doubted = |group: &Group| {
-            let devices = devices_of(group);
-            let judged = found.judged(group);
-            judged.is_some_and(|one| one.is_contradicted) && arrays.contains(&devices)
-        };
-        let sure = found.unstated.iter().filter(|group| !is_doubted(group));
-        let sure: Vec<&Group> = sure.collect();
-        let explained: BTreeSet<DeviceName> = sure.iter().copied().flat_map(devices_of).collect();
+        let explained = found.unstated.iter().flat_map(Group::devices);
+        let explained: BTreeSet<DeviceName> = explained.chain(found.rebuilt.clone()).collect();
         let may_be_rebuilt = |group: &&Group| {
             let level = &group.geometry.level;
-            let devices = devices_of(group);
+            let devices = group.devices();
+            let missing = group.members.iter().filter(|one| one.device.is_none());
             self.added_stated.contains(&group.name)
                 && matches!(level, Level::Raid4 { .. } | Level::Raid5 { .. })
-                && group.members.iter().all(|member| member.device.is_some())
+                && missing.count() <= 1
                 && devices.is_subset(labelled)
                 && !devices.is_subset(&explained)
                 && !found.stated.iter().any(|found| is_same(group, found))
         };
         let doubtful = self.aggregate.groups.iter().filter(may_be_rebuilt);
-        let rebuilt: BTreeSet<DeviceName> = doubtful.flat_map(devices_of).collect();
-        let mut answers = vec![(found.worth(&sure), found.unstated.clone())];
+        let rebuilt: BTreeSet<DeviceName> = doubtful.flat_map(Group::devices).collect();
+        let mut answers = vec![(found.worth, found.unstated.clone())];
         for rebuilt in rebuilt {
             let mut names = names.clone();
             names.remove(&rebuilt);
@@ -232,29 +206,18 @@ impl Discovery<'_> {
             // What was found already, but for one of its members, tells nothing new.
             let is_new = |group: &Group| !found.unstated.iter().any(|one| is_same(one, group));
             if others.unstated.iter().any(is_new) {
-                let worth = others.worth(&others.unstated.iter().collect::<Vec<_>>());
-                answers.push((worth, others.unstated));
+                answers.push((others.worth, others.unstated));
             }
         }
-        answers.sort_by(|((a, worth_a), _), ((b, worth_b), _)| {
-            b.cmp(a).then(worth_b.total_cmp(worth_a))
-        });
-        let next = answers.get(1).map(|(worth, _)| *worth);
-        let best = answers.into_iter().next();
-        // Two answers that are as good are none.
-        let stands_out = |(members, worth): (usize, f64)| {
-            next.is_none_or(|next| next.0 < members || worth - next.1 >= APART)
-        };
-        let best = best.filter(|(worth, _)| stands_out(*worth));
-        best.map(|(_, groups)| groups).unwrap_or_default()
+        infer::best(answers).unwrap_or_default()
     }
 
     /// Says of the groups that labels state on members of `found` that they were begun over it.
     pub(super) fn note_begun_over(&mut self, found: &Group) {
-        let on = devices_of(found);
+        let on = found.devices();
         let stated = self.aggregate.groups.iter_mut();
         let stated = stated.filter(|stated| self.added_stated.contains(&stated.name));
-        for newer in stated.filter(|stated| !devices_of(stated).is_disjoint(&on)) {
+        for newer in stated.filter(|stated| !stated.devices().is_disjoint(&on)) {
             newer.evidence.push(format!(
                 "what lies on its members makes sense as {} and not in this order: it was begun over that",
                 found.name
@@ -274,7 +237,7 @@ impl Discovery<'_> {
             let found = groups.iter().filter(|group| {
                 stated.over.contains(&group.name)
                     && !self.added_stated.contains(&group.name)
-                    && devices_of(group).is_subset(&devices_of(stated))
+                    && group.devices().is_subset(&stated.devices())
             });
             let found: Vec<&Group> = found.collect();
             let is_same = |found: &&Group| !self.identities(found).is_disjoint(&of_stated);
@@ -359,7 +322,7 @@ impl Discovery<'_> {
         let stated = self.aggregate.groups.iter();
         let mut stated = stated.filter(|group| self.added_stated.contains(&group.name));
         let mut group = stated.find(|stated| is_same(stated, found))?.clone();
-        if !devices_of(&group).is_subset(&devices_of(found)) {
+        if !group.devices().is_subset(&found.devices()) {
             return None;
         }
         let of_found = |role: u32| found.members.iter().find(|member| member.role == role);
@@ -404,7 +367,7 @@ fn is_same(stated: &Group, found: &Group) -> bool {
     let (chunk, of) = (stated.geometry.chunk_bytes(), found.geometry.chunk_bytes());
     if has_copies(stated) {
         // Which of equal members stands for which role is not known; a mirror alone has no chunk.
-        let part = devices_of(found).is_subset(&devices_of(stated));
+        let part = found.devices().is_subset(&stated.devices());
         return part && (chunk == of || of.is_none());
     }
     if chunk != of {
@@ -413,7 +376,7 @@ fn is_same(stated: &Group, found: &Group) -> bool {
     let compared = Compared::of(&successors(stated, KNOWN), &successors(found, COMPARED));
     match compared {
         Compared { there, .. } if there < LEAST_COMPARED => {
-            devices_of(stated) == devices_of(found) || is_part(stated, found)
+            stated.devices() == found.devices() || is_part(stated, found)
         }
         Compared { there, equal } => equal.saturating_mul(10) >= there.saturating_mul(9),
     }

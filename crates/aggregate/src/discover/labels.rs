@@ -25,7 +25,7 @@ impl Discovery<'_> {
         let groups = self.aggregate.groups.iter();
         let mut own = groups.filter(|group| DeviceName::group(&group.name) == *name);
         own.next().is_some_and(|group| {
-            let devices = devices_of(group);
+            let devices = group.devices();
             let shown = self.md.iter().filter(|other| {
                 devices.contains(&other.device)
                     && other.superblock.set_uuid == label.superblock.set_uuid
@@ -99,7 +99,7 @@ pub(super) fn stated(found: &[Found], containers: &[ddf::Label]) -> (md::Assembl
             numbers.insert(label.superblock.dev_number);
         }
         if shown.values().any(|numbers| numbers.len() > 1) {
-            both.push((devices_of(group), number));
+            both.push((group.devices(), number));
         } else {
             contents.extend(labels.iter().map(|label| (label.device.clone(), label.at)));
         }
@@ -109,7 +109,7 @@ pub(super) fn stated(found: &[Found], containers: &[ddf::Label]) -> (md::Assembl
     for (devices, number) in &both {
         let labels = own.iter().filter(|label| devices.contains(&label.device));
         let md_created = labels.map(|label| label.superblock.ctime).max();
-        let on_these = |group: &&mut Group| !devices_of(group).is_disjoint(devices);
+        let on_these = |group: &&mut Group| !group.devices().is_disjoint(devices);
         let Some(container) = ddf.groups.get_mut(*number) else {
             continue;
         };
@@ -123,12 +123,6 @@ pub(super) fn stated(found: &[Found], containers: &[ddf::Label]) -> (md::Assembl
         }
     }
     (md, ddf)
-}
-
-/// The devices that are members of a group.
-pub(super) fn devices_of(group: &Group) -> BTreeSet<DeviceName> {
-    let members = group.members.iter();
-    members.filter_map(|member| member.device.clone()).collect()
 }
 
 /// Notes that one group was created over another by their labels.

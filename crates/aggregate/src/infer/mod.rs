@@ -13,7 +13,7 @@
 //!    whether what it rebuilds makes sense ([`rebuilt`]); [`decide`] asks for one that stands out;
 //!    [`verify`] rebuilds blocks that are there from the others and compares.
 //!    Where a newer array was created over an older one on the same devices, [`created_again`] takes out
-//!    what the newer one says.
+//!    what the newer one says, and [`rebuilt_member`] the member that it made of the others.
 //!    A member that was not written to the end is known by what the others make of it ([`lagging`]).
 //! 5. [`base`]: where the group itself begins; [`statement`]: what is said of it.
 //!
@@ -37,6 +37,7 @@ mod near_copies;
 mod order;
 mod pile;
 mod rebuilt;
+mod rebuilt_member;
 mod relations;
 mod rings;
 mod sample;
@@ -62,6 +63,7 @@ pub(crate) use self::anchors::{Anchor, Source};
 use self::beside::Known;
 use self::decide::Decided;
 use self::pile::{Members, Pile, Tie};
+pub(crate) use self::rebuilt_member::{Worth, best};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
 pub(crate) use self::start::by_superblock;
@@ -82,6 +84,10 @@ pub(crate) struct Inferred {
     /// Devices of which it is not decided what they are a part of.
     pub(crate) undecided: Vec<Undecided>,
     pub(crate) losses: Vec<Loss>,
+    /// Devices that parity ties together, and of which more is not decided.
+    tied: BTreeSet<DeviceName>,
+    /// The device that a newer array rebuilt from others.
+    pub(crate) rebuilt: Option<DeviceName>,
     /// How much speaks for those that were chosen among others.
     pub(crate) judged: Vec<Judged>,
     /// Regions of the members of these groups that a newer array took for its parity.
@@ -110,11 +116,16 @@ pub(crate) struct Undecided {
 }
 
 /// Works out the groups that `devices` are members of.
+pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
+    infer_all(devices.clone()).without_a_rebuilt_member(&devices)
+}
+
+/// The same, by what all devices hold.
 ///
 /// Copies that another array wrote over in part are no mirror that could be read as one, and each of
 /// them is a stranger to the group of the other. So where something stays undecided, it is asked once
 /// more with one of them.
-pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
+fn infer_all(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
     let mut inferred = Inferred::default();
     let mut candidates: Vec<Candidate> = devices
         .into_iter()
@@ -214,6 +225,10 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred, wait: bool) -> bool {
     }
     for (set, decided) in open {
         let decided = inferred.or_beside(pile, &set, &stated, decided);
+        if decided.is_err() && set.tie == Tie::Parity {
+            let devices = set.devices.iter().filter_map(|at| pile.candidates.get(*at));
+            inferred.tied.extend(devices.map(|one| one.name.clone()));
+        }
         inferred.take(pile, &set.devices, decided);
     }
     let waiting = waiting.unwrap_or_default();
@@ -390,9 +405,8 @@ impl Inferred {
 
     /// Keeps how much speaks for a group, and gives it.
     fn noted(&mut self, decided: Decided) -> Group {
-        let members = decided.group.members.iter();
         self.judged.push(Judged {
-            devices: members.filter_map(|member| member.device.clone()).collect(),
+            devices: decided.group.devices(),
             worth: decided.worth,
             is_contradicted: decided.is_contradicted,
         });

@@ -218,11 +218,17 @@ fn an_array_that_was_created_again_in_another_order_is_read_in_the_old_one() {
 #[test]
 fn a_member_that_a_newer_array_rebuilt_from_the_others_is_left_out() {
     let all = [3, 0, 5, 1, 4, 2];
-    for (layout, roles) in [("6-ls", &all[..]), ("5-ls", &all[1..])] {
+    for (layout, roles, is_labelled) in [
+        ("6-ls", &all[..], true),
+        ("5-ls", &all[1..], true),
+        ("5-ls", &all[1..], false),
+    ] {
         let mut disks = lay_out(&CONTENT, layout, 6, 64 << 10, 1 << 20);
         let mut newer: Vec<Vec<u8>> = roles.iter().map(|disk| disks[*disk].clone()).collect();
         let order: Vec<usize> = (0..roles.len()).collect();
-        label(&mut newer, "newer", 5, 256 << 10, &order);
+        if is_labelled {
+            label(&mut newer, "newer", 5, 256 << 10, &order);
+        }
         let (rebuilt, others) = newer.split_last_mut().unwrap();
         rebuilt[1 << 20..].fill(0);
         for bytes in others {

@@ -1,0 +1,108 @@
+//! Arrays that a newer RAID-5 was begun over, which rebuilt one of its members from the others.
+//!
+//! That is how md begins a RAID-5: its parity holds then on all of its members, whatever they hold, and
+//! one of them has nothing of what was there before. The relation of the newer array ties its members
+//! together, and what is made of these is contradicted by most blocks that state their address, if anything is. Without
+//! the one that was rebuilt, the others are members of the older group, as if it were missing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use evidence::ReadAt;
+
+use super::{Inferred, infer_all};
+use crate::document::{DeviceName, Group, Unused};
+use crate::raid::Level;
+
+/// Of two answers with as many members one must have so much more to say for it, in nats.
+const APART: f64 = 32.0;
+
+/// Among no more devices of which only parity is known each is thought of.
+const MOST_TIED: usize = 8;
+
+/// How good an answer is: how many devices it explains, and how much speaks for that, in nats.
+pub(crate) type Worth = (usize, f64);
+
+/// The best of some answers, if it stands out: two that are as good are none.
+pub(crate) fn best<T>(mut answers: Vec<(Worth, T)>) -> Option<T> {
+    answers
+        .sort_by(|((a, worth_a), _), ((b, worth_b), _)| b.cmp(a).then(worth_b.total_cmp(worth_a)));
+    let next = answers.get(1).map(|(worth, _)| *worth);
+    let ((members, worth), best) = answers.into_iter().next()?;
+    let stands_out = next.is_none_or(|next| next.0 < members || worth - next.1 >= APART);
+    stands_out.then_some(best)
+}
+
+impl Inferred {
+    /// What some of its groups are worth.
+    pub(crate) fn worth<'a>(&self, groups: impl Iterator<Item = &'a Group>) -> Worth {
+        let groups: Vec<BTreeSet<DeviceName>> = groups.map(Group::devices).collect();
+        let judged = self
+            .judged
+            .iter()
+            .filter(|one| groups.contains(&one.devices));
+        let worth = judged.map(|one| one.worth).sum();
+        let devices: BTreeSet<&DeviceName> = groups.iter().flatten().collect();
+        (devices.len(), worth)
+    }
+
+    /// Whether most blocks that state their address contradict a group of one parity.
+    fn is_contradicted(&self, group: &Group) -> bool {
+        let has_one = matches!(
+            group.geometry.level,
+            Level::Raid4 { .. } | Level::Raid5 { .. }
+        );
+        let devices = group.devices();
+        let mut judged = self.judged.iter();
+        has_one && judged.any(|one| one.is_contradicted && one.devices == devices)
+    }
+
+    /// The groups that nothing contradicts.
+    fn sure(&self) -> impl Iterator<Item = &Group> {
+        let groups = self.groups.iter();
+        groups.filter(|group| !self.is_contradicted(group))
+    }
+
+    /// What was worked out, or what is without one member of a group that is contradicted, or of devices of
+    /// which no more is known than that parity ties them together, if that explains more.
+    pub(super) fn without_a_rebuilt_member(
+        self,
+        devices: &[(DeviceName, Arc<dyn ReadAt>)],
+    ) -> Self {
+        let doubted = self
+            .groups
+            .iter()
+            .filter(|group| self.is_contradicted(group));
+        let tied = Some(&self.tied).filter(|tied| tied.len() <= MOST_TIED);
+        let doubted = doubted.flat_map(Group::devices);
+        let doubted: BTreeSet<DeviceName> =
+            doubted.chain(tied.into_iter().flatten().cloned()).collect();
+        if doubted.is_empty() {
+            return self;
+        }
+        let mut answers = Vec::new();
+        for rebuilt in &doubted {
+            let others = devices.iter().filter(|(name, _)| name != rebuilt);
+            let mut without = infer_all(others.cloned().collect());
+            let worth = without.worth(without.sure());
+            if worth.0 > self.worth(self.sure()).0 {
+                let groups = without.groups.iter_mut();
+                let beneath = groups.filter(|group| !group.devices().is_disjoint(&doubted));
+                beneath.for_each(|group| {
+                    group.evidence.push(format!(
+                        "{rebuilt} is none of its members: a newer array rebuilt it from others of them"
+                    ));
+                });
+                without.rebuilt = Some(rebuilt.clone());
+                without.unused.push(Unused {
+                    device: rebuilt.clone(),
+                    why: "a newer array rebuilt it from its other members: it has nothing of what was there before"
+                        .to_owned(),
+                    copy_of: None,
+                });
+                answers.push((worth, without));
+            }
+        }
+        best(answers).unwrap_or(self)
+    }
+}
