@@ -32,6 +32,8 @@ const LEAST_FIELDS: u32 = 2;
 const FIELDS: f64 = 2.0;
 /// A jump in a header must say so much more than chance, in nats.
 const CLEAR: f64 = 3.0;
+/// A line that sets off what is added below a message has so many characters.
+const LEAST_RULE: usize = 4;
 /// Characters of base64 on either side of a border by which it is known.
 const BASE64_RUN: usize = 6;
 /// The name of a field has so many characters.
@@ -253,11 +255,6 @@ fn begins_field(text: &[u8], in_subject: bool) -> bool {
         )
 }
 
-/// Whether a byte is of a word, in any alphabet.
-fn is_of_word(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || !byte.is_ascii()
-}
-
 /// Whether a text has nothing but line ends.
 fn is_blank(text: &[u8]) -> bool {
     text.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
@@ -299,8 +296,7 @@ impl Judge<'_> {
                 nats += self.borders.nats(line, block);
             }
         }
-        let (dates, own) = after.dates();
-        nats += self.times.nats(dates, own);
+        nats += self.dated(&after).min(0.0);
         if after.fields() >= before.fields().saturating_add(LEAST_FIELDS) {
             nats += FIELDS;
         }
@@ -319,6 +315,14 @@ impl Judge<'_> {
             };
         }
         (after, nats)
+    }
+
+    /// How much the dates before the last block that `reader` read and in it speak for its being of the same header,
+    /// in nats. Copies of one mailing are sent at the same time: what they say for a border tells where to look,
+    /// and proves nothing.
+    pub(crate) fn dated(&self, reader: &Reader) -> f64 {
+        let (before, own) = reader.dates();
+        self.times.nats(before, own)
     }
 
     /// How much the words on both sides of border `number` of a chain speak for its being none between
@@ -419,7 +423,7 @@ impl Judge<'_> {
                 return;
             }
             let Some((next, block, after, nats)) = self.next(chain, least, is_free) else {
-                if chain.reader.may_end() || chain.reader.verifies() {
+                if chain.reader.may_end() || chain.reader.verifies_at_edge() {
                     chain.end = Some((chain.reader.bytes(), End::Edge));
                 }
                 if !self.end_in_next(chain, is_free) {
@@ -481,7 +485,7 @@ impl Judge<'_> {
             self.end_within_line(chain, at);
         } else if at == chain.reader.bytes() {
             chain.end = Some((at, if is_full { End::Edge } else { End::Zeros }));
-        } else if !is_full && self.is_set_off(chain, at) {
+        } else if !is_full && chain.reader.verified() == Some(at) && self.is_set_off(chain, at) {
             // What somebody added below the end, and the end of the file.
             chain.end = Some((chain.reader.bytes(), End::Zeros));
         } else {
@@ -510,7 +514,8 @@ impl Judge<'_> {
         if self.is_set_off(&own, at) {
             return;
         }
-        own.end = Some((at, if is_longer { End::Older } else { End::Open }));
+        let is_older = is_longer && self.is_older_from(&own, at);
+        own.end = Some((at, if is_older { End::Older } else { End::Open }));
         *chain = own;
     }
 
@@ -518,9 +523,7 @@ impl Judge<'_> {
     fn end_within_line(&self, chain: &mut Chain, at: u64) {
         self.cut(chain, at);
         chain.reader.end_unended();
-        let ends_as_text = self.last_block(chain, at).1.ends_with(b"\n");
-        let why = if ends_as_text {
-            // What somebody added ends so at the edge of a block.
+        let why = if self.may_be_added(chain, at) {
             End::Open
         } else if chain.reader.verifies() {
             End::Hash
@@ -582,39 +585,53 @@ impl Judge<'_> {
         if is_older { End::Older } else { End::Open }
     }
 
-    /// What the last block of a chain holds before byte `at` of the message, and from there on.
-    fn last_block(&self, chain: &Chain, at: u64) -> (Vec<u8>, Vec<u8>) {
+    /// What the last block of a chain holds before byte `at` of the message, and what stands from there on, up to
+    /// zeros: in the next one, if it is the edge of the block.
+    fn around(&self, chain: &Chain, at: u64) -> (Vec<u8>, Vec<u8>) {
         let number = chain.blocks.last().copied().unwrap_or_default();
         let mut before = self.blocks.read(number);
         let own = at.checked_rem(self.blocks.grid.block).unwrap_or(0);
         let own = usize::try_from(own).unwrap_or(usize::MAX).min(before.len());
-        let behind = before.split_off(own);
+        let mut behind = match own {
+            0 => self.blocks.read(number.saturating_add(1)),
+            _ => before.split_off(own),
+        };
+        let end = memchr::memchr(0, &behind).unwrap_or(behind.len());
+        behind.truncate(end);
         (before, behind)
     }
 
     /// Whether nothing but line ends is in the last block of a chain from byte `at` on.
     fn is_blank_from(&self, chain: &Chain, at: u64) -> bool {
-        is_blank(&self.last_block(chain, at).1)
+        is_blank(&self.around(chain, at).1)
     }
 
-    /// Whether what is in the last block of a chain from byte `at` on may be what it held before: not if it
-    /// ends as a message does at the edge of a block, or is set off as what is added below.
-    /// Next to an empty line nobody can say whose that is.
+    /// Whether what is in the last block of a chain from byte `at` on may be what it held before: at the edge of
+    /// a block nothing is, nor what may have been added below. Next to an empty line nobody can say whose that is.
     fn is_older_from(&self, chain: &Chain, at: u64) -> bool {
-        let (before, behind) = self.last_block(chain, at);
+        let (before, behind) = self.around(chain, at);
         let last = before.rsplit(|byte| *byte == b'\n').nth(1);
         let next = behind.split(|byte| *byte == b'\n').next();
         let is_text = |line: Option<&[u8]>| line.is_some_and(|line| !is_blank(line));
-        let is_set_off = self.is_set_off(chain, at);
-        is_text(last) && is_text(next) && !is_set_off && !behind.ends_with(b"\n")
+        let is_within = !at.is_multiple_of(self.blocks.grid.block);
+        is_within && is_text(last) && is_text(next) && !self.may_be_added(chain, at)
     }
 
-    /// Whether a line without a word follows behind byte `at` in the last block of a chain, which sets off what
-    /// is added below a message.
+    /// Whether what stands behind byte `at` in the last block of a chain may be what somebody added below: it ends
+    /// as a message does, with a line, or is set off, or a list sent the message on.
+    fn may_be_added(&self, chain: &Chain, at: u64) -> bool {
+        let ends_as_text = self.around(chain, at).1.ends_with(b"\n");
+        ends_as_text || self.is_set_off(chain, at) || chain.reader.is_from_list()
+    }
+
+    /// Whether a line that sets off what is added below a message follows behind byte `at` of a chain: one of
+    /// dashes or the like.
     fn is_set_off(&self, chain: &Chain, at: u64) -> bool {
-        let behind = self.last_block(chain, at).1;
-        let next = behind.split(|byte| *byte == b'\n').next();
-        next.is_some_and(|line| !line.is_empty() && !line.iter().any(is_of_word))
+        let behind = self.around(chain, at).1;
+        let line = behind.split(|byte| *byte == b'\n').next();
+        let line = line.unwrap_or_default().trim_ascii_end();
+        let is_rule = |byte: &u8| matches!(byte, b'-' | b'_' | b'=' | b'*' | b'~' | b'#');
+        line == b"--" || line.len() >= LEAST_RULE && line.iter().all(is_rule)
     }
 
     /// Drops what a chain has behind byte `at`.

@@ -201,26 +201,46 @@ impl BodyHash {
             .is_none_or(|limit| self.length == limit)
     }
 
-    /// Behind how many bytes of `line`, the next one, the body verifies if it ends there, within the line:
-    /// all of it, which then has no end of its last line. White space there counts as what follows.
-    pub(crate) fn ends_within(&self, line: &[u8]) -> Option<usize> {
+    /// Behind how many bytes of the next line, which begins with `start` and goes on with `rest`, the body
+    /// verifies if it ends there: within `rest`, so that the line has no end of its own. Not before white space,
+    /// of which a hash does not say whose it is.
+    pub(crate) fn ends_within(&self, start: &[u8], rest: &[u8]) -> Option<usize> {
+        let is_relaxed = self.signature.canonical == Canonical::Relaxed;
+        let is_space = |byte: &u8| is_relaxed && matches!(byte, b' ' | b'\t');
         let mut this = self.clone();
-        let mut is_spaced = false;
-        let ends = (1..).zip(line).find(|(_, byte)| {
-            if this.signature.canonical == Canonical::Relaxed && matches!(byte, b' ' | b'\t') {
-                is_spaced = true;
-                return false;
+        let mut spaced = false;
+        let mut take = |this: &mut Self, byte: &u8| {
+            if is_space(byte) {
+                spaced = true;
+                return;
             }
             this.take_empty_lines();
-            if std::mem::take(&mut is_spaced) {
+            if std::mem::take(&mut spaced) {
                 this.update(b" ");
             }
-            this.update(std::slice::from_ref(*byte));
-            let mut ended = this.clone();
-            ended.update(b"\r\n");
-            ended.covers_all() && ended.hasher.finish() == ended.signature.wanted
+            this.update(std::slice::from_ref(byte));
+        };
+        start.iter().for_each(|byte| take(&mut this, byte));
+        let pairs = (1..).zip(rest.iter().zip(rest.iter().skip(1)));
+        let mut ends = pairs.filter(|(_, (byte, next))| {
+            take(&mut this, byte);
+            let may_end = !is_space(byte) && !is_space(next) && this.covers_with_line_end();
+            may_end && this.verifies_with_line_end()
         });
-        ends.map(|(end, _)| end).filter(|end| *end < line.len())
+        ends.next().map(|(end, _)| start.len().saturating_add(end))
+    }
+
+    /// Whether all canonical bytes so far and the end of a line are signed, and no more are.
+    fn covers_with_line_end(&self) -> bool {
+        let length = self.length.saturating_add(2);
+        self.signature.limit.is_none_or(|limit| length == limit)
+    }
+
+    /// Whether the body verifies with the end of a line behind what was taken.
+    fn verifies_with_line_end(&self) -> bool {
+        let mut ended = self.clone();
+        ended.update(b"\r\n");
+        ended.hasher.finish() == ended.signature.wanted
     }
 
     /// Whether the body, or the first part of it that is signed, verifies if it ends here; `unended` is its

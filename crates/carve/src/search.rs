@@ -328,8 +328,8 @@ impl<'a> Search<'a> {
             f64::MAX
         };
         self.push(Step {
+            score: step.score + link + self.judge.dated(&longer.reader).max(0.0) - far - backward,
             chain: Arc::new(longer),
-            score: step.score + link - far - backward,
             jumps: step.jumps.saturating_add(1),
             least: step.least.min(before),
             last: link - chance,
@@ -357,7 +357,7 @@ impl<'a> Search<'a> {
         let block = self.judge.blocks.read(place);
         self.spend(1);
         let (reader, link) = self.judge.link(&chain.reader, place, &block);
-        if link < least {
+        if link + self.judge.dated(&reader).max(0.0) < least {
             return None;
         }
         let longer = chain.followed_by(place, link, reader);

@@ -86,7 +86,11 @@ pub(crate) fn dates(text: &[u8]) -> impl Iterator<Item = i64> {
         .iter()
         .filter_map(|blank| memmem::find(text, blank))
         .min();
-    let header = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
+    let is_body = text.starts_with(b"\n") || text.starts_with(b"\r\n");
+    let end = end.unwrap_or(text.len());
+    let header = text
+        .get(..if is_body { 0 } else { end })
+        .unwrap_or_default();
     memchr_iter(b':', header).filter_map(|colon| date_at(header, colon))
 }
 

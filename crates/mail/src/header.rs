@@ -208,7 +208,8 @@ pub fn may_lack_its_top(message: &[u8]) -> bool {
 }
 
 /// Whether the header that `text` begins with can't go on with the `line` before it: in a name begins another
-/// that is known, or `X-`; in a value one that is known, with a value of its own that mail has, or `X-`.
+/// that is known, or `X-`; in a value one that is known, with a value of its own that mail has, or `X-`, but in a
+/// subject or a list of names.
 pub fn begins_anew(line: &[u8], text: &[u8], header: &Header) -> bool {
     let Some((name, value)) = field(text).filter(|_| !line.is_empty()) else {
         return false;
@@ -221,7 +222,12 @@ pub fn begins_anew(line: &[u8], text: &[u8], header: &Header) -> bool {
             || name.starts_with(b"X-") && !line.contains(&b'-');
         return begins && !line.ends_with(b"-") && !is_known(&[line, name].concat());
     }
-    is_field && (is_known(name) && header.first_fact == 0 || name.starts_with(b"X-"))
+    let in_subject = line
+        .get(..8)
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"subject:"));
+    let is_listed = field(value.trim_ascii_start()).is_some_and(|(name, _)| is_known(name));
+    let is_own = name.starts_with(b"X-") && !in_subject && !is_listed;
+    is_field && (is_known(name) && header.first_fact == 0 || is_own)
 }
 
 /// Where the field begins in the first line of `text`, if other bytes stand before it that belong to something

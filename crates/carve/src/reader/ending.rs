@@ -1,8 +1,8 @@
 //! Where a message ends in a block that holds something else behind that, which reads on like a part of
 //! it or breaks all that it had begun: what the block held before, for a file system that leaves it.
 
-use super::Reader;
 use super::body::closes_within;
+use super::{MOST_LINE, Reader};
 
 /// Where in a block a message ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,9 @@ pub(crate) struct Ending {
 }
 
 impl Reader {
-    /// Where the message ends in `block`, which comes next: where a body hash verifies, if there is a
-    /// signature and one does, or else where its outermost multipart is closed. Tries each byte.
+    /// Where the message ends in `block`, which comes next: where a hash of the whole body verifies, if one
+    /// does, or one of a first part that is as long as the body and ends within a line; or else where its
+    /// outermost multipart is closed. Tries each byte, but of lines that are longer than any is.
     pub(crate) fn ending_in(&self, block: &[u8]) -> Option<Ending> {
         let mut reader = self.clone();
         reader.watches = true;
@@ -60,6 +61,9 @@ impl Reader {
         closed: &mut Option<Ending>,
     ) -> Option<Ending> {
         self.body_start?;
+        if self.line.len() > MOST_LINE {
+            return None;
+        }
         let line = [self.line.as_slice(), piece].concat();
         let ending = |end: usize| {
             let own = end.checked_sub(self.line.len()).filter(|own| *own > 0)?;
@@ -74,6 +78,6 @@ impl Reader {
             *closed = end.and_then(ending);
         }
         let mut hashes = self.hashes.iter();
-        hashes.find_map(|(_, hash)| ending(hash.ends_within(&line)?))
+        hashes.find_map(|(_, hash)| ending(hash.ends_within(&self.line, piece)?))
     }
 }

@@ -208,7 +208,7 @@ impl Reader {
 
     /// Reads the next block: what comes may be of something else.
     pub(crate) fn feed_block(&mut self, bytes: &[u8]) {
-        if self.watches && !self.line.is_empty() && self.is_signed() && self.verifies() {
+        if self.watches && self.is_signed() && self.verifies_at_edge() {
             self.verified = Some(self.at);
         }
         self.border = self.at;
@@ -361,6 +361,13 @@ impl Reader {
     /// Whether a body hash verifies if the message ends here, over all of its body.
     pub(crate) fn verifies(&self) -> bool {
         self.verifying().is_some()
+    }
+
+    /// The same, behind a line that the edge of a block may cut: not within its end, nor one that is longer
+    /// than any is.
+    pub(crate) fn verifies_at_edge(&self) -> bool {
+        let is_cut = self.line.ends_with(b"\r") || self.line.len() > MOST_LINE;
+        !self.line.is_empty() && !is_cut && self.verifies()
     }
 
     /// Where the first signature ends whose hash verifies if the message ends here.
