@@ -20,8 +20,8 @@ use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
 use super::Discovery;
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
-use crate::document::{DeviceName, FilesystemStatement, Group, Member};
-use crate::infer::{self, Worth};
+use crate::document::{DeviceName, FilesystemStatement, Group, Member, Region};
+use crate::infer::{self, Inferred, Named, Worth};
 use crate::raid::Level;
 
 /// Chunks of a found group whose successors are compared, and of a stated one that may be them.
@@ -33,6 +33,7 @@ const LEAST_COMPARED: usize = 16;
 const END_UNKNOWN: u64 = 8;
 
 /// The groups that were found on devices that others are on.
+#[derive(Default)]
 struct Beneath {
     /// Those that no label states.
     unstated: Vec<Group>,
@@ -42,6 +43,8 @@ struct Beneath {
     worth: Worth,
     /// The device that a newer array rebuilt from others.
     rebuilt: Option<DeviceName>,
+    /// Regions of their members that a newer array took for its parity.
+    overwritten: Vec<Region>,
 }
 
 /// What fills disks and partitions.
@@ -70,8 +73,11 @@ impl Discovery<'_> {
         if names.len() < 2 {
             return false;
         }
-        let found = self.inferred_on(&names, &labelled, &filled);
-        let groups = self.without_a_rebuilt_member(&names, (&labelled, &filled), found);
+        let found = self.inferred_on(&names, &labelled, &filled, infer::infer);
+        let found = self.without_a_rebuilt_member(&names, (&labelled, &filled), found);
+        self.overwritten.retain(|region| region.group.is_some());
+        self.overwritten.extend(found.overwritten);
+        let groups = found.unstated;
         let any = !groups.is_empty();
         let members: BTreeSet<DeviceName> = groups.iter().flat_map(Group::devices).collect();
         self.undecided
@@ -107,17 +113,15 @@ impl Discovery<'_> {
     /// The groups on some devices that have members among those `labelled`, all of one group or of several
     /// that it contradicts, or among those that are `filled`.
     fn inferred_on(
-        &mut self,
+        &self,
         names: &BTreeSet<DeviceName>,
         labelled: &BTreeSet<DeviceName>,
         filled: &Filled,
+        infer: fn(Vec<Named>) -> Inferred,
     ) -> Beneath {
         let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
         let devices = names.iter().filter_map(device).collect();
-        let inferred = infer::infer(devices);
-        self.overwritten.retain(|region| region.group.is_some());
-        self.overwritten
-            .extend(inferred.overwritten.iter().cloned());
+        let inferred = infer(devices);
         let groups = inferred.groups.iter().cloned();
         let (unstated, stated): (Vec<Group>, Vec<Group>) = groups
             .filter(|group| {
@@ -138,6 +142,7 @@ impl Discovery<'_> {
         Beneath {
             worth: inferred.worth(unstated.iter()),
             rebuilt: inferred.rebuilt,
+            overwritten: inferred.overwritten,
             unstated,
             stated,
         }
@@ -171,18 +176,18 @@ impl Discovery<'_> {
             && shared.iter().any(|count| *count > 1)
     }
 
-    /// The groups that no label states, where a new array may have rebuilt one of its members from
-    /// the others, as md does when it begins a RAID-5: its parity holds then everywhere, and that
-    /// member has nothing of the older groups, of which `groups` were found nevertheless.
+    /// The groups where a new array may have rebuilt one of its members from the others, as md does when it
+    /// begins a RAID-5: its parity holds then everywhere, and that member has nothing of the older groups,
+    /// of which some were `found` nevertheless.
     ///
     /// It is looked for on arrays that contents do not confirm, without one member after the other; the answer
-    /// with the most members is taken, if there is one.
+    /// with the most members is taken, and with clearly more to say for it than others with as many.
     fn without_a_rebuilt_member(
-        &mut self,
+        &self,
         names: &BTreeSet<DeviceName>,
         (labelled, filled): (&BTreeSet<DeviceName>, &Filled),
         found: Beneath,
-    ) -> Vec<Group> {
+    ) -> Beneath {
         let explained = found.unstated.iter().flat_map(Group::devices);
         let explained: BTreeSet<DeviceName> = explained.chain(found.rebuilt.clone()).collect();
         let may_be_rebuilt = |group: &&Group| {
@@ -198,18 +203,20 @@ impl Discovery<'_> {
         };
         let doubtful = self.aggregate.groups.iter().filter(may_be_rebuilt);
         let rebuilt: BTreeSet<DeviceName> = doubtful.flat_map(Group::devices).collect();
-        let mut answers = vec![(found.worth, found.unstated.clone())];
+        let mut answers = Vec::new();
         for rebuilt in rebuilt {
             let mut names = names.clone();
             names.remove(&rebuilt);
-            let others = self.inferred_on(&names, labelled, filled);
+            let others = self.inferred_on(&names, labelled, filled, infer::infer_once);
             // What was found already, but for one of its members, tells nothing new.
             let is_new = |group: &Group| !found.unstated.iter().any(|one| is_same(one, group));
             if others.unstated.iter().any(is_new) {
-                answers.push((others.worth, others.unstated));
+                answers.push((others.worth, others));
             }
         }
-        infer::best(answers).unwrap_or_default()
+        answers.push((found.worth, found));
+        let same = |one: &Beneath, other: &Beneath| infer::are_same(&one.unstated, &other.unstated);
+        infer::best(answers, same).unwrap_or_default()
     }
 
     /// Says of the groups that labels state on members of `found` that they were begun over it.

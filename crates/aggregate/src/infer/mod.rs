@@ -63,7 +63,7 @@ pub(crate) use self::anchors::{Anchor, Source};
 use self::beside::Known;
 use self::decide::Decided;
 use self::pile::{Members, Pile, Tie};
-pub(crate) use self::rebuilt_member::{Worth, best};
+pub(crate) use self::rebuilt_member::{Worth, are_same, best};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
 pub(crate) use self::start::by_superblock;
@@ -84,12 +84,12 @@ pub(crate) struct Inferred {
     /// Devices of which it is not decided what they are a part of.
     pub(crate) undecided: Vec<Undecided>,
     pub(crate) losses: Vec<Loss>,
-    /// Devices that parity ties together, and of which more is not decided.
-    tied: BTreeSet<DeviceName>,
+    /// The sets of devices that parity ties together, and of which more is not decided.
+    tied: Vec<BTreeSet<DeviceName>>,
     /// The device that a newer array rebuilt from others.
     pub(crate) rebuilt: Option<DeviceName>,
-    /// How much speaks for those that were chosen among others.
-    pub(crate) judged: Vec<Judged>,
+    /// How much speaks for what was chosen among others, the last for the same devices.
+    judged: Vec<Judged>,
     /// Regions of the members of these groups that a newer array took for its parity.
     pub(crate) overwritten: Vec<Region>,
     /// The columns of stripes that lie on these groups.
@@ -98,13 +98,13 @@ pub(crate) struct Inferred {
 
 /// How much speaks for a group.
 #[derive(Clone, Debug)]
-pub(crate) struct Judged {
+struct Judged {
     /// Its members.
-    pub(crate) devices: BTreeSet<DeviceName>,
+    devices: BTreeSet<DeviceName>,
     /// The sum of what does, in nats.
-    pub(crate) worth: f64,
+    worth: f64,
     /// Whether most blocks that state their address lie elsewhere: parity that holds may be another array's.
-    pub(crate) is_contradicted: bool,
+    is_contradicted: bool,
 }
 
 /// Devices that belong together in a way that is not decided, or one that nothing is known of.
@@ -115,9 +115,12 @@ pub(crate) struct Undecided {
     pub(crate) loss: Loss,
 }
 
+/// A device and its name.
+pub(crate) type Named = (DeviceName, Arc<dyn ReadAt>);
+
 /// Works out the groups that `devices` are members of.
-pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
-    infer_all(devices.clone()).without_a_rebuilt_member(&devices)
+pub(crate) fn infer(devices: Vec<Named>) -> Inferred {
+    infer_once(devices.clone()).without_a_rebuilt_member(&devices)
 }
 
 /// The same, by what all devices hold.
@@ -125,7 +128,7 @@ pub(crate) fn infer(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
 /// Copies that another array wrote over in part are no mirror that could be read as one, and each of
 /// them is a stranger to the group of the other. So where something stays undecided, it is asked once
 /// more with one of them.
-fn infer_all(devices: Vec<(DeviceName, Arc<dyn ReadAt>)>) -> Inferred {
+pub(crate) fn infer_once(devices: Vec<Named>) -> Inferred {
     let mut inferred = Inferred::default();
     let mut candidates: Vec<Candidate> = devices
         .into_iter()
@@ -227,7 +230,8 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred, wait: bool) -> bool {
         let decided = inferred.or_beside(pile, &set, &stated, decided);
         if decided.is_err() && set.tie == Tie::Parity {
             let devices = set.devices.iter().filter_map(|at| pile.candidates.get(*at));
-            inferred.tied.extend(devices.map(|one| one.name.clone()));
+            let names = devices.map(|one| one.name.clone());
+            inferred.tied.push(names.collect());
         }
         inferred.take(pile, &set.devices, decided);
     }

@@ -6,42 +6,53 @@
 //! the one that was rebuilt, the others are members of the older group, as if it were missing.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use evidence::ReadAt;
-
-use super::{Inferred, infer_all};
+use super::{Inferred, Named, infer_once};
 use crate::document::{DeviceName, Group, Unused};
 use crate::raid::Level;
 
-/// Of two answers with as many members one must have so much more to say for it, in nats.
+/// Of two answers with as many members one must have so much more to say for it, in nats, and such a part of all.
 const APART: f64 = 32.0;
+const APART_SHARE: f64 = 0.1;
 
-/// Among no more devices of which only parity is known each is thought of.
-const MOST_TIED: usize = 8;
+/// Among no more devices each is thought of.
+const MOST_DOUBTED: usize = 8;
 
 /// How good an answer is: how many devices it explains, and how much speaks for that, in nats.
 pub(crate) type Worth = (usize, f64);
 
-/// The best of some answers, if it stands out: two that are as good are none.
-pub(crate) fn best<T>(mut answers: Vec<(Worth, T)>) -> Option<T> {
+/// The best of some answers, if it stands out: two that are as good and not the `same` are none.
+pub(crate) fn best<T>(mut answers: Vec<(Worth, T)>, same: impl Fn(&T, &T) -> bool) -> Option<T> {
     answers
         .sort_by(|((a, worth_a), _), ((b, worth_b), _)| b.cmp(a).then(worth_b.total_cmp(worth_a)));
-    let next = answers.get(1).map(|(worth, _)| *worth);
-    let ((members, worth), best) = answers.into_iter().next()?;
-    let stands_out = next.is_none_or(|next| next.0 < members || worth - next.1 >= APART);
+    let mut answers = answers.into_iter();
+    let ((members, worth), best) = answers.next()?;
+    let next = answers.find(|(_, other)| !same(&best, other));
+    let apart = APART.max(worth * APART_SHARE);
+    let stands_out =
+        next.is_none_or(|((of_next, next), _)| of_next < members || worth - next >= apart);
     stands_out.then_some(best)
 }
 
+/// Whether the groups of two answers have the same members in the same order.
+pub(crate) fn are_same(one: &[Group], other: &[Group]) -> bool {
+    let is_in = |groups: &[Group], group: &Group| {
+        let mut groups = groups.iter();
+        groups.any(|one| one.geometry.level == group.geometry.level && one.members == group.members)
+    };
+    one.len() == other.len() && one.iter().all(|group| is_in(other, group))
+}
+
 impl Inferred {
-    /// What some of its groups are worth.
+    /// What some of its groups are worth: no number, next to which nothing stands out, if one was not chosen among
+    /// others.
     pub(crate) fn worth<'a>(&self, groups: impl Iterator<Item = &'a Group>) -> Worth {
         let groups: Vec<BTreeSet<DeviceName>> = groups.map(Group::devices).collect();
-        let judged = self
-            .judged
-            .iter()
-            .filter(|one| groups.contains(&one.devices));
-        let worth = judged.map(|one| one.worth).sum();
+        let worth = groups.iter().map(|devices| {
+            let judged = self.judged.iter().rfind(|one| one.devices == *devices);
+            judged.map_or(f64::NAN, |one| one.worth)
+        });
+        let worth = worth.sum();
         let devices: BTreeSet<&DeviceName> = groups.iter().flatten().collect();
         (devices.len(), worth)
     }
@@ -65,25 +76,21 @@ impl Inferred {
 
     /// What was worked out, or what is without one member of a group that is contradicted, or of devices of
     /// which no more is known than that parity ties them together, if that explains more.
-    pub(super) fn without_a_rebuilt_member(
-        self,
-        devices: &[(DeviceName, Arc<dyn ReadAt>)],
-    ) -> Self {
+    pub(super) fn without_a_rebuilt_member(self, devices: &[Named]) -> Self {
         let doubted = self
             .groups
             .iter()
             .filter(|group| self.is_contradicted(group));
-        let tied = Some(&self.tied).filter(|tied| tied.len() <= MOST_TIED);
-        let doubted = doubted.flat_map(Group::devices);
-        let doubted: BTreeSet<DeviceName> =
-            doubted.chain(tied.into_iter().flatten().cloned()).collect();
+        let sets = doubted.map(Group::devices).chain(self.tied.iter().cloned());
+        let sets = sets.filter(|devices| devices.len() <= MOST_DOUBTED);
+        let doubted: BTreeSet<DeviceName> = sets.flatten().take(MOST_DOUBTED).collect();
         if doubted.is_empty() {
             return self;
         }
         let mut answers = Vec::new();
         for rebuilt in &doubted {
             let others = devices.iter().filter(|(name, _)| name != rebuilt);
-            let mut without = infer_all(others.cloned().collect());
+            let mut without = infer_once(others.cloned().collect());
             let worth = without.worth(without.sure());
             if worth.0 > self.worth(self.sure()).0 {
                 let groups = without.groups.iter_mut();
@@ -103,6 +110,7 @@ impl Inferred {
                 answers.push((worth, without));
             }
         }
-        best(answers).unwrap_or(self)
+        let same = |one: &Self, other: &Self| are_same(&one.groups, &other.groups);
+        best(answers, same).unwrap_or(self)
     }
 }
