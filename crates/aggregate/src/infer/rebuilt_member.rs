@@ -17,8 +17,9 @@ const APART_SHARE: f64 = 0.1;
 
 /// Among no more devices each is thought of.
 const MOST_DOUBTED: usize = 8;
-/// In a larger pile what is only tied together is not asked once more: each time looks at all devices.
-const MOST_DEVICES: usize = 8;
+/// A larger pile is not asked once more, as each time looks at all devices; nor is one of half as many for what is
+/// only tied together.
+const MOST_DEVICES: usize = 16;
 
 /// How good an answer is: how many devices it explains, and how much speaks for that, in nats.
 pub(crate) type Worth = (usize, f64);
@@ -83,11 +84,14 @@ impl Inferred {
             .groups
             .iter()
             .filter(|group| self.is_contradicted(group));
-        let tied = self.tied.iter().filter(|_| devices.len() <= MOST_DEVICES);
+        let tied = self
+            .tied
+            .iter()
+            .filter(|_| devices.len() <= MOST_DEVICES / 2);
         let sets = doubted.map(Group::devices).chain(tied.cloned());
         let sets = sets.filter(|devices| devices.len() <= MOST_DOUBTED);
         let doubted: BTreeSet<DeviceName> = sets.flatten().take(MOST_DOUBTED).collect();
-        if doubted.is_empty() {
+        if doubted.is_empty() || devices.len() > MOST_DEVICES {
             return self;
         }
         let mut answers = Vec::new();
