@@ -7,6 +7,7 @@
 //! a [`BodyHash`] can be copied at any border and go on with either of two blocks.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -24,7 +25,7 @@ impl Canonical {
     /// What a line, without its end, is in this form.
     pub(crate) fn of(self, line: &[u8]) -> Cow<'_, [u8]> {
         match self {
-            Self::Relaxed if memchr::memchr2(b' ', b'\t', line).is_some() => relax(line).into(),
+            Self::Relaxed if !is_relaxed(line) => relax(line).into(),
             Self::Simple | Self::Relaxed => line.into(),
         }
     }
@@ -36,7 +37,7 @@ pub(crate) struct BodySignature {
     canonical: Canonical,
     is_sha1: bool,
     /// `bh=`.
-    wanted: Vec<u8>,
+    wanted: Arc<[u8]>,
     /// `l=`: so many canonical bytes were signed.
     limit: Option<u64>,
 }
@@ -76,7 +77,7 @@ impl BodySignature {
         (wanted.len() == length).then_some(Self {
             canonical,
             is_sha1,
-            wanted,
+            wanted: wanted.into(),
             limit,
         })
     }
@@ -102,7 +103,7 @@ impl BodySignature {
 
     /// Whether `hash` is the one that was signed.
     pub(crate) fn is(&self, hash: &[u8]) -> bool {
-        self.wanted == hash
+        *self.wanted == *hash
     }
 
     /// Whether only a part of the body was signed.
@@ -240,7 +241,7 @@ impl BodyHash {
     fn verifies_with_line_end(&self) -> bool {
         let mut ended = self.clone();
         ended.update(b"\r\n");
-        ended.hasher.finish() == ended.signature.wanted
+        ended.signature.is(&ended.hasher.finish())
     }
 
     /// Whether the body, or the first part of it that is signed, verifies if it ends here; `unended` is its
@@ -249,13 +250,13 @@ impl BodyHash {
         let this = self.ended(unended);
         let limit = this.signature.limit;
         let complete = limit.is_none_or(|limit| this.length >= limit);
-        complete && this.hasher.finish() == this.signature.wanted
+        complete && this.signature.is(&this.hasher.finish())
     }
 
     /// As [`verifies`](Self::verifies), and no more of the body is there than is signed.
     pub(crate) fn verifies_all(&self, unended: &[u8]) -> bool {
         let this = self.ended(unended);
-        this.covers_all() && this.hasher.finish() == this.signature.wanted
+        this.covers_all() && this.signature.is(&this.hasher.finish())
     }
 
     /// The hash over a body that ends here, with `unended` as its last line if that has no end.
@@ -270,6 +271,14 @@ impl BodyHash {
         }
         this
     }
+}
+
+/// Whether a line is in relaxed form as it stands.
+fn is_relaxed(line: &[u8]) -> bool {
+    let pairs = line.iter().zip(line.iter().skip(1));
+    let is_reduced = |(one, next): (&u8, &u8)| (*one != b'\t') & ((*one != b' ') | (*next != b' '));
+    let others = pairs.fold(0, |others, pair| others | u8::from(!is_reduced(pair)));
+    others == 0 && !line.ends_with(b" ") && !line.ends_with(b"\t")
 }
 
 /// A line in relaxed form: white space reduced, and dropped at the end.

@@ -1,7 +1,7 @@
 //! The blocks of text that nobody has claimed, and how to find among them one that goes on where
 //! a message broke off.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
@@ -105,9 +105,9 @@ fn rest_of_line(reader: &Reader) -> Option<(usize, usize)> {
 /// Blocks that are free.
 pub(crate) struct Pool {
     grid: Grid,
-    edges: BTreeMap<u64, Edge>,
+    edges: HashMap<u64, Edge>,
     /// Blocks that do not go on with the one before them.
-    starts: BTreeSet<u64>,
+    starts: BTreeMap<u64, Edge>,
     /// Blocks of base64 that do not, by the length of their lines and of the rest that they begin
     /// with.
     base64: BTreeMap<(u16, u16), BTreeSet<u64>>,
@@ -141,16 +141,12 @@ impl Pool {
         let mut pool = Self {
             grid: blocks.grid,
             edges,
-            starts: BTreeSet::new(),
+            starts: BTreeMap::new(),
             base64: BTreeMap::new(),
             dates,
         };
-        let starts: Vec<u64> = pool
-            .edges
-            .keys()
-            .copied()
-            .filter(|number| pool.is_start(*number))
-            .collect();
+        let starts = pool.edges.keys().copied();
+        let starts: Vec<u64> = starts.filter(|number| pool.is_start(*number)).collect();
         for number in starts {
             pool.add_start(number);
         }
@@ -159,7 +155,7 @@ impl Pool {
 
     fn add_start(&mut self, number: u64) {
         let edge = self.edges.get(&number).filter(|edge| !edge.is_head);
-        let Some(edge) = edge.filter(|_| self.grid.begins_cluster(number)) else {
+        let Some(edge) = edge.copied().filter(|_| self.grid.begins_cluster(number)) else {
             return;
         };
         if let Some(length) = edge.base64 {
@@ -168,7 +164,7 @@ impl Pool {
                 .or_default()
                 .insert(number);
         }
-        self.starts.insert(number);
+        self.starts.insert(number, edge);
     }
 
     /// Whether a block does not go on with the one before it, by what its edges show.
@@ -252,9 +248,8 @@ impl Pool {
         let (before, own) = reader.dates();
         let sent = [before, own].concat();
         let in_header = reader.body_start().is_none();
-        let text = |number: &u64| {
-            let edge = self.edges.get(number)?;
-            let dates = self.dates.get(number).filter(|_| in_header);
+        let text = |(number, edge): (&u64, &Edge)| {
+            let dates = in_header.then(|| self.dates.get(number)).flatten();
             let nats =
                 behind(&edge.begins) + dates.map_or(0.0, |dates| judge.times.nats(&sent, dates));
             (nats > least).then(|| (*number, nats - far(*number)))
@@ -329,9 +324,9 @@ impl Pool {
 
     /// Blocks in which a part in base64 may end: at most `rest` characters, and a boundary.
     fn last_of_base64(&self, rest: usize) -> impl Iterator<Item = u64> {
-        self.starts.iter().copied().filter(move |number| {
-            let edge = self.edges.get(number);
-            edge.is_some_and(|edge| edge.ends_base64 && usize::from(edge.first) <= rest)
-        })
+        let starts = self.starts.iter();
+        let ends =
+            starts.filter(move |(_, edge)| edge.ends_base64 && usize::from(edge.first) <= rest);
+        ends.map(|(number, _)| *number)
     }
 }

@@ -146,6 +146,10 @@ impl<'a> Search<'a> {
         chain: &Chain,
         excuses: bool,
     ) -> Option<Found> {
+        // Of text that nothing ties together no piece is ever sure.
+        if !chain.is_whole() && !chain.reader.may_be_tied() {
+            return None;
+        }
         let mut search = Self {
             judge,
             pool,

@@ -1,5 +1,7 @@
 //! Bodies, line by line.
 
+use std::borrow::Cow;
+
 use super::{Flaw, Reader, Stage};
 
 /// Lines of base64 longer than this have no length of their own.
@@ -87,15 +89,6 @@ enum Alphabet {
     Uuencode,
 }
 
-impl Alphabet {
-    fn has(self, byte: u8) -> bool {
-        match self {
-            Self::Base64 => is_base64_byte(byte),
-            Self::Uuencode => is_uuencode_byte(byte),
-        }
-    }
-}
-
 impl Run {
     /// The run that a line begins.
     fn begins(line: &[u8]) -> Option<Self> {
@@ -106,7 +99,7 @@ impl Run {
             });
         }
         let is_base64 = line.len() >= STRANGE_BASE64_LINE
-            && line.iter().all(|byte| is_base64_byte(*byte))
+            && all(line, is_base64_byte)
             && line.iter().any(u8::is_ascii_uppercase)
             && line.iter().any(u8::is_ascii_digit);
         is_base64.then_some(Self {
@@ -132,15 +125,16 @@ impl Run {
             Alphabet::Base64 => short_by == Some(0),
             Alphabet::Uuencode => short_by.map_or(line.len() == length + 1, |by| by < length),
         };
-        fits && line.iter().all(|byte| self.alphabet.has(*byte))
+        fits && match self.alphabet {
+            Alphabet::Base64 => all(line, is_base64_byte),
+            Alphabet::Uuencode => all(line, is_uuencode_byte),
+        }
     }
 
     /// Whether a line is the last of it.
     fn ends_with(self, line: &[u8]) -> bool {
         match self.alphabet {
-            Alphabet::Base64 => {
-                line.len() < self.length && line.iter().all(|byte| is_base64_byte(*byte))
-            }
+            Alphabet::Base64 => line.len() < self.length && all(line, is_base64_byte),
             Alphabet::Uuencode => line == b"end" || line == b"`",
         }
     }
@@ -170,7 +164,11 @@ impl Part {
     fn page_line(&mut self, line: &[u8]) {
         let soft = line.strip_suffix(b"=");
         let soft = soft.filter(|_| self.encoding == Encoding::QuotedPrintable);
-        let joined = [self.tag.as_slice(), soft.unwrap_or(line)].concat();
+        let own = soft.unwrap_or(line);
+        let joined = match self.tag.as_slice() {
+            [] => Cow::Borrowed(own),
+            tag => Cow::Owned([tag, own].concat()),
+        };
         let line = joined.trim_ascii_end();
         let last = line.len().saturating_sub(PAGE_END.len());
         let last = line.get(last..).unwrap_or_default();
@@ -338,10 +336,9 @@ impl Reader {
 
     fn base64_line(&mut self, line: &[u8]) {
         let line = line.trim_ascii_end();
-        let strange = line.iter().filter(|byte| !is_base64_byte(**byte)).count();
-        if strange > 0 {
+        if !all(line, is_base64_byte) {
             self.flaw(Flaw::Base64Byte);
-            if strange > 2 {
+            if line.iter().filter(|byte| !is_base64_byte(**byte)).count() > 2 {
                 self.flaw(Flaw::Base64Length);
             }
         }
@@ -396,9 +393,7 @@ impl Reader {
             Encoding::Eight => !self.part.is_utf8 || std::str::from_utf8(line).is_ok(),
             _ => !has_high,
         };
-        let has_control = line
-            .iter()
-            .any(|byte| matches!(byte, 1..=8 | 14..=26 | 28..=31 | 127));
+        let has_control = !all(line, |byte| !is_control(byte));
         if !allowed || has_control {
             self.flaw(Flaw::Byte);
         }
@@ -424,8 +419,25 @@ fn is_strange_boundary(line: &[u8]) -> bool {
     plain >= 12 && digits >= 3 && !rest.contains(&b' ')
 }
 
+/// Whether all bytes of a line are of a kind. It looks at each, so that the compiler can look at many at once
+/// where `is` does not branch.
+fn all(line: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    let others = line
+        .iter()
+        .fold(0, |others, byte| others | u8::from(!is(*byte)));
+    others == 0
+}
+
 pub(crate) const fn is_base64_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
+    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    let digit = byte.wrapping_sub(b'0') < 10;
+    letter | digit | (byte == b'+') | (byte == b'/') | (byte == b'=')
+}
+
+/// Whether a byte is a control character that no text has: not those of white space, nor escape.
+const fn is_control(byte: u8) -> bool {
+    let white_or_nul = (byte == 0) | (byte.wrapping_sub(9) < 5);
+    (byte < 32) & !white_or_nul & (byte != 27) | (byte == 127)
 }
 
 /// Whether every `=` of a line begins an octet in hexadecimal or ends the line, and the line is

@@ -423,6 +423,11 @@ impl Reader {
         self.is_closed() && self.line_has_ended()
     }
 
+    /// Whether something that its header named may tie what comes later to it: a signature or a boundary.
+    pub(crate) const fn may_be_tied(&self) -> bool {
+        self.body_start.is_none() || self.is_multipart || !self.hashes.is_empty()
+    }
+
     /// Whether it is a page of HTML that is to be closed yet, which some senders never do.
     pub(crate) const fn leaves_page_open(&self) -> bool {
         !self.is_multipart && self.part.is_open_page()
