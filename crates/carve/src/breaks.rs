@@ -4,8 +4,9 @@
 use rayon::prelude::*;
 
 use crate::blocks::BlockKind;
-use crate::chain::{Chain, End, Judge};
+use crate::chain::{Chain, End};
 use crate::device::{MOST_LUCK, WEAK};
+use crate::judge::Judge;
 
 /// What is added below a message has so many bytes: an empty line is nobody's.
 const LEAST_ADDED: u64 = 16;

@@ -28,6 +28,7 @@ mod chunks;
 mod device;
 mod dkim;
 mod habits;
+mod judge;
 mod language;
 mod lines;
 mod ordered;

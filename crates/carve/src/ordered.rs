@@ -12,7 +12,8 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::chain::{Chain, Judge};
+use crate::chain::Chain;
+use crate::judge::Judge;
 use crate::pool::Pool;
 use crate::search::{Found, LEAST_BORDER};
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use rayon::prelude::*;
 
 use crate::blocks::{BlockKind, Blocks, Grid, filled};
-use crate::chain::Judge;
+use crate::judge::Judge;
 use crate::reader::{Reader, UUENCODE_LINE, is_base64_byte, is_uuencode_byte};
 use crate::search::LEAST_LINK;
 use crate::times::{MOST_DATES, dates};

@@ -11,8 +11,9 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use crate::chain::{BOUNDARY, Chain, Judge};
+use crate::chain::Chain;
 use crate::device::WEAK;
+use crate::judge::{BOUNDARY, Judge};
 use crate::pool::Pool;
 
 /// One border in some hundreds is a break; and where a file breaks, it goes on nearby more often

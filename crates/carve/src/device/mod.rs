@@ -11,19 +11,16 @@ use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
 use rayon::prelude::*;
 
-use crate::blocks::Blocks;
-use crate::borders::Borders;
 use crate::breaks::{Breaks, leaves_older};
-use crate::chain::{Chain, End, Judge};
+use crate::chain::{Chain, End};
 use crate::chunks::doubt_ends_of_chunks;
+use crate::judge::Judge;
 use crate::lines::Lines;
 use crate::pool::Pool;
 use crate::search::no_break;
 use crate::stored::{self, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
-use crate::times::Times;
 use crate::turned::{Turned, doubt_lines};
-use crate::words::Words;
 use crate::{Carved, Carving, Grid};
 use rest::Rest;
 
@@ -45,7 +42,8 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
         messages,
         embedded,
     } = stored::take(device, &mut survey);
-    let (mut carved, turned, lines) = on_grid(device, &survey, grid, messages);
+    let (mut carved, turned, lines) =
+        Judge::of(device, &survey, grid, |judge| on_grid(judge, messages));
     if grid != Grid::SECTORS {
         carved
             .messages
@@ -66,47 +64,21 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
 
 /// Takes what begins where blocks do, beside the `messages` that are taken already, and gives
 /// which bits of all blocks have turned; if some have, with the lines that tell of others.
-fn on_grid(
-    device: &dyn ReadAt,
-    survey: &Survey,
-    grid: Grid,
-    messages: Vec<Carving>,
-) -> (Carved, Turned, Option<Lines>) {
-    let blocks = Blocks::new(device, survey, grid);
-    let words = Words::of(&blocks);
-    let times = Times::of(&blocks);
-    let borders = Borders::measure(&survey.language, &words, &survey.unseen);
-    let mut judge = Judge {
-        blocks: &blocks,
-        borders: &borders,
-        words: &words,
-        times: &times,
-        leaves_older: true,
-        breaks: Breaks::UNKNOWN,
-    };
-    let heads: Vec<u64> = blocks.heads().iter().copied().collect();
-    let mut chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
-    judge.leaves_older = leaves_older(&chains, grid.block);
-    if judge.leaves_older {
-        let chains = chains.par_iter_mut();
-        chains.for_each(|chain| judge.end_before_older(chain));
-    } else {
-        let ends = chains.iter_mut().filter_map(|chain| chain.end.as_mut());
-        let older = ends.filter(|(_, end)| *end == End::Older);
-        older.for_each(|(_, end)| *end = End::Open);
-    }
-    judge.breaks = Breaks::measure(&judge, &chains);
+fn on_grid(judge: &mut Judge<'_>, messages: Vec<Carving>) -> (Carved, Turned, Option<Lines>) {
+    let blocks = judge.blocks;
+    let grid = blocks.grid;
+    let chains = follow_all(judge);
     let is_one = |chain: &Chain| chain.is_proven_whole(grid.block);
     let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_one);
     let (fitting, open): (Vec<Chain>, Vec<Chain>) = others.into_iter().partition(fits);
     let mut rest = Rest {
-        judge: &judge,
-        pool: Pool::of(&blocks),
+        judge,
+        pool: Pool::of(blocks),
         open,
         messages,
         excuses: false,
         closed: OnceLock::new(),
-        turned: Turned::of(&blocks),
+        turned: Turned::of(blocks),
         rate: f64::INFINITY,
         tried: HashSet::new(),
     };
@@ -120,13 +92,32 @@ fn on_grid(
     rest.solve(|chain| !chain.reader.is_signed() || chain.end.is_some());
     rest.take_left_open();
     rest.give_up();
-    let lines = rest.turned.any().then(|| Lines::of(&blocks));
+    let lines = rest.turned.any().then(|| Lines::of(blocks));
     let carved = Carved {
         grid,
         messages: rest.messages,
         unclaimed: rest.pool.bytes(),
     };
     (carved, rest.turned, lines)
+}
+
+/// Follows the messages from all heads, and learns by them what this device leaves behind the ends of files
+/// and how often files break on it.
+fn follow_all(judge: &mut Judge<'_>) -> Vec<Chain> {
+    judge.leaves_older = true;
+    let heads: Vec<u64> = judge.blocks.heads().iter().copied().collect();
+    let mut chains: Vec<Chain> = heads.par_iter().map(|head| judge.follow(*head)).collect();
+    judge.leaves_older = leaves_older(&chains, judge.blocks.grid.block);
+    if judge.leaves_older {
+        let chains = chains.par_iter_mut();
+        chains.for_each(|chain| judge.end_before_older(chain));
+    } else {
+        let ends = chains.iter_mut().filter_map(|chain| chain.end.as_mut());
+        let older = ends.filter(|(_, end)| *end == End::Older);
+        older.for_each(|(_, end)| *end = End::Open);
+    }
+    judge.breaks = Breaks::measure(judge, &chains);
+    chains
 }
 
 /// Takes whole messages in one piece that begin at sectors within blocks, as those of another file
@@ -149,34 +140,24 @@ fn off_grid(device: &dyn ReadAt, survey: &mut Survey, carved: &Carved) -> Vec<Ca
     if heads.is_empty() {
         return Vec::new();
     }
-    let blocks = Blocks::new(device, survey, Grid::SECTORS);
-    let words = Words::of(&blocks);
-    let times = Times::of(&blocks);
-    let borders = Borders::measure(&survey.language, &words, &survey.unseen);
-    let judge = Judge {
-        blocks: &blocks,
-        borders: &borders,
-        words: &words,
-        times: &times,
-        leaves_older: false,
-        breaks: Breaks::UNKNOWN,
-    };
-    let numbers = heads
-        .iter()
-        .filter_map(|head| Grid::SECTORS.number_at(*head));
-    let numbers: Vec<u64> = numbers.collect();
-    let chains: Vec<Chain> = numbers.par_iter().map(|head| judge.follow(*head)).collect();
-    let whole = chains.into_iter().filter_map(|chain| {
-        let is_one = chain.is_proven_whole(Grid::SECTORS.block);
-        let proof = if is_one || chain.is_proven() && no_break(&judge, &chain) {
-            Proof::BodyHash
-        } else {
-            let is_sure = !chain.reader.is_signed() && chain.is_whole();
-            (is_sure && no_break(&judge, &chain)).then_some(Proof::Structure)?
-        };
-        Some(message(&Grid::SECTORS, &chain, Some(proof)))
-    });
-    whole.collect()
+    Judge::of(device, survey, Grid::SECTORS, |judge| {
+        let numbers = heads
+            .iter()
+            .filter_map(|head| Grid::SECTORS.number_at(*head));
+        let numbers: Vec<u64> = numbers.collect();
+        let chains: Vec<Chain> = numbers.par_iter().map(|head| judge.follow(*head)).collect();
+        let whole = chains.into_iter().filter_map(|chain| {
+            let is_one = chain.is_proven_whole(Grid::SECTORS.block);
+            let proof = if is_one || chain.is_proven() && no_break(judge, &chain) {
+                Proof::BodyHash
+            } else {
+                let is_sure = !chain.reader.is_signed() && chain.is_whole();
+                (is_sure && no_break(judge, &chain)).then_some(Proof::Structure)?
+            };
+            Some(message(&Grid::SECTORS, &chain, Some(proof)))
+        });
+        whole.collect()
+    })
 }
 
 /// Whether all that an unsigned message in one piece has fits, so that nothing need be searched.

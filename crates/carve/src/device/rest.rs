@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::{MOST_LUCK, WEAK, message};
 use crate::Carving;
-use crate::chain::{Chain, End, Judge};
+use crate::chain::{Chain, End};
+use crate::judge::Judge;
 use crate::ordered::Ordered;
 use crate::pool::Pool;
 use crate::search::{Found, Search};

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::{Taken, carving};
 use crate::blocks::{BlockKind, Grid};
-use crate::chain::Judge;
+use crate::judge::Judge;
 use crate::survey::SECTOR;
 
 /// Read at a time.

@@ -18,8 +18,8 @@ use rayon::prelude::*;
 
 use super::{Taken, carving};
 use crate::blocks::{BlockKind, filled};
-use crate::chain::{BREAK, Judge};
 use crate::device::WEAK;
+use crate::judge::{BREAK, Judge};
 use crate::reader::Reader;
 
 /// How much better than all others one way to put a message together must be, in nats.

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::read::Read;
 use super::{Taken, carving, is_in_header};
 use crate::Carving;
-use crate::chain::Judge;
+use crate::judge::Judge;
 use crate::reader::Reader;
 use crate::search::LEAST_BORDER;
 use crate::survey::{SECTOR, Survey, is_control};

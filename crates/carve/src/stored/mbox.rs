@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::read::Read;
 use super::{MOST_POSTMARK, Taken, carving, header_at};
 use crate::blocks::filled;
-use crate::chain::Judge;
+use crate::judge::Judge;
 use crate::search::LEAST_BORDER;
 use crate::survey::{SECTOR, Sector};
 

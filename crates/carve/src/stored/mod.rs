@@ -27,13 +27,10 @@ use mail::dbox::loose;
 use mail::header::{Header, REACH, header};
 use mail::mbox::loose as mbox_file;
 
-use crate::blocks::{Blocks, Grid};
-use crate::borders::Borders;
-use crate::breaks::Breaks;
-use crate::chain::{End, Judge};
+use crate::blocks::Grid;
+use crate::chain::End;
+use crate::judge::Judge;
 use crate::survey::{SECTOR, Sector, Survey};
-use crate::times::Times;
-use crate::words::Words;
 use crate::{Carved, Carving};
 
 /// A postmark and the first field behind it are looked for in so many bytes.
@@ -236,16 +233,7 @@ fn with_judge<O, T: Default>(
     if open.is_empty() {
         return T::default();
     }
-    let blocks = Blocks::new(device, survey, grid);
-    let words = Words::of(&blocks);
-    with(&Judge {
-        blocks: &blocks,
-        borders: &Borders::measure(&survey.language, &words, &survey.unseen),
-        words: &words,
-        times: &Times::of(&blocks),
-        leaves_older: false,
-        breaks: Breaks::UNKNOWN,
-    })
+    Judge::of(device, survey, grid, |judge| with(judge))
 }
 
 /// The header that begins at `head`, in so many bytes.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
-use crate::chain::Judge;
+use crate::judge::Judge;
 use crate::reader::Reader;
 
 /// What reading a message block by block shows.
