@@ -41,8 +41,8 @@ struct Beneath {
     stated: Vec<Group>,
     /// What the former are worth.
     worth: Worth,
-    /// The device that a newer array rebuilt from others.
-    rebuilt: Option<DeviceName>,
+    /// The devices that newer arrays rebuilt from others.
+    rebuilt: BTreeSet<DeviceName>,
     /// Regions of their members that a newer array took for its parity.
     overwritten: Vec<Region>,
 }
@@ -74,7 +74,7 @@ impl Discovery<'_> {
             return false;
         }
         let found = self.inferred_on(&names, &labelled, &filled, infer::infer);
-        let found = self.without_a_rebuilt_member(&names, (&labelled, &filled), found);
+        let found = self.without_rebuilt_members(&names, (&labelled, &filled), found);
         self.overwritten.retain(|region| region.group.is_some());
         self.overwritten.extend(found.overwritten);
         let groups = found.unstated;
@@ -176,13 +176,13 @@ impl Discovery<'_> {
             && shared.iter().any(|count| *count > 1)
     }
 
-    /// The groups where a new array may have rebuilt one of its members from the others, as md does when it
+    /// The groups where new arrays may each have rebuilt one of their members from the others, as md does when it
     /// begins a RAID-5: its parity holds then everywhere, and that member has nothing of the older groups,
     /// of which some were `found` nevertheless.
     ///
-    /// It is looked for on arrays that contents do not confirm, without one member after the other; the answer
+    /// They are looked for on arrays that contents do not confirm, without one member of each or of some; the answer
     /// with the most members is taken, and with clearly more to say for it than others with as many.
-    fn without_a_rebuilt_member(
+    fn without_rebuilt_members(
         &self,
         names: &BTreeSet<DeviceName>,
         (labelled, filled): (&BTreeSet<DeviceName>, &Filled),
@@ -202,15 +202,19 @@ impl Discovery<'_> {
                 && !found.stated.iter().any(|found| is_same(group, found))
         };
         let doubtful = self.aggregate.groups.iter().filter(may_be_rebuilt);
-        let rebuilt: BTreeSet<DeviceName> = doubtful.flat_map(Group::devices).collect();
+        let arrays: Vec<BTreeSet<DeviceName>> = doubtful.map(Group::devices).collect();
+        let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
+        let devices: Vec<Named> = names.iter().filter_map(device).collect();
         let mut answers = Vec::new();
-        for rebuilt in rebuilt {
-            let mut names = names.clone();
-            names.remove(&rebuilt);
-            let others = self.inferred_on(&names, labelled, filled, infer::infer_once);
-            // What was found already, but for one of its members, tells nothing new.
+        for rebuilt in infer::rebuilt_members(&arrays, &devices) {
+            let rest = names.difference(&rebuilt).cloned().collect();
+            let others = self.inferred_on(&rest, labelled, filled, infer::infer_once);
+            // What was found already, but for one of its members, tells nothing new; nor does an array of which
+            // parity makes the member that is left out as it is.
             let is_new = |group: &Group| !found.unstated.iter().any(|one| is_same(one, group));
-            if others.unstated.iter().any(is_new) {
+            let repeats = |group: &Group| infer::repeats(group, &arrays, &rebuilt);
+            let groups = &others.unstated;
+            if groups.iter().any(is_new) && !groups.iter().any(repeats) {
                 answers.push((others.worth, others));
             }
         }

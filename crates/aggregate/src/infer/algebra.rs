@@ -11,7 +11,7 @@ use super::anchored::chunks;
 use super::hypothesis::{Hypothesis, Map};
 use super::relations::{Relation, Set};
 use super::sample::{BLOCK, Row};
-use super::shape::Shape;
+use super::shape::{Holders, Shape};
 use crate::raid::Raid6Layout;
 use crate::raid::galois::{inverse, product};
 
@@ -100,12 +100,13 @@ pub(super) fn telling(rows: &[Row], devices: Set) -> Vec<&Row> {
 /// are those of all rows ([`fronts`](super::sample::fronts)).
 pub(super) fn agreement(hypothesis: &Hypothesis, telling: &[&Row], fronts: &[u64]) -> Agreement {
     let map = hypothesis.map();
-    let set: Set = hypothesis.devices().collect();
+    let predicted = Predicted::of(&map);
+    let set = predicted.set;
     let mut agreement = Agreement::default();
     // Each turn looks all over the devices: a part of them may be another array's.
     for turn in 0..TURNS {
         for row in telling.iter().skip(turn).step_by(TURNS) {
-            match agrees(&map, set, row) {
+            match predicted.agrees(row) {
                 Some(true) => agreement.right += 1,
                 Some(false) => {
                     let is_related = row.relations.iter().any(|own| set.holds(own.set()));
@@ -123,38 +124,61 @@ pub(super) fn agreement(hypothesis: &Hypothesis, telling: &[&Row], fronts: &[u64
     agreement
 }
 
-/// Whether the relations of a row are those that a hypothesis predicts; `None` if it predicts
-/// none and there are none, or those only that hold where what is missing has zeros, or if a device of
-/// `set` ends before that row.
-pub(super) fn agrees(map: &Map<'_>, set: Set, row: &Row) -> Option<bool> {
-    if row.ended.touches(set) {
-        return None;
+/// What a hypothesis predicts of each row.
+pub(super) struct Predicted<'a> {
+    map: &'a Map<'a>,
+    /// The devices of the hypothesis.
+    set: Set,
+    /// By the number of the row, for one period: the parity between the devices that are there, and the
+    /// relations that hold whatever is missing.
+    codes: Vec<(Code, Vec<Relation>)>,
+}
+
+impl<'a> Predicted<'a> {
+    pub(super) fn of(map: &'a Map<'a>) -> Self {
+        let set: Set = map.hypothesis.devices().collect();
+        let count = map.hypothesis.devices().max().map_or(0, |most| most + 1);
+        let codes = map.rows().iter().map(|holders| {
+            let code = Code::of_row(map.hypothesis, holders, count);
+            let predicted = code.predicted();
+            (code, predicted)
+        });
+        Self {
+            map,
+            set,
+            codes: codes.collect(),
+        }
     }
-    let (number, _) = map.row_of(row.at)?;
-    let has_none = map.hypothesis.missing() >= map.hypothesis.shape.parities();
-    if row.relations.is_empty() && has_none {
-        return None;
+
+    /// Whether the relations of a row are those that are predicted; `None` if none is and there are none, or
+    /// those only that hold where what is missing has zeros, or if a device ends before that row.
+    pub(super) fn agrees(&self, row: &Row) -> Option<bool> {
+        if row.ended.touches(self.set) {
+            return None;
+        }
+        let (number, _) = self.map.row_of(row.at)?;
+        let hypothesis = self.map.hypothesis;
+        if row.relations.is_empty() && hypothesis.missing() >= hypothesis.shape.parities() {
+            return None;
+        }
+        let (code, predicted) = self.codes.get(self.map.index(number))?;
+        let all = row.relations.iter();
+        let own: Vec<&Relation> = all.filter(|r| self.set.holds(r.set())).collect();
+        // More relations than predicted speak against it, if all blocks have something to say.
+        if own.len() > predicted.len() && row.full.holds(self.set) {
+            return (!code.explains(&own, row.full)).then_some(false);
+        }
+        if predicted.is_empty() {
+            return None;
+        }
+        Some(all_hold(predicted, &own, row.full))
     }
-    let code = Code::of_row(map, number, row.prints.len())?;
-    let own: Vec<&Relation> = row
-        .relations
-        .iter()
-        .filter(|r| set.holds(r.set()))
-        .collect();
-    let predicted = code.predicted();
-    // More relations than predicted speak against it, if all blocks have something to say.
-    if own.len() > predicted.len() && row.full.holds(set) {
-        return (!code.explains(&own, row.full)).then_some(false);
-    }
-    if predicted.is_empty() {
-        return None;
-    }
-    Some(all_hold(predicted, &own, row.full))
 }
 
 /// Whether `relations` between the devices that are `full` follow from those that were measured.
-fn all_hold(relations: Vec<Relation>, measured: &[&Relation], full: Set) -> bool {
-    relations.into_iter().all(|mut relation| {
+fn all_hold(relations: &[Relation], measured: &[&Relation], full: Set) -> bool {
+    relations.iter().all(|relation| {
+        let mut relation = relation.clone();
         for (device, factor) in relation.0.iter_mut().enumerate() {
             if !full.has(device) {
                 *factor = 0;
@@ -180,10 +204,9 @@ struct Code {
 }
 
 impl Code {
-    /// That of row number `row` for a hypothesis, between `count` devices.
-    fn of_row(map: &Map<'_>, row: i64, count: usize) -> Option<Self> {
-        let holders = map.holders(row)?;
-        let device = |role: usize| map.hypothesis.device(role);
+    /// That of a row of a hypothesis, between the first `count` devices.
+    fn of_row(hypothesis: &Hypothesis, holders: &Holders, count: usize) -> Self {
+        let device = |role: usize| hypothesis.device(role);
         let mut of_p = Relation(vec![0; count]);
         let mut of_q = Relation(vec![0; count]);
         let put = |relation: &mut Relation, device: usize, factor: u8| {
@@ -205,11 +228,11 @@ impl Code {
             put(&mut relation, role.and_then(device)?, 1);
             Some(relation)
         };
-        Some(Self {
+        Self {
             of_p: with(holders.p, of_p),
             of_q: with(holders.q, of_q),
             lost,
-        })
+        }
     }
 
     /// The relations that hold whatever is missing.
@@ -244,7 +267,7 @@ impl Code {
         let one = self.lost.iter().filter_map(|factor| self.without(*factor));
         let ways = one.map(|relation| vec![relation]);
         let mut ways = ways.chain([self.without_missing()]);
-        ways.any(|way| way.len() == measured.len() && all_hold(way, measured, full))
+        ways.any(|way| way.len() == measured.len() && all_hold(&way, measured, full))
     }
 }
 

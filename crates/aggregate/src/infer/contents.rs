@@ -81,12 +81,11 @@ impl Texture {
 
     /// What `block` looks like.
     pub(super) fn of(block: &[u8]) -> Self {
-        let Some(last) = block.iter().rposition(|byte| *byte != 0) else {
+        let body = filled(block);
+        let Some(last) = body.len().checked_sub(1) else {
             return Self::default();
         };
-        let body = block.get(..=last).unwrap_or_default();
-        let odd = body.iter().filter(|byte| is_odd(**byte)).count();
-        if odd * ODD_IN > body.len() {
+        if odd_in(body) * ODD_IN > body.len() {
             return Self {
                 kind: Kind::Other,
                 ..Self::default()
@@ -128,11 +127,36 @@ impl Texture {
     }
 }
 
+/// Bytes that are looked at in one go, no more than a byte counts.
+const GO: usize = 128;
+
+/// What a block has before the zeros at its end.
+fn filled(block: &[u8]) -> &[u8] {
+    let is_zero = |go: &[u8]| go.iter().fold(0, |all, byte| all | byte) == 0;
+    let zeros = block.rchunks(GO).take_while(|go| is_zero(go));
+    let behind: usize = zeros.map(<[u8]>::len).sum();
+    let block = block.get(..block.len() - behind).unwrap_or_default();
+    let last = block.iter().rposition(|byte| *byte != 0);
+    last.and_then(|last| block.get(..=last)).unwrap_or_default()
+}
+
+/// How many bytes are odd.
+fn odd_in(body: &[u8]) -> usize {
+    let count = |go: &[u8]| {
+        let each = go.iter().map(|byte| u8::from(is_odd(*byte)));
+        each.fold(0_u8, u8::wrapping_add)
+    };
+    body.chunks(GO).map(|go| usize::from(count(go))).sum()
+}
+
 /// Whether a byte is rare in text: neither printable ASCII nor white space, or of those
-/// characters that sums of letters give and letters do not.
+/// characters that sums of letters give and letters do not. It has no branches, so that many are looked at at
+/// once.
 const fn is_odd(byte: u8) -> bool {
-    !matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7d)
-        || matches!(byte, b'`' | b'{' | b'|' | b'}' | b'^' | b'\\')
+    let white = (byte == b'\t') | (byte == b'\n') | (byte == b'\r');
+    let printable = byte.wrapping_sub(0x20) <= 0x7d - 0x20;
+    let of_sums = (byte == b'`') | (byte == b'^') | (byte == b'\\');
+    !(white | printable) | (byte.wrapping_sub(b'{') < 3) | of_sums
 }
 
 /// Whether this begins with the name of a header field and a colon, or with an mbox separator.

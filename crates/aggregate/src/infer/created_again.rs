@@ -8,7 +8,7 @@
 
 use evidence::{ByteOffset, ReadAtExt};
 
-use super::algebra::{self, agreement, agrees, telling};
+use super::algebra::{self, Predicted, agreement, telling};
 use super::anchors::Addresses;
 use super::contents::Texture;
 use super::decide::Decided;
@@ -71,7 +71,8 @@ impl Pile {
         decided: Option<&Decided>,
     ) -> Option<(f64, Older)> {
         let (map, of) = (newer.map(), devices(newer));
-        let is_newer = |row: &Row| agrees(&map, of, row) == Some(true);
+        let predicted = Predicted::of(&map);
+        let is_newer = |row: &Row| predicted.agrees(row) == Some(true);
         let is_newer: Vec<bool> = self.rows.iter().map(is_newer).collect();
         let runs = self.runs(newer, &is_newer);
         let overwritten: Vec<Region> = (runs.iter())
@@ -154,8 +155,8 @@ impl Pile {
 
     /// Where the rows of the newer array lie, from and to.
     fn runs(&self, newer: &Hypothesis, is_newer: &[bool]) -> Vec<(u64, u64)> {
-        let of = devices(newer);
         let map = newer.map();
+        let predicted = Predicted::of(&map);
         let mut runs: Vec<(u64, u64)> = Vec::new();
         // The end of the last row that is another's.
         let mut other = 0;
@@ -167,7 +168,7 @@ impl Pile {
                     runs.push((self.edge(newer, other, row.at, true), end));
                 }
                 is_open = true;
-            } else if agrees(&map, of, row) == Some(false) {
+            } else if predicted.agrees(row) == Some(false) {
                 if let Some(last) = runs.last_mut().filter(|_| is_open) {
                     last.1 = self.edge(newer, last.1, row.at, false);
                 }
@@ -202,6 +203,7 @@ impl Pile {
     /// at lie there, if any. What says nothing is taken for its.
     fn edge(&self, newer: &Hypothesis, from: u64, to: u64, begins: bool) -> u64 {
         let (map, of) = (newer.map(), devices(newer));
+        let predicted = Predicted::of(&map);
         let is_other = |at: u64| {
             let block = usize::try_from(BLOCK).unwrap_or(0);
             let read = |device: usize| {
@@ -215,7 +217,7 @@ impl Pile {
             });
             let rows = rows(at, &read.collect::<Vec<_>>());
             let first = rows.first();
-            first.is_some_and(|row| agrees(&map, of, row) == Some(false))
+            first.is_some_and(|row| predicted.agrees(row) == Some(false))
         };
         let (mut low, mut high) = (from / BLOCK, to / BLOCK);
         while low < high {

@@ -196,9 +196,15 @@ pub(super) struct Map<'a> {
 }
 
 impl Map<'_> {
-    fn index(&self, row: i64) -> usize {
+    /// Where in a period a row is.
+    pub(super) fn index(&self, row: i64) -> usize {
         let period = i64::try_from(self.rows.len()).unwrap_or(1).max(1);
         usize::try_from(row.rem_euclid(period)).unwrap_or(0)
+    }
+
+    /// What the members hold in the rows of one period.
+    pub(super) fn rows(&self) -> &[Holders] {
+        &self.rows
     }
 
     /// What the members of a row hold.

@@ -6,7 +6,7 @@
 
 use evidence::{ByteOffset, ReadAtExt};
 
-use super::algebra::agrees;
+use super::algebra::Predicted;
 use super::contents::Texture;
 use super::hypothesis::Hypothesis;
 use super::relations::Set;
@@ -36,9 +36,10 @@ pub(super) fn lagging(
 ) -> Option<Lagging> {
     let set: Set = hypothesis.devices().collect();
     let (map, fronts) = (hypothesis.map(), fronts(rows));
+    let predicted = Predicted::of(&map);
     let is_unrelated = |row: &&Row| {
         let is_related = row.relations.iter().any(|own| set.holds(own.set()));
-        !is_related && !row.may_be_wiped(set, &fronts) && agrees(&map, set, row) == Some(false)
+        !is_related && !row.may_be_wiped(set, &fronts) && predicted.agrees(row) == Some(false)
     };
     let changed: Vec<&Row> = rows.iter().filter(is_unrelated).collect();
     if changed.len() < LEAST_ROWS || hypothesis.missing() >= hypothesis.shape.parities() {

@@ -63,7 +63,7 @@ pub(crate) use self::anchors::{Anchor, Source};
 use self::beside::Known;
 use self::decide::Decided;
 use self::pile::{Members, Pile, Tie};
-pub(crate) use self::rebuilt_member::{Worth, are_same, best};
+pub(crate) use self::rebuilt_member::{Worth, are_same, best, rebuilt_members, repeats};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
 pub(crate) use self::start::by_superblock;
@@ -86,8 +86,8 @@ pub(crate) struct Inferred {
     pub(crate) losses: Vec<Loss>,
     /// The sets of devices that parity ties together, and of which more is not decided.
     tied: Vec<BTreeSet<DeviceName>>,
-    /// The device that a newer array rebuilt from others.
-    pub(crate) rebuilt: Option<DeviceName>,
+    /// The devices that newer arrays rebuilt from others.
+    pub(crate) rebuilt: BTreeSet<DeviceName>,
     /// How much speaks for what was chosen among others, the last for the same devices.
     judged: Vec<Judged>,
     /// Regions of the members of these groups that a newer array took for its parity.
@@ -120,7 +120,7 @@ pub(crate) type Named = (DeviceName, Arc<dyn ReadAt>);
 
 /// Works out the groups that `devices` are members of.
 pub(crate) fn infer(devices: Vec<Named>) -> Inferred {
-    infer_once(devices.clone()).without_a_rebuilt_member(&devices)
+    infer_once(devices.clone()).without_rebuilt_members(&devices)
 }
 
 /// The same, by what all devices hold.

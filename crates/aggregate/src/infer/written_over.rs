@@ -1,6 +1,6 @@
 //! The starts of all devices, if something else was written over them.
 
-use super::algebra::{agrees, telling};
+use super::algebra::{Predicted, telling};
 use super::hypothesis::Hypothesis;
 use super::relations::Set;
 use super::sample::Row;
@@ -15,7 +15,8 @@ pub(super) fn holds_behind_starts(hypothesis: &Hypothesis, rows: &[Row]) -> bool
     let map = hypothesis.map();
     let set: Set = hypothesis.devices().collect();
     let telling = telling(rows, set).into_iter();
-    let judged: Vec<bool> = telling.filter_map(|row| agrees(&map, set, row)).collect();
+    let predicted = Predicted::of(&map);
+    let judged: Vec<bool> = telling.filter_map(|row| predicted.agrees(row)).collect();
     let part = worst(&judged);
     // Within, it may as well be a member that lagged behind for a time.
     if part.start > 0 || part.is_empty() {

@@ -214,7 +214,18 @@ fn an_array_that_was_created_again_in_another_order_is_read_in_the_old_one() {
     assert_eq!(on, ["group:found-1"]);
 }
 
-/// The first sync of a RAID-5: the member of the last role is what the others add up to.
+/// Makes the last of some members what the others add up to behind their labels, as the first sync of a
+/// RAID-5 does.
+fn sync(members: &mut [Vec<u8>]) {
+    let (rebuilt, others) = members.split_last_mut().unwrap();
+    rebuilt[1 << 20..].fill(0);
+    for bytes in others {
+        for (sum, byte) in rebuilt.iter_mut().zip(bytes.iter()).skip(1 << 20) {
+            *sum ^= byte;
+        }
+    }
+}
+
 #[test]
 fn a_member_that_a_newer_array_rebuilt_from_the_others_is_left_out() {
     let all = [3, 0, 5, 1, 4, 2];
@@ -229,13 +240,7 @@ fn a_member_that_a_newer_array_rebuilt_from_the_others_is_left_out() {
         if is_labelled {
             label(&mut newer, "newer", 5, 256 << 10, &order);
         }
-        let (rebuilt, others) = newer.split_last_mut().unwrap();
-        rebuilt[1 << 20..].fill(0);
-        for bytes in others {
-            for (sum, byte) in rebuilt.iter_mut().zip(bytes.iter()).skip(1 << 20) {
-                *sum ^= byte;
-            }
-        }
+        sync(&mut newer);
         for (disk, bytes) in roles.iter().zip(newer) {
             disks[*disk] = bytes;
         }
@@ -249,6 +254,30 @@ fn a_member_that_a_newer_array_rebuilt_from_the_others_is_left_out() {
         let members = &aggregate.groups[0].members;
         let missing = members.iter().filter(|member| member.device.is_none());
         assert_eq!(missing.count(), 1);
+    }
+}
+
+#[test]
+fn a_group_of_which_two_newer_arrays_rebuilt_a_member_each_is_found() {
+    for is_labelled in [true, false] {
+        let mut disks = lay_out(&CONTENT, "6-ls", 6, 64 << 10, 1 << 20);
+        let (one, other) = disks.split_at_mut(3);
+        if is_labelled {
+            label(one, "newer", 5, 128 << 10, &[0, 1, 2]);
+            label(other, "other", 5, 64 << 10, &[0, 1, 2]);
+        }
+        sync(one);
+        sync(other);
+        let disks = shuffled(disks, &[], "disk");
+        if is_labelled {
+            is_found_beneath_two(&disks);
+            continue;
+        }
+        let aggregate = discover(&disks, &|_, _| None);
+        assert!(found(&aggregate, &disks, &CONTENT), "{aggregate:#?}");
+        let unused = aggregate.unused.iter();
+        let disks = unused.filter(|one| one.device.0.starts_with("disk:"));
+        assert_eq!(disks.count(), 2, "{:?}", aggregate.unused);
     }
 }
 
