@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rayon::prelude::*;
 
 use crate::blocks::{BlockKind, Blocks, filled};
-use crate::reader::is_base64_byte;
+use mail::turned::is_base64_byte;
 
 /// Shorter lines are alike by chance, longer ones are no lines.
 const LENGTHS: std::ops::RangeInclusive<usize> = 16..=200;

@@ -7,9 +7,10 @@ use rayon::prelude::*;
 
 use crate::blocks::{BlockKind, Blocks, Grid, filled};
 use crate::judge::Judge;
-use crate::reader::{Reader, UUENCODE_LINE, is_base64_byte, is_uuencode_byte};
+use crate::reader::{Reader, UUENCODE_LINE, is_uuencode_byte};
 use crate::search::LEAST_LINK;
 use crate::times::{MOST_DATES, dates};
+use mail::turned::is_base64_byte;
 
 /// A line that is so much base64 is base64.
 const LEAST_BASE64_LINE: usize = 40;

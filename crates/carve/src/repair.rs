@@ -11,8 +11,8 @@ use mail::record::Repair;
 use rayon::prelude::*;
 
 use crate::dkim::{BodySignature, Canonical, Hasher};
-use crate::reader::is_base64_byte;
 use crate::turned::is_among_base64;
+use mail::turned::is_base64_byte;
 
 /// Bytes that may be hashed for each message that is likely mended by it: some forty minutes of a core.
 const WORTH: f64 = (1_u64 << 42) as f64;

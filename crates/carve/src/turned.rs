@@ -7,17 +7,15 @@
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
+use mail::turned::{LEAST_LINE, is_base64, turned_byte};
 use rayon::prelude::*;
 
 use crate::Carving;
 use crate::blocks::{BlockKind, Blocks};
 use crate::lines::Lines;
-use crate::reader::is_base64_byte;
 
 /// A message is not called whole if a bit in it has turned unseen with this likelihood.
 const DOUBT: f64 = 0.1;
-/// Lines of base64 are so long at least.
-const LEAST_LINE: usize = 60;
 
 /// The bits that were seen to have turned, and the bytes of base64 that were looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +50,7 @@ impl Turned {
                 found.bytes = found.bytes.saturating_add(line.len() as u64);
                 found.seen = found
                     .seen
-                    .saturating_add(u64::from(turned_bit(line).is_some()));
+                    .saturating_add(u64::from(turned_byte(line).is_some()));
             }
         }
         found
@@ -138,7 +136,9 @@ fn odd_byte(above: &[u8], line: &[u8], in_header: bool) -> Option<(usize, &'stat
     let because = |at: Option<usize>, why| at.map(|at| (at, why));
     let in_base64 = line.len() >= LEAST_LINE && above.len() == line.len() && is_base64(above);
     let strange = strange(line).filter(|_| in_header);
-    let turned = turned_bit(line).filter(|_| in_base64);
+    let turned = turned_byte(line)
+        .map(|turned| turned.at)
+        .filter(|_| in_base64);
     because(strange, "no header has such a byte there")
         .or_else(|| because(odd_name(line), "nobody writes that name so"))
         .or_else(|| because(turned, "it is in a line of base64"))
@@ -202,21 +202,7 @@ pub(crate) fn is_among_base64(lines: &[&[u8]], index: usize) -> bool {
     let behind = lines.get(index.saturating_add(1));
     let mut around = before.into_iter().chain(behind);
     around.any(|other| other.len() == line.len() && is_base64(other))
-        && (is_base64(line) || turned_bit(line).is_some())
-}
-
-fn is_base64(line: &[u8]) -> bool {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    !line.is_empty() && line.iter().all(|byte| is_base64_byte(*byte))
-}
-
-/// Where the one byte of a line is that is no base64, and is with one bit turned.
-fn turned_bit(line: &[u8]) -> Option<usize> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let mut others = (0..).zip(line).filter(|(_, byte)| !is_base64_byte(**byte));
-    let (at, byte) = others.next().filter(|_| others.next().is_none())?;
-    let is_turned = (0..8).any(|bit| is_base64_byte(byte ^ (1 << bit)));
-    is_turned.then_some(at)
+        && (is_base64(line) || turned_byte(line).is_some())
 }
 
 #[cfg(test)]

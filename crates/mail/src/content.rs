@@ -26,6 +26,7 @@ use crate::record::{
 };
 use crate::store::{Known, MailFile, Part, wiped_sectors};
 use crate::structure::Structure;
+use crate::turned::{TurnedByte, repairs_of, turned_bytes};
 
 /// A message as it is handed over, and the holes in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -431,6 +432,9 @@ fn message(
     content: Content,
     claims: &Claims,
 ) -> Result<Message, String> {
+    let turned = turned(mail, &content);
+    let repairs = repairs_of(&turned).unwrap_or_default();
+    let content = repaired(content, &repairs);
     let is_deleted = inode.standing == Standing::Deleted;
     let doubtful = if is_deleted {
         let structure = structure_of_deleted(fs, mail, file, &content)?;
@@ -443,13 +447,18 @@ fn message(
         };
         structure.map(Doubtful::Replaced)
     };
-    let verdict = judge(Facts {
+    let mut verdict = judge(Facts {
         holes: content.holes,
         codec: content.codec,
         content: &content.bytes,
         known: &mail.known,
+        turned: if repairs.is_empty() { &turned } else { &[] },
         doubtful,
     });
+    if !repairs.is_empty() {
+        // What base64 says of a byte is no proof that no other one has turned.
+        verdict.grade = verdict.grade.min(Grade::Complete);
+    }
     if is_deleted && !verdict.contradictions.is_empty() && verdict.holes.is_empty() {
         return Err(verdict.contradictions.join("; "));
     }
@@ -483,9 +492,22 @@ fn message(
             inode.standing
         },
         layer: Layer::Present,
-        origin: origin(device, mail, inode, file, content.codec),
+        origin: FileOrigin {
+            repairs,
+            ..origin(device, mail, inode, file, content.codec)
+        },
         summary,
     })
+}
+
+/// The bytes of a message in which a bit has turned, where nothing else says what they are.
+fn turned(mail: &MailFile, content: &Content) -> Vec<TurnedByte> {
+    let is_checked = mail.known.sha1.is_some() || content.codec != Codec::Plain;
+    let is_shown = cuts(mail).is_empty() && content.holes.is_empty();
+    if is_checked || !is_shown {
+        return Vec::new();
+    }
+    turned_bytes(&content.bytes)
 }
 
 /// The parts of a message that are not whole.

@@ -6,6 +6,7 @@
 //! * [`codec`] undoes the compression that Dovecot stores messages with.
 //! * [`header`] tells whether something begins with a message, on a disk that may be damaged.
 //! * [`proof`] judges a message: its [`Grade`], the proofs for it, the holes in it.
+//! * [`turned`] tells in which bytes of base64 a bit has turned.
 //! * [`broken`] says which parts of a message damage falls into.
 //! * [`claims`] tells whose the blocks are that several deleted files had.
 //! * [`account`] says whose it is, by the path that it lies under.
@@ -43,6 +44,7 @@ pub mod proof;
 pub mod record;
 pub mod store;
 mod structure;
+pub mod turned;
 pub mod zimbra;
 
 pub use account::Address;

@@ -260,7 +260,8 @@ pub struct FileOrigin {
 }
 
 /// A byte of a stored message that was read wrong, and is known to have been another: by a proof
-/// over all of the message, which it verifies with that one only.
+/// over all of the message, which it verifies with that one only; or because it stands in base64, which has no
+/// such byte, and only one has but one other bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
     /// Where in the stored message, in bytes.

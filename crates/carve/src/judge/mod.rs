@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use evidence::ReadAt;
 use mail::header::may_lack_its_top;
+use mail::turned::is_base64_byte;
 
 use crate::blocks::{Blocks, Grid, filled};
 use crate::borders::Borders;
@@ -67,7 +68,7 @@ fn header_goes_on(line: &[u8], next: &[u8]) -> Option<f64> {
     let run = |bytes: &mut dyn Iterator<Item = &u8>| {
         bytes
             .take(BASE64_RUN)
-            .filter(|byte| crate::reader::is_base64_byte(**byte))
+            .filter(|byte| is_base64_byte(**byte))
             .count()
             == BASE64_RUN
     };

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use mail::turned::is_base64_byte;
+
 use super::{Flaw, Reader, Stage};
 
 /// Lines of base64 longer than this have no length of their own.
@@ -426,12 +428,6 @@ fn all(line: &[u8], is: impl Fn(u8) -> bool) -> bool {
         .iter()
         .fold(0, |others, byte| others | u8::from(!is(*byte)));
     others == 0
-}
-
-pub(crate) const fn is_base64_byte(byte: u8) -> bool {
-    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-    let digit = byte.wrapping_sub(b'0') < 10;
-    letter | digit | (byte == b'+') | (byte == b'/') | (byte == b'=')
 }
 
 /// Whether a byte is a control character that no text has: not those of white space, nor escape.

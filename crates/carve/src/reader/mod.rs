@@ -15,7 +15,7 @@ use crate::dkim::{BodyHash, BodySignature};
 use crate::survey::SECTOR;
 use crate::times::{MOST_DATES, dates};
 use body::Part;
-pub(crate) use body::{UUENCODE_LINE, is_base64_byte, is_uuencode_byte};
+pub(crate) use body::{UUENCODE_LINE, is_uuencode_byte};
 
 /// Longer lines are judged by their beginning.
 const MOST_LINE: usize = 16 << 10;

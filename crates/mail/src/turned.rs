@@ -1,0 +1,158 @@
+//! Bits that turned on a disk, where base64 shows them.
+//!
+//! Base64 has 65 of 256 characters (RFC 2045, section 6.8), in lines of one length. One byte in such a line that is
+//! none of these, and is with one bit turned, no program wrote. If only one bit makes it one, it is known
+//! what was stored.
+
+use crate::record::Repair;
+
+/// Lines of base64 are so long at least.
+pub const LEAST_LINE: usize = 60;
+/// Of a message that has more bytes that are none, or one among fewer lines, they belong to its alphabet.
+const MOST_TURNED: usize = 2;
+const LEAST_LINES: usize = 16;
+
+/// Whether a byte is a character of base64. It does not branch, so that many can be looked at at once.
+pub const fn is_base64_byte(byte: u8) -> bool {
+    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    let digit = byte.wrapping_sub(b'0') < 10;
+    letter | digit | (byte == b'+') | (byte == b'/') | (byte == b'=')
+}
+
+/// Whether a line, which may have a CR at its end, is base64.
+pub fn is_base64(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let is_other = |byte: &u8| u8::from(!is_base64_byte(*byte));
+    let others = line.iter().fold(0, |others, byte| others | is_other(byte));
+    !line.is_empty() && others == 0
+}
+
+/// A byte in which a bit has turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnedByte {
+    /// Where it is, in bytes.
+    pub at: usize,
+    /// What it is.
+    pub read: u8,
+    /// What it was, if only one bit makes it a character of base64.
+    pub stored: Option<u8>,
+}
+
+/// The one byte of a line that is no base64, and is with one bit turned.
+pub fn turned_byte(line: &[u8]) -> Option<TurnedByte> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut others = (0..).zip(line).filter(|(_, byte)| !is_base64_byte(**byte));
+    let (at, read) = others.next().filter(|_| others.next().is_none())?;
+    let ways = (0..8).map(|bit| read ^ (1 << bit));
+    let mut ways = ways.filter(|byte| is_base64_byte(*byte));
+    let first = ways.next()?;
+    Some(TurnedByte {
+        at,
+        read: *read,
+        stored: ways.next().is_none().then_some(first),
+    })
+}
+
+/// The bytes in the base64 of a message in which a bit has turned.
+pub(crate) fn turned_bytes(content: &[u8]) -> Vec<TurnedByte> {
+    let mut next = 0_usize;
+    let lines = content.split(|byte| *byte == b'\n').map(|line| {
+        let behind = next.saturating_add(line.len()).saturating_add(1);
+        (std::mem::replace(&mut next, behind), line)
+    });
+    let mut found = Vec::new();
+    let mut sound = 0_usize;
+    let (mut above, mut start, mut line): (&[u8], usize, &[u8]) = (b"", 0, b"");
+    for (behind_start, behind) in lines {
+        let is_long = line.len() >= LEAST_LINE && line.len() == above.len();
+        if is_long && is_base64(above) && is_base64(behind) {
+            if is_base64(line) {
+                sound = sound.saturating_add(1);
+            }
+            found.extend(turned_byte(line).map(|turned| TurnedByte {
+                at: start.saturating_add(turned.at),
+                ..turned
+            }));
+        }
+        (above, start, line) = (line, behind_start, behind);
+    }
+    let are_few = found.len() <= MOST_TURNED;
+    let are_among_many = found.len().saturating_mul(LEAST_LINES) <= sound;
+    if are_few && are_among_many {
+        found
+    } else {
+        Vec::new()
+    }
+}
+
+/// What puts bytes right in which a bit has turned; `None` if that is not known of one.
+pub(crate) fn repairs_of(turned: &[TurnedByte]) -> Option<Vec<Repair>> {
+    let repair = |turned: &TurnedByte| {
+        Some(Repair {
+            at: turned.at as u64,
+            read: turned.read,
+            stored: turned.stored?,
+        })
+    };
+    turned.iter().map(repair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the body of the message begins.
+    const BODY: usize = 45;
+
+    /// Forty lines of base64 behind a header.
+    fn message() -> Vec<u8> {
+        let mut text = b"From: a@b\nContent-Transfer-Encoding: base64\n\n".to_vec();
+        for _ in 0..40 {
+            text.extend_from_slice(&b"QUJDabcd0123+/xyZabQ".repeat(4)[..76]);
+            text.push(b'\n');
+        }
+        text
+    }
+
+    #[test]
+    fn a_byte_that_no_base64_has_is_known_if_one_bit_alone_makes_it_one() {
+        assert_eq!(turned_bytes(&message()), []);
+        let at = BODY + 77 * 20 + 1;
+        for (bit, stored) in [(0x80, Some(b'U')), (0x01, None), (0x0A, None)] {
+            let mut text = message();
+            assert_eq!(text[at], b'U');
+            text[at] ^= bit;
+            let seen = turned_bytes(&text);
+            let read = text[at];
+            if is_base64_byte(read) {
+                assert_eq!(seen, []);
+                continue;
+            }
+            assert_eq!(seen, [TurnedByte { at, read, stored }], "{bit}");
+        }
+    }
+
+    #[test]
+    fn two_ways_to_base64_leave_it_open_what_a_byte_was() {
+        let mut text = message();
+        let at = BODY + 77 * 20;
+        // From `w` or from `o`.
+        text[at] = 0x7F;
+        let seen = turned_bytes(&text);
+        assert_eq!(seen.len(), 1);
+        assert_eq!(repairs_of(&seen), None);
+    }
+
+    #[test]
+    fn what_a_message_has_again_and_again_is_of_its_alphabet() {
+        let mut text = message();
+        for line in [4, 9, 15] {
+            text[BODY + 77 * line + 10] = b'-';
+        }
+        assert_eq!(turned_bytes(&text), []);
+        // Among few lines one may be anything.
+        let mut short = message()[..BODY + 77 * 10].to_vec();
+        short[BODY + 77 * 5] |= 0x80;
+        assert_eq!(turned_bytes(&short), []);
+    }
+}
