@@ -15,7 +15,7 @@ use crate::blocks::{BlockKind, Blocks};
 use crate::lines::Lines;
 
 /// A message is not called whole if a bit in it has turned unseen with this likelihood.
-const DOUBT: f64 = 0.1;
+pub(crate) const DOUBT: f64 = 0.1;
 
 /// The bits that were seen to have turned, and the bytes of base64 that were looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,15 +30,28 @@ impl Turned {
         (0..blocks.count())
             .into_par_iter()
             .filter(|number| blocks.kind(*number) == BlockKind::Text)
-            .map(|number| Self::in_block(&blocks.read(number)))
-            .reduce(Self::default, |a, b| Self {
-                seen: a.seen.saturating_add(b.seen),
-                bytes: a.bytes.saturating_add(b.bytes),
-            })
+            .map(|number| Self::in_text(&blocks.read(number)))
+            .reduce(Self::default, Self::and)
     }
 
-    /// What the lines of a block show that have lines of base64 before and behind them.
-    fn in_block(block: &[u8]) -> Self {
+    /// What both saw.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            seen: self.seen.saturating_add(other.seen),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    /// The same with so many more that were seen.
+    pub(crate) const fn with(self, seen: usize) -> Self {
+        Self {
+            seen: self.seen.saturating_add(seen as u64),
+            ..self
+        }
+    }
+
+    /// What the lines of a text show that have lines of base64 before and behind them.
+    pub(crate) fn in_text(block: &[u8]) -> Self {
         let mut found = Self::default();
         let lines: Vec<&[u8]> = block.split(|byte| *byte == b'\n').collect();
         for around in lines.windows(3) {
@@ -223,15 +236,15 @@ mod tests {
 
     #[test]
     fn a_turned_bit_in_base64_is_seen_if_it_gives_no_base64() {
-        let sound = Turned::in_block(&block(None));
+        let sound = Turned::in_text(&block(None));
         assert_eq!(sound.seen, 0);
         assert!(sound.bytes > 2500);
-        assert_eq!(Turned::in_block(&block(Some((500, 0x80)))).seen, 1);
+        assert_eq!(Turned::in_text(&block(Some((500, 0x80)))).seen, 1);
         // 'Q' and 'U' are both base64.
         let at = (400..).find(|at| block(None)[*at] == b'Q').unwrap();
-        assert_eq!(Turned::in_block(&block(Some((at, 4)))).seen, 0);
+        assert_eq!(Turned::in_text(&block(Some((at, 4)))).seen, 0);
         assert_eq!(
-            Turned::in_block(&b"Some text, and more.\n".repeat(40)),
+            Turned::in_text(&b"Some text, and more.\n".repeat(40)),
             Turned::default()
         );
     }

@@ -19,7 +19,8 @@ use crate::delivery::{Field, Trace};
 use crate::dovecot::crypt;
 use crate::maildir::{MaildirName, RECOVERED, is_nameless};
 use crate::proof::{
-    Doubtful, Facts, Grade, Hole, HoleCause, Verdict, holes_of, judge, virtual_size, written_over,
+    Doubtful, Facts, Grade, Hole, HoleCause, Proof, TURNED, Verdict, holes_of, judge, virtual_size,
+    written_over,
 };
 use crate::record::{
     FileNote, FileOrigin, Layer, Message, MessageId, Needs, Record, Repair, Summary,
@@ -498,6 +499,48 @@ fn message(
         },
         summary,
     })
+}
+
+impl Message {
+    /// Whether it shows that bits turned on its disk.
+    pub fn shows_turned_bits(&self) -> bool {
+        let mut reasons = self.contradictions.iter();
+        !self.origin.repairs.is_empty() || reasons.any(|why| why.starts_with(TURNED))
+    }
+
+    /// Whether nothing proves its bytes but what its file system and its store say of them: a bit of it may have
+    /// turned, and if one has, that can be said.
+    pub fn may_have_turned_bits(&self) -> bool {
+        let is_checked =
+            |proof: &Proof| matches!(proof, Proof::Checksum | Proof::Sha1 | Proof::BodyHash);
+        let is_as_stored = self.origin.codec == Codec::Plain && self.origin.cuts.is_empty();
+        self.grade.is_whole() && is_as_stored && !self.proofs.iter().any(is_checked)
+    }
+
+    /// Puts a byte right, with which its body hash verifies; `content` is how it is with all others that are.
+    pub fn mend(&mut self, content: Content, repair: Repair) {
+        let bytes = repaired(content, &[repair]).bytes;
+        self.identify(&bytes);
+        self.origin.repairs.push(repair);
+        self.proofs.push(Proof::BodyHash);
+    }
+
+    /// Does not hand it over as whole, for this reason.
+    pub fn doubt(&mut self, why: String) {
+        self.grade = Grade::Damaged;
+        self.proofs.clear();
+        self.likeness = None;
+        self.contradictions.push(why);
+    }
+
+    /// Takes what identifies it from its bytes.
+    fn identify(&mut self, content: &[u8]) {
+        self.id = MessageId::of(content);
+        self.normalised = Some(MessageId::normalised(content)).filter(|other| *other != self.id);
+        self.likeness = MessageId::likeness(content).filter(|_| self.grade.is_whole());
+        self.virtual_bytes = virtual_size(content);
+        self.summary = Summary::of(content);
+    }
 }
 
 /// The bytes of a message in which a bit has turned, where nothing else says what they are.

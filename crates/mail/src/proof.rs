@@ -137,6 +137,9 @@ impl HoleCause {
     }
 }
 
+/// How the reason begins that a bit of some byte has turned.
+pub(crate) const TURNED: &str = "a bit of byte";
+
 /// What is known of a message's bytes when it is judged.
 pub(crate) struct Facts<'a> {
     /// Holes found so far.
@@ -288,7 +291,7 @@ fn judge_in_use(facts: Facts<'_>) -> Verdict {
     }
     for turned in facts.turned {
         let at = turned.at;
-        let what = format!("a bit of byte {at} has turned: it is in a line of base64");
+        let what = format!("{TURNED} {at} has turned: it is in a line of base64");
         findings.contradict(true, what);
     }
     findings.damaged |= !known.damage.is_empty() || known.is_fragment;

@@ -12,7 +12,7 @@ use crate::repair::{Broken, Outcome};
 use crate::search::no_break;
 
 /// At least so many signatures do not verify because the message was changed on its way.
-const BROKEN: f64 = 0.1;
+pub(crate) const BROKEN: f64 = 0.1;
 /// Of the messages whose signature is taken for broken no more may have a piece of something else behind a
 /// border that shows nothing.
 const MOST_HIDDEN: f64 = 0.05;

@@ -1,6 +1,6 @@
 //! A device, from its survey to its messages.
 
-mod mend;
+pub(crate) mod mend;
 mod rest;
 
 use std::collections::HashSet;

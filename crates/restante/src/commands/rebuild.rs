@@ -1,5 +1,7 @@
 //! `rebuild`: phase 1, messages through the metadata of the file systems.
 
+mod doubt;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
@@ -343,6 +345,10 @@ fn rebuild_filesystem(
     let claims = writer.claims(&stores.deleted);
     writer.write_deleted(&claims)?;
     writer.write_loose(&stores.loose, &claims, local)?;
+    let names: Vec<String> = (0..writer.next)
+        .map(|number| segment_name(device, number))
+        .collect();
+    doubt::of_turned_bits(case, fs, &names)?;
     bar.finish_and_clear();
     Ok(())
 }

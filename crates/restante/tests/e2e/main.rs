@@ -25,6 +25,7 @@ mod malformed;
 mod manual;
 mod scan;
 mod states;
+mod turned;
 mod usage;
 mod user;
 mod wanted;
