@@ -1,83 +1,155 @@
 //! Messages that file systems lead to, on a disk on which bits turned.
 //!
-//! Where base64 shows that bits turned, others did where nothing shows them. A body hash tells of them, and
-//! which one it was; a long message without one has likely one.
+//! Where the base64 of several messages shows that bits turned, others did where nothing shows them. A body
+//! hash tells of them, and which one it was; a long message without one has likely one.
 
+use mail::Proof;
 use mail::record::Repair;
+use mail::turned::{Base64, TurnedByte};
 
 use crate::device::mend::BROKEN;
 use crate::reader::Reader;
 use crate::repair::{Broken, Outcome};
-use crate::turned::{DOUBT, Turned};
+use crate::turned::DOUBT;
 
-/// The bits that messages show to have turned, and the bytes in which they would.
+/// What fewer bytes show says no more than what so many would.
+const LEAST_BYTES: u64 = 1 << 20;
+
+/// How many bits of messages turned, and in how many bytes that would show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TurnedBits {
-    turned: Turned,
-    /// Bytes of messages whose body hash verifies.
-    hashed: u64,
-}
-
-/// What turned bits make of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Doubt {
-    /// Its body hash verifies with this byte.
-    Mended(Repair),
-    /// Likely a bit of it has turned, for this reason.
-    Doubted(String),
+    /// With as many that turned unseen as were seen: half of those in base64 give another character of it.
+    bits: u64,
+    bytes: u64,
 }
 
 impl TurnedBits {
-    /// What a message shows of which so many bits were turned back, since they could be seen.
-    pub fn of(content: &[u8], back: usize) -> Self {
-        let verifies = read(content).verifies();
+    /// What a message shows, as it is read.
+    pub fn of(content: &[u8]) -> Self {
+        let base64 = Base64::of(content);
+        let bytes = if read(content).verifies() {
+            content.len() as u64
+        } else {
+            base64.bytes
+        };
         Self {
-            turned: Turned::in_text(content).with(back),
-            hashed: if verifies { content.len() as u64 } else { 0 },
+            bits: (base64.turned.len() as u64).saturating_mul(2),
+            bytes,
         }
     }
 
     /// What both show.
     pub fn and(self, other: Self) -> Self {
         Self {
-            turned: self.turned.and(other.turned),
-            hashed: self.hashed.saturating_add(other.hashed),
+            bits: self.bits.saturating_add(other.bits),
+            bytes: self.bytes.saturating_add(other.bytes),
         }
     }
 
-    /// What they make of a message.
-    pub fn doubt(self, content: &[u8]) -> Option<Doubt> {
+    /// The same with a message of so many bytes, of which a body hash shows that one bit turned.
+    pub fn with_mended(self, bytes: u64) -> Self {
+        self.and(Self { bits: 1, bytes })
+    }
+
+    /// How many bits turned in a byte.
+    fn rate(self) -> f64 {
+        self.bits as f64 / self.bytes.max(LEAST_BYTES) as f64
+    }
+
+    /// Looks for the one bit with which the body hash of a message verifies that does not.
+    pub fn search(self, content: &[u8]) -> Search {
         let reader = read(content);
-        if reader.verifies() {
+        if !reader.is_signed() || reader.verifies() {
+            return Search::Needless;
+        }
+        // A list is the likelier reason.
+        let listed = if reader.is_from_list() { BROKEN } else { 1.0 };
+        let body = reader.body_start();
+        let signatures = reader.signatures();
+        let broken = body
+            .and_then(|body| usize::try_from(body).ok())
+            .and_then(|body| Broken::new(content, body, &signatures));
+        let Some(broken) = broken else {
+            return Search::Nothing;
+        };
+        let odd = broken.odd().map(Outcome::Mended);
+        match odd.unwrap_or_else(|| broken.any(self.rate() * listed)) {
+            Outcome::Mended(repair) => Search::Found(repair),
+            Outcome::Nothing => Search::Nothing,
+            Outcome::Untried => Search::Untried,
+        }
+    }
+
+    /// What they make of a message of which the base64 shows that these bytes `turned`, and whose hash was
+    /// searched with this result.
+    pub fn judge(self, content: &[u8], turned: &[TurnedByte], search: Search) -> Option<Doubt> {
+        let as_read = read(content);
+        if let Search::Found(repair) = search {
+            return Some(Doubt::Mended(vec![repair], Some(Proof::BodyHash)));
+        }
+        if as_read.verifies() {
             return None;
         }
-        let rate = self.turned.rate(0, self.hashed);
-        let turned = rate * content.len() as f64;
-        let likely = if reader.is_signed() {
-            // A list is the likelier reason.
-            let is_from_list = reader.is_from_list();
-            let rate = if is_from_list { rate * BROKEN } else { rate };
-            let unseen = match mend(content, &reader, rate) {
-                Outcome::Mended(repair) => return Some(Doubt::Mended(repair)),
-                Outcome::Nothing => turned * turned / 2.0,
-                Outcome::Untried => turned,
-            };
-            unseen / (unseen + if is_from_list { 1.0 } else { BROKEN })
-        } else {
-            1.0 - (-turned).exp()
+        let repairs = repairs(turned);
+        let mended = mended(content, repairs.as_deref().unwrap_or_default());
+        let reader = read(&mended);
+        if let Some(repairs) = repairs.as_ref().filter(|_| reader.verifies()) {
+            return Some(Doubt::Mended(repairs.clone(), Some(Proof::BodyHash)));
+        }
+        // Where no other message shows such a byte, this one may have been sent so.
+        let is_alone = self.bits == 0 && !turned.is_empty();
+        let Some(repairs) = repairs.filter(|_| !is_alone) else {
+            let at = turned.first().map_or(0, |byte| byte.at);
+            let why = format!("a bit of byte {at} has turned: it is in a line of base64");
+            return Some(Doubt::Doubted(why));
         };
-        (likely > DOUBT).then(|| {
+        if self.likely(&reader, content.len(), search) > DOUBT {
             let why = if reader.is_signed() {
-                "the hash of its body does not verify, and "
+                "the hash of its body does not verify, and bits turned on this device"
             } else {
-                ""
+                "so many bits turned on this device that one likely did in it"
             };
-            Doubt::Doubted(format!(
-                "{why}bits turned on this device, one in some {:.0} bytes: likely one of this message",
-                1.0 / rate
-            ))
-        })
+            return Some(Doubt::Doubted(why.to_owned()));
+        }
+        (!repairs.is_empty()).then_some(Doubt::Mended(repairs, None))
     }
+
+    /// How likely a bit has turned in a message of `length` bytes whose body hash does not verify.
+    fn likely(self, reader: &Reader, length: usize, search: Search) -> f64 {
+        let turned = self.rate() * length as f64;
+        if !reader.is_signed() {
+            return 1.0 - (-turned).exp();
+        }
+        // Where no one bit is wrong, two may be.
+        let unseen = match search {
+            Search::Nothing => turned * turned / 2.0,
+            _ => turned,
+        };
+        let broken = if reader.is_from_list() { 1.0 } else { BROKEN };
+        unseen / (unseen + broken)
+    }
+}
+
+/// What came of the search for the bit that a body hash shows to have turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// It verifies, or there is none.
+    Needless,
+    /// With this byte it verifies.
+    Found(Repair),
+    /// With none.
+    Nothing,
+    /// It was not worth it to try all bits.
+    Untried,
+}
+
+/// What turned bits make of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// These bytes are known to have been others; by what all of it is proven then, if by anything.
+    Mended(Vec<Repair>, Option<Proof>),
+    /// Likely a bit of it has turned, for this reason.
+    Doubted(String),
 }
 
 fn read(content: &[u8]) -> Reader {
@@ -86,18 +158,27 @@ fn read(content: &[u8]) -> Reader {
     reader
 }
 
-/// What comes of the search for one bit with which the body hash of a message verifies, where so many turn in a
-/// byte.
-fn mend(content: &[u8], reader: &Reader, rate: f64) -> Outcome {
-    let body = reader.body_start();
-    let signatures = reader.signatures();
-    let broken = body
-        .and_then(|body| usize::try_from(body).ok())
-        .and_then(|body| Broken::new(content, body, &signatures));
-    broken.map_or(Outcome::Nothing, |broken| {
-        let odd = broken.odd().map(Outcome::Mended);
-        odd.unwrap_or_else(|| broken.any(rate))
-    })
+/// What puts bytes right in which a bit has turned; `None` if that is not known of one.
+fn repairs(turned: &[TurnedByte]) -> Option<Vec<Repair>> {
+    let repair = |turned: &TurnedByte| {
+        Some(Repair {
+            at: turned.at,
+            read: turned.read,
+            stored: turned.stored?,
+        })
+    };
+    turned.iter().map(repair).collect()
+}
+
+fn mended(content: &[u8], repairs: &[Repair]) -> Vec<u8> {
+    let mut bytes = content.to_vec();
+    for repair in repairs {
+        let byte = usize::try_from(repair.at).ok();
+        if let Some(byte) = byte.and_then(|at| bytes.get_mut(at)) {
+            *byte = repair.stored;
+        }
+    }
+    bytes
 }
 
 #[cfg(test)]
@@ -105,11 +186,14 @@ mod tests {
     use super::*;
 
     /// What a disk shows on which one bit in a million bytes turned.
-    fn bits() -> TurnedBits {
-        TurnedBits {
-            turned: Turned::default().with(4),
-            hashed: 9_000_000,
-        }
+    const BITS: TurnedBits = TurnedBits {
+        bits: 9,
+        bytes: 9_000_000,
+    };
+
+    fn judged(content: &[u8]) -> Option<Doubt> {
+        let turned = Base64::of(content).turned;
+        BITS.judge(content, &turned, BITS.search(content))
     }
 
     /// `Hi.`, signed as the one line of a message (`printf 'Hi.\r\n' | openssl dgst -sha256 -binary | base64`).
@@ -123,17 +207,17 @@ mod tests {
 
     #[test]
     fn a_body_hash_shows_which_bit_turned() {
-        assert_eq!(bits().doubt(&signed("Hi.\n")), None);
+        assert_eq!(judged(&signed("Hi.\n")), None);
         let wrong = signed("Hm.\n");
-        let at = wrong.len() as u64 - 3;
         let repair = Repair {
-            at,
+            at: wrong.len() as u64 - 3,
             read: b'm',
             stored: b'i',
         };
-        assert_eq!(bits().doubt(&wrong), Some(Doubt::Mended(repair)));
+        let mended = Doubt::Mended(vec![repair], Some(Proof::BodyHash));
+        assert_eq!(judged(&wrong), Some(mended));
         // Whatever broke this signature, it was not one bit.
-        assert_eq!(bits().doubt(&signed("Hello.\n")), None);
+        assert_eq!(judged(&signed("Hello.\n")), None);
     }
 
     #[test]
@@ -143,9 +227,42 @@ mod tests {
             text.extend(b"The shelf in the cellar holds one more.\n".repeat(lines));
             text
         };
-        assert_eq!(bits().doubt(&message(1000)), None);
-        let doubt = bits().doubt(&message(5000));
+        assert_eq!(judged(&message(1000)), None);
+        let doubt = judged(&message(5000));
         assert!(matches!(doubt, Some(Doubt::Doubted(_))), "{doubt:?}");
-        assert_eq!(TurnedBits::default().and(bits()), bits());
+    }
+
+    #[test]
+    fn base64_is_put_right_and_what_may_have_been_either_is_not() {
+        let lines = format!("{}\n", "QUJDabcd0123+/xyZabQ".repeat(4)).repeat(40);
+        let text = format!("From: a@b\nContent-Transfer-Encoding: base64\n\n{lines}").into_bytes();
+        assert_eq!(judged(&text), None);
+        let at = text.len() - 81 * 10;
+        let mut known = text.clone();
+        known[at] |= 0x80;
+        let repair = Repair {
+            at: at as u64,
+            read: known[at],
+            stored: text[at],
+        };
+        assert_eq!(judged(&known), Some(Doubt::Mended(vec![repair], None)));
+        // Nothing else says that bits turn here.
+        let turned = Base64::of(&known).turned;
+        let alone = TurnedBits::default().judge(&known, &turned, Search::Needless);
+        assert!(matches!(alone, Some(Doubt::Doubted(_))));
+        let mut open = text;
+        open[at] = 0x7F;
+        assert!(matches!(judged(&open), Some(Doubt::Doubted(_))));
+    }
+
+    #[test]
+    fn a_small_sample_does_not_doubt_everything() {
+        let few = TurnedBits {
+            bits: 4,
+            bytes: 5000,
+        };
+        let note = b"From: a@b\n\nA note.\n";
+        assert_eq!(few.judge(note, &[], Search::Needless), None);
+        assert!(few.with_mended(7000).rate() < 1e-5);
     }
 }

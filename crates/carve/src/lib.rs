@@ -48,7 +48,7 @@ pub use blocks::Grid;
 pub use chain::End;
 pub use chunks::{doubt_across_chunks, doubt_ends_of_chunks};
 pub use device::carve;
-pub use doubt::{Doubt, TurnedBits};
+pub use doubt::{Doubt, Search, TurnedBits};
 pub use shifted::{Shifted, carve_shifted};
 
 /// What was carved out of a device.

@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use mail::turned::is_base64_byte;
 use rayon::prelude::*;
 
 use crate::blocks::{BlockKind, Blocks, filled};
-use mail::turned::is_base64_byte;
 
 /// Shorter lines are alike by chance, longer ones are no lines.
 const LENGTHS: std::ops::RangeInclusive<usize> = 16..=200;

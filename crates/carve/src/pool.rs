@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use mail::turned::is_base64_byte;
 use rayon::prelude::*;
 
 use crate::blocks::{BlockKind, Blocks, Grid, filled};
@@ -10,7 +11,6 @@ use crate::judge::Judge;
 use crate::reader::{Reader, UUENCODE_LINE, is_uuencode_byte};
 use crate::search::LEAST_LINK;
 use crate::times::{MOST_DATES, dates};
-use mail::turned::is_base64_byte;
 
 /// A line that is so much base64 is base64.
 const LEAST_BASE64_LINE: usize = 40;

@@ -8,11 +8,11 @@
 //! place.
 
 use mail::record::Repair;
+use mail::turned::is_base64_byte;
 use rayon::prelude::*;
 
 use crate::dkim::{BodySignature, Canonical, Hasher};
 use crate::turned::is_among_base64;
-use mail::turned::is_base64_byte;
 
 /// Bytes that may be hashed for each message that is likely mended by it: some forty minutes of a core.
 const WORTH: f64 = (1_u64 << 42) as f64;

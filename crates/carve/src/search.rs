@@ -147,8 +147,10 @@ impl<'a> Search<'a> {
         chain: &Chain,
         excuses: bool,
     ) -> Option<Found> {
-        // Of text that nothing ties together no piece is ever sure.
-        if !chain.is_whole() && !chain.reader.may_be_tied() {
+        // Of text that nothing ties together no piece is ever sure that lies elsewhere.
+        let next = chain.blocks.last().and_then(|last| last.checked_add(1));
+        let ends_here = !next.is_some_and(|next| pool.has(next));
+        if ends_here && !chain.is_whole() && !chain.reader.may_be_tied() {
             return None;
         }
         let mut search = Self {

@@ -30,28 +30,20 @@ impl Turned {
         (0..blocks.count())
             .into_par_iter()
             .filter(|number| blocks.kind(*number) == BlockKind::Text)
-            .map(|number| Self::in_text(&blocks.read(number)))
+            .map(|number| Self::in_block(&blocks.read(number)))
             .reduce(Self::default, Self::and)
     }
 
     /// What both saw.
-    pub(crate) const fn and(self, other: Self) -> Self {
+    const fn and(self, other: Self) -> Self {
         Self {
             seen: self.seen.saturating_add(other.seen),
             bytes: self.bytes.saturating_add(other.bytes),
         }
     }
 
-    /// The same with so many more that were seen.
-    pub(crate) const fn with(self, seen: usize) -> Self {
-        Self {
-            seen: self.seen.saturating_add(seen as u64),
-            ..self
-        }
-    }
-
-    /// What the lines of a text show that have lines of base64 before and behind them.
-    pub(crate) fn in_text(block: &[u8]) -> Self {
+    /// What the lines of a block show that have lines of base64 before and behind them.
+    fn in_block(block: &[u8]) -> Self {
         let mut found = Self::default();
         let lines: Vec<&[u8]> = block.split(|byte| *byte == b'\n').collect();
         for around in lines.windows(3) {
@@ -150,7 +142,7 @@ fn odd_byte(above: &[u8], line: &[u8], in_header: bool) -> Option<(usize, &'stat
     let in_base64 = line.len() >= LEAST_LINE && above.len() == line.len() && is_base64(above);
     let strange = strange(line).filter(|_| in_header);
     let turned = turned_byte(line)
-        .map(|turned| turned.at)
+        .and_then(|turned| usize::try_from(turned.at).ok())
         .filter(|_| in_base64);
     because(strange, "no header has such a byte there")
         .or_else(|| because(odd_name(line), "nobody writes that name so"))
@@ -236,15 +228,15 @@ mod tests {
 
     #[test]
     fn a_turned_bit_in_base64_is_seen_if_it_gives_no_base64() {
-        let sound = Turned::in_text(&block(None));
+        let sound = Turned::in_block(&block(None));
         assert_eq!(sound.seen, 0);
         assert!(sound.bytes > 2500);
-        assert_eq!(Turned::in_text(&block(Some((500, 0x80)))).seen, 1);
+        assert_eq!(Turned::in_block(&block(Some((500, 0x80)))).seen, 1);
         // 'Q' and 'U' are both base64.
         let at = (400..).find(|at| block(None)[*at] == b'Q').unwrap();
-        assert_eq!(Turned::in_text(&block(Some((at, 4)))).seen, 0);
+        assert_eq!(Turned::in_block(&block(Some((at, 4)))).seen, 0);
         assert_eq!(
-            Turned::in_text(&b"Some text, and more.\n".repeat(40)),
+            Turned::in_block(&b"Some text, and more.\n".repeat(40)),
             Turned::default()
         );
     }

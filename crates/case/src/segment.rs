@@ -1,8 +1,9 @@
-//! Segments: immutable files of records, one a unit of work.
+//! Segments: files of records, one a unit of work.
 //!
-//! A segment is JSON Lines, `DIRECTORY/NAME.jsonl`. It is written once, whole; that it is there
-//! means that its unit is done. Segments are mapped into memory for reading: they are our own
-//! files on a healthy disk, and there may be more of them than memory.
+//! A segment is JSON Lines, `DIRECTORY/NAME.jsonl`. It is written whole, under a temporary name; that it is
+//! there means that its unit is done. A file is never changed once it has its name: a segment that is written
+//! again is another file. Segments are mapped into memory for reading: they are our own files on a healthy
+//! disk, and there may be more of them than memory.
 
 use std::fs::{self, File};
 use std::io;

@@ -19,7 +19,7 @@ use crate::delivery::{Field, Trace};
 use crate::dovecot::crypt;
 use crate::maildir::{MaildirName, RECOVERED, is_nameless};
 use crate::proof::{
-    Doubtful, Facts, Grade, Hole, HoleCause, Proof, TURNED, Verdict, holes_of, judge, virtual_size,
+    Doubtful, Facts, Grade, Hole, HoleCause, Proof, Verdict, holes_of, judge, virtual_size,
     written_over,
 };
 use crate::record::{
@@ -27,7 +27,7 @@ use crate::record::{
 };
 use crate::store::{Known, MailFile, Part, wiped_sectors};
 use crate::structure::Structure;
-use crate::turned::{TurnedByte, repairs_of, turned_bytes};
+use crate::turned::{Base64, TurnedByte};
 
 /// A message as it is handed over, and the holes in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -434,8 +434,6 @@ fn message(
     claims: &Claims,
 ) -> Result<Message, String> {
     let turned = turned(mail, &content);
-    let repairs = repairs_of(&turned).unwrap_or_default();
-    let content = repaired(content, &repairs);
     let is_deleted = inode.standing == Standing::Deleted;
     let doubtful = if is_deleted {
         let structure = structure_of_deleted(fs, mail, file, &content)?;
@@ -448,18 +446,13 @@ fn message(
         };
         structure.map(Doubtful::Replaced)
     };
-    let mut verdict = judge(Facts {
+    let verdict = judge(Facts {
         holes: content.holes,
         codec: content.codec,
         content: &content.bytes,
         known: &mail.known,
-        turned: if repairs.is_empty() { &turned } else { &[] },
         doubtful,
     });
-    if !repairs.is_empty() {
-        // What base64 says of a byte is no proof that no other one has turned.
-        verdict.grade = verdict.grade.min(Grade::Complete);
-    }
     if is_deleted && !verdict.contradictions.is_empty() && verdict.holes.is_empty() {
         return Err(verdict.contradictions.join("; "));
     }
@@ -479,6 +472,7 @@ fn message(
         proofs: verdict.proofs,
         contradictions: verdict.contradictions,
         holes: verdict.holes,
+        turned,
         broken_parts,
         owner: mail.owner.clone(),
         doubt: mail.doubt.as_deref().map(str::to_owned),
@@ -493,36 +487,35 @@ fn message(
             inode.standing
         },
         layer: Layer::Present,
-        origin: FileOrigin {
-            repairs,
-            ..origin(device, mail, inode, file, content.codec)
-        },
+        origin: origin(device, mail, inode, file, content.codec),
         summary,
     })
 }
 
 impl Message {
-    /// Whether it shows that bits turned on its disk.
-    pub fn shows_turned_bits(&self) -> bool {
-        let mut reasons = self.contradictions.iter();
-        !self.origin.repairs.is_empty() || reasons.any(|why| why.starts_with(TURNED))
-    }
-
     /// Whether nothing proves its bytes but what its file system and its store say of them: a bit of it may have
     /// turned, and if one has, that can be said.
     pub fn may_have_turned_bits(&self) -> bool {
         let is_checked =
             |proof: &Proof| matches!(proof, Proof::Checksum | Proof::Sha1 | Proof::BodyHash);
         let is_as_stored = self.origin.codec == Codec::Plain && self.origin.cuts.is_empty();
-        self.grade.is_whole() && is_as_stored && !self.proofs.iter().any(is_checked)
+        let is_judged = !self.origin.repairs.is_empty() || self.proofs.iter().any(is_checked);
+        self.grade.is_whole() && is_as_stored && !is_judged
     }
 
-    /// Puts a byte right, with which its body hash verifies; `content` is how it is with all others that are.
-    pub fn mend(&mut self, content: Content, repair: Repair) {
-        let bytes = repaired(content, &[repair]).bytes;
-        self.identify(&bytes);
-        self.origin.repairs.push(repair);
-        self.proofs.push(Proof::BodyHash);
+    /// Puts bytes right of `content`, which is as it is read; `proof` is what says that all of it is right, if
+    /// anything does.
+    pub fn mend(&mut self, content: Content, repairs: Vec<Repair>, proof: Option<Proof>) {
+        let bytes = repaired(content, &repairs).bytes;
+        // Neither base64 nor the hash of a body speaks of every byte.
+        self.grade = self.grade.min(Grade::Complete);
+        self.proofs.extend(proof);
+        self.origin.repairs = repairs;
+        self.id = MessageId::of(&bytes);
+        self.normalised = Some(MessageId::normalised(&bytes)).filter(|other| *other != self.id);
+        self.likeness = MessageId::likeness(&bytes);
+        self.virtual_bytes = virtual_size(&bytes);
+        self.summary = Summary::of(&bytes);
     }
 
     /// Does not hand it over as whole, for this reason.
@@ -532,25 +525,16 @@ impl Message {
         self.likeness = None;
         self.contradictions.push(why);
     }
-
-    /// Takes what identifies it from its bytes.
-    fn identify(&mut self, content: &[u8]) {
-        self.id = MessageId::of(content);
-        self.normalised = Some(MessageId::normalised(content)).filter(|other| *other != self.id);
-        self.likeness = MessageId::likeness(content).filter(|_| self.grade.is_whole());
-        self.virtual_bytes = virtual_size(content);
-        self.summary = Summary::of(content);
-    }
 }
 
-/// The bytes of a message in which a bit has turned, where nothing else says what they are.
+/// The bytes of a message in which a bit seems to have turned, where nothing else says what they are.
 fn turned(mail: &MailFile, content: &Content) -> Vec<TurnedByte> {
     let is_checked = mail.known.sha1.is_some() || content.codec != Codec::Plain;
     let is_shown = cuts(mail).is_empty() && content.holes.is_empty();
     if is_checked || !is_shown {
         return Vec::new();
     }
-    turned_bytes(&content.bytes)
+    Base64::of(&content.bytes).turned
 }
 
 /// The parts of a message that are not whole.

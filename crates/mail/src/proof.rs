@@ -11,7 +11,6 @@ use crate::codec::Codec;
 use crate::header::field;
 use crate::store::Known;
 use crate::structure::{LEAST_BLOCK, Structure};
-use crate::turned::TurnedByte;
 
 /// How far a message is proven. Only `Proven` and `Complete` are handed over as whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -137,9 +136,6 @@ impl HoleCause {
     }
 }
 
-/// How the reason begins that a bit of some byte has turned.
-pub(crate) const TURNED: &str = "a bit of byte";
-
 /// What is known of a message's bytes when it is judged.
 pub(crate) struct Facts<'a> {
     /// Holes found so far.
@@ -150,8 +146,6 @@ pub(crate) struct Facts<'a> {
     pub(crate) content: &'a [u8],
     /// What its store says of it.
     pub(crate) known: &'a Known,
-    /// The bytes of it in which a bit has turned.
-    pub(crate) turned: &'a [TurnedByte],
     /// The structure of a message whose blocks may have been given to others; `None` if they
     /// cannot.
     pub(crate) doubtful: Option<Doubtful>,
@@ -288,11 +282,6 @@ fn judge_in_use(facts: Facts<'_>) -> Verdict {
             findings.contradict(true, "its bytes are not those of the SHA-1 in the index");
         }
         None => {}
-    }
-    for turned in facts.turned {
-        let at = turned.at;
-        let what = format!("{TURNED} {at} has turned: it is in a line of base64");
-        findings.contradict(true, what);
     }
     findings.damaged |= !known.damage.is_empty() || known.is_fragment;
     findings.contradictions.extend(known.damage.iter().cloned());
@@ -490,7 +479,6 @@ mod tests {
             codec: Codec::Plain,
             content,
             known,
-            turned: &[],
             doubtful: None,
         }
     }

@@ -13,6 +13,7 @@ use crate::codec::Codec;
 use crate::maildir::Flags;
 use crate::proof::{Grade, Hole, Proof};
 use crate::store::MailFile;
+use crate::turned::TurnedByte;
 
 /// The identity of a message: the BLAKE3 of its bytes, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -164,6 +165,9 @@ pub struct Message {
     /// What is missing in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holes: Vec<Hole>,
+    /// The bytes of its base64 in which a bit seems to have turned, as it is read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turned: Vec<TurnedByte>,
     /// The parts of it that are not whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub broken_parts: Vec<BrokenPart>,

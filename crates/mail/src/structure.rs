@@ -7,6 +7,7 @@
 //! changes, a boundary that never closes, bytes behind the end.
 
 use crate::header::{field, is_from_line};
+use crate::turned;
 use mail_parser::{MessageParser, MessagePart, MimeHeaders, PartType};
 
 /// The smallest block that a file system gives to a file.
@@ -179,7 +180,7 @@ fn is_base64(body: &[u8]) -> bool {
     let mut length = None;
     let mut ended = false;
     for line in lines.filter(|line| !line.is_empty()) {
-        let wrong = !line.iter().all(|byte| is_base64_byte(*byte));
+        let wrong = !turned::is_base64(line);
         let longer = length.is_some_and(|length| line.len() > length);
         if ended || wrong || longer || line.len() > MOST_BASE64_LINE {
             return false;
@@ -188,10 +189,6 @@ fn is_base64(body: &[u8]) -> bool {
         length.get_or_insert(line.len());
     }
     true
-}
-
-const fn is_base64_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
 }
 
 /// Whether every `=` begins an octet in hexadecimal or ends a line (RFC 2045, section 6.7), and

@@ -4,12 +4,14 @@
 //! none of these, and is with one bit turned, no program wrote. If only one bit makes it one, it is known
 //! what was stored.
 
-use crate::record::Repair;
+use serde::{Deserialize, Serialize};
 
 /// Lines of base64 are so long at least.
 pub const LEAST_LINE: usize = 60;
-/// Of a message that has more bytes that are none, or one among fewer lines, they belong to its alphabet.
-const MOST_TURNED: usize = 2;
+/// Of a message that has more of such bytes than a few, and one among fewer lines than many, they belong to its
+/// alphabet; so does one among few lines.
+const FEW: usize = 2;
+const MANY_LINES: usize = 1024;
 const LEAST_LINES: usize = 16;
 
 /// Whether a byte is a character of base64. It does not branch, so that many can be looked at at once.
@@ -27,74 +29,80 @@ pub fn is_base64(line: &[u8]) -> bool {
     !line.is_empty() && others == 0
 }
 
-/// A byte in which a bit has turned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A byte in which a bit seems to have turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnedByte {
     /// Where it is, in bytes.
-    pub at: usize,
+    pub at: u64,
     /// What it is.
     pub read: u8,
     /// What it was, if only one bit makes it a character of base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<u8>,
 }
 
 /// The one byte of a line that is no base64, and is with one bit turned.
 pub fn turned_byte(line: &[u8]) -> Option<TurnedByte> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let mut others = (0..).zip(line).filter(|(_, byte)| !is_base64_byte(**byte));
+    let mut others = (0_usize..)
+        .zip(line)
+        .filter(|(_, byte)| !is_base64_byte(**byte));
     let (at, read) = others.next().filter(|_| others.next().is_none())?;
     let ways = (0..8).map(|bit| read ^ (1 << bit));
     let mut ways = ways.filter(|byte| is_base64_byte(*byte));
     let first = ways.next()?;
     Some(TurnedByte {
-        at,
+        at: at as u64,
         read: *read,
         stored: ways.next().is_none().then_some(first),
     })
 }
 
-/// The bytes in the base64 of a message in which a bit has turned.
-pub(crate) fn turned_bytes(content: &[u8]) -> Vec<TurnedByte> {
-    let mut next = 0_usize;
-    let lines = content.split(|byte| *byte == b'\n').map(|line| {
-        let behind = next.saturating_add(line.len()).saturating_add(1);
-        (std::mem::replace(&mut next, behind), line)
-    });
-    let mut found = Vec::new();
-    let mut sound = 0_usize;
-    let (mut above, mut start, mut line): (&[u8], usize, &[u8]) = (b"", 0, b"");
-    for (behind_start, behind) in lines {
-        let is_long = line.len() >= LEAST_LINE && line.len() == above.len();
-        if is_long && is_base64(above) && is_base64(behind) {
-            if is_base64(line) {
-                sound = sound.saturating_add(1);
-            }
-            found.extend(turned_byte(line).map(|turned| TurnedByte {
-                at: start.saturating_add(turned.at),
-                ..turned
-            }));
-        }
-        (above, start, line) = (line, behind_start, behind);
-    }
-    let are_few = found.len() <= MOST_TURNED;
-    let are_among_many = found.len().saturating_mul(LEAST_LINES) <= sound;
-    if are_few && are_among_many {
-        found
-    } else {
-        Vec::new()
-    }
+/// What the base64 of a message shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base64 {
+    /// The bytes in which a bit seems to have turned.
+    pub turned: Vec<TurnedByte>,
+    /// Bytes of the lines in which one would show.
+    pub bytes: u64,
 }
 
-/// What puts bytes right in which a bit has turned; `None` if that is not known of one.
-pub(crate) fn repairs_of(turned: &[TurnedByte]) -> Option<Vec<Repair>> {
-    let repair = |turned: &TurnedByte| {
-        Some(Repair {
-            at: turned.at as u64,
-            read: turned.read,
-            stored: turned.stored?,
-        })
-    };
-    turned.iter().map(repair).collect()
+impl Base64 {
+    /// What the base64 of `content` shows.
+    pub fn of(content: &[u8]) -> Self {
+        let mut next = 0_usize;
+        let lines = content.split(|byte| *byte == b'\n').map(|line| {
+            let behind = next.saturating_add(line.len()).saturating_add(1);
+            (std::mem::replace(&mut next, behind), line)
+        });
+        let mut found = Self::default();
+        let mut sound = 0_usize;
+        let (mut above, mut start, mut line): (&[u8], usize, &[u8]) = (b"", 0, b"");
+        for (behind_start, behind) in lines {
+            let is_long = line.len() >= LEAST_LINE && line.len() == above.len();
+            if is_long && is_base64(above) && is_base64(behind) {
+                sound = sound.saturating_add(usize::from(is_base64(line)));
+                found.bytes = found.bytes.saturating_add(line.len() as u64);
+                found
+                    .turned
+                    .extend(turned_byte(line).map(|turned| TurnedByte {
+                        at: (start as u64).saturating_add(turned.at),
+                        ..turned
+                    }));
+            }
+            (above, start, line) = (line, behind_start, behind);
+        }
+        let count = found.turned.len();
+        let least = if count <= FEW {
+            LEAST_LINES
+        } else {
+            MANY_LINES
+        };
+        if count.saturating_mul(least) > sound {
+            return Self::default();
+        }
+        found
+    }
 }
 
 #[cfg(test)]
@@ -114,33 +122,33 @@ mod tests {
         text
     }
 
-    #[test]
-    fn a_byte_that_no_base64_has_is_known_if_one_bit_alone_makes_it_one() {
-        assert_eq!(turned_bytes(&message()), []);
-        let at = BODY + 77 * 20 + 1;
-        for (bit, stored) in [(0x80, Some(b'U')), (0x01, None), (0x0A, None)] {
-            let mut text = message();
-            assert_eq!(text[at], b'U');
-            text[at] ^= bit;
-            let seen = turned_bytes(&text);
-            let read = text[at];
-            if is_base64_byte(read) {
-                assert_eq!(seen, []);
-                continue;
-            }
-            assert_eq!(seen, [TurnedByte { at, read, stored }], "{bit}");
-        }
+    fn turned(text: &[u8]) -> Vec<TurnedByte> {
+        Base64::of(text).turned
     }
 
     #[test]
-    fn two_ways_to_base64_leave_it_open_what_a_byte_was() {
-        let mut text = message();
-        let at = BODY + 77 * 20;
-        // From `w` or from `o`.
-        text[at] = 0x7F;
-        let seen = turned_bytes(&text);
-        assert_eq!(seen.len(), 1);
-        assert_eq!(repairs_of(&seen), None);
+    fn a_byte_that_no_base64_has_is_known_if_one_bit_alone_makes_it_one() {
+        let sound = Base64::of(&message());
+        assert_eq!((sound.turned.len(), sound.bytes), (0, 38 * 76));
+        let at = BODY + 77 * 20 + 1;
+        for (bit, stored) in [(0x80, Some(b'U')), (0x2A, None), (0x01, None)] {
+            let mut text = message();
+            assert_eq!(text[at], b'U');
+            text[at] ^= bit;
+            let read = text[at];
+            let seen = TurnedByte {
+                at: at as u64,
+                read,
+                stored,
+            };
+            // With its lowest bit turned it is another character of base64.
+            let want = if is_base64_byte(read) {
+                vec![]
+            } else {
+                vec![seen]
+            };
+            assert_eq!(turned(&text), want, "{bit:#x}");
+        }
     }
 
     #[test]
@@ -149,10 +157,16 @@ mod tests {
         for line in [4, 9, 15] {
             text[BODY + 77 * line + 10] = b'-';
         }
-        assert_eq!(turned_bytes(&text), []);
+        assert_eq!(turned(&text), []);
         // Among few lines one may be anything.
         let mut short = message()[..BODY + 77 * 10].to_vec();
         short[BODY + 77 * 5] |= 0x80;
-        assert_eq!(turned_bytes(&short), []);
+        assert_eq!(turned(&short), []);
+        // In a long message there may be several.
+        let mut long = [message(), message()[BODY..].repeat(90)].concat();
+        for line in [4, 900, 1500] {
+            long[BODY + 77 * line] |= 0x80;
+        }
+        assert_eq!(turned(&long).len(), 3);
     }
 }

@@ -21,7 +21,7 @@ use super::Discovery;
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
 use crate::document::{DeviceName, FilesystemStatement, Group, Member, Region};
-use crate::infer::{self, Inferred, Named, Worth};
+use crate::infer::{self, Inferred, Named, Newer, Worth};
 use crate::raid::Level;
 
 /// Chunks of a found group whose successors are compared, and of a stated one that may be them.
@@ -205,8 +205,9 @@ impl Discovery<'_> {
         let arrays: Vec<BTreeSet<DeviceName>> = doubtful.map(Group::devices).collect();
         let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
         let devices: Vec<Named> = names.iter().filter_map(device).collect();
+        let arrays = Newer::of(&arrays, &devices);
         let mut answers = Vec::new();
-        for rebuilt in infer::rebuilt_members(&arrays, &devices) {
+        for rebuilt in infer::rebuilt_members(&arrays) {
             let rest = names.difference(&rebuilt).cloned().collect();
             let others = self.inferred_on(&rest, labelled, filled, infer::infer_once);
             // What was found already, but for one of its members, tells nothing new; nor does an array of which

@@ -63,7 +63,7 @@ pub(crate) use self::anchors::{Anchor, Source};
 use self::beside::Known;
 use self::decide::Decided;
 use self::pile::{Members, Pile, Tie};
-pub(crate) use self::rebuilt_member::{Worth, are_same, best, rebuilt_members, repeats};
+pub(crate) use self::rebuilt_member::{Newer, Worth, are_same, best, rebuilt_members, repeats};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
 pub(crate) use self::start::by_superblock;

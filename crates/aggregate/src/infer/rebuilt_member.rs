@@ -7,6 +7,7 @@
 //! was shows where there was text: a sum of several blocks is none.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::contents::Texture;
 use super::pile::Pile;
@@ -22,10 +23,14 @@ const APART_SHARE: f64 = 0.1;
 
 /// Of arrays with no more devices one is thought of.
 const MOST_DOUBTED: usize = 8;
-/// No more ways are tried in which members may have been rebuilt, as each looks at all devices.
+/// No more ways are tried in which members may have been rebuilt, as each looks at all devices; but each of these
+/// alone is.
 const MOST_WAYS: usize = 16;
 /// Nor is a larger pile asked once more, nor one of half as many for what is only tied together.
 const MOST_DEVICES: usize = 16;
+
+/// An array is synced that holds in so many of a hundred rows: it wrote files since.
+const SYNCED_PERCENT: usize = 90;
 
 /// Rows with text that one member has, at least, for another that has it in a small part of them to be a sum.
 const LEAST_TEXTS: usize = 32;
@@ -103,15 +108,16 @@ impl Inferred {
         if arrays.is_empty() || devices.len() > MOST_DEVICES {
             return self;
         }
-        let doubted: BTreeSet<DeviceName> = arrays.iter().flatten().cloned().collect();
+        let arrays = Newer::of(&arrays, devices);
         let mut answers = Vec::new();
-        for rebuilt in rebuilt_members(&arrays, devices) {
+        for rebuilt in rebuilt_members(&arrays) {
             let others = devices.iter().filter(|(name, _)| !rebuilt.contains(name));
             let mut without = infer_once(others.cloned().collect());
             let worth = without.worth(without.sure());
-            let is_new = !without.repeats(&arrays, &rebuilt);
-            if is_new && worth.0 > self.worth(self.sure()).0 {
-                without.note_rebuilt(rebuilt, &doubted);
+            let mut groups = without.groups.iter();
+            let repeats = groups.any(|group| repeats(group, &arrays, &rebuilt));
+            if !repeats && worth.0 > self.worth(self.sure()).0 {
+                without.note_rebuilt(rebuilt, &arrays);
                 answers.push((worth, without));
             }
         }
@@ -119,23 +125,18 @@ impl Inferred {
         best(answers, same).unwrap_or(self)
     }
 
-    /// Whether one of its groups is one of these arrays without the member that is left out, which parity
-    /// would make again as it is.
-    fn repeats(&self, arrays: &[BTreeSet<DeviceName>], left_out: &BTreeSet<DeviceName>) -> bool {
-        let mut groups = self.groups.iter();
-        groups.any(|group| repeats(group, arrays, left_out))
-    }
-
-    /// States that newer arrays rebuilt these devices, on those that are `doubted`.
-    fn note_rebuilt(&mut self, rebuilt: BTreeSet<DeviceName>, doubted: &BTreeSet<DeviceName>) {
+    /// States that newer arrays rebuilt these devices, of groups on the others of their members.
+    fn note_rebuilt(&mut self, rebuilt: BTreeSet<DeviceName>, arrays: &[Newer]) {
         for device in &rebuilt {
-            let groups = self.groups.iter_mut();
-            let beneath = groups.filter(|group| !group.devices().is_disjoint(doubted));
-            beneath.for_each(|group| {
+            let own = arrays.iter().filter(|array| array.members.contains(device));
+            let on: BTreeSet<&DeviceName> = own.flat_map(|array| &array.members).collect();
+            let is_beneath =
+                |group: &&mut Group| group.devices().iter().any(|one| on.contains(one));
+            for group in self.groups.iter_mut().filter(is_beneath) {
                 group.evidence.push(format!(
                     "{device} is none of its members: a newer array rebuilt it from others of them"
                 ));
-            });
+            }
             self.unused.push(Unused {
                 device: device.clone(),
                 why: "a newer array rebuilt it from its other members: it has nothing of what was there before"
@@ -147,63 +148,91 @@ impl Inferred {
     }
 }
 
+/// An array that may have been made over a group.
+pub(crate) struct Newer {
+    members: BTreeSet<DeviceName>,
+    /// Whether each is the sum of the others, nearly all over.
+    is_synced: bool,
+    /// Those that it may have rebuilt of the others.
+    rebuilt: BTreeSet<DeviceName>,
+}
+
+impl Newer {
+    /// What the devices say of arrays with these members.
+    pub(crate) fn of(arrays: &[BTreeSet<DeviceName>], devices: &[Named]) -> Vec<Self> {
+        let one = |members: &BTreeSet<DeviceName>| {
+            let own = devices.iter().filter(|(name, _)| members.contains(name));
+            let own = own.map(|(name, device)| Candidate::new(name.clone(), Arc::clone(device)));
+            Self::seen(members.clone(), &Pile::look(own.collect()))
+        };
+        arrays.iter().map(one).collect()
+    }
+
+    /// A member that was rebuilt hardly ever holds text where all hold something: it is a sum of several blocks. If
+    /// one does not stand out, any may be it.
+    fn seen(members: BTreeSet<DeviceName>, pile: &Pile) -> Self {
+        let all: Set = (0..pile.candidates.len()).collect();
+        let full: Vec<&Row> = pile.rows.iter().filter(|row| row.full.holds(all)).collect();
+        let tied = full.iter().filter(|row| row.parts.contains(&all)).count();
+        let is_synced = !full.is_empty()
+            && tied.saturating_mul(100) >= full.len().saturating_mul(SYNCED_PERCENT);
+        let texts = |device: usize| {
+            let has_text = |row: &&&Row| row.textures.get(device).is_some_and(Texture::is_text);
+            full.iter().filter(has_text).count()
+        };
+        let names = pile.candidates.iter().map(|one| one.name.clone());
+        let texts: Vec<(DeviceName, usize)> = names.zip((0..).map(texts)).collect();
+        let most = texts.iter().map(|(_, texts)| *texts).max().unwrap_or(0);
+        let is_sum = |texts: usize| most >= LEAST_TEXTS && texts.saturating_mul(SUM_PART) <= most;
+        let sums = texts.iter().filter(|(_, texts)| is_sum(*texts));
+        let sums: BTreeSet<DeviceName> = sums.map(|(name, _)| name.clone()).collect();
+        Self {
+            rebuilt: if is_synced && !sums.is_empty() {
+                sums
+            } else {
+                members.clone()
+            },
+            members,
+            is_synced,
+        }
+    }
+}
+
 /// Whether a group is one of these arrays without the member of it that is left out, which parity would make
 /// again as it is.
-pub(crate) fn repeats(
-    group: &Group,
-    arrays: &[BTreeSet<DeviceName>],
-    left_out: &BTreeSet<DeviceName>,
-) -> bool {
+pub(crate) fn repeats(group: &Group, arrays: &[Newer], left_out: &BTreeSet<DeviceName>) -> bool {
     let level = &group.geometry.level;
     let has_one = matches!(level, Level::Raid4 { .. } | Level::Raid5 { .. });
     let devices = group.devices();
     let lacks_one = group.members.len() == devices.len().saturating_add(1);
-    let is_one = |array: &BTreeSet<DeviceName>| &devices | &(array & left_out) == *array;
+    let is_one =
+        |array: &Newer| array.is_synced && &devices | &(&array.members & left_out) == array.members;
     has_one && lacks_one && arrays.iter().any(is_one)
 }
 
-/// The ways in which newer arrays of these members may have rebuilt one of theirs each: of one of the arrays,
-/// or of several.
-pub(crate) fn rebuilt_members(
-    arrays: &[BTreeSet<DeviceName>],
-    devices: &[Named],
-) -> Vec<BTreeSet<DeviceName>> {
+/// The ways in which newer arrays may have rebuilt one of their members each: of one of the arrays, or of several;
+/// those that are tried first come first.
+pub(crate) fn rebuilt_members(arrays: &[Newer]) -> Vec<BTreeSet<DeviceName>> {
     let mut ways = vec![BTreeSet::new()];
     for array in arrays {
-        let own = devices.iter().filter(|(name, _)| array.contains(name));
-        let sums = sums(own.cloned().collect());
         let longer = ways.iter().flat_map(|way| {
             let with = |one: &DeviceName| way | &BTreeSet::from([one.clone()]);
-            sums.iter().map(with).collect::<Vec<_>>()
+            array.rebuilt.iter().map(with).collect::<Vec<_>>()
         });
         let longer: Vec<BTreeSet<DeviceName>> = longer.collect();
         ways.extend(longer);
+        // Of many arrays not all ways are ever tried.
+        ways.truncate(MOST_WAYS.saturating_mul(MOST_WAYS));
     }
-    ways.sort_by(|one, other| one.len().cmp(&other.len()).then(one.cmp(other)));
-    ways.dedup();
-    let ways = ways.into_iter().filter(|way| !way.is_empty());
-    ways.take(MOST_WAYS).collect()
-}
-
-/// Those of some devices that look like sums of the others: they hardly ever hold text where all hold something.
-/// All of them, if none does.
-fn sums(devices: Vec<Named>) -> BTreeSet<DeviceName> {
-    let candidates = devices.into_iter();
-    let candidates = candidates.map(|(name, device)| Candidate::new(name, device));
-    let pile = Pile::look(candidates.collect());
-    let all: Set = (0..pile.candidates.len()).collect();
-    let full = || pile.rows.iter().filter(|row| row.full.holds(all));
-    let texts = |device: usize| {
-        let has_text = |row: &&Row| row.textures.get(device).is_some_and(Texture::is_text);
-        full().filter(has_text).count()
+    // One of each, where that is clear; then single ones.
+    let is_clear = |way: &BTreeSet<DeviceName>| {
+        let mut arrays = arrays.iter();
+        arrays.all(|array| array.rebuilt.len() == 1 && array.rebuilt.is_subset(way))
     };
-    let names = pile.candidates.iter().map(|one| one.name.clone());
-    let texts: Vec<(DeviceName, usize)> = names.zip((0..).map(texts)).collect();
-    let most = texts.iter().map(|(_, texts)| *texts).max().unwrap_or(0);
-    let is_sum = |texts: usize| most < LEAST_TEXTS || texts.saturating_mul(SUM_PART) <= most;
-    let any = texts.iter().any(|(_, texts)| is_sum(*texts));
-    let sums = texts
-        .into_iter()
-        .filter(|(_, texts)| !any || is_sum(*texts));
-    sums.map(|(name, _)| name).collect()
+    ways.sort_by_key(|way| (!is_clear(way), way.len()));
+    ways.dedup();
+    let singles: BTreeSet<&DeviceName> = arrays.iter().flat_map(|array| &array.rebuilt).collect();
+    let most = MOST_WAYS.max(singles.len());
+    let ways = ways.into_iter().filter(|way| !way.is_empty());
+    ways.take(most).collect()
 }

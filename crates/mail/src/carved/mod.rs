@@ -156,6 +156,7 @@ impl Candidate {
             contradictions,
             holes,
             broken_parts,
+            turned: Vec::new(),
             owner: None,
             doubt: None,
             folder: stored.folder.unwrap_or_else(|| RECOVERED.to_owned()),

@@ -79,6 +79,7 @@ pub(crate) fn message(account: &str, folder: &str, n: u64, seconds: i64) -> Mess
         contradictions: Vec::new(),
         holes: Vec::new(),
         broken_parts: Vec::new(),
+        turned: Vec::new(),
         doubt: None,
         // The first two of each folder came on two ways.
         likeness: (n % 10 < 2).then(|| MessageId::of(format!("{account} {}", n / 10).as_bytes())),

@@ -1,6 +1,6 @@
 //! A disk on which bits turned, and a file system that says nothing of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -82,4 +82,22 @@ fn what_base64_and_body_hashes_show_is_turned_back_and_what_nothing_shows_is_dou
         .collect();
     assert_eq!(whole, BTreeSet::from([known, signed, short]));
     assert_eq!(damaged.len(), 2);
+
+    // As after a run that was killed when all segments were written.
+    let index = || {
+        let files = fs::read_dir(case.join("messages")).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let segments = files.filter(|path| !path.ends_with("index.json"));
+        segments
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let before = index();
+    let state = case.join("messages/index.json");
+    let unfinished = fs::read_to_string(&state).unwrap();
+    let unfinished = unfinished.replace("\"finished\": true", "\"finished\": false");
+    assert!(unfinished.contains("\"finished\": false"), "{unfinished}");
+    fs::write(&state, unfinished).unwrap();
+    succeed(restante().arg("rebuild").arg(&case));
+    assert_eq!(index(), before);
 }

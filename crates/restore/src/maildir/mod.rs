@@ -32,6 +32,7 @@ pub(crate) mod tests {
             contradictions: Vec::new(),
             holes: Vec::new(),
             broken_parts: Vec::new(),
+            turned: Vec::new(),
             doubt: None,
             likeness: None,
             owner: None,

@@ -1,63 +1,130 @@
 //! Messages of a file system on whose disk bits turned.
 
+use std::collections::HashMap;
+
 use anyhow::Result;
-use carve::{Doubt, TurnedBits};
+use carve::{Doubt, Search, TurnedBits};
 use case::{Case, CaseError, MESSAGES};
 use filesystem::Filesystem;
-use mail::content::reread;
-use mail::{Message, Record};
+use mail::codec::Codec;
+use mail::content::{Content, reread};
+use mail::record::FileOrigin;
+use mail::{Message, Proof, Record};
 use rayon::prelude::*;
 
-/// Where a message in the segments `names` of a file system shows that bits turned on its disk, looks at all of
+/// So many messages must show a turned bit for others to be doubted: one alone may have been sent so.
+const LEAST_SHOWN: usize = 2;
+/// Messages that are longer are looked at one at a time: what is searched takes several times its length in
+/// memory.
+const LONG: u64 = 1 << 20;
+
+/// Where messages in the segments `names` of a file system show that bits turned on its disk, looks at all of
 /// them for what that makes of each, and writes them again.
 ///
-/// It is the same after a run that was killed while it wrote: what it turned back counts as seen, and what it
-/// doubted shows as much as before.
+/// A run that was killed while it wrote is done again with the same result: everything is worked out from what
+/// is read, without what was put right, and a message that was judged stays as it is.
 pub(super) fn of_turned_bits(case: &Case, fs: &dyn Filesystem, names: &[String]) -> Result<()> {
-    let mut bits = TurnedBits::default();
-    let mut shown = false;
+    let mut shown = 0_usize;
     for name in names {
         let records = records(case, name)?;
-        shown |= messages(&records).any(Message::shows_turned_bits);
+        let all = messages(&records);
+        let turned = all.filter(|message| !message.turned.is_empty());
+        shown = shown.saturating_add(turned.count());
     }
-    if !shown {
+    if shown == 0 {
         return Ok(());
     }
-    for name in names {
-        let records = records(case, name)?;
-        let all: Vec<&Message> = messages(&records).collect();
-        let of = |message: &&Message| {
-            let content = reread(fs.view(), &message.origin)?;
-            Some(TurnedBits::of(&content.bytes, message.origin.repairs.len()))
-        };
-        let own = all.par_iter().filter_map(of);
-        bits = bits.and(own.reduce(TurnedBits::default, TurnedBits::and));
+    let is_alone = shown < LEAST_SHOWN;
+    let is_wanted = |message: &Message| !is_alone || !message.turned.is_empty();
+    let mut bits = TurnedBits::default();
+    for name in names.iter().filter(|_| !is_alone) {
+        let of = |_, message: &Message| Some(TurnedBits::of(&as_read(fs, message)?.bytes));
+        let shown = each(&records(case, name)?, of);
+        bits = shown.into_iter().fold(bits, |bits, (_, own)| bits.and(own));
     }
-    for name in names {
-        let mut records = records(case, name)?;
-        records.par_iter_mut().for_each(|record| {
-            if let Record::Message(message) = record {
-                judge(message, fs, bits);
+    let mut searches: HashMap<(usize, usize), Search> = HashMap::new();
+    let mut all_bits = bits;
+    for (segment, name) in names.iter().enumerate() {
+        let search = |_, message: &Message| {
+            if !is_wanted(message) || !message.grade.is_whole() {
+                return None;
             }
-        });
+            let content = as_read(fs, message)?;
+            Some((bits.search(&content.bytes), message.bytes))
+        };
+        for (number, (search, length)) in each(&records(case, name)?, search) {
+            searches.insert((segment, number), search);
+            if matches!(search, Search::Found(_)) {
+                all_bits = all_bits.with_mended(length);
+            }
+        }
+    }
+    for (segment, name) in names.iter().enumerate() {
+        let mut records = records(case, name)?;
+        let judge = |number, message: &Message| {
+            if !is_wanted(message) || !message.may_have_turned_bits() {
+                return None;
+            }
+            let content = as_read(fs, message)?;
+            let search = searches.get(&(segment, number)).copied();
+            let search = search.unwrap_or(Search::Needless);
+            all_bits.judge(&content.bytes, &message.turned, search)
+        };
+        let judged = each(&records, judge);
+        if judged.is_empty() {
+            continue;
+        }
+        for (number, doubt) in judged {
+            if let Some(Record::Message(message)) = records.get_mut(number) {
+                take(message, doubt, fs);
+            }
+        }
         case.write_segment(MESSAGES, name, &records)?;
     }
     Ok(())
 }
 
-/// Mends or doubts a message, if these bits make that of it.
-fn judge(message: &mut Message, fs: &dyn Filesystem, bits: TurnedBits) {
-    if !message.may_have_turned_bits() {
-        return;
+/// Takes what turned bits make of a message.
+fn take(message: &mut Message, doubt: Doubt, fs: &dyn Filesystem) {
+    match doubt {
+        Doubt::Mended(repairs, proof) => {
+            if let Some(content) = as_read(fs, message) {
+                message.mend(content, repairs, proof);
+            }
+        }
+        Doubt::Doubted(why) => message.doubt(why),
     }
-    let Some(content) = reread(fs.view(), &message.origin) else {
-        return;
+}
+
+/// The bytes of a message as they are read, without what was put right, if it is stored as it is and all there.
+fn as_read(fs: &dyn Filesystem, message: &Message) -> Option<Content> {
+    let origin = &message.origin;
+    let is_checked = message.proofs.contains(&Proof::Sha1);
+    if is_checked || origin.codec != Codec::Plain || !origin.cuts.is_empty() {
+        return None;
+    }
+    let as_read = FileOrigin {
+        repairs: Vec::new(),
+        ..origin.clone()
     };
-    match bits.doubt(&content.bytes) {
-        Some(Doubt::Mended(repair)) => message.mend(content, repair),
-        Some(Doubt::Doubted(why)) => message.doubt(why),
-        None => {}
-    }
+    reread(fs.view(), &as_read).filter(|content| content.holes.is_empty())
+}
+
+/// What a look at the messages among records gives, by their number: at long ones one at a time.
+fn each<T: Send>(
+    records: &[Record],
+    look: impl Fn(usize, &Message) -> Option<T> + Sync,
+) -> Vec<(usize, T)> {
+    let all = records.iter().enumerate();
+    let all = all.filter_map(|(number, record)| match record {
+        Record::Message(message) => Some((number, message.as_ref())),
+        _ => None,
+    });
+    let (long, short): (Vec<_>, Vec<_>) = all.partition(|(_, message)| message.bytes > LONG);
+    let one = |(number, message): &(usize, &Message)| Some((*number, look(*number, message)?));
+    let mut found: Vec<(usize, T)> = short.par_iter().filter_map(one).collect();
+    found.extend(long.iter().filter_map(one));
+    found
 }
 
 /// The records of a segment.
