@@ -100,14 +100,15 @@ impl TurnedBits {
         let is_alone = self.bits == 0 && !turned.is_empty();
         let Some(repairs) = repairs.filter(|_| !is_alone) else {
             let at = turned.first().map_or(0, |byte| byte.at);
-            let why = format!("a bit of byte {at} has turned: it is in a line of base64");
+            let why =
+                format!("byte {at} is not as it was sent: an encoded attachment has no such byte");
             return Some(Doubt::Doubted(why));
         };
         if self.likely(&reader, content.len(), search) > DOUBT {
             let why = if reader.is_signed() {
-                "the hash of its body does not verify, and bits turned on this device"
+                "its text is not the one that was signed, and a fault of the disk changed single bytes of messages"
             } else {
-                "so many bits turned on this device that one likely did in it"
+                "a fault of the disk changed single bytes of messages: of one so long likely one, too"
             };
             return Some(Doubt::Doubted(why.to_owned()));
         }

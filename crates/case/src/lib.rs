@@ -2,8 +2,8 @@
 //!
 //! Every step reads and writes the case only, so each can run alone, be killed, and go on.
 //! [`Case`] opens the directory and holds its lock; [`CaseFile`] is `case.json`; segments
-//! ([`Case::write_segment`], [`Case::read_segments`]) hold finds and messages, one immutable
-//! file a unit of work; [`log`] is the chained `log.jsonl`. `docs/case-format.md` describes the
+//! ([`Case::write_segment`], [`Case::read_segments`]) hold finds and messages, one file a unit
+//! of work; [`log`] is the chained `log.jsonl`. `docs/case-format.md` describes the
 //! files for people who read them without `restante`.
 //!
 //! A file appears in the case whole or not at all: it is written under a temporary name, synced

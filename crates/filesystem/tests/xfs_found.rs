@@ -80,6 +80,7 @@ fn mailboxes(root: &Path, accounts: usize, messages: usize) {
 /// A file as it was: its hash, and where in the image its bytes lie.
 struct Was {
     hash: blake3::Hash,
+    bytes: usize,
     places: Vec<Range<u64>>,
     /// Where its inode lies.
     inode: u64,
@@ -107,6 +108,7 @@ fn files(fs: &dyn Filesystem) -> BTreeMap<Vec<u8>, Was> {
         });
         let was = Was {
             hash: blake3::hash(&bytes),
+            bytes: bytes.len(),
             places: places.collect(),
             inode: entry.inode.place.get(),
         };
@@ -444,7 +446,8 @@ fn it_is_found_below_ext4_and_what_that_wrote_over_is_lost() {
                         .iter()
                         .all(|d| d.end <= place.start || place.end <= d.start)
                 });
-                assert!(!free, "{text}");
+                let (had, has) = (before.bytes, was.bytes);
+                assert!(!free, "{text}: {has} bytes of {had}, by {:x?}", was.places);
             }
         }
     }

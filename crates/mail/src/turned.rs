@@ -1,8 +1,8 @@
 //! Bits that turned on a disk, where base64 shows them.
 //!
 //! Base64 has 65 of 256 characters (RFC 2045, section 6.8), in lines of one length. One byte in such a line that is
-//! none of these, and is with one bit turned, no program wrote. If only one bit makes it one, it is known
-//! what was stored.
+//! none of these, and is with one bit turned, no program wrote. If it is none that text has either, and only one bit
+//! makes it base64, it is known what was stored.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ pub struct TurnedByte {
     pub at: u64,
     /// What it is.
     pub read: u8,
-    /// What it was, if only one bit makes it a character of base64.
+    /// What it was, if no text has it and only one bit makes it a character of base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<u8>,
 }
@@ -51,10 +51,13 @@ pub fn turned_byte(line: &[u8]) -> Option<TurnedByte> {
     let ways = (0..8).map(|bit| read ^ (1 << bit));
     let mut ways = ways.filter(|byte| is_base64_byte(*byte));
     let first = ways.next()?;
+    // What can be typed somebody may have.
+    let is_of_text = matches!(*read, b'\t' | b'\r' | b' '..=b'~');
+    let is_known = ways.next().is_none() && !is_of_text;
     Some(TurnedByte {
         at: at as u64,
         read: *read,
-        stored: ways.next().is_none().then_some(first),
+        stored: is_known.then_some(first),
     })
 }
 
@@ -131,7 +134,8 @@ mod tests {
         let sound = Base64::of(&message());
         assert_eq!((sound.turned.len(), sound.bytes), (0, 38 * 76));
         let at = BODY + 77 * 20 + 1;
-        for (bit, stored) in [(0x80, Some(b'U')), (0x2A, None), (0x01, None)] {
+        // From `w` or `o`; a comma, which only `l` becomes with one bit; another character of base64.
+        for (bit, stored) in [(0x80, Some(b'U')), (0x2A, None), (0x79, None), (0x01, None)] {
             let mut text = message();
             assert_eq!(text[at], b'U');
             text[at] ^= bit;
@@ -141,7 +145,6 @@ mod tests {
                 read,
                 stored,
             };
-            // With its lowest bit turned it is another character of base64.
             let want = if is_base64_byte(read) {
                 vec![]
             } else {
