@@ -21,20 +21,27 @@ pub struct TurnedBits {
     /// With as many that turned unseen as were seen: half of those in base64 give another character of it.
     bits: u64,
     bytes: u64,
+    /// Messages that show one.
+    messages: usize,
 }
 
 impl TurnedBits {
-    /// What a message shows, as it is read.
+    /// So many messages must show a turned bit for anything to follow: one alone may have been sent so.
+    pub const LEAST_SHOWN: usize = 2;
+
+    /// What a message shows, as it is read: if its body hash verifies, it was sent so.
     pub fn of(content: &[u8]) -> Self {
+        if read(content).verifies() {
+            return Self {
+                bytes: content.len() as u64,
+                ..Self::default()
+            };
+        }
         let base64 = Base64::of(content);
-        let bytes = if read(content).verifies() {
-            content.len() as u64
-        } else {
-            base64.bytes
-        };
         Self {
             bits: (base64.turned.len() as u64).saturating_mul(2),
-            bytes,
+            bytes: base64.bytes,
+            messages: usize::from(!base64.turned.is_empty()),
         }
     }
 
@@ -43,16 +50,29 @@ impl TurnedBits {
         Self {
             bits: self.bits.saturating_add(other.bits),
             bytes: self.bytes.saturating_add(other.bytes),
+            messages: self.messages.saturating_add(other.messages),
         }
     }
 
     /// The same with a message of so many bytes, of which a body hash shows that one bit turned.
     pub fn with_mended(self, bytes: u64) -> Self {
-        self.and(Self { bits: 1, bytes })
+        self.and(Self {
+            bits: 1,
+            bytes,
+            messages: 0,
+        })
+    }
+
+    /// Whether too few messages show a bit for others to follow.
+    const fn is_alone(self) -> bool {
+        self.messages < Self::LEAST_SHOWN
     }
 
     /// How many bits turned in a byte.
     fn rate(self) -> f64 {
+        if self.is_alone() {
+            return 0.0;
+        }
         self.bits as f64 / self.bytes.max(LEAST_BYTES) as f64
     }
 
@@ -83,25 +103,25 @@ impl TurnedBits {
     /// What they make of a message of which the base64 shows that these bytes `turned`, and whose hash was
     /// searched with this result.
     pub fn judge(self, content: &[u8], turned: &[TurnedByte], search: Search) -> Option<Doubt> {
-        let as_read = read(content);
         if let Search::Found(repair) = search {
             return Some(Doubt::Mended(vec![repair], Some(Proof::BodyHash)));
         }
-        if as_read.verifies() {
+        if read(content).verifies() {
             return None;
         }
         let repairs = repairs(turned);
-        let mended = mended(content, repairs.as_deref().unwrap_or_default());
+        let mut mended = content.to_vec();
+        Repair::put_in(repairs.as_deref().unwrap_or_default(), &mut mended);
         let reader = read(&mended);
         if let Some(repairs) = repairs.as_ref().filter(|_| reader.verifies()) {
             return Some(Doubt::Mended(repairs.clone(), Some(Proof::BodyHash)));
         }
-        // Where no other message shows such a byte, this one may have been sent so.
-        let is_alone = self.bits == 0 && !turned.is_empty();
-        let Some(repairs) = repairs.filter(|_| !is_alone) else {
+        let is_enough = turned.is_empty() || !self.is_alone();
+        let Some(repairs) = repairs.filter(|_| is_enough) else {
             let at = turned.first().map_or(0, |byte| byte.at);
-            let why =
-                format!("byte {at} is not as it was sent: an encoded attachment has no such byte");
+            let why = format!(
+                "byte {at} is hardly as it was sent: an encoded attachment has no such byte"
+            );
             return Some(Doubt::Doubted(why));
         };
         if self.likely(&reader, content.len(), search) > DOUBT {
@@ -171,17 +191,6 @@ fn repairs(turned: &[TurnedByte]) -> Option<Vec<Repair>> {
     turned.iter().map(repair).collect()
 }
 
-fn mended(content: &[u8], repairs: &[Repair]) -> Vec<u8> {
-    let mut bytes = content.to_vec();
-    for repair in repairs {
-        let byte = usize::try_from(repair.at).ok();
-        if let Some(byte) = byte.and_then(|at| bytes.get_mut(at)) {
-            *byte = repair.stored;
-        }
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +199,7 @@ mod tests {
     const BITS: TurnedBits = TurnedBits {
         bits: 9,
         bytes: 9_000_000,
+        messages: 2,
     };
 
     fn judged(content: &[u8]) -> Option<Doubt> {
@@ -251,6 +261,8 @@ mod tests {
         let turned = Base64::of(&known).turned;
         let alone = TurnedBits::default().judge(&known, &turned, Search::Needless);
         assert!(matches!(alone, Some(Doubt::Doubted(_))));
+        let one = TurnedBits::of(&known);
+        assert!(one.is_alone() && !one.and(one).is_alone());
         let mut open = text;
         open[at] = 0x7F;
         assert!(matches!(judged(&open), Some(Doubt::Doubted(_))));
@@ -261,6 +273,7 @@ mod tests {
         let few = TurnedBits {
             bits: 4,
             bytes: 5000,
+            messages: 2,
         };
         let note = b"From: a@b\n\nA note.\n";
         assert_eq!(few.judge(note, &[], Search::Needless), None);

@@ -7,7 +7,8 @@
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
-use mail::turned::{LEAST_LINE, is_base64, turned_byte};
+use mail::record::Repair;
+use mail::turned::{Base64, LEAST_LINE, is_base64, turned_byte};
 use rayon::prelude::*;
 
 use crate::Carving;
@@ -42,23 +43,12 @@ impl Turned {
         }
     }
 
-    /// What the lines of a block show that have lines of base64 before and behind them.
     fn in_block(block: &[u8]) -> Self {
-        let mut found = Self::default();
-        let lines: Vec<&[u8]> = block.split(|byte| *byte == b'\n').collect();
-        for around in lines.windows(3) {
-            let [before, line, behind] = around else {
-                continue;
-            };
-            let long = line.len() >= LEAST_LINE;
-            if long && before.len() == line.len() && is_base64(before) && is_base64(behind) {
-                found.bytes = found.bytes.saturating_add(line.len() as u64);
-                found.seen = found
-                    .seen
-                    .saturating_add(u64::from(turned_byte(line).is_some()));
-            }
+        let base64 = Base64::between_lines(block);
+        Self {
+            seen: base64.turned.len() as u64,
+            bytes: base64.bytes,
         }
-        found
     }
 
     /// How many bits turned in a byte at most, with those that can't be seen, where body hashes show that
@@ -160,12 +150,7 @@ fn content(one: &Carving, device: &dyn ReadAt) -> Vec<u8> {
                 .unwrap_or_default(),
         );
     }
-    for repair in &one.found.repairs {
-        let place = usize::try_from(repair.at).ok();
-        if let Some(byte) = place.and_then(|at| content.get_mut(at)) {
-            *byte = repair.stored;
-        }
-    }
+    Repair::put_in(&one.found.repairs, &mut content);
     content
 }
 

@@ -189,12 +189,7 @@ fn repaired(content: Content, repairs: &[Repair]) -> Content {
         return content;
     }
     let mut bytes = content.bytes.to_vec();
-    for repair in repairs {
-        let byte = usize::try_from(repair.at).ok();
-        if let Some(byte) = byte.and_then(|at| bytes.get_mut(at)) {
-            *byte = repair.stored;
-        }
-    }
+    Repair::put_in(repairs, &mut bytes);
     Content {
         bytes: Bytes::from(bytes),
         ..content
@@ -493,14 +488,10 @@ fn message(
 }
 
 impl Message {
-    /// Whether nothing proves its bytes but what its file system and its store say of them: a bit of it may have
-    /// turned, and if one has, that can be said.
+    /// Whether a bit of it may have turned unseen: it is stored as it is, and no digest of its store holds.
     pub fn may_have_turned_bits(&self) -> bool {
-        let is_checked =
-            |proof: &Proof| matches!(proof, Proof::Checksum | Proof::Sha1 | Proof::BodyHash);
         let is_as_stored = self.origin.codec == Codec::Plain && self.origin.cuts.is_empty();
-        let is_judged = !self.origin.repairs.is_empty() || self.proofs.iter().any(is_checked);
-        self.grade.is_whole() && is_as_stored && !is_judged
+        is_as_stored && !self.proofs.contains(&Proof::Sha1)
     }
 
     /// Puts bytes right of `content`, which is as it is read; `proof` is what says that all of it is right, if

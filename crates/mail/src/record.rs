@@ -276,6 +276,18 @@ pub struct Repair {
     pub stored: u8,
 }
 
+impl Repair {
+    /// Puts bytes right in a stored message.
+    pub fn put_in(repairs: &[Self], bytes: &mut [u8]) {
+        for repair in repairs {
+            let byte = usize::try_from(repair.at).ok();
+            if let Some(byte) = byte.and_then(|at| bytes.get_mut(at)) {
+                *byte = repair.stored;
+            }
+        }
+    }
+}
+
 /// Whether a message begins where its file does, which most do.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
 fn is_zero(offset: &u64) -> bool {

@@ -61,48 +61,54 @@ pub fn turned_byte(line: &[u8]) -> Option<TurnedByte> {
     })
 }
 
-/// What the base64 of a message shows.
+/// What the base64 of a text shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Base64 {
     /// The bytes in which a bit seems to have turned.
     pub turned: Vec<TurnedByte>,
     /// Bytes of the lines in which one would show.
     pub bytes: u64,
+    /// Of those lines, the ones that are base64.
+    sound: usize,
 }
 
 impl Base64 {
-    /// What the base64 of `content` shows.
+    /// What the base64 of a message shows, if what is none in it is not of its alphabet.
     pub fn of(content: &[u8]) -> Self {
-        let mut next = 0_usize;
-        let lines = content.split(|byte| *byte == b'\n').map(|line| {
-            let behind = next.saturating_add(line.len()).saturating_add(1);
-            (std::mem::replace(&mut next, behind), line)
-        });
-        let mut found = Self::default();
-        let mut sound = 0_usize;
-        let (mut above, mut start, mut line): (&[u8], usize, &[u8]) = (b"", 0, b"");
-        for (behind_start, behind) in lines {
-            let is_long = line.len() >= LEAST_LINE && line.len() == above.len();
-            if is_long && is_base64(above) && is_base64(behind) {
-                sound = sound.saturating_add(usize::from(is_base64(line)));
-                found.bytes = found.bytes.saturating_add(line.len() as u64);
-                found
-                    .turned
-                    .extend(turned_byte(line).map(|turned| TurnedByte {
-                        at: (start as u64).saturating_add(turned.at),
-                        ..turned
-                    }));
-            }
-            (above, start, line) = (line, behind_start, behind);
-        }
+        let found = Self::between_lines(content);
         let count = found.turned.len();
         let least = if count <= FEW {
             LEAST_LINES
         } else {
             MANY_LINES
         };
-        if count.saturating_mul(least) > sound {
+        if count.saturating_mul(least) > found.sound {
             return Self::default();
+        }
+        found
+    }
+
+    /// What the lines of a text show that have lines of base64 before and behind them.
+    pub fn between_lines(content: &[u8]) -> Self {
+        let mut next = 0_usize;
+        let lines = content.split(|byte| *byte == b'\n').map(|line| {
+            let behind = next.saturating_add(line.len()).saturating_add(1);
+            (std::mem::replace(&mut next, behind), line)
+        });
+        let mut found = Self::default();
+        let (mut above, mut start, mut line): (&[u8], usize, &[u8]) = (b"", 0, b"");
+        for (behind_start, behind) in lines {
+            let is_long = line.len() >= LEAST_LINE && line.len() == above.len();
+            if is_long && is_base64(above) && is_base64(behind) {
+                let turned = turned_byte(line).map(|turned| TurnedByte {
+                    at: (start as u64).saturating_add(turned.at),
+                    ..turned
+                });
+                found.bytes = found.bytes.saturating_add(line.len() as u64);
+                found.sound = found.sound.saturating_add(usize::from(is_base64(line)));
+                found.turned.extend(turned);
+            }
+            (above, start, line) = (line, behind_start, behind);
         }
         found
     }

@@ -210,8 +210,8 @@ pub(crate) fn repeats(group: &Group, arrays: &[Newer], left_out: &BTreeSet<Devic
     has_one && lacks_one && arrays.iter().any(is_one)
 }
 
-/// The ways in which newer arrays may have rebuilt one of their members each: of one of the arrays, or of several;
-/// those that are tried first come first.
+/// The ways in which newer arrays may have rebuilt one of their members each, of one of the arrays or of several:
+/// no more than are tried.
 pub(crate) fn rebuilt_members(arrays: &[Newer]) -> Vec<BTreeSet<DeviceName>> {
     let mut ways = vec![BTreeSet::new()];
     for array in arrays {
@@ -229,7 +229,8 @@ pub(crate) fn rebuilt_members(arrays: &[Newer]) -> Vec<BTreeSet<DeviceName>> {
         let mut arrays = arrays.iter();
         arrays.all(|array| array.rebuilt.len() == 1 && array.rebuilt.is_subset(way))
     };
-    ways.sort_by_key(|way| (!is_clear(way), way.len()));
+    let rank = |way: &BTreeSet<DeviceName>| (!is_clear(way), way.len());
+    ways.sort_by(|one, other| rank(one).cmp(&rank(other)).then(one.cmp(other)));
     ways.dedup();
     let singles: BTreeSet<&DeviceName> = arrays.iter().flat_map(|array| &array.rebuilt).collect();
     let most = MOST_WAYS.max(singles.len());

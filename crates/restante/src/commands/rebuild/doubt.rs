@@ -6,14 +6,11 @@ use anyhow::Result;
 use carve::{Doubt, Search, TurnedBits};
 use case::{Case, CaseError, MESSAGES};
 use filesystem::Filesystem;
-use mail::codec::Codec;
 use mail::content::{Content, reread};
 use mail::record::FileOrigin;
-use mail::{Message, Proof, Record};
+use mail::{Message, Record};
 use rayon::prelude::*;
 
-/// So many messages must show a turned bit for others to be doubted: one alone may have been sent so.
-const LEAST_SHOWN: usize = 2;
 /// Messages that are longer are looked at one at a time: what is searched takes several times its length in
 /// memory.
 const LONG: u64 = 1 << 20;
@@ -34,7 +31,7 @@ pub(super) fn of_turned_bits(case: &Case, fs: &dyn Filesystem, names: &[String])
     if shown == 0 {
         return Ok(());
     }
-    let is_alone = shown < LEAST_SHOWN;
+    let is_alone = shown < TurnedBits::LEAST_SHOWN;
     let is_wanted = |message: &Message| !is_alone || !message.turned.is_empty();
     let mut bits = TurnedBits::default();
     for name in names.iter().filter(|_| !is_alone) {
@@ -62,7 +59,9 @@ pub(super) fn of_turned_bits(case: &Case, fs: &dyn Filesystem, names: &[String])
     for (segment, name) in names.iter().enumerate() {
         let mut records = records(case, name)?;
         let judge = |number, message: &Message| {
-            if !is_wanted(message) || !message.may_have_turned_bits() {
+            // One that was put right, or doubted, was judged.
+            let is_open = message.grade.is_whole() && message.origin.repairs.is_empty();
+            if !is_wanted(message) || !is_open {
                 return None;
             }
             let content = as_read(fs, message)?;
@@ -96,16 +95,15 @@ fn take(message: &mut Message, doubt: Doubt, fs: &dyn Filesystem) {
     }
 }
 
-/// The bytes of a message as they are read, without what was put right, if it is stored as it is and all there.
+/// The bytes of a message as they are read, without what was put right, if bits of it may have turned and all
+/// are there.
 fn as_read(fs: &dyn Filesystem, message: &Message) -> Option<Content> {
-    let origin = &message.origin;
-    let is_checked = message.proofs.contains(&Proof::Sha1);
-    if is_checked || origin.codec != Codec::Plain || !origin.cuts.is_empty() {
+    if !message.may_have_turned_bits() {
         return None;
     }
     let as_read = FileOrigin {
         repairs: Vec::new(),
-        ..origin.clone()
+        ..message.origin.clone()
     };
     reread(fs.view(), &as_read).filter(|content| content.holes.is_empty())
 }
