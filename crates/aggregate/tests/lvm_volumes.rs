@@ -598,3 +598,32 @@ fn file_systems_are_looked_for_on_whole_devices_only() {
     assert_eq!(asked, visible);
     assert!(!aggregate.groups.is_empty());
 }
+
+#[test]
+fn labels_of_raid_images_tell_which_physical_volume_a_disk_is() {
+    let set = Set::open("raid");
+    let whole = look(&set.disks());
+    let names: Vec<String> = set.disks().into_iter().map(|(name, _)| name).collect();
+    assert!(names.len() > 3, "{names:?}");
+    // All but one lost their label, one of them all that LVM has at its start.
+    let disks: Vec<Disk> = (0..)
+        .zip(&names)
+        .map(|(number, name)| {
+            let mut bytes = set.files[&format!("{name}.img")].clone();
+            let lost = [0, 4096, 1 << 20];
+            bytes[..lost.get(number).copied().unwrap_or(4096)].fill(0);
+            disk(name, bytes)
+        })
+        .collect();
+    let found = look(&disks);
+    assert_eq!(found.volumes, whole.volumes, "{:#?}", found.volume_groups);
+    let notes = found.volume_groups[0].notes.join("; ");
+    assert!(
+        notes.contains("because of the labels of RAID images on it"),
+        "{notes}"
+    );
+    assert!(
+        notes.contains("because of its length and the labels of RAID images on it"),
+        "{notes}"
+    );
+}

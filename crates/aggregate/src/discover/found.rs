@@ -109,10 +109,16 @@ impl Discovery<'_> {
         self.add_group(group, true);
     }
 
-    /// The disks and partitions without an explanation that may be members of groups: no devices of a btrfs of several.
+    /// The disks and partitions without an explanation that may be members of groups: no devices of a btrfs of
+    /// several, and none that shows which physical volume it is of a volume group that waits for others.
     pub(super) fn unexplained_disks(&self) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
+        let waiting = self.waiting_volume_groups();
+        let is_volume = |name: &DeviceName, device: &Arc<dyn ReadAt>| {
+            let mut waiting = waiting.iter();
+            waiting.any(|group| group.is_shown_on(name, device.as_ref()))
+        };
         let mut disks = self.unexplained(&["disk:", "partition:"]);
-        disks.retain(|(_, device)| !is_one_of_several(device));
+        disks.retain(|(name, device)| !is_one_of_several(device) && !is_volume(name, device));
         disks
     }
 

@@ -403,24 +403,36 @@ impl<'a> Discovery<'a> {
     fn additions(&self) -> Vec<Addition> {
         let arrays = self.stated_groups().into_iter();
         let arrays = arrays.filter(|group| !self.added_stated.contains(&group.name));
+        arrays
+            .map(|group| Addition::Stated(Box::new(group)))
+            .chain(
+                self.waiting_volume_groups()
+                    .into_iter()
+                    .map(|group| Addition::Lvm(Box::new(group))),
+            )
+            .collect()
+    }
+
+    /// The volume groups that are not part of the aggregate yet.
+    fn waiting_volume_groups(&self) -> Vec<lvm::Group> {
         let groups = lvm::gather(&self.lvm).groups.into_iter();
         let groups = groups.filter(|group| !self.added.contains(&group.text.id));
         // What one volume group takes in is no other one's; those that were removed come last.
         let mut groups: Vec<lvm::Group> = groups.collect();
         groups.sort_by_key(|group| group.removed);
-        let mut blank = self.unexplained(&["group:"]);
+        let is_group = |name: &DeviceName| name.0.starts_with("group:");
+        let mut blank = self.unexplained(&["group:", "disk:", "partition:"]);
+        // What texts a disk still has is asked first.
+        blank.retain(|(name, _)| is_group(name) || self.blank.get(name) == Some(&true));
         for group in &mut groups {
             group.take_in(&blank);
+            // Disks are often of one length.
+            let of_groups = blank.iter().filter(|(name, _)| is_group(name));
+            let of_groups: Vec<_> = of_groups.cloned().collect();
+            group.take_in_by_length(&of_groups);
             blank.retain(|(name, _)| !group.devices.values().any(|taken| taken == name));
         }
-        arrays
-            .map(|group| Addition::Stated(Box::new(group)))
-            .chain(
-                groups
-                    .into_iter()
-                    .map(|group| Addition::Lvm(Box::new(group))),
-            )
-            .collect()
+        groups
     }
 
     /// Adds every group that has all its members; whether there was one.

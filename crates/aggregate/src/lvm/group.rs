@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, Cause, GapCause, Loss, Origin, ReadAt};
 
+use super::marks::{IsOfKind, KINDS_OF_MARKS, Mark};
 use super::metadata::MetadataArea;
-use super::search::{beginnings, superblocks};
 use super::{DiskArea, Id, Label, PhysicalVolume, VolumeGroup};
 use crate::document::{self, DeviceName, MetadataVersion, Unused, VersionState};
 
@@ -27,8 +27,8 @@ pub struct Scanned {
     pub label: Option<Label>,
     /// Its metadata areas.
     pub areas: Vec<MetadataArea>,
-    /// Of a device without a label: where its texts have volumes begin, and file systems do.
-    pub superblocks: BTreeSet<u64>,
+    /// Of a device without a label: what it shows of what its texts say stands on physical volumes.
+    pub(super) marks: BTreeSet<Mark>,
 }
 
 impl Scanned {
@@ -42,7 +42,7 @@ impl Scanned {
             device: name.clone(),
             bytes: device.len(),
             label: None,
-            superblocks: superblocks(device, &areas),
+            marks: Mark::all_shown(device, &areas),
             areas,
         }
     }
@@ -61,7 +61,7 @@ pub fn scan(device: &dyn ReadAt, name: &DeviceName) -> Option<Scanned> {
         bytes: device.len(),
         label: Some(label),
         areas,
-        superblocks: BTreeSet::new(),
+        marks: BTreeSet::new(),
     })
 }
 
@@ -336,7 +336,7 @@ fn group(candidate: Candidate, sorted: &[&Scanned], labelled: &BTreeMap<Id, &Sca
 }
 
 /// Finds places in the group for devices that hold its texts but have lost their labels: by
-/// their length, by the file systems that begin on them, or because only one place is left. Returns a note for each.
+/// their length, by what stands on them, or because only one place is left. Returns a note for each.
 fn without_label(
     text: &VolumeGroup,
     sorted: &[&Scanned],
@@ -366,11 +366,13 @@ fn without_label(
             }
             _ => None,
         };
-        let by_contents = || {
-            let (place, pv) = by_file_systems(text, &free, &homeless)?;
-            Some((place, pv, "the file systems that begin on it"))
+        let by_marks = || {
+            KINDS_OF_MARKS.iter().find_map(|(is_wanted, why)| {
+                let (place, pv) = by_marks(text, &free, &homeless, *is_wanted)?;
+                Some((place, pv, *why))
+            })
         };
-        let Some((place, pv, why)) = by_length.or(only).or_else(by_contents) else {
+        let Some((place, pv, why)) = by_length.or(only).or_else(by_marks) else {
             break;
         };
         let scanned = homeless.remove(place);
@@ -383,16 +385,18 @@ fn without_label(
     notes
 }
 
-/// A device and the one physical volume of which volumes begin where file systems do on it, if
-/// that holds for no other device.
-fn by_file_systems<'a>(
+/// A device and the one physical volume on which the text says that something stands which it shows, if that
+/// holds for no other device: of what is wanted.
+fn by_marks<'a>(
     text: &VolumeGroup,
     free: &[&'a PhysicalVolume],
     homeless: &[&Scanned],
+    is_wanted: IsOfKind,
 ) -> Option<(usize, &'a PhysicalVolume)> {
     let agrees = |pv: &PhysicalVolume, scanned: &Scanned| {
-        let mut places = beginnings(text, pv).into_iter();
-        places.any(|place| scanned.superblocks.contains(&place))
+        let marks = Mark::all_on(text, pv).into_iter();
+        let mut marks = marks.filter(is_wanted);
+        marks.any(|mark| scanned.marks.contains(&mark))
     };
     homeless.iter().enumerate().find_map(|(place, scanned)| {
         let mut fitting = free.iter().filter(|pv| agrees(pv, scanned));

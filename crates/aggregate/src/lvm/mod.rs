@@ -28,6 +28,7 @@ mod group;
 mod id;
 mod label;
 mod mapped;
+mod marks;
 mod metadata;
 mod model;
 mod raid_meta;

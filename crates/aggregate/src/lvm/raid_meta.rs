@@ -12,6 +12,10 @@ const DONE: u64 = u64::MAX;
 /// The label of a RAID image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RaidMeta {
+    /// How many images the array has.
+    pub(super) num_devices: u32,
+    /// Which of them this is.
+    pub(super) array_position: u32,
     /// Counts the changes of the array's state.
     pub(super) events: u64,
     /// One bit for each image that failed.
@@ -23,14 +27,16 @@ pub(super) struct RaidMeta {
 }
 
 impl RaidMeta {
-    /// The label at the start of `device`.
-    pub(super) fn read(device: &dyn ReadAt) -> Option<Self> {
-        let bytes = device.read_whole(ByteOffset::ZERO, BYTES)?;
+    /// The label at an offset of `device`.
+    pub(super) fn read(device: &dyn ReadAt, at: ByteOffset) -> Option<Self> {
+        let bytes = device.read_whole(at, BYTES)?;
         let fields = Fields::new(&bytes);
         if fields.slice(0, 4)? != b"DmRd" {
             return None;
         }
         Some(Self {
+            num_devices: fields.le_u32(8)?,
+            array_position: fields.le_u32(12)?,
             events: fields.le_u64(16)?,
             failed_devices: fields.le_u64(24)?,
             disk_recovery_offset: fields.le_u64(32)?,
@@ -84,6 +90,8 @@ mod tests {
     use super::*;
 
     const FRESH: RaidMeta = RaidMeta {
+        num_devices: 5,
+        array_position: 0,
         events: 10,
         failed_devices: 0,
         disk_recovery_offset: DONE,

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use evidence::{ByteOffset, Cause, Fields, Loss, Origin, ReadAt, ReadAtExt};
+use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt};
 
 use super::group::{Group, Scanned};
 use super::id::Id;
+use super::marks::{KINDS_OF_MARKS, Mark};
 use super::metadata::MetadataArea;
-use super::model::{PhysicalVolume, SegmentKind};
+use super::model::PhysicalVolume;
 use super::{DiskArea, VolumeGroup};
 use crate::document::DeviceName;
 
@@ -89,61 +90,35 @@ fn stranger(text: &VolumeGroup, device: &DeviceName, at: u64, length: u64) -> Lo
     }
 }
 
-/// Where on a physical volume the volumes of a text begin that begin on it.
-pub(super) fn beginnings(text: &VolumeGroup, pv: &PhysicalVolume) -> Vec<u64> {
-    let firsts = text.logical_volumes.iter().filter_map(|lv| {
-        let segment = lv.segments.first().filter(|s| s.start_extent == 0)?;
-        let SegmentKind::Striped { areas, .. } = &segment.kind else {
-            return None;
-        };
-        let area = areas.first().filter(|area| area.on == pv.name)?;
-        let inside = area.extent.checked_mul(text.extent_bytes)?;
-        pv.pe_start.checked_add(inside)
-    });
-    firsts.collect()
-}
-
-/// The places where volumes of any of the texts would begin and file systems do.
-pub(super) fn superblocks(device: &dyn ReadAt, areas: &[MetadataArea]) -> BTreeSet<u64> {
-    let texts = areas.iter().flat_map(|area| &area.versions);
-    let texts: Vec<_> = texts
-        .filter_map(|version| version.group.as_ref().ok())
-        .collect();
-    let places: BTreeSet<u64> = texts
-        .iter()
-        .flat_map(|text| text.physical_volumes.iter().map(move |pv| (text, pv)))
-        .flat_map(|(text, pv)| beginnings(text, pv))
-        .collect();
-    let places = places.into_iter();
-    places.filter(|at| is_beginning(device, *at)).collect()
-}
-
-/// Whether a file system begins at a place: XFS or ext.
-fn is_beginning(device: &dyn ReadAt, at: u64) -> bool {
-    let bytes = device.read_whole(ByteOffset::new(at), 2048);
-    bytes.is_some_and(|bytes| {
-        // sb_magicnum of XFS; s_magic of ext.
-        bytes.starts_with(b"XFSB") || Fields::new(&bytes).le_u16(1024 + 56) == Some(0xEF53)
-    })
-}
-
 impl Group {
-    /// Finds places for physical volumes that are missing on `blank` devices, which hold nothing of LVM
-    /// any more: one that is about as long, and on which file systems begin where the text has volumes
-    /// begin; or else the only one of exactly its length.
+    /// Finds places for physical volumes that are missing on `blank` devices, which hold nothing of LVM any
+    /// more: one that is about as long, and shows what the text says stands on it.
     pub fn take_in(&mut self, blank: &[(DeviceName, Arc<dyn ReadAt>)]) {
         let text = Arc::clone(&self.text);
-        let begins = |pv: &PhysicalVolume, device: &Arc<dyn ReadAt>| {
-            let mut places = beginnings(&text, pv).into_iter();
-            is_about(pv, device.len()) && places.any(|at| is_beginning(device, at))
-        };
-        self.take_in_by(
-            blank,
-            &begins,
-            "its length and the file systems that begin on it",
-        );
+        for (is_wanted, why) in KINDS_OF_MARKS {
+            let shows = |pv: &PhysicalVolume, device: &Arc<dyn ReadAt>| {
+                let marks = Mark::all_on(&text, pv).into_iter();
+                let mut marks = marks.filter(is_wanted);
+                is_about(pv, device.len()) && marks.any(|mark| mark.shows_on(device))
+            };
+            self.take_in_by(blank, &shows, &format!("its length and {why}"));
+        }
+    }
+
+    /// The same, by the length alone: the only one that has it to the byte.
+    pub fn take_in_by_length(&mut self, blank: &[(DeviceName, Arc<dyn ReadAt>)]) {
         let is_as_long = |pv: &PhysicalVolume, device: &Arc<dyn ReadAt>| pv.bytes == device.len();
         self.take_in_by(blank, &is_as_long, "its length, to the byte");
+    }
+
+    /// Whether one of its devices shows something that the text says stands on its physical volume.
+    pub fn is_shown_on(&self, name: &DeviceName, device: &dyn ReadAt) -> bool {
+        let on = |id: &Id| self.devices.get(id) == Some(name);
+        let pvs = self.text.physical_volumes.iter();
+        pvs.filter(|pv| on(&pv.id)).any(|pv| {
+            let mut marks = Mark::all_on(&self.text, pv).into_iter();
+            marks.any(|mark| mark.shows_on(device))
+        })
     }
 
     /// Gives the physical volumes that are missing the devices that agree with them, where either is the

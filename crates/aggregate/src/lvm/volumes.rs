@@ -362,7 +362,7 @@ impl Maker<'_> {
     /// The label of a RAID image, if it can be read.
     fn label(&self, image: &RaidImage) -> Option<RaidMeta> {
         let device = self.open_linear(image.meta.as_deref()?)?;
-        RaidMeta::read(device.as_ref())
+        RaidMeta::read(device.as_ref(), ByteOffset::ZERO)
     }
 
     /// Adds the group over the images of a RAID segment and maps the segment onto it.
