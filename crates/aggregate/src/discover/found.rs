@@ -102,10 +102,15 @@ impl Discovery<'_> {
             let mut on = group.members.iter().flat_map(|member| &member.device);
             region.group.is_none() && on.any(|device| region.device == *device)
         };
+        let mut taken = Vec::new();
         for region in self.overwritten.iter_mut().filter(own) {
             region.group = Some(group.name.clone());
-            self.aggregate.epochs.push(region.clone());
+            taken.push(region.clone());
         }
+        if taken.is_empty() {
+            taken = self.parity_of_newer(&group);
+        }
+        self.aggregate.epochs.extend(taken);
         self.add_group(group, true);
     }
 

@@ -15,6 +15,7 @@ mod cuts;
 mod found;
 mod labels;
 mod locked;
+mod newer_parity;
 mod signature;
 mod volumes;
 

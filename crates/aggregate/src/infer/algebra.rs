@@ -56,6 +56,11 @@ impl Agreement {
         self.right >= 64 && self.against() * 2 <= self.right as u64
     }
 
+    /// Whether many rows agree, however many do not.
+    pub(super) const fn is_often_right(self) -> bool {
+        self.right >= 64
+    }
+
     /// Whether so many rows disagree that it cannot be: blocks may be equal by chance.
     pub(super) const fn contradicts(self) -> bool {
         self.against() * 5 > self.right as u64 + self.silent as u64

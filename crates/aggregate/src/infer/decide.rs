@@ -125,7 +125,7 @@ impl Pile {
                 hypothesis: based.hypothesis.clone(),
                 is_whole: best.mended >= devices(set) * LONE_EACH,
                 is_contradicted: best.anchors.are_against(),
-                contradicting: best.agreement.wrong,
+                contradicting: best.agreement.wrong.saturating_add(best.wrong_before),
                 worth: best.total(),
             })
         });
@@ -208,6 +208,8 @@ fn choose<'a>(
         ));
     }
     let hypothesis = best.hypothesis().ok_or_else(String::new)?;
+    let behind = rows.partition_point(|row| row.at < best.front);
+    let rows = rows.get(behind..).unwrap_or_default();
     let trials = verify::rebuild(hypothesis, candidates, rows, is_stale(best));
     let certain = match trials {
         Some(trials) => trials.pass() && is_ordered(best, set),

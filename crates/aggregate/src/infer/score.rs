@@ -12,6 +12,7 @@ use super::hypothesis::{Claims, Hypothesis, Map, Part};
 use super::rebuilt::{Rebuilt, rebuilds};
 use super::relations::Set;
 use super::sample::{Candidate, Row, fronts};
+use super::written_over::front;
 
 /// What an anchor at its place is worth, and one that lies elsewhere, in nats. Journal copies
 /// name homes that blocks have left since, so one anchor alone says less than its odds.
@@ -106,6 +107,10 @@ struct Measures<'a> {
 pub(super) struct Answer {
     pub(super) notations: Vec<Hypothesis>,
     pub(super) agreement: Agreement,
+    /// Where that begins: what lies before was written over by another array. And the rows there that contradict
+    /// the parity.
+    pub(super) front: u64,
+    pub(super) wrong_before: u32,
     /// Rows that contradict the parity, but for those that contradict every answer's: another
     /// array has written there since.
     worse_rows: u32,
@@ -154,6 +159,34 @@ impl Answer {
     /// What is worth that what it rebuilds makes sense, in nats.
     pub(super) fn rebuilt_worth(&self) -> f64 {
         self.rebuilt * CONTENTS_DAMPING + self.mended
+    }
+
+    /// Whether parity holds behind what was written over the starts of the devices: then it is judged by
+    /// the rows behind that.
+    fn holds_behind_starts(
+        &mut self,
+        rows: &[Row],
+        telling: &BTreeMap<Set, Vec<&Row>>,
+        fronts: &[u64],
+    ) -> bool {
+        let Some(first) = self
+            .notations
+            .first()
+            .filter(|_| self.agreement.is_often_right())
+        else {
+            return false;
+        };
+        let set: Set = first.devices().collect();
+        let (Some(front), Some(telling)) = (front(first, rows), telling.get(&set)) else {
+            return false;
+        };
+        let behind = telling.iter().filter(|row| row.at >= front);
+        let behind: Vec<&Row> = behind.copied().collect();
+        let all = self.agreement.wrong;
+        self.agreement = algebra::agreement(first, &behind, fronts);
+        self.wrong_before = all.saturating_sub(self.agreement.wrong);
+        self.front = front;
+        self.agreement.holds()
     }
 
     /// Whether it rebuilds anything that could be looked at.
@@ -242,6 +275,8 @@ impl Answer {
     pub(super) fn weighed(hypothesis: Hypothesis, hits: u32, misses: u32, contents: f64) -> Self {
         Self {
             agreement: Agreement::default(),
+            front: 0,
+            wrong_before: 0,
             worse_rows: 0,
             anchors: Hits {
                 hits,
@@ -288,6 +323,8 @@ pub(super) fn answers(
         let rows = telling.get(&set_of(first))?;
         Some(Answer {
             agreement: algebra::agreement(first, rows, &fronts),
+            front: 0,
+            wrong_before: 0,
             worse_rows: 0,
             anchors: Hits::default(),
             contents: 0.0,
@@ -309,7 +346,7 @@ pub(super) fn answers(
     let is_met = |rank: &fn(&Agreement) -> bool| answers.iter().any(|it| rank(&it.agreement));
     match ranks.into_iter().find(is_met) {
         Some(rank) => answers.retain(|answer| rank(&answer.agreement)),
-        None => answers.clear(),
+        None => answers.retain_mut(|answer| answer.holds_behind_starts(rows, &telling, &fronts)),
     }
     let stated = stated(&addresses.anchors, devices);
     let fewest = answers.iter().map(|one| worse_rows(&one.agreement)).min();

@@ -12,22 +12,44 @@ const LEAST_ROWS: usize = 64;
 
 /// Whether parity holds as `hypothesis` says, but for the starts of the devices, in which hardly a row does.
 pub(super) fn holds_behind_starts(hypothesis: &Hypothesis, rows: &[Row]) -> bool {
+    let part = starts(hypothesis, rows);
+    part.is_some_and(|part| part.wrong * 100 >= part.rows * PERCENT)
+}
+
+/// Where the starts of the devices end behind which parity holds as `hypothesis` says, if it does not in most
+/// rows of these: a newer array has its parity there in some members.
+pub(super) fn front(hypothesis: &Hypothesis, rows: &[Row]) -> Option<u64> {
+    starts(hypothesis, rows).map(|part| part.end)
+}
+
+/// The starts of the devices in which most rows are wrong, where nearly all behind them are right.
+struct Starts {
+    rows: usize,
+    wrong: usize,
+    end: u64,
+}
+
+fn starts(hypothesis: &Hypothesis, rows: &[Row]) -> Option<Starts> {
     let map = hypothesis.map();
     let set: Set = hypothesis.devices().collect();
     let telling = telling(rows, set).into_iter();
     let predicted = Predicted::of(&map);
-    let judged: Vec<bool> = telling.filter_map(|row| predicted.agrees(row)).collect();
+    let judged = telling.filter_map(|row| Some((row.at, predicted.agrees(row)?)));
+    let (places, judged): (Vec<u64>, Vec<bool>) = judged.unzip();
     let part = worst(&judged);
     // Within, it may as well be a member that lagged behind for a time.
     if part.start > 0 || part.is_empty() {
-        return false;
+        return None;
     }
     let count = |of: bool, judged: &[bool]| judged.iter().filter(|one| **one == of).count();
     let (within, behind) = judged.split_at(part.end);
     let right = count(true, behind);
-    right >= LEAST_ROWS
-        && right * 100 >= behind.len() * PERCENT
-        && count(false, within) * 100 >= within.len() * PERCENT
+    let holds = right >= LEAST_ROWS && right * 100 >= behind.len() * PERCENT;
+    holds.then_some(Starts {
+        rows: within.len(),
+        wrong: count(false, within),
+        end: places.get(part.end).copied()?,
+    })
 }
 
 /// The stretch in which most more are false than true (Bentley 1984, "Programming pearls: algorithm design
