@@ -12,7 +12,7 @@ use filesystem::{
 
 use crate::claims::Claims;
 
-use crate::attribution::{Delivery, Local};
+use crate::attribution::{Delivery, HEAD, Local};
 use crate::broken::BrokenPart;
 use crate::codec::{self, Codec, MAX_MESSAGE_BYTES};
 use crate::delivery::{Field, Trace};
@@ -237,6 +237,48 @@ pub(crate) fn head(fs: &dyn Filesystem, mail: &MailFile, most: u64) -> Option<Ve
 /// Reads and judges one message of a store.
 pub fn examine(fs: &dyn Filesystem, device: &str, mail: &MailFile) -> Record {
     examine_among(fs, device, mail, &Claims::default())
+}
+
+/// As [`examine_among`], where directories may be older than the files that they list: a name whose file
+/// holds another message than it says, which was delivered to another account, is not believed, and the
+/// message is given by its own header, as one that lost its name.
+pub fn examine_listed(
+    fs: &dyn Filesystem,
+    device: &str,
+    mail: &MailFile,
+    claims: &Claims,
+    local: &Local,
+) -> Record {
+    let record = examine_among(fs, device, mail, claims);
+    let is_anothers = match &record {
+        Record::Message(message) => is_anothers(fs, mail, message, local),
+        _ => false,
+    };
+    if !is_anothers {
+        return record;
+    }
+    let placeholder = format!("#{}", mail.inode.0);
+    let parent = mail.path.parent().unwrap_or_else(FsPath::root);
+    let path = parent.join(placeholder.as_bytes());
+    examine_loose(fs, device, &path, mail.inode, claims, local).unwrap_or(record)
+}
+
+/// Whether a whole message has none of the lengths that its name says, and was delivered to another account
+/// than that of its folder.
+fn is_anothers(fs: &dyn Filesystem, mail: &MailFile, message: &Message, local: &Local) -> bool {
+    let known = &mail.known;
+    let differs = |said: Option<u64>, length: u64| said.is_some_and(|said| said != length);
+    let is_other_file = mail.part.is_none()
+        && message.holes.is_empty()
+        && differs(known.size, message.bytes)
+        && known.virtual_size != Some(message.virtual_bytes);
+    let Some(owner) = mail.owner.as_ref().filter(|_| is_other_file) else {
+        return false;
+    };
+    let head = head(fs, mail, HEAD);
+    let delivery = head.map(|head| Delivery::of(&head));
+    let to = delivery.as_ref().and_then(Delivery::to);
+    to.is_some_and(|to| !local.accounts().is_same(to, &owner.account))
 }
 
 /// As [`examine`], where blocks may have been given from one deleted file to the next: `claims`

@@ -14,7 +14,7 @@ use filesystem::{Extent, FileKind, Place as At, Standing};
 use mail::account::AccountRules;
 use mail::attribution::{Place, attribute};
 use mail::claims::Claims;
-use mail::content::{examine, examine_among, examine_loose};
+use mail::content::{examine, examine_among, examine_listed, examine_loose};
 use mail::store::find;
 use mail::{Grade, Record};
 use tree::{BLOCK, Maker, Tree};
@@ -272,6 +272,54 @@ fn a_loose_file_is_a_message_if_it_begins_as_one_and_is_whose_its_header_says() 
             ("/#orphans/#51".to_owned(), None, folder()),
         ]
     );
+}
+
+/// A directory may be older than its files: the number of an inode was given to another file since.
+#[test]
+fn a_name_that_another_file_has_now_does_not_say_whose_it_is() {
+    let mut tree = Maker::new();
+    let folder = "/v/lindenhof.example/ada/Maildir";
+    tree.folder("/v/lindenhof.example/bob/Maildir", &[BOB]);
+    let file = |tree: &mut Maker, number: usize, to: &str, sizes: &str| {
+        let path = format!("{folder}/cur/140000000{number}.M1P1.mx,{sizes}:2,S");
+        tree.file(&path, delivered(to, number).as_bytes());
+    };
+    let length = delivered(BOB, 1).len();
+    file(&mut tree, 1, ADA, "S=9,W=10");
+    file(&mut tree, 2, BOB, "S=9,W=10");
+    file(&mut tree, 3, BOB, "S=9");
+    file(&mut tree, 4, BOB, &format!("S={length}"));
+    file(&mut tree, 5, "eve@elsewhere.example", "S=9,W=10");
+    let tree = tree.done();
+    let mut places = [Place {
+        device: "volume:v",
+        fs: &tree,
+        stores: find(&tree, &AccountRules::default()),
+    }];
+    let local = attribute(&mut places, &AccountRules::default());
+    let folders = &places[0].stores.folders;
+    let ada = folders.iter().find(|one| one.path.to_string() == folder);
+    let files = ada.unwrap().list(&tree, "volume:v").files;
+    let owners = files.iter().map(|file| {
+        let record = examine_listed(&tree, "volume:v", file, &Claims::default(), &local);
+        let Record::Message(message) = record else {
+            return None;
+        };
+        let owner = message.owner.map(|owner| owner.account.to_string());
+        Some((message.summary.subject, message.folder, owner?))
+    });
+    let mut owners: Vec<_> = owners.flatten().collect();
+    owners.sort();
+    let owned = |number: &str, folder: &str, owner: &str| {
+        (number.to_owned(), folder.to_owned(), owner.to_owned())
+    };
+    let want = [
+        owned("1", "INBOX", ADA),
+        owned("2", "Recovered", BOB),
+        owned("3", "Recovered", BOB),
+        owned("4", "INBOX", ADA),
+    ];
+    assert_eq!(owners, want);
 }
 
 /// A maildir with a deleted message of `contents`, whose name states `sizes`; its record.

@@ -26,7 +26,7 @@ impl Delivery {
     }
 
     /// Where it was delivered to, if it says so in the field that stands behind all aliases.
-    const fn to(&self) -> Option<&Address> {
+    pub(crate) const fn to(&self) -> Option<&Address> {
         match &self.trace {
             Some(Trace::To(address, Field::DeliveredTo)) => Some(address),
             _ => None,

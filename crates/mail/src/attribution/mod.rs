@@ -36,7 +36,7 @@ use crate::store::{Folder, Stores};
 /// Messages of a folder whose headers are read; more say nothing new.
 const SAMPLE: usize = 400;
 /// Bytes that are read of each: a header, also one that is compressed.
-const HEAD: u64 = 64 << 10;
+pub(crate) const HEAD: u64 = 64 << 10;
 /// Messages of a folder of a known account that are read for the server that put them there.
 const SERVED: usize = 8;
 /// A server is that of the mailboxes if it delivered more than this share of the mail that says

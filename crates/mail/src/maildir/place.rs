@@ -54,6 +54,15 @@ pub(crate) fn place(
         return place(&folder, &[], roots, rules);
     }
     if let Some((mailbox, owner)) = inside_of(path, roots) {
+        if let Some(other) = mailbox_within(&mailbox, path, children) {
+            let below = path.names().get(other.names().len()..);
+            let below = below.filter(|below| !below.is_empty());
+            return Placed {
+                owner: None,
+                name: below.map_or_else(|| INBOX.to_owned(), folder_name),
+                mailbox: other,
+            };
+        }
         let depth = mailbox.names().len();
         let own = rules.owner_inside(path.names(), depth);
         if owner.is_some() || own.is_none() {
@@ -100,6 +109,27 @@ pub(crate) fn place(
         name,
         mailbox: path.clone(),
     }
+}
+
+/// The mailbox of another one that only seems to lie in `mailbox`, above `path` or at it: a directory that lost
+/// its name, and has what only a mailbox itself has. Mailboxes do not lie in each other, so what said where it
+/// lies is of another file system or another time.
+fn mailbox_within(mailbox: &FsPath, path: &FsPath, children: &[DirEntry]) -> Option<FsPath> {
+    let is_dotted = |name: &[u8]| matches!(name, [b'.', first, ..] if *first != b'.');
+    let names = path.names();
+    let mut depths = mailbox.names().len()..names.len();
+    let depth = depths.find(|depth| {
+        let is_placeholder = names
+            .get(*depth)
+            .is_some_and(|name| orphans::is_placeholder(name));
+        is_placeholder
+            && match names.get(depth + 1) {
+                Some(below) => is_dotted(below),
+                None => orphans::is_mailbox(b"", children),
+            }
+    })?;
+    let names = names.get(..=depth)?.iter();
+    Some(names.fold(FsPath::root(), |path, name| path.join(name)))
 }
 
 #[cfg(test)]
@@ -177,6 +207,34 @@ mod tests {
         assert_eq!(name("#orphans/#12/Maildir", &plain), "INBOX");
         assert_eq!(name("#orphans/#12/.Sent", &plain), "Sent");
         assert_eq!(name("#orphans/#12/a.example/ada", &plain), "INBOX");
+    }
+
+    #[test]
+    fn a_mailbox_that_lost_its_name_lies_in_no_other() {
+        let root = "v/quarry.example/ada/Maildir";
+        let rules = AccountRules::default();
+        let at = path(root);
+        let roots = HashMap::from([(at.clone(), rules.owner_of(at.names()))]);
+        let list = DirEntry {
+            name: b"subscriptions".to_vec(),
+            inode: InodeNumber(9),
+        };
+        let placed = |folder: &str, children: &[DirEntry]| {
+            let placed = place(&path(folder), children, &roots, &rules);
+            let owner = placed.owner.map(|owner| owner.account.to_string());
+            (owner, placed.name, placed.mailbox.to_string())
+        };
+        let other = format!("/{root}/#24");
+        for (folder, children, name) in [
+            ("#24/.Drafts", &[][..], "Drafts"),
+            ("#24", std::slice::from_ref(&list), "INBOX"),
+        ] {
+            let got = placed(&format!("{root}/{folder}"), children);
+            assert_eq!(got, (None, name.to_owned(), other.clone()), "{folder}");
+        }
+        let own = Some("ada@quarry.example".to_owned());
+        let got = placed(&format!("{root}/#24"), &[]);
+        assert_eq!(got, (own, "#24".to_owned(), format!("/{root}")));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use mail::account::AccountRules;
 use mail::attribution::{Local, Place, attribute};
 use mail::carved::MailboxRecord;
 use mail::claims::Claims;
-use mail::content::{examine_among, examine_loose};
+use mail::content::{examine_among, examine_listed, examine_loose};
 use mail::store::{MailFile, find};
 use mail::{Grade, Layer, Record};
 use rayon::prelude::*;
@@ -320,6 +320,7 @@ fn rebuild_filesystem(
         fs,
         layer,
         replaced,
+        local,
         next: 0,
         files: Vec::new(),
         deleted: Vec::new(),
@@ -346,7 +347,7 @@ fn rebuild_filesystem(
     writer.write()?;
     let claims = writer.claims(&stores.deleted);
     writer.write_deleted(&claims)?;
-    writer.write_loose(&stores.loose, &claims, local)?;
+    writer.write_loose(&stores.loose, &claims)?;
     let names: Vec<String> = (0..writer.next)
         .map(|number| segment_name(device, number))
         .collect();
@@ -366,6 +367,8 @@ struct Writer<'a> {
     layer: Layer,
     /// What a newer file system on the device claims.
     replaced: Claims,
+    /// The accounts that messages may be given to which no name leads to.
+    local: &'a Local,
     next: usize,
     files: Vec<MailFile>,
     /// Deleted files, which are judged when it is known what all of them claim.
@@ -391,9 +394,9 @@ impl Writer<'_> {
     fn write(&mut self) -> Result<()> {
         let files = std::mem::take(&mut self.files);
         let (fs, device) = (self.fs, self.device);
-        let claims = self.replaced.clone();
+        let (claims, local) = (self.replaced.clone(), self.local);
         self.write_batch(&files, |file| {
-            Some(examine_among(fs, device, file, &claims))
+            Some(examine_listed(fs, device, file, &claims, local))
         })
     }
 
@@ -422,13 +425,8 @@ impl Writer<'_> {
     }
 
     /// Writes the messages among the files that lost their directory and their name.
-    fn write_loose(
-        &mut self,
-        loose: &[(FsPath, InodeNumber)],
-        claims: &Claims,
-        local: &Local,
-    ) -> Result<()> {
-        let (fs, device) = (self.fs, self.device);
+    fn write_loose(&mut self, loose: &[(FsPath, InodeNumber)], claims: &Claims) -> Result<()> {
+        let (fs, device, local) = (self.fs, self.device, self.local);
         for batch in loose.chunks(BATCH) {
             self.write_batch(batch, |(path, inode)| {
                 examine_loose(fs, device, path, *inode, claims, local)
