@@ -36,6 +36,16 @@ impl Grid {
     /// That of the sectors, which all others keep to.
     pub(crate) const SECTORS: Self = Self::of_clusters(SECTOR as u64, 0);
 
+    /// That of blocks of so many bytes, of which the first begins a device, and each is given alone.
+    pub(crate) const fn of_blocks(block: u64) -> Self {
+        Self {
+            block,
+            phase: 0,
+            cluster: block,
+            first_cluster: 0,
+        }
+    }
+
     /// That of clusters of so many bytes, of which the first begins at `first`.
     const fn of_clusters(cluster: u64, first: u64) -> Self {
         let block = if cluster < USUAL_BLOCK {

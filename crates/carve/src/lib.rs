@@ -32,6 +32,7 @@ mod habits;
 mod judge;
 mod language;
 mod lines;
+mod maps;
 mod ordered;
 mod pool;
 mod reader;

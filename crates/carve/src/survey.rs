@@ -7,6 +7,7 @@ use mail::header::{REACH, begins_anew, header};
 use rayon::prelude::*;
 
 use crate::language::{Language, SAMPLE_BYTES};
+use crate::maps;
 use crate::stored::Sightings;
 
 /// The smallest unit that a disk reads and a file system gives.
@@ -83,6 +84,9 @@ pub(crate) struct Survey {
     pub(crate) unseen: Vec<Vec<u8>>,
     /// Where files of mail stores seem to be.
     pub(crate) stores: Sightings,
+    /// Sectors that begin as maps of files do: leaves of trees of extents, and blocks of pointers.
+    pub(crate) leaves: Vec<u64>,
+    pub(crate) pointers: Vec<u64>,
 }
 
 impl Survey {
@@ -115,6 +119,8 @@ impl Survey {
             language: Language::default(),
             unseen: Vec::new(),
             stores: Sightings::default(),
+            leaves: Vec::new(),
+            pointers: Vec::new(),
         };
         let (mut covered, mut facts_from, mut sampled) = (0, 0, 0_u64);
         for part in parts {
@@ -144,6 +150,8 @@ impl Survey {
                 }
             }
             survey.stores.append(part.stores);
+            survey.leaves.extend(part.leaves);
+            survey.pointers.extend(part.pointers);
         }
         survey
     }
@@ -160,6 +168,11 @@ impl Survey {
         let from = self.heads.partition_point(|head| *head < span.start);
         let to = self.heads.partition_point(|head| *head < span.end);
         self.heads.drain(from..to.max(from));
+    }
+
+    /// Whether a message or a file of a store begins at a place.
+    pub(crate) fn begins_mail(&self, at: u64) -> bool {
+        self.heads.binary_search(&at).is_ok() || self.stores.begins_at(at)
     }
 
     /// What the sector at a multiple of [`SECTOR`] holds.
@@ -192,6 +205,8 @@ struct Part {
     heads: Vec<Head>,
     sample: Vec<Vec<u8>>,
     stores: Sightings,
+    leaves: Vec<u64>,
+    pointers: Vec<u64>,
 }
 
 /// Stretches that are kept to measure by.
@@ -207,6 +222,8 @@ impl Part {
             heads: Vec::new(),
             sample: Vec::new(),
             stores: Sightings::default(),
+            leaves: Vec::new(),
+            pointers: Vec::new(),
         };
         let own = WINDOW.min(device.len().saturating_sub(start));
         let length = own
@@ -240,6 +257,14 @@ impl Part {
                 Sector::of(bytes.get(at..end).unwrap_or_default())
             };
             let rest = bytes.get(at..).unwrap_or_default();
+            if sector == Sector::Other {
+                let own = bytes.get(at..end).unwrap_or_default();
+                if own.starts_with(&maps::MAGIC) {
+                    part.leaves.push(offset);
+                } else if maps::may_be_pointers(own, device.len()) {
+                    part.pointers.push(offset);
+                }
+            }
             if let Some(header) = (sector == Sector::Text).then(|| header(rest)).flatten() {
                 let before = bytes.get(..at).unwrap_or_default();
                 let line_before = before.rsplit(|byte| matches!(byte, b'\n' | 0)).next();

@@ -36,7 +36,7 @@ impl Turned {
     }
 
     /// What both saw.
-    const fn and(self, other: Self) -> Self {
+    pub(crate) const fn and(self, other: Self) -> Self {
         Self {
             seen: self.seen.saturating_add(other.seen),
             bytes: self.bytes.saturating_add(other.bytes),

@@ -21,7 +21,7 @@ use crate::search::no_break;
 use crate::stored::{self, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
 use crate::turned::{Turned, doubt_lines};
-use crate::{Carved, Carving, Grid};
+use crate::{Carved, Carving, Grid, maps};
 use rest::Rest;
 
 /// A border that says less than this may be a break.
@@ -37,11 +37,50 @@ pub(crate) const MOST_LUCK: f64 = 0.01;
 /// The result depends on the device and on what is taken alone, not on the number of threads.
 pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) + Sync)) -> Carved {
     let mut survey = Survey::of(device, taken, progress);
+    let mapped = maps::take(device, &mut survey);
+    let Contents {
+        mut carved,
+        turned,
+        lines,
+    } = contents(device, survey, None);
+    doubt_ends_of_chunks(&mut [&mut carved]);
+    // What maps put together whole is not also what is left of it in one piece.
+    let first = |message: &Carving| message.found.pieces.first().map(|(at, _)| *at);
+    let starts: HashSet<Option<u64>> = mapped.messages.iter().map(first).collect();
+    carved
+        .messages
+        .retain(|message| !starts.contains(&first(message)));
+    carved.messages.extend(mapped.messages);
+    turned.and(mapped.turned).doubt(&mut carved.messages);
+    if let Some(lines) = lines {
+        doubt_lines(&mut carved.messages, device, &lines);
+    }
+    carved
+        .messages
+        .sort_by_key(|message| message.found.pieces.first().copied());
+    carved
+}
+
+/// What the contents of a device give, before what turned on it is held against it.
+pub(crate) struct Contents {
+    pub(crate) carved: Carved,
+    pub(crate) turned: Turned,
+    lines: Option<Lines>,
+}
+
+/// Takes all mail from files that were laid out one after the other, each from the start of a block of `grid` on.
+pub(crate) fn carve_laid_out(files: &dyn ReadAt, grid: Grid) -> Contents {
+    let survey = Survey::of(files, &[], &|_| ());
+    contents(files, survey, Some(grid))
+}
+
+/// Takes all mail from a device by its contents; where blocks begin is worked out if it is not `known`.
+fn contents(device: &dyn ReadAt, mut survey: Survey, known: Option<Grid>) -> Contents {
     let Stores {
         grid,
         messages,
         embedded,
-    } = stored::take(device, &mut survey);
+    } = stored::take(device, &mut survey, known);
     let (mut carved, turned, lines) =
         Judge::of(device, &survey, grid, |judge| on_grid(judge, messages));
     if grid != Grid::SECTORS {
@@ -51,15 +90,11 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
     }
     let within = stored::within_others(device, &survey, &embedded, &carved);
     carved.messages.extend(within);
-    doubt_ends_of_chunks(&mut [&mut carved]);
-    turned.doubt(&mut carved.messages);
-    if let Some(lines) = lines {
-        doubt_lines(&mut carved.messages, device, &lines);
+    Contents {
+        carved,
+        turned,
+        lines,
     }
-    carved
-        .messages
-        .sort_by_key(|message| message.found.pieces.first().copied());
-    carved
 }
 
 /// Takes what begins where blocks do, beside the `messages` that are taken already, and gives

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::read::Read;
 use super::{MOST_POSTMARK, Taken, carving, header_at};
 use crate::blocks::filled;
+use crate::device::MOST_LUCK;
 use crate::judge::Judge;
 use crate::search::LEAST_BORDER;
 use crate::survey::{SECTOR, Sector};
@@ -35,12 +36,24 @@ const STRIDE: u64 = 64 << 10;
 /// states, in nats: in a thousand bytes hardly one next postmark would fit by chance.
 const LEAST_MEASURED: f64 = -12.0;
 
+/// A border that says so much, in nats, says whether it is a break.
+const CLEAR: f64 = 4.0;
+/// So many borders count with those of a device, and so many breaks among them.
+const USUAL: (f64, f64) = (25.0, 0.1);
+
 /// A stretch of a device in which one file seems to lie.
 struct Stretch<'a> {
     device: &'a dyn ReadAt,
     range: Range<u64>,
     /// Whether the end of the file shows: zeros follow.
     is_ended: bool,
+}
+
+impl Stretch<'_> {
+    /// Where a range of it lies on the device.
+    const fn on_device(&self, range: &Range<u64>) -> Range<u64> {
+        self.range.start.saturating_add(range.start)..self.range.start.saturating_add(range.end)
+    }
 }
 
 impl ReadAt for Stretch<'_> {
@@ -54,8 +67,13 @@ impl ReadAt for Stretch<'_> {
     }
 }
 
-/// The messages behind the postmarks at `places` of `device`.
-pub(super) fn messages(judge: &Judge<'_>, device: &dyn ReadAt, places: &[u64]) -> Vec<Taken> {
+/// The messages behind the postmarks at `places` of `device`; `laid_out` if its files are known to lie in one piece.
+pub(super) fn messages(
+    judge: &Judge<'_>,
+    device: &dyn ReadAt,
+    places: &[u64],
+    laid_out: bool,
+) -> Vec<Taken> {
     let mut stretches: Vec<Stretch<'_>> = Vec::new();
     for place in places {
         let is_inside = stretches
@@ -65,11 +83,31 @@ pub(super) fn messages(judge: &Judge<'_>, device: &dyn ReadAt, places: &[u64]) -
             stretches.push(stretch(judge, device, *place, places));
         }
     }
-    let taken: Vec<Vec<Taken>> = stretches
+    let read: Vec<Vec<(Loose, Read)>> = stretches
         .par_iter()
-        .map(|stretch| taken(judge, stretch))
+        .map(|stretch| read(judge, stretch))
         .collect();
-    taken.into_iter().flatten().collect()
+    let least = if laid_out {
+        LEAST_BORDER
+    } else {
+        least_border(read.iter().flatten().flat_map(|(_, read)| &read.borders))
+    };
+    let taken = stretches.iter().zip(read);
+    taken
+        .flat_map(|(stretch, read)| taken_of(stretch, read, least))
+        .collect()
+}
+
+/// What a border must say for no more of those that are taken for none to be breaks than may be by chance. How many
+/// are breaks is told by those that say much, one way or the other, as within base64. Mboxes that grow by turns break
+/// often.
+fn least_border<'b>(borders: impl Iterator<Item = &'b (u64, f64)>) -> f64 {
+    let (mut all, mut broken) = USUAL;
+    for (_, nats) in borders.filter(|(_, nats)| nats.abs() >= CLEAR) {
+        all += 1.0;
+        broken += if *nats < 0.0 { 1.0 } else { 0.0 };
+    }
+    LEAST_BORDER.max((broken / all / MOST_LUCK).ln())
 }
 
 /// Whether what looks like the header of a file at `head` stands within an mbox: behind a postmark
@@ -189,16 +227,24 @@ fn is_postmark(device: &dyn ReadAt, at: u64) -> bool {
     head.is_ok_and(|(head, _)| begins(&head))
 }
 
-/// The messages in a stretch.
-fn taken(judge: &Judge<'_>, stretch: &Stretch<'_>) -> Vec<Taken> {
-    let messages = messages_in(stretch);
+/// The messages in a stretch, and how they read.
+fn read(judge: &Judge<'_>, stretch: &Stretch<'_>) -> Vec<(Loose, Read)> {
+    let messages = messages_in(stretch).into_iter();
+    let read = messages.map(|message| {
+        let read = Read::of(judge, stretch.device, &stretch.on_device(&message.span));
+        (message, read)
+    });
+    read.collect()
+}
+
+/// What is taken of the messages in a stretch, where a border must say so much.
+fn taken_of(stretch: &Stretch<'_>, messages: Vec<(Loose, Read)>, least: f64) -> Vec<Taken> {
     let count = messages.len();
     let mut all = Vec::new();
     let mut from = stretch.range.start;
     let mut file = InFile::begun(from);
-    for (number, message) in messages.into_iter().enumerate() {
-        let on_device = |at: u64| stretch.range.start.saturating_add(at);
-        let span = from..on_device(message.span.end);
+    for (number, (message, read)) in messages.into_iter().enumerate() {
+        let span = from..stretch.on_device(&message.span).end;
         from = span.end;
         if message.is_pseudo {
             file = InFile::begun(span.start);
@@ -209,7 +255,11 @@ fn taken(judge: &Judge<'_>, stretch: &Stretch<'_>) -> Vec<Taken> {
         }
         let is_last = number.saturating_add(1) == count;
         let shows_end = !is_last || stretch.is_ended;
-        let (carving, is_cut) = judged(judge, stretch, &message, shows_end, file.start);
+        let ends = Ends {
+            shows_end: shows_end && (read.has_closed_parts || !may_end_a_sector(span.end)),
+            least,
+        };
+        let (carving, is_cut) = judged(stretch, &message, read, &ends, file.start);
         file.is_cut |= is_cut;
         file.uid = message.known.uid.or(file.uid);
         all.push(Taken::one(span, carving));
@@ -247,29 +297,36 @@ impl InFile {
     }
 }
 
-/// What a message in `file` is worth, and whether it is cut at a border that does not fit:
-/// `shows_end` if something says where it ends.
+/// Whether a sector ends where a message does, or behind the empty line that follows it: there another file may begin,
+/// and the rest of this one lie elsewhere.
+const fn may_end_a_sector(end: u64) -> bool {
+    end.is_multiple_of(SECTOR as u64) || end.saturating_add(1).is_multiple_of(SECTOR as u64)
+}
+
+/// What shows where a message ends, and what a border in it must say.
+struct Ends {
+    shows_end: bool,
+    least: f64,
+}
+
+/// What a message in `file` is worth, and whether it is cut at a border that does not fit.
 fn judged(
-    judge: &Judge<'_>,
     stretch: &Stretch<'_>,
     message: &Loose,
-    shows_end: bool,
+    read: Read,
+    ends: &Ends,
     file: u64,
 ) -> (crate::Carving, bool) {
-    let on_device = |at: u64| stretch.range.start.saturating_add(at);
-    let span = on_device(message.span.start)..on_device(message.span.end);
-    let read = Read::of(judge, stretch.device, &span);
-    let pieces = message
-        .ranges
-        .iter()
-        .map(|range| on_device(range.start)..on_device(range.end));
+    let shows_end = ends.shows_end;
+    let span = stretch.on_device(&message.span);
+    let pieces = message.ranges.iter().map(|range| stretch.on_device(range));
     let stored = Stored {
         known: message.known.clone(),
         keywords: message.keywords.clone(),
         folder: None,
         file,
     };
-    let weak = read.borders.iter().find(|(_, nats)| *nats < LEAST_BORDER);
+    let weak = read.borders.iter().find(|(_, nats)| *nats < ends.least);
     let broken = read.borders.iter().any(|(_, nats)| *nats < LEAST_MEASURED);
     let is_sound = message.known.damage.is_empty() && shows_end && read.is_closed;
     let proof = if read.verifies {

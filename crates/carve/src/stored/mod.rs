@@ -98,6 +98,20 @@ impl Sightings {
         self.lines.extend(lines.filter(free).map(place));
     }
 
+    /// Whether a file of a store begins at a place.
+    pub(crate) fn begins_at(&self, place: u64) -> bool {
+        let places = [&self.compressed, &self.dbox_files, &self.postmarks];
+        places
+            .iter()
+            .any(|places| places.binary_search(&place).is_ok())
+    }
+
+    /// Whether a range has a postmark of an mbox.
+    pub(crate) fn has_postmark(&self, range: &Range<u64>) -> bool {
+        let next = self.postmarks.partition_point(|at| *at < range.start);
+        self.postmarks.get(next).is_some_and(|at| *at < range.end)
+    }
+
     /// Adds what another window has.
     pub(crate) fn append(&mut self, mut other: Self) {
         self.compressed.append(&mut other.compressed);
@@ -137,8 +151,8 @@ pub(crate) struct Stores {
 }
 
 /// Takes all messages that lie in files of stores; their sectors and the heads in them are taken
-/// out of `survey`.
-pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
+/// out of `survey`. Where blocks begin is worked out if it is not `known`.
+pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey, known: Option<Grid>) -> Stores {
     let mut seen = std::mem::take(&mut survey.stores);
     // Some deliveries leave a postmark within a header.
     seen.postmarks
@@ -168,28 +182,23 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Stores {
         .heads
         .retain(|head| !mbox::is_inside(device, &seen.postmarks, *head));
     let starts = starts_of_files(survey, &seen, starts);
-    let grid = Grid::of(&starts).with_blocks_of(device, &starts);
-    let pieces = with_judge(
-        device,
-        survey,
-        Grid::sure(&starts),
-        &records.open,
-        |judge| {
-            let mut pieces = dbox::Pieces::new(judge, device, &seen.metadata, &records);
-            pieces.put_together(&records.open)
-        },
-    );
+    let grid = known.unwrap_or_else(|| Grid::of(&starts).with_blocks_of(device, &starts));
+    let sure = known.unwrap_or_else(|| Grid::sure(&starts));
+    let pieces = with_judge(device, survey, sure, &records.open, |judge| {
+        let mut pieces = dbox::Pieces::new(judge, device, &seen.metadata, &records);
+        pieces.put_together(&records.open)
+    });
     for record in pieces {
         claim(survey, record, &mut messages);
     }
-    let pieces = with_judge(device, survey, Grid::sure(&starts), &packed.open, |judge| {
+    let pieces = with_judge(device, survey, sure, &packed.open, |judge| {
         compressed::joined(judge, device, &packed.open)
     });
     for file in pieces {
         claim(survey, file, &mut messages);
     }
     let mail = with_judge(device, survey, grid, &seen.postmarks, |judge| {
-        mbox::messages(judge, device, &seen.postmarks)
+        mbox::messages(judge, device, &seen.postmarks, known.is_some())
     });
     for message in mail {
         claim(survey, message, &mut messages);

@@ -2,6 +2,7 @@
 
 mod bits;
 mod ends;
+mod maps;
 mod pieces;
 mod senders;
 mod within;
