@@ -109,6 +109,7 @@ impl Discovery<'_> {
         }
         if taken.is_empty() {
             taken = self.parity_of_newer(&group);
+            self.overwritten.extend(taken.iter().cloned());
         }
         self.aggregate.epochs.extend(taken);
         self.add_group(group, true);

@@ -425,6 +425,8 @@ impl<'a> Discovery<'a> {
         let mut blank = self.unexplained(&["group:", "disk:", "partition:"]);
         // What texts a disk still has is asked first.
         blank.retain(|(name, _)| is_group(name) || self.blank.get(name) == Some(&true));
+        // What another text knows is no blank device.
+        blank.retain(|(name, _)| !self.lvm.iter().any(|one| one.device == *name));
         for group in &mut groups {
             group.take_in(&blank);
             // Disks are often of one length.

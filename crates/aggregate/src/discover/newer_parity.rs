@@ -32,9 +32,13 @@ impl Discovery<'_> {
     /// How much of each member of an array was synchronised, where its newest label says that it is not all.
     fn synced_bytes(&self, array: &Group) -> Option<u64> {
         let devices = array.devices();
-        let labels = self.md.iter();
-        let labels =
-            labels.filter(|label| label.fault.is_none() && devices.contains(&label.device));
+        let is_own = |label: &&Found| {
+            let members = u64::from(array.geometry.members());
+            label.fault.is_none()
+                && devices.contains(&label.device)
+                && u64::from(label.superblock.raid_disks) == members
+        };
+        let labels = self.md.iter().filter(is_own);
         let newest: &Found = labels.max_by_key(|label| label.superblock.events)?;
         newest.superblock.resync_offset?.checked_mul(SECTOR)
     }

@@ -393,10 +393,11 @@ fn by_marks<'a>(
     homeless: &[&Scanned],
     is_wanted: IsOfKind,
 ) -> Option<(usize, &'a PhysicalVolume)> {
+    let marks = Mark::all_in(text).into_iter();
+    let marks: Vec<(&str, Mark)> = marks.filter(|(_, mark)| is_wanted(mark)).collect();
     let agrees = |pv: &PhysicalVolume, scanned: &Scanned| {
-        let marks = Mark::all_on(text, pv).into_iter();
-        let mut marks = marks.filter(is_wanted);
-        marks.any(|mark| scanned.marks.contains(&mark))
+        let mut own = marks.iter().filter(|(name, _)| *name == pv.name);
+        own.any(|(_, mark)| scanned.marks.contains(mark))
     };
     homeless.iter().enumerate().find_map(|(place, scanned)| {
         let mut fitting = free.iter().filter(|pv| agrees(pv, scanned));

@@ -1,13 +1,13 @@
 //! What a metadata text says stands where on a physical volume, and can be recognised there: it tells which
 //! volume a device is that has lost its label.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::{ByteOffset, Fields, ReadAt, ReadAtExt};
 
 use super::VolumeGroup;
 use super::metadata::MetadataArea;
-use super::model::{PhysicalVolume, SegmentKind};
+use super::model::{LogicalVolume, SegmentKind};
 use super::raid_meta::RaidMeta;
 
 /// Something to recognise, at an offset on a physical volume.
@@ -36,35 +36,44 @@ pub(super) const KINDS_OF_MARKS: [(IsOfKind, &str); 2] = [
 ];
 
 impl Mark {
-    /// What `text` says stands on a physical volume.
-    pub(super) fn all_on(text: &VolumeGroup, pv: &PhysicalVolume) -> BTreeSet<Self> {
-        let begins = |name: &str| {
-            let segment = text.logical_volume(name)?.segments.first()?;
-            let SegmentKind::Striped { areas, .. } = &segment.kind else {
+    /// What `text` says stands on its physical volumes, with the name of each.
+    pub(super) fn all_in(text: &VolumeGroup) -> BTreeSet<(&str, Self)> {
+        let pvs: BTreeMap<&str, u64> = text
+            .physical_volumes
+            .iter()
+            .map(|pv| (pv.name.as_str(), pv.pe_start))
+            .collect();
+        let begin = |lv: &'_ LogicalVolume| {
+            let SegmentKind::Striped { areas, .. } = &lv.segments.first()?.kind else {
                 return None;
             };
-            let area = areas.first().filter(|area| area.on == pv.name)?;
+            let area = areas.first()?;
+            let (name, start) = pvs.get_key_value(area.on.as_str())?;
             let inside = area.extent.checked_mul(text.extent_bytes)?;
-            pv.pe_start.checked_add(inside)
+            Some((*name, start.checked_add(inside)?))
         };
-        let volumes = text.logical_volumes.iter();
-        let file_systems = volumes.filter_map(|lv| {
-            Some(Self::FileSystem {
-                at: begins(&lv.name)?,
-            })
-        });
+        let begins: BTreeMap<&str, (&str, u64)> = text
+            .logical_volumes
+            .iter()
+            .filter_map(|lv| Some((lv.name.as_str(), begin(lv)?)))
+            .collect();
+        let file_systems = begins.values();
+        let file_systems = file_systems.map(|(pv, at)| (*pv, Self::FileSystem { at: *at }));
         let segments = text.logical_volumes.iter().flat_map(|lv| &lv.segments);
         let arrays = segments.filter_map(|segment| match &segment.kind {
             SegmentKind::Raid { images, .. } => Some((images, u32::try_from(images.len()).ok()?)),
             _ => None,
         });
         let labels = arrays.flat_map(|(images, count)| {
+            let begins = &begins;
             (0_u32..).zip(images).filter_map(move |(position, image)| {
-                Some(Self::RaidLabel {
-                    at: begins(image.meta.as_deref()?)?,
+                let (pv, at) = *begins.get(image.meta.as_deref()?)?;
+                let label = Self::RaidLabel {
+                    at,
                     position,
                     images: count,
-                })
+                };
+                Some((pv, label))
             })
         });
         file_systems.chain(labels).collect()
@@ -74,10 +83,8 @@ impl Mark {
     pub(super) fn all_shown(device: &dyn ReadAt, areas: &[MetadataArea]) -> BTreeSet<Self> {
         let texts = areas.iter().flat_map(|area| &area.versions);
         let texts = texts.filter_map(|version| version.group.as_ref().ok());
-        let marks: BTreeSet<Self> = texts
-            .flat_map(|text| text.physical_volumes.iter().map(move |pv| (text, pv)))
-            .flat_map(|(text, pv)| Self::all_on(text, pv))
-            .collect();
+        let marks = texts.flat_map(|text| Self::all_in(text));
+        let marks: BTreeSet<Self> = marks.map(|(_, mark)| mark).collect();
         let marks = marks.into_iter();
         marks.filter(|mark| mark.shows_on(device)).collect()
     }

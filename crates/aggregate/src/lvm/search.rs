@@ -90,16 +90,29 @@ fn stranger(text: &VolumeGroup, device: &DeviceName, at: u64, length: u64) -> Lo
     }
 }
 
+/// A device that holds nothing of LVM any more.
+type Blank = (DeviceName, Arc<dyn ReadAt>);
+
 impl Group {
     /// Finds places for physical volumes that are missing on `blank` devices, which hold nothing of LVM any
-    /// more: one that is about as long, and shows what the text says stands on it.
+    /// more: one that is about as long, and shows what the text says stands on it. A bare disk must have the label of
+    /// an image: where a volume begins, a member of an array may show the beginning of what lies on that.
     pub fn take_in(&mut self, blank: &[(DeviceName, Arc<dyn ReadAt>)]) {
+        if self.is_complete() {
+            return;
+        }
         let text = Arc::clone(&self.text);
+        let marks = Mark::all_in(&text);
         for (is_wanted, why) in KINDS_OF_MARKS {
-            let shows = |pv: &PhysicalVolume, device: &Arc<dyn ReadAt>| {
-                let marks = Mark::all_on(&text, pv).into_iter();
-                let mut marks = marks.filter(is_wanted);
-                is_about(pv, device.len()) && marks.any(|mark| mark.shows_on(device))
+            let marks: Vec<&(&str, Mark)> =
+                marks.iter().filter(|(_, mark)| is_wanted(mark)).collect();
+            let shows = |pv: &PhysicalVolume, (name, device): &Blank| {
+                let may_show = |mark: &Mark| {
+                    name.0.starts_with("group:") || matches!(mark, Mark::RaidLabel { .. })
+                };
+                let mut own = marks.iter().filter(|(on, _)| *on == pv.name);
+                is_about(pv, device.len())
+                    && own.any(|(_, mark)| may_show(mark) && mark.shows_on(device))
             };
             self.take_in_by(blank, &shows, &format!("its length and {why}"));
         }
@@ -107,7 +120,7 @@ impl Group {
 
     /// The same, by the length alone: the only one that has it to the byte.
     pub fn take_in_by_length(&mut self, blank: &[(DeviceName, Arc<dyn ReadAt>)]) {
-        let is_as_long = |pv: &PhysicalVolume, device: &Arc<dyn ReadAt>| pv.bytes == device.len();
+        let is_as_long = |pv: &PhysicalVolume, (_, device): &Blank| pv.bytes == device.len();
         self.take_in_by(blank, &is_as_long, "its length, to the byte");
     }
 
@@ -115,10 +128,13 @@ impl Group {
     pub fn is_shown_on(&self, name: &DeviceName, device: &dyn ReadAt) -> bool {
         let on = |id: &Id| self.devices.get(id) == Some(name);
         let pvs = self.text.physical_volumes.iter();
-        pvs.filter(|pv| on(&pv.id)).any(|pv| {
-            let mut marks = Mark::all_on(&self.text, pv).into_iter();
-            marks.any(|mark| mark.shows_on(device))
-        })
+        let own = pvs.filter(|pv| on(&pv.id)).map(|pv| pv.name.as_str());
+        let own: BTreeSet<&str> = own.collect();
+        if own.is_empty() {
+            return false;
+        }
+        let mut marks = Mark::all_in(&self.text).into_iter();
+        marks.any(|(pv, mark)| own.contains(pv) && mark.shows_on(device))
     }
 
     /// Gives the physical volumes that are missing the devices that agree with them, where either is the
@@ -126,13 +142,13 @@ impl Group {
     fn take_in_by(
         &mut self,
         blank: &[(DeviceName, Arc<dyn ReadAt>)],
-        agrees: &dyn Fn(&PhysicalVolume, &Arc<dyn ReadAt>) -> bool,
+        agrees: &dyn Fn(&PhysicalVolume, &Blank) -> bool,
         why: &str,
     ) {
         let is_free = |name: &DeviceName| !self.devices.values().any(|taken| taken == name);
         let free: Vec<_> = blank.iter().filter(|(name, _)| is_free(name)).collect();
         let pairs = self.missing().flat_map(|pv| {
-            let fitting = free.iter().filter(|(_, device)| agrees(pv, device));
+            let fitting = free.iter().filter(|one| agrees(pv, one));
             fitting.map(|(name, _)| (pv.id, pv.name.clone(), name.clone()))
         });
         let pairs: Vec<(Id, String, DeviceName)> = pairs.collect();
