@@ -260,18 +260,26 @@ pub fn examine_listed(
     let placeholder = format!("#{}", mail.inode.0);
     let parent = mail.path.parent().unwrap_or_else(FsPath::root);
     let path = parent.join(placeholder.as_bytes());
-    examine_loose(fs, device, &path, mail.inode, claims, local).unwrap_or(record)
+    let by_itself = examine_loose(fs, device, &path, mail.inode, claims, local);
+    by_itself.unwrap_or_else(|| match record {
+        Record::Message(mut message) => {
+            let why = "its name says another length, and it was delivered to another account";
+            message.owner = None;
+            message.doubt = Some(why.to_owned());
+            Record::Message(message)
+        }
+        other => other,
+    })
 }
 
-/// Whether a whole message has none of the lengths that its name says, and was delivered to another account
-/// than that of its folder.
+/// Whether a message has none of the lengths that its name says, and was delivered to another account than that of
+/// its folder.
 fn is_anothers(fs: &dyn Filesystem, mail: &MailFile, message: &Message, local: &Local) -> bool {
     let known = &mail.known;
-    let differs = |said: Option<u64>, length: u64| said.is_some_and(|said| said != length);
-    let is_other_file = mail.part.is_none()
-        && message.holes.is_empty()
-        && differs(known.size, message.bytes)
-        && known.virtual_size != Some(message.virtual_bytes);
+    let agrees = known.size == Some(message.bytes)
+        || message.holes.is_empty() && known.virtual_size == Some(message.virtual_bytes);
+    let says_any = known.size.is_some() || known.virtual_size.is_some();
+    let is_other_file = mail.part.is_none() && says_any && !agrees;
     let Some(owner) = mail.owner.as_ref().filter(|_| is_other_file) else {
         return false;
     };

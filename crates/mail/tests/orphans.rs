@@ -97,6 +97,29 @@ fn folders_without_a_path_go_to_whom_their_mail_was_delivered() {
 }
 
 #[test]
+fn a_mailbox_that_seems_to_lie_in_another_one_is_not_that_accounts() {
+    let mut tree = Maker::new();
+    let ada = "/v/lindenhof.example/ada/Maildir";
+    tree.folder(ada, &[ADA; 4]);
+    tree.folder("/v/lindenhof.example/bob/Maildir", &[BOB]);
+    // It has lost its own `cur`; of its folders only one says whose it is.
+    tree.folder(&format!("{ada}/#24/.Sent"), &[BOB; 4]);
+    tree.directory(&format!("{ada}/#24/.Drafts/cur"));
+    // A folder of ada's that lost its name.
+    tree.folder(&format!("{ada}/#25"), &[ADA]);
+    let placed = placed(&tree.done());
+    let find = |path: &str| {
+        let mut all = placed.iter();
+        let path = format!("{ada}/{path}");
+        let (_, owner, name) = all.find(|(at, ..)| *at == path).unwrap();
+        (owner.as_str(), name.as_str())
+    };
+    assert_eq!(find("#24/.Sent"), (BOB, "Sent"));
+    assert_eq!(find("#24/.Drafts"), (BOB, "Drafts"));
+    assert_eq!(find("#25"), (ADA, "#25"));
+}
+
+#[test]
 fn what_a_folder_holds_is_not_also_in_an_older_state_of_its_directory() {
     let mut tree = Maker::new();
     let name = "1400000000.M1P1.mx";

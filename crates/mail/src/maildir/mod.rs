@@ -18,5 +18,5 @@ pub use orphans::RECOVERED;
 pub(crate) use orphans::{
     is_bare, is_below as is_below_orphans, is_message, is_nameless, is_placeholder,
 };
-pub(crate) use place::{is_folder, is_message_directory, place};
+pub(crate) use place::{is_folder, is_message_directory, is_other_mailbox, place};
 pub use uidlist::Uidlist;

@@ -54,13 +54,11 @@ pub(crate) fn place(
         return place(&folder, &[], roots, rules);
     }
     if let Some((mailbox, owner)) = inside_of(path, roots) {
-        if let Some(other) = mailbox_within(&mailbox, path, children) {
-            let below = path.names().get(other.names().len()..);
-            let below = below.filter(|below| !below.is_empty());
+        if is_other_mailbox(path, children) {
             return Placed {
                 owner: None,
-                name: below.map_or_else(|| INBOX.to_owned(), folder_name),
-                mailbox: other,
+                name: INBOX.to_owned(),
+                mailbox: path.clone(),
             };
         }
         let depth = mailbox.names().len();
@@ -111,25 +109,10 @@ pub(crate) fn place(
     }
 }
 
-/// The mailbox of another one that only seems to lie in `mailbox`, above `path` or at it: a directory that lost
-/// its name, and has what only a mailbox itself has. Mailboxes do not lie in each other, so what said where it
-/// lies is of another file system or another time.
-fn mailbox_within(mailbox: &FsPath, path: &FsPath, children: &[DirEntry]) -> Option<FsPath> {
-    let is_dotted = |name: &[u8]| matches!(name, [b'.', first, ..] if *first != b'.');
-    let names = path.names();
-    let mut depths = mailbox.names().len()..names.len();
-    let depth = depths.find(|depth| {
-        let is_placeholder = names
-            .get(*depth)
-            .is_some_and(|name| orphans::is_placeholder(name));
-        is_placeholder
-            && match names.get(depth + 1) {
-                Some(below) => is_dotted(below),
-                None => orphans::is_mailbox(b"", children),
-            }
-    })?;
-    let names = names.get(..=depth)?.iter();
-    Some(names.fold(FsPath::root(), |path, name| path.join(name)))
+/// Whether a directory within a mailbox that lost its name is another one: it has what only a mailbox itself has.
+/// Mailboxes do not lie in each other, so what said where it lies is of another file system or another time.
+pub(crate) fn is_other_mailbox(path: &FsPath, children: &[DirEntry]) -> bool {
+    orphans::is_nameless(path) && orphans::is_mailbox(b"", children)
 }
 
 #[cfg(test)]
@@ -219,22 +202,16 @@ mod tests {
             name: b"subscriptions".to_vec(),
             inode: InodeNumber(9),
         };
-        let placed = |folder: &str, children: &[DirEntry]| {
-            let placed = place(&path(folder), children, &roots, &rules);
+        let placed = |children: &[DirEntry]| {
+            let placed = place(&path(&format!("{root}/#24")), children, &roots, &rules);
             let owner = placed.owner.map(|owner| owner.account.to_string());
             (owner, placed.name, placed.mailbox.to_string())
         };
         let other = format!("/{root}/#24");
-        for (folder, children, name) in [
-            ("#24/.Drafts", &[][..], "Drafts"),
-            ("#24", std::slice::from_ref(&list), "INBOX"),
-        ] {
-            let got = placed(&format!("{root}/{folder}"), children);
-            assert_eq!(got, (None, name.to_owned(), other.clone()), "{folder}");
-        }
+        let got = placed(std::slice::from_ref(&list));
+        assert_eq!(got, (None, "INBOX".to_owned(), other));
         let own = Some("ada@quarry.example".to_owned());
-        let got = placed(&format!("{root}/#24"), &[]);
-        assert_eq!(got, (own, "#24".to_owned(), format!("/{root}")));
+        assert_eq!(placed(&[]), (own, "#24".to_owned(), format!("/{root}")));
     }
 
     #[test]

@@ -69,6 +69,12 @@ impl Search<'_> {
         let Some(children) = tree.children() else {
             return;
         };
+        if inside_of(&entry.path, &self.roots).is_some()
+            && maildir::is_other_mailbox(&entry.path, children)
+        {
+            // What lies in it is not that mailbox's, whether it is a folder itself or not.
+            self.roots.insert(entry.path.clone(), None);
+        }
         let Some(found) = self.recognise(&entry.path, children) else {
             return;
         };
