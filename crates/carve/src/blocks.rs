@@ -123,10 +123,15 @@ impl Grid {
     /// The grid of `heads` for what must not miss a border: that of the sectors if they are few, for
     /// those may all lie on a coarser one than theirs.
     pub(crate) fn sure(heads: &[u64]) -> Self {
-        if heads.len() >= FEW_HEADS {
-            return Self::of(heads);
+        if Self::are_few(heads) {
+            return Self::SECTORS;
         }
-        Self::SECTORS
+        Self::of(heads)
+    }
+
+    /// Whether so few files say little of where blocks begin.
+    pub(crate) const fn are_few(heads: &[u64]) -> bool {
+        heads.len() < FEW_HEADS
     }
 
     /// Where blocks begin behind `offset`, one after the other.

@@ -150,8 +150,13 @@ impl Survey {
                 }
             }
             survey.stores.append(part.stores);
-            survey.leaves.extend(part.leaves);
-            survey.pointers.extend(part.pointers);
+            for (all, own) in [
+                (&mut survey.leaves, part.leaves),
+                (&mut survey.pointers, part.pointers),
+            ] {
+                let room = MOST_MAPS.saturating_sub(all.len());
+                all.extend(own.into_iter().take(room));
+            }
         }
         survey
     }
@@ -197,6 +202,9 @@ struct Head {
     /// Whether that line can't go on with the field that begins here.
     is_within_line: bool,
 }
+
+/// So many maps of a kind are kept.
+const MOST_MAPS: usize = 1 << 18;
 
 /// What a window gave.
 struct Part {

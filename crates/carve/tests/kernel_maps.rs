@@ -122,7 +122,7 @@ fn mboxes_that_grew_by_turns_are_put_together_by_their_maps() {
             let number = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
             assert!(
                 wanted.contains(&bytes),
-                "{kind} {block}: not as it was: {number}"
+                "{kind} {block}: not as it was: {number} {message:?}"
             );
             assert!(found.insert(bytes), "{kind} {block}: twice: {number}");
         }

@@ -18,7 +18,7 @@ use crate::judge::Judge;
 use crate::lines::Lines;
 use crate::pool::Pool;
 use crate::search::no_break;
-use crate::stored::{self, Stores};
+use crate::stored::{self, Known, Stores};
 use crate::survey::{SECTOR, Sector, Survey};
 use crate::turned::{Turned, doubt_lines};
 use crate::{Carved, Carving, Grid, maps};
@@ -42,8 +42,7 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
         mut carved,
         turned,
         lines,
-    } = contents(device, survey, None);
-    doubt_ends_of_chunks(&mut [&mut carved]);
+    } = contents(device, survey, Known::Perhaps(mapped.grid));
     // What maps put together whole is not also what is left of it in one piece.
     let first = |message: &Carving| message.found.pieces.first().map(|(at, _)| *at);
     let starts: HashSet<Option<u64>> = mapped.messages.iter().map(first).collect();
@@ -51,6 +50,7 @@ pub fn carve(device: &dyn ReadAt, taken: &[Range<u64>], progress: &(dyn Fn(u64) 
         .messages
         .retain(|message| !starts.contains(&first(message)));
     carved.messages.extend(mapped.messages);
+    doubt_ends_of_chunks(&mut [&mut carved]);
     turned.and(mapped.turned).doubt(&mut carved.messages);
     if let Some(lines) = lines {
         doubt_lines(&mut carved.messages, device, &lines);
@@ -71,16 +71,20 @@ pub(crate) struct Contents {
 /// Takes all mail from files that were laid out one after the other, each from the start of a block of `grid` on.
 pub(crate) fn carve_laid_out(files: &dyn ReadAt, grid: Grid) -> Contents {
     let survey = Survey::of(files, &[], &|_| ());
-    contents(files, survey, Some(grid))
+    let mut all = contents(files, survey, Known::Surely(grid));
+    if let Some(lines) = &all.lines {
+        doubt_lines(&mut all.carved.messages, files, lines);
+    }
+    all
 }
 
-/// Takes all mail from a device by its contents; where blocks begin is worked out if it is not `known`.
-fn contents(device: &dyn ReadAt, mut survey: Survey, known: Option<Grid>) -> Contents {
+/// Takes all mail from a device by its contents, where so much is `known` of where its blocks begin.
+fn contents(device: &dyn ReadAt, mut survey: Survey, known: Known) -> Contents {
     let Stores {
         grid,
         messages,
         embedded,
-    } = stored::take(device, &mut survey, known);
+    } = stored::take(device, &mut survey, &known);
     let (mut carved, turned, lines) =
         Judge::of(device, &survey, grid, |judge| on_grid(judge, messages));
     if grid != Grid::SECTORS {

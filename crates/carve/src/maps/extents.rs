@@ -83,33 +83,46 @@ fn block_of(most: u16) -> Option<u64> {
 /// The files that leaves at `places` are of: those that begin where another one ends are joined, if no other one
 /// does either.
 pub(super) fn files(device: &dyn ReadAt, places: &[u64]) -> Vec<Mapped> {
-    let leaves = places.iter().filter_map(|at| Leaf::read(device, *at));
-    let mut leaves: Vec<Leaf> = leaves.collect();
-    // Journals keep copies.
-    leaves.sort_by_key(|leaf| (leaf.logical, leaf.runs.first().map(|run| run.first)));
-    leaves.dedup();
-    let mut ends: BTreeMap<u64, usize> = BTreeMap::new();
-    let mut begins: BTreeMap<u64, Vec<&Leaf>> = BTreeMap::new();
-    for leaf in &leaves {
-        *ends.entry(leaf.end()).or_default() += 1;
-        begins.entry(leaf.logical).or_default().push(leaf);
+    // Of copies in a journal, and of those from before a file grew, the longest.
+    let mut longest: BTreeMap<(u64, u64, Option<Run>), Leaf> = BTreeMap::new();
+    for leaf in places.iter().filter_map(|at| Leaf::read(device, *at)) {
+        let first = leaf.runs.first().map(|run| Run { count: 0, ..*run });
+        let key = (leaf.block, leaf.logical, first);
+        if longest
+            .get(&key)
+            .is_none_or(|other| leaf.end() > other.end())
+        {
+            longest.insert(key, leaf);
+        }
     }
-    let next = |end: u64| match (ends.get(&end), begins.get(&end).map(Vec::as_slice)) {
+    let leaves: Vec<Leaf> = longest.into_values().collect();
+    let mut ends: BTreeMap<(u64, u64), usize> = BTreeMap::new();
+    let mut begins: BTreeMap<(u64, u64), Vec<&Leaf>> = BTreeMap::new();
+    for leaf in &leaves {
+        *ends.entry((leaf.block, leaf.end())).or_default() += 1;
+        begins
+            .entry((leaf.block, leaf.logical))
+            .or_default()
+            .push(leaf);
+    }
+    let next = |at: (u64, u64)| match (ends.get(&at), begins.get(&at).map(Vec::as_slice)) {
         (Some(1), Some([next])) => Some(*next),
         _ => None,
     };
-    let is_first = |leaf: &&Leaf| leaf.logical == 0 || next(leaf.logical).is_none();
-    let files = leaves.iter().filter(is_first).map(|leaf| {
-        let mut file = Mapped {
+    let is_first = |leaf: &&Leaf| leaf.logical == 0 || next((leaf.block, leaf.logical)).is_none();
+    let files = leaves.iter().filter(is_first).flat_map(|leaf| {
+        let alone = Mapped {
             block: leaf.block,
             runs: leaf.runs.clone(),
         };
+        let mut joined = alone.clone();
         let mut last = leaf;
-        while let Some(leaf) = next(last.end()) {
-            file.runs.extend(&leaf.runs);
+        while let Some(leaf) = next((last.block, last.end())) {
+            joined.runs.extend(&leaf.runs);
             last = leaf;
         }
-        file
+        // What goes on may be another file's: then its blocks are none that are free.
+        [joined, alone]
     });
     files.collect()
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
-use super::{Mapped, Run};
+use super::{Mapped, Run, blocks_of};
 use crate::blocks::Grid;
 use crate::survey::{SECTOR, Survey};
 
@@ -21,30 +21,24 @@ const BLOCKS: [u64; 3] = [1024, 2048, 4096];
 /// Bytes of a pointer.
 const POINTER: usize = 4;
 
-/// Whether a sector may be the first of a block of pointers on a device of so many bytes: of blocks that mostly follow
-/// each other, with nothing behind the last.
+/// Whether a sector may be the first of a block of pointers on a device of so many bytes: of blocks that mostly ascend,
+/// with nothing behind the last.
 pub(crate) fn may_begin(sector: &[u8], device_bytes: u64) -> bool {
     let most = device_bytes / BLOCKS[0];
-    let is_block = |word: u64| word != 0 && word < most;
-    if !sector
-        .first_chunk()
-        .is_some_and(|word| is_block(u64::from(u32::from_le_bytes(*word))))
-    {
-        return false;
+    let (mut count, mut ascending, mut before) = (0_usize, 0_usize, 0_u64);
+    let mut words = words(sector);
+    for word in words.by_ref() {
+        if word == 0 {
+            break;
+        }
+        if word >= most {
+            return false;
+        }
+        count += 1;
+        ascending += usize::from(word > before);
+        before = word;
     }
-    let words: Vec<u64> = words(sector).collect();
-    let count = words
-        .iter()
-        .position(|word| *word == 0)
-        .unwrap_or(words.len());
-    let (own, rest) = words.split_at(count);
-    let following = own
-        .windows(2)
-        .filter(|pair| matches!(pair, [a, b] if *b == a + 1))
-        .count();
-    own.iter().all(|word| is_block(*word))
-        && rest.iter().all(|word| *word == 0)
-        && following * 2 >= count.saturating_sub(1)
+    count > 0 && ascending * 2 >= count && words.all(|word| word == 0)
 }
 
 fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
@@ -69,10 +63,10 @@ pub(super) fn files(device: &dyn ReadAt, survey: &Survey) -> Vec<Mapped> {
     Pointers::of(device, survey, block).files(survey)
 }
 
-/// The blocks of pointers of a device that begins with its file system, by their numbers.
+/// The blocks of pointers of a device that begins with its file system: by their numbers, what they point to.
 struct Pointers {
     block: u64,
-    by_number: BTreeMap<u64, Vec<u64>>,
+    by_number: BTreeMap<u64, Vec<Run>>,
 }
 
 impl Pointers {
@@ -86,79 +80,85 @@ impl Pointers {
     }
 
     fn files(&self, survey: &Survey) -> Vec<Mapped> {
-        // What points to blocks of pointers alone.
-        let is_further =
-            |pointers: &[u64]| pointers.iter().all(|one| self.by_number.contains_key(one));
-        let (further, first): (Vec<_>, Vec<_>) = self
-            .by_number
+        let further = self.further();
+        let within: BTreeSet<u64> = further.values().flat_map(|one| &one.of).copied().collect();
+        let by_first: BTreeMap<u64, u64> = further
             .iter()
-            .partition(|(_, pointers)| is_further(pointers));
-        let further: BTreeMap<u64, Vec<u64>> = further
-            .into_iter()
-            .map(|(own, pointers)| (*own, self.of_all(pointers)))
+            .filter_map(|(own, one)| Some((one.runs.first()?.first, *own)))
             .collect();
-        let within: BTreeSet<u64> = further
-            .keys()
-            .filter_map(|own| self.by_number.get(own))
-            .flatten()
-            .copied()
-            .collect();
-        let first = first.into_iter().filter(|(own, _)| !within.contains(own));
+        let is_first = |own: &u64| !within.contains(own) && !further.contains_key(own);
+        let first = self.by_number.iter().filter(|(own, _)| is_first(own));
         let mut joined = BTreeSet::new();
-        let mut files: Vec<Mapped> = first
-            .map(|(own, pointers)| {
-                let mut blocks = self.inode_blocks(*own, pointers, survey);
-                blocks.extend(pointers);
-                if pointers.len() as u64 == self.block / POINTER as u64
-                    && let Some((number, more)) = behind(*own, pointers, &further)
-                {
-                    joined.insert(number);
-                    blocks.extend(more);
-                }
-                self.mapped(&blocks)
-            })
-            .collect();
+        let mut files = Vec::new();
+        for (own, pointers) in first {
+            let mut runs = self.inode_blocks(*own, pointers, survey);
+            extend(&mut runs, pointers);
+            let is_full = blocks_of(pointers) == self.block / POINTER as u64;
+            let behind = behind(*own, pointers, &by_first, &further);
+            if let Some(number) = behind.filter(|_| is_full)
+                && joined.insert(number)
+                && let Some(more) = further.get(&number)
+            {
+                extend(&mut runs, &more.runs);
+            }
+            files.push(self.mapped(runs));
+        }
         let alone = further.iter().filter(|(own, _)| !joined.contains(*own));
-        files.extend(alone.map(|(_, blocks)| self.mapped(blocks)));
+        files.extend(alone.map(|(_, one)| self.mapped(one.runs.clone())));
         files
     }
 
-    /// All that these blocks of pointers point to.
-    fn of_all(&self, numbers: &[u64]) -> Vec<u64> {
-        let pointers = numbers
-            .iter()
-            .filter_map(|number| self.by_number.get(number));
-        pointers.flatten().copied().collect()
+    /// What points to blocks of pointers alone, each of which is of one such block.
+    fn further(&self) -> BTreeMap<u64, Further> {
+        let of = |runs: &[Run]| -> Option<Vec<u64>> {
+            let numbers = runs
+                .iter()
+                .flat_map(|run| run.first..run.first.saturating_add(run.count));
+            let numbers = numbers.map(|one| self.by_number.contains_key(&one).then_some(one));
+            numbers.collect()
+        };
+        let all = self.by_number.iter();
+        let all: BTreeMap<u64, Vec<u64>> = all
+            .filter_map(|(own, runs)| Some((*own, of(runs)?)))
+            .collect();
+        let mut taken = BTreeSet::new();
+        let mut further = BTreeMap::new();
+        for (own, numbers) in &all {
+            // What points to those in turn is of files larger than any mail.
+            let is_second = numbers.iter().all(|one| !all.contains_key(one));
+            if !is_second || numbers.iter().any(|one| taken.contains(one)) {
+                continue;
+            }
+            taken.extend(numbers.iter().copied());
+            let mut runs = Vec::new();
+            let each = numbers.iter().filter_map(|one| self.by_number.get(one));
+            each.for_each(|one| extend(&mut runs, one));
+            let of = numbers.clone();
+            further.insert(*own, Further { of, runs });
+        }
+        further
     }
 
     /// The blocks that the inode had of the file whose first block of pointers is number `own`: those before what
     /// that points to, if mail begins there.
-    fn inode_blocks(&self, own: u64, pointers: &[u64], survey: &Survey) -> Vec<u64> {
+    fn inode_blocks(&self, own: u64, pointers: &[Run], survey: &Survey) -> Vec<Run> {
         let begins = |number: &u64| {
             let at = number.checked_mul(self.block);
             at.is_some_and(|at| survey.begins_mail(at))
         };
-        let Some(next) = pointers.first() else {
+        let Some(next) = pointers.first().map(|run| run.first) else {
             return Vec::new();
         };
-        let between = u64::from(own.checked_add(1) == Some(*next));
+        let between = u64::from(own.checked_add(1) == Some(next));
         let first = next.checked_sub(DIRECT + between).filter(begins);
-        first.map_or_else(Vec::new, |first| (first..first + DIRECT).collect())
+        let run = |first| Run {
+            first,
+            count: DIRECT,
+        };
+        first.map(run).into_iter().collect()
     }
 
-    fn mapped(&self, blocks: &[u64]) -> Mapped {
-        let mut runs: Vec<Run> = Vec::new();
-        for block in blocks {
-            match runs.last_mut() {
-                Some(last) if last.first.checked_add(last.count) == Some(*block) => {
-                    last.count = last.count.saturating_add(1);
-                }
-                _ => runs.push(Run {
-                    first: *block,
-                    count: 1,
-                }),
-            }
-        }
+    const fn mapped(&self, runs: Vec<Run>) -> Mapped {
         Mapped {
             block: self.block,
             runs,
@@ -166,26 +166,31 @@ impl Pointers {
     }
 }
 
-/// What goes on behind a full block of pointers, of number `own`: what further blocks of pointers begin with the block
-/// behind its last, or lie behind it themselves.
-fn behind<'f>(
-    own: u64,
-    pointers: &[u64],
-    further: &'f BTreeMap<u64, Vec<u64>>,
-) -> Option<(u64, &'f Vec<u64>)> {
-    let next = pointers.last()?.checked_add(1)?;
-    // Where the blocks of pointers lie between those of the file, two of them do.
-    let starts = [Some(next), next.checked_add(2)];
-    let goes_on = further
-        .iter()
-        .find(|(_, blocks)| starts.contains(&blocks.first().copied()));
-    let is_next = || further.get_key_value(&own.checked_add(1)?);
-    let (number, blocks) = goes_on.or_else(is_next)?;
-    Some((*number, blocks))
+/// A block of pointers to blocks of pointers: which, and what these point to.
+struct Further {
+    of: Vec<u64>,
+    runs: Vec<Run>,
 }
 
-/// The pointers in a block of pointers; `None` if it is no such block.
-fn pointers(device: &dyn ReadAt, at: u64, block: u64) -> Option<Vec<u64>> {
+/// What goes on behind a full block of pointers, of number `own`: what begins with the block behind its last, or lies
+/// behind it itself.
+fn behind(
+    own: u64,
+    pointers: &[Run],
+    by_first: &BTreeMap<u64, u64>,
+    further: &BTreeMap<u64, Further>,
+) -> Option<u64> {
+    let last = pointers.last()?;
+    let next = last.first.checked_add(last.count)?;
+    // Where the blocks of pointers lie between those of the file, two of them do.
+    let starts = [next, next.checked_add(2)?];
+    let goes_on = starts.iter().find_map(|start| by_first.get(start).copied());
+    let beside = own.checked_add(1).filter(|one| further.contains_key(one));
+    goes_on.or(beside)
+}
+
+/// What a block of pointers points to; `None` if it is no such block.
+fn pointers(device: &dyn ReadAt, at: u64, block: u64) -> Option<Vec<Run>> {
     let bytes = device.read_whole(ByteOffset::new(at), usize::try_from(block).ok()?)?;
     let all: Vec<u64> = words(&bytes).collect();
     let count = all.iter().position(|word| *word == 0).unwrap_or(all.len());
@@ -198,5 +203,26 @@ fn pointers(device: &dyn ReadAt, at: u64, block: u64) -> Option<Vec<u64>> {
         && rest.iter().all(|word| *word == 0)
         && own.iter().all(|word| *word < most)
         && sorted.len() == own.len();
-    is_map.then(|| own.to_vec())
+    if !is_map {
+        return None;
+    }
+    let mut runs = Vec::new();
+    let each = own.iter().map(|first| Run {
+        first: *first,
+        count: 1,
+    });
+    each.for_each(|run| extend(&mut runs, &[run]));
+    Some(runs)
+}
+
+/// Adds runs behind others.
+fn extend(runs: &mut Vec<Run>, more: &[Run]) {
+    for run in more {
+        match runs.last_mut() {
+            Some(last) if last.first.checked_add(last.count) == Some(run.first) => {
+                last.count = last.count.saturating_add(run.count);
+            }
+            _ => runs.push(*run),
+        }
+    }
 }

@@ -55,6 +55,11 @@ impl<'a> Layout<'a> {
         })
     }
 
+    /// Whether a range lies in one piece on the device.
+    pub(super) fn is_one_run(&self, range: Range<u64>) -> bool {
+        self.within(range).count() == 1
+    }
+
     /// What was carved here, with its places on the device; `None` if it has bytes that lie in no file.
     pub(super) fn on_device(&self, mut carving: Carving) -> Option<Carving> {
         let mut pieces: Vec<(u64, u64)> = Vec::new();

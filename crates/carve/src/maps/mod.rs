@@ -5,36 +5,42 @@
 //! in which order the blocks of a file follow each other. Files that begin as mail does, or have postmarks in them, are
 //! laid out by them one after the other (`layout`), and carved there like any device. A map may be older than what
 //! its blocks hold now: so it proves nothing by itself, and what is not whole by its contents is left to the search.
+//!
+//! The file system must begin with the device.
 
 mod extents;
 mod indirect;
 mod layout;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use evidence::ReadAt;
+use mail::Proof;
 
 use crate::Carving;
 use crate::blocks::Grid;
 use crate::device::{self, Contents};
-use crate::survey::{Sector, Survey};
+use crate::survey::{SECTOR, Sector, Survey};
 use crate::turned::Turned;
 pub(crate) use extents::MAGIC;
 pub(crate) use indirect::may_begin as may_be_pointers;
 use layout::Layout;
 
-/// Files that one device is thought to have maps of, and the bytes that are read by these.
-const MOST_FILES: usize = 65_536;
-const MOST_BYTES: u64 = 64 << 30;
-
-/// So many maps must say where their file system begins if it is not at the start of the device.
-const LEAST_VOTES: usize = 3;
+/// The files with mail of all maps together are so many times as long as the device at most: copies of maps count.
+const MOST_TIMES: u64 = 8;
 
 /// Blocks of a file system that follow each other: the number of the first, and how many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Run {
     first: u64,
     count: u64,
+}
+
+/// How many blocks there are in runs.
+fn blocks_of(runs: &[Run]) -> u64 {
+    let counts = runs.iter().map(|run| run.count);
+    counts.fold(0, u64::saturating_add)
 }
 
 /// A file by its map: the size of the blocks, and where they lie.
@@ -45,17 +51,10 @@ struct Mapped {
 }
 
 impl Mapped {
-    fn blocks(&self) -> u64 {
-        let counts = self.runs.iter().map(|run| run.count);
-        counts.fold(0, u64::saturating_add)
-    }
-
-    /// Where its runs lie on the device of a file system that begins at `base`, in bytes; `None` if they do not all lie
-    /// on it.
-    fn ranges(&self, base: i64, device_bytes: u64) -> Option<Vec<std::ops::Range<u64>>> {
+    /// Where its runs lie, in bytes; `None` if they do not all lie on the device.
+    fn ranges(&self, device_bytes: u64) -> Option<Vec<Range<u64>>> {
         let range = |run: &Run| {
             let start = run.first.checked_mul(self.block)?;
-            let start = start.checked_add_signed(base)?;
             let end = start.checked_add(run.count.checked_mul(self.block)?)?;
             (end <= device_bytes).then_some(start..end)
         };
@@ -68,6 +67,8 @@ impl Mapped {
 pub(crate) struct Found {
     /// The messages that are whole.
     pub(crate) messages: Vec<Carving>,
+    /// Where blocks begin, if there are any.
+    pub(crate) grid: Option<Grid>,
     /// The bits that can be seen to have turned in their files.
     pub(crate) turned: Turned,
 }
@@ -77,98 +78,116 @@ pub(crate) struct Found {
 pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Found {
     let mut files = extents::files(device, &survey.leaves);
     files.extend(indirect::files(device, survey));
-    let Some(block) = files.iter().map(|file| file.block).max_by_key(|block| {
-        let own = files.iter().filter(|file| file.block == *block);
-        (own.count(), *block)
-    }) else {
+    let mut sizes: BTreeMap<u64, usize> = BTreeMap::new();
+    for file in &files {
+        *sizes.entry(file.block).or_default() += 1;
+    }
+    let most = sizes
+        .into_iter()
+        .max_by_key(|(block, count)| (*count, *block));
+    let Some((block, _)) = most else {
         return Found::default();
     };
     files.retain(|file| file.block == block);
-    let base = base_of(&files, survey);
-    let files = chosen(files, base, device, survey);
+    let files = chosen(files, device, survey);
     if files.is_empty() {
         return Found::default();
     }
     let layout = Layout::new(device, block, files);
-    let Contents { carved, turned, .. } = device::carve_laid_out(&layout, Grid::of_blocks(block));
-    let whole = carved.messages.into_iter();
-    let whole = whole.filter(|message| message.found.proof.is_some());
-    let messages: Vec<Carving> = whole.filter_map(|one| layout.on_device(one)).collect();
-    for (at, length) in messages.iter().flat_map(|message| &message.found.pieces) {
-        survey.take(&(*at..at.saturating_add(*length)));
-    }
-    Found { messages, turned }
-}
-
-/// Where on the device the file system begins: at its start, or where the first blocks of most files would begin as
-/// mail does.
-fn base_of(files: &[Mapped], survey: &Survey) -> i64 {
-    let begins_at = |base: i64| {
-        let firsts = files.iter().filter_map(|file| {
-            let first = file.runs.first()?.first.checked_mul(file.block)?;
-            first.checked_add_signed(base)
-        });
-        firsts.filter(|at| survey.begins_mail(*at)).count()
-    };
-    let mut votes: BTreeMap<i64, usize> = BTreeMap::new();
-    for file in files.iter().take(MOST_VOTERS) {
-        let Some(run) = file.runs.first() else {
-            continue;
-        };
-        let first = i64::try_from(run.first.saturating_mul(file.block)).unwrap_or(i64::MAX);
-        for head in survey.heads.iter().take(MOST_HEADS) {
-            let base = i64::try_from(*head)
-                .ok()
-                .and_then(|head| head.checked_sub(first));
-            if let Some(base) = base.filter(|base| base % SECTOR == 0) {
-                *votes.entry(base).or_default() += 1;
-            }
+    let grid = Grid::of_blocks(block);
+    let Contents { carved, turned, .. } = device::carve_laid_out(&layout, grid);
+    let sound = carved.messages.into_iter();
+    let sound = sound.filter(|message| is_sound(message, &layout));
+    let messages: Vec<Carving> = sound.filter_map(|one| layout.on_device(one)).collect();
+    for message in &messages {
+        for (at, length) in &message.found.pieces {
+            survey.take(&sectors_of(message, *at..at.saturating_add(*length)));
         }
     }
-    let best = votes
-        .into_iter()
-        .max_by_key(|(base, votes)| (*votes, -base.abs()));
-    match best {
-        Some((base, votes)) if votes >= LEAST_VOTES && votes > begins_at(0) * 2 => base,
-        _ => 0,
+    Found {
+        grid: (!messages.is_empty()).then_some(grid),
+        messages,
+        turned,
     }
 }
 
-const SECTOR: i64 = crate::survey::SECTOR as i64;
-/// So many files and heads are asked where the file system begins.
-const MOST_VOTERS: usize = 256;
-const MOST_HEADS: usize = 4096;
+/// Whether a message is whole as its file was laid out: in one piece there, or by the hash of its body. A length that a
+/// store states fits whatever the blocks between hold now, so that it is one where no map was needed.
+fn is_sound(message: &Carving, layout: &Layout<'_>) -> bool {
+    let found = &message.found;
+    let is_one = |most: usize| found.pieces.len() <= most;
+    match found.proof {
+        Some(Proof::BodyHash) => true,
+        Some(Proof::Size) => found
+            .pieces
+            .iter()
+            .all(|(at, length)| layout.is_one_run(*at..at.saturating_add(*length))),
+        // What mailbox software keeps in a header is left out of it.
+        Some(_) => is_one(1) || found.stored.is_some(),
+        None => false,
+    }
+}
+
+/// The sectors that a message takes: in a store others may lie in those that it has in part.
+fn sectors_of(message: &Carving, piece: Range<u64>) -> Range<u64> {
+    if message.found.stored.is_none() {
+        return piece;
+    }
+    let sector = SECTOR as u64;
+    let start = piece.start.next_multiple_of(sector);
+    start..(piece.end - piece.end % sector).max(start)
+}
 
 /// The places of those files that begin as mail does, or have postmarks in them, and of which nothing is taken: of
-/// several maps of one file, copies of which journals keep, the longest.
-fn chosen(
-    files: Vec<Mapped>,
-    base: i64,
-    device: &dyn ReadAt,
-    survey: &Survey,
-) -> Vec<Vec<std::ops::Range<u64>>> {
-    let mut by_first: BTreeMap<u64, Mapped> = BTreeMap::new();
+/// several maps that have the same blocks, as journals keep copies, that of the longest file.
+fn chosen(mut files: Vec<Mapped>, device: &dyn ReadAt, survey: &Survey) -> Vec<Vec<Range<u64>>> {
+    files.sort_by(|a, b| {
+        let longest = blocks_of(&b.runs).cmp(&blocks_of(&a.runs));
+        longest.then_with(|| a.runs.cmp(&b.runs))
+    });
+    // By where each range ends that is chosen, where it begins.
+    let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut places = Vec::new();
+    let mut left = device.len().saturating_mul(MOST_TIMES);
     for file in files {
-        let Some(first) = file.runs.first().map(|run| run.first) else {
+        let ranges = file.ranges(device.len());
+        let ranges = ranges.filter(|ranges| ranges.len() > 1 && is_mail(ranges, survey));
+        let Some(ranges) = ranges else {
             continue;
         };
-        let is_longer = |other: &Mapped| file.blocks() > other.blocks();
-        if by_first.get(&first).is_none_or(is_longer) {
-            by_first.insert(first, file);
+        let bytes = blocks_of(&file.runs).saturating_mul(file.block);
+        let Some(behind) = left.checked_sub(bytes) else {
+            continue;
+        };
+        left = behind;
+        let mut own = BTreeMap::new();
+        let mut is_free = |range: &Range<u64>| {
+            let touches = |taken: &BTreeMap<u64, u64>| {
+                let mut behind = taken.range(range.start.saturating_add(1)..);
+                behind.next().is_some_and(|(_, start)| *start < range.end)
+            };
+            let is_free = !touches(&taken) && !touches(&own) && is_nobodys(range, survey);
+            own.insert(range.end, range.start);
+            is_free
+        };
+        if ranges.iter().all(&mut is_free) {
+            taken.append(&mut own);
+            places.push(ranges);
         }
     }
-    let mut bytes = 0_u64;
-    let places = by_first.into_values().filter_map(|file| {
-        let ranges = file.ranges(base, device.len())?;
-        let begins = survey.begins_mail(ranges.first()?.start)
-            || ranges.iter().any(|range| survey.stores.has_postmark(range));
-        let is_free = |range: &std::ops::Range<u64>| {
-            let ends = [range.start, range.end.saturating_sub(file.block)];
-            ends.iter().all(|at| survey.sector(*at) != Sector::Taken)
-        };
-        bytes = bytes.saturating_add(file.blocks().saturating_mul(file.block));
-        let fits = bytes <= MOST_BYTES;
-        (begins && fits && ranges.len() > 1 && ranges.iter().all(is_free)).then_some(ranges)
-    });
-    places.take(MOST_FILES).collect()
+    places.sort_by_key(|ranges| ranges.first().map(|range| range.start));
+    places
+}
+
+fn is_mail(ranges: &[Range<u64>], survey: &Survey) -> bool {
+    let begins = ranges
+        .first()
+        .is_some_and(|range| survey.begins_mail(range.start));
+    begins || ranges.iter().any(|range| survey.stores.has_postmark(range))
+}
+
+/// Whether nothing else explains any sector of a range.
+fn is_nobodys(range: &Range<u64>, survey: &Survey) -> bool {
+    let mut sectors = range.clone().step_by(SECTOR);
+    sectors.all(|at| survey.sector(at) != Sector::Taken)
 }

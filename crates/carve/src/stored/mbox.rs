@@ -67,13 +67,8 @@ impl ReadAt for Stretch<'_> {
     }
 }
 
-/// The messages behind the postmarks at `places` of `device`; `laid_out` if its files are known to lie in one piece.
-pub(super) fn messages(
-    judge: &Judge<'_>,
-    device: &dyn ReadAt,
-    places: &[u64],
-    laid_out: bool,
-) -> Vec<Taken> {
+/// The messages behind the postmarks at `places` of `device`.
+pub(super) fn messages(judge: &Judge<'_>, device: &dyn ReadAt, places: &[u64]) -> Vec<Taken> {
     let mut stretches: Vec<Stretch<'_>> = Vec::new();
     for place in places {
         let is_inside = stretches
@@ -87,11 +82,7 @@ pub(super) fn messages(
         .par_iter()
         .map(|stretch| read(judge, stretch))
         .collect();
-    let least = if laid_out {
-        LEAST_BORDER
-    } else {
-        least_border(read.iter().flatten().flat_map(|(_, read)| &read.borders))
-    };
+    let least = least_border(read.iter().flatten().flat_map(|(_, read)| &read.borders));
     let taken = stretches.iter().zip(read);
     taken
         .flat_map(|(stretch, read)| taken_of(stretch, read, least))
@@ -300,7 +291,8 @@ impl InFile {
 /// Whether a sector ends where a message does, or behind the empty line that follows it: there another file may begin,
 /// and the rest of this one lie elsewhere.
 const fn may_end_a_sector(end: u64) -> bool {
-    end.is_multiple_of(SECTOR as u64) || end.saturating_add(1).is_multiple_of(SECTOR as u64)
+    // With CR LF line ends the empty line has two.
+    end.next_multiple_of(SECTOR as u64).saturating_sub(end) <= 2
 }
 
 /// What shows where a message ends, and what a border in it must say.

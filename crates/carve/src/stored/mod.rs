@@ -150,9 +150,28 @@ pub(crate) struct Stores {
     pub(crate) embedded: Vec<embedded::Embedded>,
 }
 
+/// What is known of where blocks begin before what begins there is looked at.
+pub(crate) enum Known {
+    /// That they begin there.
+    Surely(Grid),
+    /// What maps of files say, if there are any: where more files begin, these tell.
+    Perhaps(Option<Grid>),
+}
+
+impl Known {
+    /// Where blocks begin, with files at `starts`, which `tell`.
+    fn grid(&self, starts: &[u64], tell: impl FnOnce() -> Grid) -> Grid {
+        match self {
+            Self::Surely(grid) => *grid,
+            Self::Perhaps(Some(grid)) if Grid::are_few(starts) => *grid,
+            Self::Perhaps(_) => tell(),
+        }
+    }
+}
+
 /// Takes all messages that lie in files of stores; their sectors and the heads in them are taken
-/// out of `survey`. Where blocks begin is worked out if it is not `known`.
-pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey, known: Option<Grid>) -> Stores {
+/// out of `survey`. So much is `known` of where blocks begin.
+pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey, known: &Known) -> Stores {
     let mut seen = std::mem::take(&mut survey.stores);
     // Some deliveries leave a postmark within a header.
     seen.postmarks
@@ -182,8 +201,10 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey, known: Option<Grid>
         .heads
         .retain(|head| !mbox::is_inside(device, &seen.postmarks, *head));
     let starts = starts_of_files(survey, &seen, starts);
-    let grid = known.unwrap_or_else(|| Grid::of(&starts).with_blocks_of(device, &starts));
-    let sure = known.unwrap_or_else(|| Grid::sure(&starts));
+    let grid = known.grid(&starts, || {
+        Grid::of(&starts).with_blocks_of(device, &starts)
+    });
+    let sure = known.grid(&starts, || Grid::sure(&starts));
     let pieces = with_judge(device, survey, sure, &records.open, |judge| {
         let mut pieces = dbox::Pieces::new(judge, device, &seen.metadata, &records);
         pieces.put_together(&records.open)
@@ -197,8 +218,10 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey, known: Option<Grid>
     for file in pieces {
         claim(survey, file, &mut messages);
     }
-    let mail = with_judge(device, survey, grid, &seen.postmarks, |judge| {
-        mbox::messages(judge, device, &seen.postmarks, known.is_some())
+    // Where hardly a file begins that says how large blocks are, no border may be missed.
+    let of_mboxes = if Grid::are_few(&starts) { sure } else { grid };
+    let mail = with_judge(device, survey, of_mboxes, &seen.postmarks, |judge| {
+        mbox::messages(judge, device, &seen.postmarks)
     });
     for message in mail {
         claim(survey, message, &mut messages);

@@ -130,3 +130,42 @@ fn blocks_of_pointers_put_the_rest_behind_the_twelve_blocks_of_the_inode() {
         assert!(volume.whole().contains(&text), "{runs:?}");
     }
 }
+
+#[test]
+fn maps_that_share_blocks_give_nothing_twice_and_no_more_than_the_device_has() {
+    let text = plain(30, 9);
+    let mut volume = volume();
+    lay(&mut volume, &text, &RUNS);
+    leaf(&mut volume, 300, 0, &RUNS);
+    // Other maps of the same blocks, one of which has all blocks again and again.
+    leaf(&mut volume, 301, 0, &RUNS[1..]);
+    leaf(&mut volume, 302, 9, &[(100, 2), (180, 3), (60, 1)]);
+    leaf(&mut volume, 303, 0, &[(1, 399); 300]);
+    // Blocks of pointers that point to each other, and to themselves.
+    for block in 310..390_usize {
+        let pointers = (310..390_u32).flat_map(u32::to_le_bytes);
+        let pointers: Vec<u8> = pointers.collect();
+        volume.0[block * BLOCK..block * BLOCK + pointers.len()].copy_from_slice(&pointers);
+    }
+    assert_eq!(volume.whole(), [text]);
+}
+
+#[test]
+fn what_a_map_does_not_make_whole_is_not_lost() {
+    let mails: Vec<Vec<u8>> = (40..45).map(|number| plain(number, 2)).collect();
+    let mut file = Vec::new();
+    for mail in &mails {
+        file.extend_from_slice(b"From eve@vendor.example Mon Jan  1 00:00:00 2024\n");
+        file.extend_from_slice(mail);
+        file.push(b'\n');
+    }
+    let mut volume = volume();
+    lay(&mut volume, &file, &RUNS);
+    leaf(&mut volume, 300, 0, &RUNS);
+    // A block in the middle is another's since.
+    volume.lay(181, &noise(3, BLOCK), 0, 1);
+    let messages = volume.carve();
+    assert_eq!(messages.len(), mails.len());
+    let whole = volume.whole();
+    assert!(whole.len() >= 3 && whole.iter().all(|one| mails.contains(one)));
+}
