@@ -20,6 +20,15 @@ const PLACES: usize = 200;
 /// As many, where a body hash will tell which is the right one.
 const SIGNED_PLACES: usize = 2000;
 
+/// Where the lines of a boundary stand.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// In which blocks.
+    pub(crate) blocks: Vec<u64>,
+    /// Whether one of them closes it.
+    pub(crate) is_closed: bool,
+}
+
 /// How a block begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Edge {
@@ -191,19 +200,36 @@ impl Pool {
         self.edges.contains_key(&number)
     }
 
-    /// The boundaries that are closed in free blocks.
-    pub(crate) fn closed(&self, blocks: &Blocks<'_>) -> HashSet<Vec<u8>> {
+    /// In which free blocks the lines of boundaries stand that are `named`.
+    pub(crate) fn boundaries(
+        &self,
+        blocks: &Blocks<'_>,
+        named: &HashSet<&[u8]>,
+    ) -> HashMap<Vec<u8>, Standing> {
         let numbers: Vec<u64> = self.edges.keys().copied().collect();
-        let closed = |number: &u64| {
+        let in_block = |number: &u64| {
             let block = blocks.read(*number);
             let lines = block.split(|byte| *byte == b'\n');
             let boundary = |line: &[u8]| {
                 let line = line.strip_prefix(b"--")?.trim_ascii_end();
-                line.strip_suffix(b"--").map(<[u8]>::to_vec)
+                if named.contains(line) {
+                    return Some((line.to_vec(), false));
+                }
+                let closed = line.strip_suffix(b"--").filter(|line| named.contains(line));
+                closed.map(|line| (line.to_vec(), true))
             };
-            lines.filter_map(boundary).collect::<Vec<_>>()
+            let found: Vec<(Vec<u8>, bool)> = lines.filter_map(boundary).collect();
+            let with_number = |(boundary, closes)| (boundary, *number, closes);
+            found.into_iter().map(with_number).collect::<Vec<_>>()
         };
-        numbers.par_iter().flat_map_iter(closed).collect()
+        let mut all: HashMap<Vec<u8>, Standing> = HashMap::new();
+        let found: Vec<_> = numbers.par_iter().flat_map_iter(in_block).collect();
+        for (boundary, number, closes) in found {
+            let standing = all.entry(boundary).or_default();
+            standing.blocks.push(number);
+            standing.is_closed |= closes;
+        }
+        all
     }
 
     /// How many bytes the blocks have that are free.

@@ -5,7 +5,6 @@ mod rest;
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use mail::Proof;
@@ -110,13 +109,19 @@ fn on_grid(judge: &mut Judge<'_>, messages: Vec<Carving>) -> (Carved, Turned, Op
     let is_one = |chain: &Chain| chain.is_proven_whole(grid.block);
     let (proven, others): (Vec<Chain>, Vec<Chain>) = chains.into_iter().partition(is_one);
     let (fitting, open): (Vec<Chain>, Vec<Chain>) = others.into_iter().partition(fits);
+    let pool = Pool::of(blocks);
+    let named: HashSet<&[u8]> = open
+        .iter()
+        .flat_map(|chain| chain.reader.open_boundaries())
+        .collect();
+    let boundaries = pool.boundaries(blocks, &named);
     let mut rest = Rest {
         judge,
-        pool: Pool::of(blocks),
+        pool,
+        boundaries,
         open,
         messages,
         excuses: false,
-        closed: OnceLock::new(),
         turned: Turned::of(blocks),
         rate: f64::INFINITY,
         tried: HashSet::new(),

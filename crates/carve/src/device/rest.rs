@@ -1,7 +1,6 @@
 //! The messages that are not found yet, and who gets the blocks that are left.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mail::Proof;
 use rayon::prelude::*;
@@ -11,7 +10,7 @@ use crate::Carving;
 use crate::chain::{Chain, End};
 use crate::judge::Judge;
 use crate::ordered::Ordered;
-use crate::pool::Pool;
+use crate::pool::{Pool, Standing};
 use crate::search::{Found, Search};
 use crate::turned::Turned;
 
@@ -30,8 +29,8 @@ pub(super) struct Rest<'a> {
     /// Whether a message may be whole although its hash does not verify, because it was changed on its
     /// way: not before it is tried whether one wrong bit is why.
     pub(super) excuses: bool,
-    /// The boundaries that are closed in blocks which nobody had claimed.
-    pub(super) closed: OnceLock<HashSet<Vec<u8>>>,
+    /// Where the boundaries stand that the messages name which are not found yet, in blocks which nobody had claimed.
+    pub(super) boundaries: HashMap<Vec<u8>, Standing>,
     /// The bits that can be seen to have turned.
     pub(super) turned: Turned,
     /// How many bits turned in a byte at most, once messages were mended.
@@ -81,6 +80,12 @@ impl Rest<'_> {
             let (now, later): (Vec<Chain>, Vec<Chain>) = all.into_iter().partition(&wanted);
             let mut found: Vec<Option<Found>> =
                 now.par_iter().map(|chain| self.search(chain)).collect();
+            for (chain, found) in now.iter().zip(&mut found) {
+                let by_phase = |one: &Found| one.luck.is_some() && !one.verified;
+                *found = found
+                    .take()
+                    .filter(|one| !by_phase(one) || !self.is_elsewhere(chain, &one.chain));
+            }
             if !self.phases_tell(&now, &found) {
                 found
                     .iter_mut()
@@ -183,23 +188,74 @@ impl Rest<'_> {
 
     /// Whether what closes a multipart message that breaks off was in a block that nobody had claimed.
     fn end_is_left(&self, chain: &Chain) -> bool {
-        let closed = self
-            .closed
-            .get_or_init(|| self.pool.closed(self.judge.blocks));
         let mut boundaries = chain.reader.open_boundaries();
-        boundaries.any(|boundary| closed.contains(boundary))
+        boundaries.any(|boundary| {
+            self.boundaries
+                .get(boundary)
+                .is_some_and(|one| one.is_closed)
+        })
+    }
+
+    /// Whether lines of boundaries that the beginning `chain` of a message names stand in free blocks that are none of
+    /// `whole`: then a piece may be missing of it in which a part ends.
+    fn is_elsewhere(&self, chain: &Chain, whole: &Chain) -> bool {
+        let boundaries = chain.reader.open_boundaries();
+        let mut standing = boundaries.filter_map(|boundary| self.boundaries.get(boundary));
+        standing.any(|standing| {
+            let mut blocks = standing.blocks.iter();
+            blocks.any(|block| self.pool.has(*block) && !whole.blocks.contains(block))
+        })
     }
 
     /// Whether the phase of base64 tells on this device that no piece is missing before the last. Of the
     /// messages that break off in base64, and whose end is left, those that do not fit lie in more
     /// pieces: as many others of that kind fit by chance as these might have.
+    ///
+    /// Where a part ends in what is missing, its boundary tells. Else all of it is of one part, and fits only if it has
+    /// as many blocks as a line has characters, or twice as many: which few messages are long enough for.
     fn phases_tell(&self, open: &[Chain], found: &[Option<Found>]) -> bool {
         let fits = |found: &Option<Found>| found.as_ref().is_some_and(|one| one.luck.is_some());
         let others = open.iter().zip(found).filter(|(_, found)| !fits(found));
-        let others = others.filter(|(chain, _)| self.end_is_left(chain));
-        let luck: f64 = others.filter_map(|(chain, _)| chain.reader.luck()).sum();
+        let others = others.filter(|(chain, _)| self.end_is_left(chain) && !self.has_more(chain));
+        let luck: f64 = others.filter_map(|(chain, _)| self.luck(chain)).sum();
         let fitting = found.iter().filter(|found| fits(found)).count();
         luck <= MOST_LUCK * fitting as f64
+    }
+
+    /// How often what is missing of a message that breaks off in base64 has a whole number of lines, by how long messages
+    /// are on this device.
+    fn luck(&self, chain: &Chain) -> Option<f64> {
+        let luck = chain.reader.luck()?;
+        let block = self.judge.blocks.grid.block as f64;
+        let least = (chain.blocks.len() as f64 + luck.recip()) * block;
+        let whole = self.messages.iter().filter(|one| one.found.proof.is_some());
+        let length = |one: &Carving| {
+            one.found
+                .pieces
+                .iter()
+                .map(|(_, length)| length)
+                .sum::<u64>()
+        };
+        let (mut all, mut long) = (1.0, 1.0);
+        for one in whole {
+            all += 1.0;
+            long += if length(one) as f64 >= least {
+                1.0
+            } else {
+                0.0
+            };
+        }
+        Some(luck * long / all)
+    }
+
+    /// Whether lines of boundaries that a message names stand in more than one free block behind its beginning `chain`.
+    fn has_more(&self, chain: &Chain) -> bool {
+        let boundaries = chain.reader.open_boundaries();
+        let mut standing = boundaries.filter_map(|boundary| self.boundaries.get(boundary));
+        standing.any(|standing| {
+            let blocks = standing.blocks.iter();
+            blocks.filter(|block| !chain.blocks.contains(block)).count() > 1
+        })
     }
 
     /// What a chain is the beginning of: itself, if a body hash proves it.
