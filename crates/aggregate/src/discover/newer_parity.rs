@@ -1,6 +1,8 @@
 //! What newer arrays, which labels state, wrote on the members of a group that was worked out: their parity, as
 //! far as they were synchronised.
 
+use evidence::SECTOR_BYTES;
+
 use crate::document::{Epoch, Group, Pieces, Region};
 use crate::md::Found;
 use crate::raid::{Level, ParityDelay, ParityLayout};
@@ -40,12 +42,9 @@ impl Discovery<'_> {
         };
         let labels = self.md.iter().filter(is_own);
         let newest: &Found = labels.max_by_key(|label| label.superblock.events)?;
-        newest.superblock.resync_offset?.checked_mul(SECTOR)
+        newest.superblock.resync_offset?.checked_mul(SECTOR_BYTES)
     }
 }
-
-/// `resync_offset` counts sectors.
-const SECTOR: u64 = 512;
 
 /// More members than any array has.
 const MOST_MEMBERS: u32 = 4096;

@@ -115,7 +115,6 @@ pub(crate) fn take(device: &dyn ReadAt, survey: &mut Survey) -> Found {
 /// store states fits whatever the blocks between hold now, so that it is one where no map was needed.
 fn is_sound(message: &Carving, layout: &Layout<'_>) -> bool {
     let found = &message.found;
-    let is_one = |most: usize| found.pieces.len() <= most;
     match found.proof {
         Some(Proof::BodyHash) => true,
         Some(Proof::Size) => found
@@ -123,7 +122,7 @@ fn is_sound(message: &Carving, layout: &Layout<'_>) -> bool {
             .iter()
             .all(|(at, length)| layout.is_one_run(*at..at.saturating_add(*length))),
         // What mailbox software keeps in a header is left out of it.
-        Some(_) => is_one(1) || found.stored.is_some(),
+        Some(_) => found.pieces.len() == 1 || found.stored.is_some(),
         None => false,
     }
 }

@@ -92,9 +92,9 @@ fn a_map_that_is_older_than_what_its_blocks_hold_makes_nothing_whole() {
     assert_eq!(volume.whole(), [other]);
 }
 
-#[test]
-fn messages_of_an_mbox_in_pieces_are_put_together() {
-    let mails: Vec<Vec<u8>> = (10..15).map(|number| plain(number, 2)).collect();
+/// An mbox of messages with these numbers, in pieces, with the leaf of its tree.
+fn mbox_in_pieces(numbers: std::ops::Range<u64>) -> (Vec<Vec<u8>>, Volume) {
+    let mails: Vec<Vec<u8>> = numbers.map(|number| plain(number, 2)).collect();
     let mut file = Vec::new();
     for mail in &mails {
         file.extend_from_slice(b"From eve@vendor.example Mon Jan  1 00:00:00 2024\n");
@@ -104,6 +104,12 @@ fn messages_of_an_mbox_in_pieces_are_put_together() {
     let mut volume = volume();
     lay(&mut volume, &file, &RUNS);
     leaf(&mut volume, 300, 0, &RUNS);
+    (mails, volume)
+}
+
+#[test]
+fn messages_of_an_mbox_in_pieces_are_put_together() {
+    let (mails, volume) = mbox_in_pieces(10..15);
     let mut whole = volume.whole();
     whole.sort();
     assert_eq!(whole, mails);
@@ -152,16 +158,7 @@ fn maps_that_share_blocks_give_nothing_twice_and_no_more_than_the_device_has() {
 
 #[test]
 fn what_a_map_does_not_make_whole_is_not_lost() {
-    let mails: Vec<Vec<u8>> = (40..45).map(|number| plain(number, 2)).collect();
-    let mut file = Vec::new();
-    for mail in &mails {
-        file.extend_from_slice(b"From eve@vendor.example Mon Jan  1 00:00:00 2024\n");
-        file.extend_from_slice(mail);
-        file.push(b'\n');
-    }
-    let mut volume = volume();
-    lay(&mut volume, &file, &RUNS);
-    leaf(&mut volume, 300, 0, &RUNS);
+    let (mails, mut volume) = mbox_in_pieces(40..45);
     // A block in the middle is another's since.
     volume.lay(181, &noise(3, BLOCK), 0, 1);
     let messages = volume.carve();
