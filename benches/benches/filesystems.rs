@@ -1,17 +1,19 @@
 //! How much of broken file systems comes back, here and with the tools of today.
 //!
 //!     cargo bench -p benches --bench filesystems -- [--kind NAME] [--damage NAME] [--rivals]
-//!         [--seed S] [--list]
+//!         [--seed S] [--list] [--keep DIR]
 //!
 //! File systems full of mail are filled through the kernel and broken in memory; what counts are
 //! the files whose contents are all still there. `exact`: the same contents under the same path.
 //! `mailbox`: under the same path from the domain on; the names above it may be gone with the
 //! blocks that held them. `contents`: the same contents under any name. `wrong`: other contents under such a path, as
 //! whole; in a maildir the sizes in the names catch most of these. `--rivals` lets other tools
-//! try as well (scripts/rivals.sh installs them); `--list` names the files that did not come back.
+//! try as well (scripts/rivals.sh installs them); `--list` names the files that did not come back;
+//! `--keep` leaves the broken devices in a directory.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,6 +31,7 @@ struct Options {
     damage: Option<String>,
     rivals: bool,
     list: bool,
+    keep: Option<PathBuf>,
     seed: u64,
 }
 
@@ -39,6 +42,7 @@ impl Options {
             damage: None,
             rivals: false,
             list: false,
+            keep: None,
             seed: 1,
         };
         let mut arguments = std::env::args().skip(1);
@@ -48,6 +52,7 @@ impl Options {
                 "--damage" => options.damage = arguments.next(),
                 "--rivals" => options.rivals = true,
                 "--list" => options.list = true,
+                "--keep" => options.keep = arguments.next().map(PathBuf::from),
                 "--seed" => {
                     let number = arguments.next().and_then(|value| value.parse().ok());
                     options.seed =
@@ -92,14 +97,15 @@ fn main() -> io::Result<()> {
 }
 
 /// Breaks `original` once and lets every tool try.
-fn row(
-    original: &Original,
-    damage: Damage,
-    options: &Options,
-    folder: &std::path::Path,
-) -> io::Result<()> {
+fn row(original: &Original, damage: Damage, options: &Options, folder: &Path) -> io::Result<()> {
     let mut random = Random::new(options.seed);
     let broken = damage.apply(original, folder, &mut random)?;
+    if let Some(keep) = &options.keep {
+        for (number, device) in broken.iter().enumerate() {
+            let name = format!("{}-{}-{number}.img", original.kind.name, damage.name());
+            std::fs::write(keep.join(name), device)?;
+        }
+    }
     let print = |tool: &str, score: &Score, seconds: f64| {
         let share = |count: usize| 100.0 * count as f64 / score.intact.max(1) as f64;
         println!(

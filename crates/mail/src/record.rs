@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::Owner;
 use crate::broken::BrokenPart;
 use crate::codec::Codec;
-use crate::maildir::Flags;
+use crate::maildir::{self, Flags};
 use crate::proof::{Grade, Hole, Proof};
 use crate::store::MailFile;
 use crate::turned::TurnedByte;
@@ -209,6 +209,12 @@ impl Message {
     /// Whether it was deleted before its file system was last written.
     pub const fn is_deleted(&self) -> bool {
         matches!(self.standing, Standing::Deleted)
+    }
+
+    /// Whether its file lost its name, and so all that says which folder it lay in.
+    pub fn is_nameless(&self) -> bool {
+        let name = self.origin.path.rsplit('/').next();
+        name.is_some_and(|name| maildir::is_placeholder(name.as_bytes()))
     }
 
     /// The snapshot that it was found in, if it stands in use there.

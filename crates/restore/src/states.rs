@@ -2,9 +2,10 @@
 //!
 //! Each state of a file system is one more tree with the same mail in it. A message is restored
 //! once, from the state with the best evidence: in use on the file system that its device holds,
-//! then on another one that was left there, then in a snapshot, then deleted, then among blocks that
-//! no file system explains. What is in use twice
-//! stays so, in two folders or with two times of delivery; all other finds of it are duplicates.
+//! then on another one that was left there, then in a snapshot, then without a name, then deleted, then
+//! among blocks that no file system explains. What is in use twice stays so, in two folders or with two times
+//! of delivery, and so does what lies beside it on one device and lost its name; all other finds of it
+//! are duplicates.
 //! The outcome depends on the set of messages alone, not on their order.
 
 use std::collections::{HashMap, HashSet};
@@ -22,14 +23,16 @@ pub(crate) type Rank = u8;
 const IN_USE: Rank = 0;
 const FURTHER: Rank = 1;
 const SNAPSHOT: Rank = 2;
-const DELETED: Rank = 3;
-const CARVED: Rank = 4;
+const NAMELESS: Rank = 3;
+const DELETED: Rank = 4;
+const CARVED: Rank = 5;
 
 /// Which state a find is of: the smaller, the better the evidence.
 pub(crate) fn rank(message: &Message) -> Rank {
     match message.layer {
         Layer::Carved => CARVED,
         _ if message.is_deleted() => DELETED,
+        _ if message.is_nameless() => NAMELESS,
         Layer::Present => IN_USE,
         Layer::Further => FURTHER,
         Layer::Snapshot(_) => SNAPSHOT,
@@ -132,7 +135,11 @@ impl States {
             return false;
         }
         let found = Best::of(message);
-        keys(place, message).any(|key| self.best.get(&key).is_some_and(|best| *best < found))
+        let is_better = |best: &Best| {
+            let is_beside = found.rank == NAMELESS && best.device == found.device;
+            *best < found && !is_beside
+        };
+        keys(place, message).any(|key| self.best.get(&key).is_some_and(is_better))
     }
 }
 
@@ -258,6 +265,20 @@ mod tests {
         let mut whole = deleted(b"whole one", "Kept", name);
         whole.grade = Grade::Complete;
         assert_eq!(kept(&[damaged, whole]), ["INBOX", "Kept"]);
+    }
+
+    #[test]
+    fn what_lost_its_name_is_none_of_its_own_beside_a_named_find_on_another_device() {
+        let mut nameless = message(b"a", "Recovered");
+        nameless.origin.path = "/#orphans/#4711".to_owned();
+        nameless.origin.device = "group:g".to_owned();
+        let named = message(b"a", "INBOX");
+        assert_ne!(named.origin.device, nameless.origin.device);
+        assert_eq!(kept(&[nameless.clone(), named.clone()]), ["INBOX"]);
+        assert_eq!(kept(std::slice::from_ref(&nameless)), ["Recovered"]);
+        // On one device they are two files.
+        nameless.origin.device.clone_from(&named.origin.device);
+        assert_eq!(kept(&[nameless, named]), ["Recovered", "INBOX"]);
     }
 
     #[test]

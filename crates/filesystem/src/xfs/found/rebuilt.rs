@@ -218,6 +218,9 @@ impl Filesystem for Rebuilt {
 
     fn inode(&self, number: InodeNumber) -> Result<Inode, Loss> {
         let number = number.0;
+        if let Some(number) = numbers::contents_of(number) {
+            return self.source.inode(number);
+        }
         if number == numbers::ORPHANS || number == numbers::ROOT {
             return Ok(self.made(number, ByteOffset::ZERO));
         }
@@ -289,13 +292,19 @@ pub(super) fn known(source: &Source, numbers: impl Iterator<Item = u64>) -> Inod
             continue;
         };
         let mode = Fields::new(&raw).be_u16(2).unwrap_or(0);
-        let size = Fields::new(&raw).be_u64(56).unwrap_or(0);
+        let in_use = source.in_use(number, mode);
+        let has_contents = match in_use {
+            true => Fields::new(&raw).be_u64(56).unwrap_or(0) > 0,
+            false => source
+                .inode(number)
+                .is_ok_and(|inode| inode.kind == FileKind::Regular && inode.size > 0),
+        };
         all.insert(
             number,
             Known {
                 kind: FileKind::from_mode(mode),
-                in_use: source.in_use(number, mode),
-                has_contents: size > 0,
+                in_use,
+                has_contents,
             },
         );
     }

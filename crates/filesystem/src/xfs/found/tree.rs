@@ -3,7 +3,7 @@
 //! Directories in use list their entries as ever. To these come, where nothing else names the
 //! inode: names in directory blocks that no directory leads to any more, and names of deleted
 //! files in the free space of blocks. Directories that nothing names hang in the one that `..`
-//! says, or in `#orphans`; files that nothing names hang there too.
+//! says, or in `#orphans`; files that nothing names hang there too, deleted ones among them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -40,7 +40,8 @@ pub(super) struct Tree {
     pub(super) ghosts: BTreeMap<u64, ByteOffset>,
     /// Places of directory blocks that the maps of directories in use lead to.
     pub(super) led_to: HashSet<u64>,
-    /// Deleted inodes that several files of different names may have been.
+    /// Deleted inodes that several files of different names may have been. Their contents are a file without
+    /// a name.
     pub(super) ambiguous: BTreeSet<u64>,
 }
 
@@ -289,11 +290,27 @@ impl Build<'_> {
             }
         }
         let files = self.inodes.iter().filter(|(number, known)| {
-            let is_file = known.kind.is_some_and(|kind| kind != FileKind::Directory);
-            known.in_use && is_file && known.has_contents && !self.named.contains(*number)
+            let is_file = match known.in_use {
+                true => known.kind.is_some_and(|kind| kind != FileKind::Directory),
+                // What is left of a deleted directory is no file.
+                false => !self.tree.ghosts.contains_key(*number),
+            };
+            is_file && known.has_contents && !self.named.contains(*number)
         });
         let files: Vec<u64> = files.map(|(number, _)| *number).collect();
         for number in files {
+            self.hang(numbers::ORPHANS, number);
+        }
+        let ambiguous = self.tree.ambiguous.iter();
+        let nameless: Vec<u64> = ambiguous
+            .filter(|number| {
+                self.inodes
+                    .get(number)
+                    .is_some_and(|known| known.has_contents)
+            })
+            .map(|number| numbers::nameless(*number))
+            .collect();
+        for number in nameless {
             self.hang(numbers::ORPHANS, number);
         }
         self.loops();
