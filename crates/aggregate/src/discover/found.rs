@@ -1,14 +1,18 @@
 //! Groups that no label states: what is left unexplained is worked out from contents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evidence::ReadAt;
 
 use super::Discovery;
 use crate::document::{DeviceName, Group, Member, Region};
-use crate::infer::{self, Undecided};
+use crate::infer::{self, Named, Source, Undecided};
 use crate::volumes_found::is_one_of_several;
+
+/// So many blocks of another file system, on two devices at least, show that something lies beneath a btrfs of
+/// several.
+const LEAST_BENEATH: usize = 16;
 
 impl Discovery<'_> {
     /// Works out groups from the contents of the disks and partitions that no label explains;
@@ -116,16 +120,23 @@ impl Discovery<'_> {
     }
 
     /// The disks and partitions without an explanation that may be members of groups: no devices of a btrfs of
-    /// several, and none that shows which physical volume it is of a volume group that waits for others.
+    /// several, unless that was made over something else, and none that shows which physical volume it is of a
+    /// volume group that waits for others.
     pub(super) fn unexplained_disks(&self) -> Vec<(DeviceName, Arc<dyn ReadAt>)> {
         let waiting = self.waiting_volume_groups();
         let is_volume = |name: &DeviceName, device: &Arc<dyn ReadAt>| {
             let mut waiting = waiting.iter();
             waiting.any(|group| group.is_shown_on(name, device.as_ref()))
         };
-        let mut disks = self.unexplained(&["disk:", "partition:"]);
-        disks.retain(|(name, device)| !is_one_of_several(device) && !is_volume(name, device));
-        disks
+        let disks = self.unexplained(&["disk:", "partition:"]);
+        let (of_btrfs, mut others): (Vec<Named>, Vec<Named>) = disks
+            .into_iter()
+            .partition(|(_, device)| is_one_of_several(device));
+        if is_over_another(&of_btrfs) {
+            others.extend(of_btrfs);
+        }
+        others.retain(|(name, device)| !is_volume(name, device));
+        others
     }
 
     /// Devices of some kinds on which nothing was recognised, or a file system that is longer
@@ -146,4 +157,21 @@ impl Discovery<'_> {
             .filter_map(|name| Some((name.clone(), self.devices.get(name)?)))
             .collect()
     }
+}
+
+/// Whether blocks of another file system lie on several `devices` of a btrfs, as where it was made over an array.
+fn is_over_another(devices: &[Named]) -> bool {
+    if devices.len() < 2 {
+        return false;
+    }
+    let mut by_source: BTreeMap<Source, BTreeMap<usize, usize>> = BTreeMap::new();
+    let anchors = infer::survey(devices, &mut |_, _, _| ());
+    for anchor in anchors.iter().filter(|anchor| anchor.source.is_direct()) {
+        let on = by_source.entry(anchor.source).or_default();
+        let count = on.entry(anchor.device).or_default();
+        *count = count.saturating_add(1);
+    }
+    by_source
+        .values()
+        .any(|on| on.len() > 1 && on.values().sum::<usize>() >= LEAST_BENEATH)
 }

@@ -85,7 +85,14 @@ impl Discovery<'_> {
         };
         let mut devices = self.unexplained(&["group:", "disk:", "partition:"]);
         devices.retain(|(name, _)| !self.is_encrypted(name));
-        let found = volumes_found::find(devices, &row);
+        let disks = self
+            .devices
+            .iter()
+            .filter(|(name, _)| name.0.starts_with("disk:") || name.0.starts_with("partition:"));
+        let elsewhere = disks
+            .flat_map(|(_, device)| volumes_found::own_btrfs(device))
+            .collect();
+        let found = volumes_found::find(devices, &row, &elsewhere);
         self.aggregate.losses.extend(found.losses);
         let volumes = self.sound(found.volumes);
         self.settle(&volumes);

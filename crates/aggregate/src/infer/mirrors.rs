@@ -14,7 +14,7 @@ use evidence::{ByteOffset, ReadAt};
 use super::anchored::distinct;
 use super::anchors::{Anchor, Source};
 use super::sample::Candidate;
-use super::start::start;
+use super::start::{goes_on, start};
 use crate::document::{Group, Member};
 use crate::raid::{Geometry, Level};
 
@@ -66,20 +66,35 @@ pub(super) fn mirror(
     let members: Vec<&Candidate> = class.iter().filter_map(|d| candidates.get(*d)).collect();
     let shortest = members.iter().map(|member| member.device.len()).min()?;
     let first = *class.first()?;
-    let Found {
-        offset,
-        why,
-        filesystem,
-    } = find(&members.first()?.device, shortest, &begins(class, anchors)).or_else(|| {
-        let piece = in_one_piece(first, anchors)?;
-        (!piece.goes_on).then_some(())?;
-        Some(Found {
-            offset: u64::try_from(piece.begin).ok()?,
-            why: piece.why,
-            filesystem: Some(piece.reach),
-        })
-    })?;
-    let is_over_another = filesystem.is_some_and(|own| has_pieces_within(first, &own, anchors));
+    let found =
+        find(&members.first()?.device, shortest, &begins(class, anchors)).or_else(|| {
+            let piece = in_one_piece(first, anchors)?;
+            (!piece.goes_on).then_some(())?;
+            Some(Found {
+                offset: u64::try_from(piece.begin).ok()?,
+                why: piece.why,
+                filesystem: Some(piece.reach),
+            })
+        })?;
+    let own = found.filesystem.as_ref();
+    let is_over_another = own.is_some_and(|own| has_pieces_within(first, own, anchors));
+    Some(Mirror {
+        group: group(&members, found.offset, found.why, 0.95)?,
+        is_over_another,
+    })
+}
+
+/// The RAID-1 of the devices in `class`, if they are several: that they are equal makes them one, whatever
+/// lies on it.
+pub(super) fn of_equals(class: &[usize], candidates: &[Candidate]) -> Option<Group> {
+    let members: Vec<&Candidate> = class.iter().filter_map(|d| candidates.get(*d)).collect();
+    let why = "where it begins is not known: the start of the devices is taken, and what lies on it is found by its own addresses";
+    (members.len() > 1).then(|| group(&members, 0, why.to_owned(), 0.8))?
+}
+
+/// The RAID-1 of `members`, on which data begins at `offset`.
+fn group(members: &[&Candidate], offset: u64, why: String, confidence: f64) -> Option<Group> {
+    let shortest = members.iter().map(|member| member.device.len()).min()?;
     let level = Level::Raid1 {
         members: u32::try_from(members.len()).ok()?,
     };
@@ -88,11 +103,11 @@ pub(super) fn mirror(
         1 => "no label, and no other device with the same contents: the rest of a mirror, or a plain device".to_owned(),
         count => format!("no label: the contents of these {count} devices are equal"),
     };
-    let group = Group {
+    Some(Group {
         name: String::new(),
         geometry: Geometry::filling(level, bytes).ok()?,
         members: (0..)
-            .zip(&members)
+            .zip(members)
             .map(|(role, member)| Member {
                 role,
                 device: Some(member.name.clone()),
@@ -103,12 +118,8 @@ pub(super) fn mirror(
             })
             .collect(),
         evidence: vec![copies, why],
-        confidence: 0.95,
+        confidence,
         over: Vec::new(),
-    };
-    Some(Mirror {
-        group,
-        is_over_another,
     })
 }
 
@@ -163,6 +174,7 @@ fn find(device: &Arc<dyn ReadAt>, end: u64, more: &BTreeSet<u64>) -> Option<Foun
         let room = end.checked_sub(offset)?;
         let rest = Slice::new(Arc::clone(device), ByteOffset::new(offset), room);
         let begins = start(&rest)?;
+        (!begins.is_filesystem || goes_on(&rest)).then_some(())?;
         let bytes = begins.bytes.filter(|bytes| *bytes > 0 && *bytes <= room)?;
         let why = format!(
             "{} begins {offset} bytes into it, and is no longer than what is left there",

@@ -247,6 +247,10 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred, wait: bool) -> bool {
         .others(taken.with(told))
         .filter(|device| pile.has_contents(*device))
     {
+        if let Some(mirror) = mirrors::of_equals(&pile.mirror_of(device), &pile.candidates) {
+            inferred.groups.push(mirror);
+            continue;
+        }
         let why = "it holds data, and nothing in it says what of, or ties it to another device; if it belongs to a group, state the geometry by hand";
         inferred.take(pile, &[device], Err(why.to_owned()));
     }

@@ -5,7 +5,7 @@
 //! says where that was. Source: the kernel's `include/uapi/linux/btrfs_tree.h`,
 //! `struct btrfs_super_block` and `struct btrfs_dev_item`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::{ByteOffset, Fields, ReadAt, ReadAtExt};
 
@@ -61,8 +61,8 @@ impl Copies {
     }
 
     /// The linear volumes whose begin is stated, and in one way by most copies. What begins with its
-    /// device is no volume.
-    pub(super) fn plans(&self) -> Vec<(Source, Plan)> {
+    /// device is no volume, nor is what is `elsewhere`.
+    pub(super) fn plans(&self, elsewhere: &BTreeSet<[u8; 16]>) -> Vec<(Source, Plan)> {
         let plan = |(part, begins): (&Part, &Begins)| {
             let most = begins.values().map(Vec::len).max()?;
             let mut best = begins.iter().filter(|(_, copies)| copies.len() == most);
@@ -87,7 +87,8 @@ impl Copies {
                 runs: vec![run],
                 length: Some(*length),
             };
-            (area.1 > 0).then_some((Source::Btrfs(part.0), plan))
+            let is_here = area.1 > 0 && !elsewhere.contains(&part.0);
+            is_here.then_some((Source::Btrfs(part.0), plan))
         };
         self.seen.iter().filter_map(plan).collect()
     }
@@ -97,18 +98,11 @@ impl Copies {
 /// belong, and by nodes of its trees: its chunks may lie there as those of a RAID group do, in an order that its
 /// trees say.
 pub(crate) fn is_one_of_several(device: &dyn ReadAt) -> bool {
-    let copies = MIRRORS.into_iter().skip(1);
-    let copies = copies.take_while(|at| at.saturating_add(SUPERBLOCK_BYTES as u64) <= device.len());
-    let parts: Vec<Option<Part>> = copies
-        .map(|at| {
-            let block = device.read_whole(ByteOffset::new(at), SUPERBLOCK_BYTES)?;
-            let fields = Fields::new(&block);
-            let (part, bytenr, length) = superblock(fields)?;
-            // num_devices
-            let is_shared = fields.le_u64(0x88)? > 1;
-            (is_shared && bytenr == at && length <= device.len()).then_some(part)
-        })
-        .collect();
+    let shared = |block: Fields<'_>| {
+        // num_devices
+        (block.le_u64(0x88)? > 1).then_some(superblock(block)?.0)
+    };
+    let parts: Vec<Option<Part>> = own_copies(device, &shared).collect();
     let Some(Some((uuid, devid))) = parts.first().copied() else {
         return false;
     };
@@ -120,6 +114,27 @@ pub(crate) fn is_one_of_several(device: &dyn ReadAt) -> bool {
         !MIRRORS.contains(at) && fsid.is_some_and(|fsid| fsid == uuid)
     });
     is_same && nodes.take(LEAST_NODES).count() == LEAST_NODES
+}
+
+/// The btrfs that `device` itself is one of, by the copies of its superblock behind the first.
+pub(crate) fn own_btrfs(device: &dyn ReadAt) -> BTreeSet<[u8; 16]> {
+    let uuid = |block: Fields<'_>| Some(superblock(block)?.0.0);
+    own_copies(device, &uuid).flatten().collect()
+}
+
+/// What `of` makes of the copies of a superblock behind the first that lie on `device` where these belong.
+fn own_copies<'d, T>(
+    device: &'d dyn ReadAt,
+    of: &'d dyn Fn(Fields<'_>) -> Option<T>,
+) -> impl Iterator<Item = Option<T>> + 'd {
+    let copies = MIRRORS.into_iter().skip(1);
+    let copies = copies.take_while(|at| at.saturating_add(SUPERBLOCK_BYTES as u64) <= device.len());
+    copies.map(move |at| {
+        let block = device.read_whole(ByteOffset::new(at), SUPERBLOCK_BYTES)?;
+        let (_, bytenr, length) = superblock(Fields::new(&block))?;
+        let is_own = bytenr == at && length <= device.len();
+        is_own.then(|| of(Fields::new(&block)))?
+    })
 }
 
 /// The part, `bytenr` and `dev_item.total_bytes` of a superblock whose CRC-32C holds.
@@ -175,7 +190,7 @@ mod tests {
         let mut window = vec![0; 8192];
         window.extend(copy(64 << 20, 300 << 20));
         copies.look(2, (65 << 20) - 8192, &window);
-        let plans = copies.plans();
+        let plans = copies.plans(&BTreeSet::new());
         let [(Source::Btrfs(uuid), plan)] = plans.as_slice() else {
             panic!("{} plans", plans.len());
         };
@@ -185,6 +200,6 @@ mod tests {
         wrong[0x100] ^= 1;
         let mut copies = Copies::default();
         copies.look(0, 65 << 20, &wrong);
-        assert!(copies.plans().is_empty());
+        assert!(copies.plans(&BTreeSet::new()).is_empty());
     }
 }

@@ -25,7 +25,7 @@ use evidence::{ByteOffset, Cause, Loss, Origin, ReadAt, ReadAtExt};
 use uuid::Uuid;
 
 use self::bounds::{Device, Piece, Plan};
-pub(crate) use self::btrfs::is_one_of_several;
+pub(crate) use self::btrfs::{is_one_of_several, own_btrfs};
 use self::layout::{Layout, Solved, follow, solve};
 use self::superblock::Superblocks;
 use crate::document::{Area, DeviceName, Segment, SegmentMap, Volume};
@@ -58,10 +58,11 @@ pub(crate) struct FoundVolume {
 }
 
 /// Finds the volumes on `devices`, which nothing explains; `row` gives how many bytes of data a
-/// row of a group has.
+/// row of a group has. The btrfs that are `elsewhere` lie on devices below these.
 pub(crate) fn find(
     mut devices: Vec<(DeviceName, Arc<dyn ReadAt>)>,
     row: &dyn Fn(&DeviceName) -> Option<u64>,
+    elsewhere: &BTreeSet<[u8; 16]>,
 ) -> Found {
     devices.sort_by(|a, b| a.0.cmp(&b.0));
     let mut superblocks = Superblocks::default();
@@ -108,7 +109,7 @@ pub(crate) fn find(
             }
         }
     }
-    plans.extend(copies.plans());
+    plans.extend(copies.plans(elsewhere));
     finder.state(&plans, &rows);
     finder.add_stripes(&by_source, &rows);
     finder.found

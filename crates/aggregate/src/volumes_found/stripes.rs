@@ -270,6 +270,8 @@ mod tests {
     use evidence::view::Memory;
 
     use super::*;
+    use std::collections::BTreeSet;
+
     use crate::infer::text;
     use crate::volumes_found::find;
 
@@ -321,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_volume_without_file_system_begins_with_the_first_extents() {
-        let found = find(groups(None).to_vec(), &row);
+        let found = find(groups(None).to_vec(), &row, &BTreeSet::new());
         let volume = found.volumes.first().unwrap();
         assert_eq!(volume.volume.device.0, "volume:found/stripes-1");
         let [a, b] = ROWS.map(first_extent);
@@ -352,7 +354,11 @@ mod tests {
         let (blocks, of_group) = (7 * 1024_u32, 3 * 1024_u32);
         let backup = (1 + usize::try_from(of_group).unwrap()) * 1024;
         let block = superblock(blocks, of_group);
-        let found = find(groups(Some((begins + backup, block))).to_vec(), &row);
+        let found = find(
+            groups(Some((begins + backup, block))).to_vec(),
+            &row,
+            &BTreeSet::new(),
+        );
         let volume = found.volumes.first().unwrap();
         assert_eq!(volume.volume.device.0, "volume:found/07070707");
         assert_eq!(volume.volume.bytes, u64::from(blocks) * 1024);
@@ -361,7 +367,11 @@ mod tests {
         assert_eq!(areas(volume), want);
         // One that has no room there is of another array.
         let block = superblock(64 * blocks, of_group);
-        let found = find(groups(Some((begins + backup, block))).to_vec(), &row);
+        let found = find(
+            groups(Some((begins + backup, block))).to_vec(),
+            &row,
+            &BTreeSet::new(),
+        );
         let volume = found.volumes.first().unwrap();
         assert_eq!(volume.volume.device.0, "volume:found/stripes-1");
     }

@@ -15,6 +15,7 @@ mod copies;
 mod created_again;
 mod labels;
 mod lagging;
+mod under_btrfs;
 
 use std::fs;
 use std::io::Read;
@@ -439,6 +440,32 @@ fn a_mirror_is_found_by_what_begins_and_ends_on_it() {
     );
     assert_eq!(aggregate.groups[0].geometry.level.name(), "RAID-1");
     assert_eq!(aggregate.groups[0].members.len(), 2);
+}
+
+/// A copy of a superblock, as a journal has it, begins no file system; but equal devices are a mirror.
+#[test]
+fn equal_devices_are_a_mirror_whatever_lies_on_them() {
+    let mut content = noise(11, 24 << 20);
+    let copy = &mut content[5 << 20..(5 << 20) + 2048];
+    copy.fill(0);
+    let put = |copy: &mut [u8], at: usize, bytes: &[u8]| {
+        copy[1024 + at..1024 + at + bytes.len()].copy_from_slice(bytes);
+    };
+    // s_blocks_count_lo, s_first_data_block, s_blocks_per_group, s_magic, s_rev_level, s_inode_size.
+    put(copy, 4, &8192_u32.to_le_bytes());
+    put(copy, 20, &1_u32.to_le_bytes());
+    put(copy, 32, &8192_u32.to_le_bytes());
+    put(copy, 56, &[0x53, 0xEF]);
+    put(copy, 76, &1_u32.to_le_bytes());
+    put(copy, 88, &256_u16.to_le_bytes());
+    let disks = [disk("x", content.clone()), disk("y", content.clone())];
+    let aggregate = discover(&disks, &|_, _| None);
+    assert!(
+        found(&aggregate, &disks, &content),
+        "{:?}",
+        aggregate.groups
+    );
+    assert_eq!(aggregate.groups[0].geometry.level.name(), "RAID-1");
 }
 
 #[test]
