@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
-use super::Discovery;
+use super::{Discovery, is_disk};
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
-use crate::document::{DeviceName, FilesystemStatement, Group, Member, Region};
+use crate::document::{DeviceName, FilesystemStatement, Group, Member, Region, VolumeGroup};
 use crate::infer::{self, Inferred, Named, Newer, Worth};
+use crate::lvm;
 use crate::raid::Level;
 
 /// Chunks of a found group whose successors are compared, and of a stated one that may be them.
@@ -51,9 +52,9 @@ struct Beneath {
 type Filled = BTreeMap<DeviceName, FilesystemStatement>;
 
 impl Discovery<'_> {
-    /// Works out groups from the contents of disks and partitions that are members of groups by
-    /// their labels, or that a file system fills; whether there was one that no label states. It is done
-    /// once.
+    /// Works out groups from the contents of disks and partitions that are members of groups or physical
+    /// volumes by their labels, or that a file system fills; whether there was one that no label states. It is
+    /// done once.
     pub(super) fn infer_beneath(&mut self) -> bool {
         if std::mem::replace(&mut self.inferred_beneath, true) {
             return false;
@@ -61,7 +62,8 @@ impl Discovery<'_> {
         let labelled = self.labelled();
         let filled = self.filled();
         let seen = self.doubted().into_iter().map(|(name, _)| name).collect();
-        if labelled.is_subset(&seen) && filled.is_empty() {
+        let plain = self.plain_volumes();
+        if labelled.is_subset(&seen) && filled.is_empty() && plain.is_empty() {
             return false;
         }
         let unexplained = self.unexplained_disks().into_iter();
@@ -69,6 +71,7 @@ impl Discovery<'_> {
         let names: BTreeSet<DeviceName> = unexplained
             .chain(labelled.iter().cloned())
             .chain(filled.keys().cloned())
+            .chain(plain)
             .collect();
         if names.len() < 2 {
             return false;
@@ -102,16 +105,26 @@ impl Discovery<'_> {
         let filesystems = self.aggregate.filesystems.iter();
         let own = filesystems.filter(|fs| {
             let name = &fs.device;
-            let is_disk = name.0.starts_with("disk:") || name.0.starts_with("partition:");
             let length = self.devices.get(name).map_or(0, |device| device.len());
             let fills = (length / 2..=length).contains(&fs.bytes);
-            is_disk && !self.claimed.contains(name) && fills
+            is_disk(name) && !self.claimed.contains(name) && fills
         });
         own.map(|fs| (fs.device.clone(), fs.clone())).collect()
     }
 
+    /// The disks and partitions that are physical volumes of volume groups without RAID of their own.
+    fn plain_volumes(&self) -> BTreeSet<DeviceName> {
+        let groups = lvm::gather(&self.lvm).groups.into_iter();
+        let plain = groups.filter(|group| !group.text.has_raid());
+        let devices = plain.flat_map(|group| group.devices.into_values());
+        devices
+            .filter(|name| is_disk(name) && !self.claimed.contains(name))
+            .collect()
+    }
+
     /// The groups on some devices that have members among those `labelled`, all of one group or of several
-    /// that it contradicts, or among those that are `filled`.
+    /// that it contradicts, or among those that are `filled`; or if it has parity, which volumes in stripes have
+    /// not, among physical volumes.
     fn inferred_on(
         &self,
         names: &BTreeSet<DeviceName>,
@@ -123,6 +136,7 @@ impl Discovery<'_> {
         let devices = names.iter().filter_map(device).collect();
         let inferred = infer(devices);
         let groups = inferred.groups.iter().cloned();
+        let plain = self.plain_volumes();
         let (unstated, stated): (Vec<Group>, Vec<Group>) = groups
             .filter(|group| {
                 let on: BTreeSet<DeviceName> = &group.devices() & labelled;
@@ -133,8 +147,9 @@ impl Discovery<'_> {
                 if is_filled && matches!(group.geometry.level, Level::Raid1 { .. }) {
                     return false;
                 }
+                let is_volume = members.iter().any(|one| plain.contains(one));
                 if on.is_empty() {
-                    return is_filled;
+                    return is_filled || is_volume && has_parity(group);
                 }
                 stated.any(|one| on.is_subset(&one.devices())) || self.is_under_several(group, &on)
             })
@@ -153,11 +168,6 @@ impl Discovery<'_> {
     /// two of them. A volume in stripes, or an array of arrays, has chunks of parity in each group or none, and one
     /// member of each.
     fn is_under_several(&self, group: &Group, on: &BTreeSet<DeviceName>) -> bool {
-        let level = &group.geometry.level;
-        let has_parity = matches!(
-            level,
-            Level::Raid4 { .. } | Level::Raid5 { .. } | Level::Raid6 { .. }
-        );
         let stated = self.aggregate.groups.iter();
         let stated = stated.filter(|one| self.added_stated.contains(&one.name));
         let shared = stated.map(|one| (DeviceName::group(&one.name), &one.devices() & on));
@@ -170,7 +180,7 @@ impl Discovery<'_> {
             below.count() > 1
         });
         let shared: Vec<usize> = shared.iter().map(|(_, shared)| shared.len()).collect();
-        has_parity
+        has_parity(group)
             && !is_one_above
             && shared.iter().sum::<usize>() == on.len()
             && shared.iter().any(|count| *count > 1)
@@ -235,6 +245,16 @@ impl Discovery<'_> {
                 found.name
             ));
             newer.over.push(found.name.clone());
+        }
+        let is_on = |volumes: &VolumeGroup| {
+            let mut devices = volumes.physical_volumes.iter().flat_map(|pv| &pv.device);
+            devices.any(|device| on.contains(device))
+        };
+        let volume_groups = self.aggregate.volume_groups.iter_mut();
+        for newer in volume_groups.filter(|volumes| is_on(volumes)) {
+            newer
+                .notes
+                .push(format!("it was begun over {}", found.name));
         }
     }
 
@@ -322,7 +342,7 @@ impl Discovery<'_> {
         let stated = groups.filter(|group| self.added_stated.contains(&group.name));
         stated
             .flat_map(|group| group.members.iter().filter_map(|m| m.device.clone()))
-            .filter(|name| name.0.starts_with("disk:") || name.0.starts_with("partition:"))
+            .filter(|name| is_disk(name))
             .filter(|name| !self.claimed.contains(name) && !self.blank.contains_key(name))
             .filter(|name| !doubted.contains(name))
             .collect()
@@ -368,6 +388,13 @@ impl Discovery<'_> {
         let stated = self.aggregate.groups.iter();
         stated.into_iter().any(|stated| is_same(stated, group))
     }
+}
+
+fn has_parity(group: &Group) -> bool {
+    matches!(
+        group.geometry.level,
+        Level::Raid4 { .. } | Level::Raid5 { .. } | Level::Raid6 { .. }
+    )
 }
 
 /// Whether `found`, which was worked out, is the group that is `stated`, wherever each begins.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use evidence::ReadAt;
 
-use super::Discovery;
+use super::{Discovery, is_disk};
 use crate::document::{DeviceName, Group, Member, Region};
 use crate::infer::{self, Named, Source, Undecided};
 use crate::volumes_found::is_one_of_several;
@@ -82,7 +82,7 @@ impl Discovery<'_> {
         let groups = self.aggregate.groups.iter().filter(is_doubted);
         let names: BTreeSet<&DeviceName> = groups
             .flat_map(|group| group.members.iter().filter_map(|m| m.device.as_ref()))
-            .filter(|name| name.0.starts_with("disk:") || name.0.starts_with("partition:"))
+            .filter(|name| is_disk(name))
             .filter(|name| !self.claimed.contains(*name) && !self.blank.contains_key(*name))
             .collect();
         let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));

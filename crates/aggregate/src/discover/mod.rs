@@ -601,6 +601,11 @@ impl<'a> Discovery<'a> {
     }
 }
 
+/// Whether this is a disk or a part of one, and nothing that was put together.
+fn is_disk(name: &DeviceName) -> bool {
+    name.0.starts_with("disk:") || name.0.starts_with("partition:")
+}
+
 impl Addition {
     fn is_complete(&self) -> bool {
         match self {

@@ -1,6 +1,10 @@
 //! Where on its members a group begins: what lies on it need not lie at its start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use evidence::view::Slice;
+use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
 use super::hypothesis::Hypothesis;
 use super::relations::Set;
@@ -26,6 +30,9 @@ pub(super) const FAR: [u64; 2] = [132_736 * 512, 264_192 * 512];
 const ROWS_BEFORE: usize = 32;
 const LABELS: u64 = 64 << 10;
 
+/// By so many bytes labels and tables are told apart.
+const HEAD: usize = 4096;
+
 /// A hypothesis with the offset at which its members' data begins.
 pub(super) struct Based<'a> {
     pub(super) hypothesis: &'a Hypothesis,
@@ -47,7 +54,8 @@ pub(super) struct Based<'a> {
 /// A file system is none that it begins with if its blocks say that they lie elsewhere
 /// (`is_contradicted`): then it lies in stripes over this group and others. Nor does it begin with what
 /// half of its anchors lie before: another group begins there, on some of these devices; or with a file
-/// system within which another one begins: that one is of a newer array, on one of its members.
+/// system within which another one begins: that one is of a newer array, on one of its members. Where several
+/// members begin with labels or tables of their own, these were written over the group.
 pub(super) fn find<'a>(
     answer: &'a Answer,
     candidates: &[Candidate],
@@ -71,6 +79,9 @@ pub(super) fn find<'a>(
             else {
                 continue;
             };
+            if !is_filesystem && begin_each(hypothesis, candidates, offset) {
+                continue;
+            }
             let own = 1..bytes.unwrap_or(0);
             let behind: Vec<u64> = answer.starts_behind(offset).collect();
             let is_confirmed = behind.contains(&0);
@@ -124,6 +135,21 @@ fn starts(hypothesis: &Hypothesis, candidates: &[Candidate]) -> impl Iterator<It
     (0..count)
         .map(move |number| first.saturating_add(number.saturating_mul(step)))
         .take_while(move |offset| *offset < shortest)
+}
+
+/// Whether several devices begin each with a label or a table of its own at `offset`: parity may be a copy of one.
+fn begin_each(hypothesis: &Hypothesis, candidates: &[Candidate], offset: u64) -> bool {
+    let devices = hypothesis.devices().filter_map(|d| candidates.get(d));
+    let heads: BTreeSet<Vec<u8>> = devices
+        .filter_map(|candidate| {
+            let device = &candidate.device;
+            let room = device.len().checked_sub(offset)?;
+            let rest = Slice::new(Arc::clone(device), ByteOffset::new(offset), room);
+            start(&rest).filter(|start| !start.is_filesystem)?;
+            rest.read_whole(ByteOffset::ZERO, HEAD)
+        })
+        .collect();
+    heads.len() > 1
 }
 
 /// Whether the members have contents before a place.

@@ -34,6 +34,12 @@ const LEAST_FIELDS: u32 = 2;
 const FIELDS: f64 = 2.0;
 /// Characters of base64 on either side of a border by which it is known.
 const BASE64_RUN: usize = 6;
+/// Lines of base64 have so many characters, by which they are known.
+const LEAST_ENCODED: usize = 40;
+const MOST_ENCODED: usize = 100;
+/// That a line of base64 comes out with another length than the next says so much for the border's being a break, in
+/// nats: it may be the first or the last of its part.
+const MISFIT: f64 = -2.0;
 /// The name of a field has so many characters.
 const LEAST_NAME: usize = 2;
 const MOST_NAME: usize = 60;
@@ -65,6 +71,11 @@ fn header_goes_on(line: &[u8], next: &[u8]) -> Option<f64> {
     if in_value && begins_field(next, in_subject) {
         return Some(-HEAD);
     }
+    is_within_base64(line, next).then(|| encoded_line(line, next).unwrap_or(0.0))
+}
+
+/// Whether base64 stands on both sides of a border.
+fn is_within_base64(line: &[u8], next: &[u8]) -> bool {
     let run = |bytes: &mut dyn Iterator<Item = &u8>| {
         bytes
             .take(BASE64_RUN)
@@ -72,7 +83,30 @@ fn header_goes_on(line: &[u8], next: &[u8]) -> Option<f64> {
             .count()
             == BASE64_RUN
     };
-    (run(&mut line.iter().rev()) && run(&mut next.iter())).then_some(0.0)
+    run(&mut line.iter().rev()) && run(&mut next.iter())
+}
+
+/// How much it speaks for going on behind the unfinished `line` of base64 with `next`, in nats, that both make a line
+/// as long as those that follow, as all lines of one part or signature are, but for the first and the last.
+fn encoded_line(line: &[u8], next: &[u8]) -> Option<f64> {
+    let mut lines = next.split(|byte| *byte == b'\n');
+    let joined = line.len().saturating_add(lines.next()?.len());
+    let (usual, behind) = (lines.next()?, lines.next()?);
+    let is_encoded = |line: &[u8]| {
+        let line = line.trim_ascii();
+        !line.is_empty() && line.iter().all(|byte| is_base64_byte(*byte))
+    };
+    let whole = (LEAST_ENCODED..=MOST_ENCODED).contains(&usual.len());
+    let shown = whole && is_encoded(usual) && is_encoded(behind) && behind.len() <= usual.len();
+    // The first of a signature has its tag before it, for which some are longer by one.
+    let fits = joined.abs_diff(usual.len()) <= 1;
+    shown.then(|| {
+        if fits {
+            (usual.len() as f64 / 3.0).ln()
+        } else {
+            MISFIT
+        }
+    })
 }
 
 /// Whether a text begins with the name of a field and its colon. In a subject any word may have
@@ -145,8 +179,13 @@ impl Judge<'_> {
             let (line, is_text) = before.unfinished();
             let in_header = before.body_start().is_none();
             let header = in_header.then(|| header_goes_on(line, block)).flatten();
-            if let Some(header) = header {
-                nats += header;
+            let encoded = || {
+                is_within_base64(line, block)
+                    .then(|| encoded_line(line, block))
+                    .flatten()
+            };
+            if let Some(told) = header.or_else(encoded) {
+                nats += told;
             } else if is_text {
                 nats += self.borders.nats(line, block);
             }
