@@ -59,12 +59,19 @@ pub fn begun_over(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
     let groups = aggregate.groups.iter();
     let begun = groups.filter(|group| !group.over.is_empty());
     let begun = begun.map(|group| DeviceName::group(&group.name));
-    // A file system on a member of a group was made over that.
+    // A file system or volume on a member of a group was made over that.
     let members = aggregate.groups.iter().flat_map(|group| &group.members);
     let members: BTreeSet<&DeviceName> = members.filter_map(|one| one.device.as_ref()).collect();
     let filled = aggregate.filesystems.iter().map(|fs| &fs.device);
     let filled = filled.filter(|device| members.contains(device));
-    with_all_above(aggregate, begun.chain(filled.cloned()).collect())
+    let volumes = aggregate.volumes.iter().filter(|volume| {
+        let mut on = on_devices(volume).into_iter();
+        on.any(|device| members.contains(device))
+    });
+    let newer = begun.chain(volumes.map(|volume| volume.device.clone()));
+    // What lies on a member that a file system fills is the older group.
+    let above = with_all_above(aggregate, newer.collect());
+    above.into_iter().chain(filled.cloned()).collect()
 }
 
 /// The groups that were worked out without labels, and all devices that lie on them. What took the

@@ -509,6 +509,48 @@ fn deleted_files_come_back_under_their_names() {
     }
 }
 
+/// The entries of a small directory lie in its inode, and are gone with that.
+#[test]
+fn deleted_files_without_a_name_hang_among_the_orphans() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = mkfs(dir.path(), "nameless", 320, &[]);
+    let contents = ["one", "two", "three"].map(|tag| text(tag, 9000));
+    let mount = Mount::new(&path, "rw");
+    let (gone, kept) = (mount.path().join("gone"), mount.path().join("kept"));
+    fs::create_dir(&gone).unwrap();
+    for (number, content) in contents.iter().enumerate() {
+        fs::write(gone.join(number.to_string()), content).unwrap();
+    }
+    fs::write(&kept, text("kept", 5000)).unwrap();
+    drop(mount);
+    let mount = Mount::new(&path, "rw");
+    fs::remove_dir_all(mount.path().join("gone")).unwrap();
+    drop(mount);
+    let found = find(image(&path));
+    let fs = found[0].fs.as_ref();
+    let mut back = Vec::new();
+    for entry in walk(fs).flatten() {
+        if entry.inode.kind != FileKind::Regular || entry.path.to_string() == "/kept" {
+            continue;
+        }
+        assert!(
+            entry.path.to_string().starts_with("/#orphans/#"),
+            "{}",
+            entry.path
+        );
+        assert_eq!(entry.inode.standing, Standing::Deleted);
+        // By its number alone it is the same.
+        let inode = fs.inode(entry.inode.number).unwrap();
+        let file = File::open(fs, &inode);
+        let length = usize::try_from(file.len()).unwrap();
+        back.push(file.read_vec(ByteOffset::ZERO, length).unwrap().0);
+    }
+    back.sort();
+    let mut want = contents.to_vec();
+    want.sort();
+    assert!(back == want, "{} files are back", back.len());
+}
+
 #[test]
 fn a_log_that_was_not_replayed_is_read() {
     for shape in SHAPES {

@@ -419,6 +419,11 @@ pub fn examine_loose(
         })) => return Some(found),
         _ => return None,
     };
+    // Of what was deleted under no name any block but the first may be another file's since: that its text
+    // goes on well is for carving to judge.
+    if message.is_deleted() && message.origin.stored_bytes > u64::from(fs.info().block_bytes) {
+        return None;
+    }
     let content = reread(fs.view(), &message.origin)?;
     if !Structure::of_part(&content.bytes).has_header {
         return None;

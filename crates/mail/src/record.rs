@@ -211,10 +211,11 @@ impl Message {
         matches!(self.standing, Standing::Deleted)
     }
 
-    /// Whether its file lost its name, and so all that says which folder it lay in.
-    pub fn is_nameless(&self) -> bool {
+    /// Whether its file lost its name, and nothing else says which folder it lay in.
+    pub fn is_of_no_folder(&self) -> bool {
         let name = self.origin.path.rsplit('/').next();
-        name.is_some_and(|name| maildir::is_placeholder(name.as_bytes()))
+        let is_nameless = name.is_some_and(|name| maildir::is_placeholder(name.as_bytes()));
+        is_nameless && self.folder == maildir::RECOVERED
     }
 
     /// The snapshot that it was found in, if it stands in use there.

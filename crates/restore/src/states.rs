@@ -2,7 +2,7 @@
 //!
 //! Each state of a file system is one more tree with the same mail in it. A message is restored
 //! once, from the state with the best evidence: in use on the file system that its device holds,
-//! then on another one that was left there, then in a snapshot, then without a name, then deleted, then
+//! then on another one that was left there, then in a snapshot, then without name and folder, then deleted, then
 //! among blocks that no file system explains. What is in use twice stays so, in two folders or with two times
 //! of delivery, and so does what lies beside it on one device and lost its name; all other finds of it
 //! are duplicates.
@@ -32,7 +32,7 @@ pub(crate) fn rank(message: &Message) -> Rank {
     match message.layer {
         Layer::Carved => CARVED,
         _ if message.is_deleted() => DELETED,
-        _ if message.is_nameless() => NAMELESS,
+        _ if message.is_of_no_folder() => NAMELESS,
         Layer::Present => IN_USE,
         Layer::Further => FURTHER,
         Layer::Snapshot(_) => SNAPSHOT,
@@ -278,7 +278,15 @@ mod tests {
         assert_eq!(kept(std::slice::from_ref(&nameless)), ["Recovered"]);
         // On one device they are two files.
         nameless.origin.device.clone_from(&named.origin.device);
-        assert_eq!(kept(&[nameless, named]), ["Recovered", "INBOX"]);
+        assert_eq!(kept(&[nameless.clone(), named]), ["Recovered", "INBOX"]);
+        // Nor is it two where two devices have it so, or beside a snapshot.
+        let mut other = nameless.clone();
+        other.origin.device = "group:h".to_owned();
+        assert_eq!(kept(&[nameless.clone(), other]).len(), 1);
+        assert_eq!(
+            kept(&[in_snapshot(b"a", "Sent", "volume:s"), nameless]),
+            ["Sent"]
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Groups beneath those that labels state.
+//! Groups beneath those that labels state, and beneath file systems and physical volumes on bare disks.
 //!
 //! A label says what an array was made to be, not what lies on its disks. Where a new array was
 //! begun over an old one, or the old one was created again with its disks in another order, the
@@ -15,12 +15,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use evidence::view::Overlay;
 use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
 use super::{Discovery, is_disk};
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
-use crate::document::{DeviceName, FilesystemStatement, Group, Member, Region, VolumeGroup};
+use crate::document::{DeviceName, FilesystemStatement, Group, Member, Region};
 use crate::infer::{self, Inferred, Named, Newer, Worth};
 use crate::lvm;
 use crate::raid::Level;
@@ -48,6 +49,9 @@ struct Beneath {
     overwritten: Vec<Region>,
 }
 
+/// Label sectors, the sectors behind these, and the header of a metadata area where `pvcreate` lays it.
+const LABEL_BYTES: usize = 4096 + 512;
+
 /// What fills disks and partitions.
 type Filled = BTreeMap<DeviceName, FilesystemStatement>;
 
@@ -62,8 +66,8 @@ impl Discovery<'_> {
         let labelled = self.labelled();
         let filled = self.filled();
         let seen = self.doubted().into_iter().map(|(name, _)| name).collect();
-        let plain = self.plain_volumes();
-        if labelled.is_subset(&seen) && filled.is_empty() && plain.is_empty() {
+        let bare = self.bare_physical_volumes();
+        if labelled.is_subset(&seen) && filled.is_empty() && bare.is_empty() {
             return false;
         }
         let unexplained = self.unexplained_disks().into_iter();
@@ -71,7 +75,7 @@ impl Discovery<'_> {
         let names: BTreeSet<DeviceName> = unexplained
             .chain(labelled.iter().cloned())
             .chain(filled.keys().cloned())
-            .chain(plain)
+            .chain(bare)
             .collect();
         if names.len() < 2 {
             return false;
@@ -89,10 +93,10 @@ impl Discovery<'_> {
             self.add_found(group);
         }
         // What fills a member was made over the group, and is read all the same.
-        for (_, mut fs) in filled
+        let over = filled
             .into_iter()
-            .filter(|(name, _)| members.contains(name))
-        {
+            .filter(|(name, _)| members.contains(name));
+        for (_, mut fs) in over {
             fs.notes
                 .push("was made over a group of which its device is a member".to_owned());
             self.aggregate.filesystems.push(fs);
@@ -113,10 +117,10 @@ impl Discovery<'_> {
     }
 
     /// The disks and partitions that are physical volumes of volume groups without RAID of their own.
-    fn plain_volumes(&self) -> BTreeSet<DeviceName> {
+    fn bare_physical_volumes(&self) -> BTreeSet<DeviceName> {
         let groups = lvm::gather(&self.lvm).groups.into_iter();
-        let plain = groups.filter(|group| !group.text.has_raid());
-        let devices = plain.flat_map(|group| group.devices.into_values());
+        let bare = groups.filter(|group| !group.text.has_raid());
+        let devices = bare.flat_map(|group| group.devices.into_values());
         devices
             .filter(|name| is_disk(name) && !self.claimed.contains(name))
             .collect()
@@ -132,11 +136,18 @@ impl Discovery<'_> {
         filled: &Filled,
         infer: fn(Vec<Named>) -> Inferred,
     ) -> Beneath {
-        let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
+        let bare = self.bare_physical_volumes();
+        let device = |name: &DeviceName| {
+            let device = self.devices.get(name)?;
+            let device = match bare.contains(name) {
+                true => without_label(device),
+                false => device,
+            };
+            Some((name.clone(), device))
+        };
         let devices = names.iter().filter_map(device).collect();
         let inferred = infer(devices);
         let groups = inferred.groups.iter().cloned();
-        let plain = self.plain_volumes();
         let (unstated, stated): (Vec<Group>, Vec<Group>) = groups
             .filter(|group| {
                 let on: BTreeSet<DeviceName> = &group.devices() & labelled;
@@ -147,7 +158,7 @@ impl Discovery<'_> {
                 if is_filled && matches!(group.geometry.level, Level::Raid1 { .. }) {
                     return false;
                 }
-                let is_volume = members.iter().any(|one| plain.contains(one));
+                let is_volume = members.iter().any(|one| bare.contains(one));
                 if on.is_empty() {
                     return is_filled || is_volume && has_parity(group);
                 }
@@ -246,15 +257,29 @@ impl Discovery<'_> {
             ));
             newer.over.push(found.name.clone());
         }
-        let is_on = |volumes: &VolumeGroup| {
-            let mut devices = volumes.physical_volumes.iter().flat_map(|pv| &pv.device);
-            devices.any(|device| on.contains(device))
-        };
-        let volume_groups = self.aggregate.volume_groups.iter_mut();
-        for newer in volume_groups.filter(|volumes| is_on(volumes)) {
-            newer
-                .notes
-                .push(format!("it was begun over {}", found.name));
+    }
+
+    /// Says of volume groups on members of groups that were worked out that they were begun over these.
+    pub(super) fn note_volume_groups_over(&mut self) {
+        let groups = self.aggregate.groups.iter();
+        let found = groups.filter(|group| !self.added_stated.contains(&group.name));
+        let found: Vec<(String, BTreeSet<DeviceName>)> = found
+            .map(|group| (group.name.clone(), group.devices()))
+            .collect();
+        for volumes in &mut self.aggregate.volume_groups {
+            let devices = volumes
+                .physical_volumes
+                .iter()
+                .filter_map(|pv| pv.device.as_ref());
+            let devices: Vec<&DeviceName> = devices.collect();
+            let is_over = |(_, members): &&(String, BTreeSet<DeviceName>)| {
+                devices.iter().any(|device| members.contains(*device))
+            };
+            let over = found.iter().filter(is_over);
+            let notes: Vec<String> = over
+                .map(|(name, _)| format!("it was begun over {name}"))
+                .collect();
+            volumes.notes.extend(notes);
         }
     }
 
@@ -342,7 +367,7 @@ impl Discovery<'_> {
         let stated = groups.filter(|group| self.added_stated.contains(&group.name));
         stated
             .flat_map(|group| group.members.iter().filter_map(|m| m.device.clone()))
-            .filter(|name| is_disk(name))
+            .filter(is_disk)
             .filter(|name| !self.claimed.contains(name) && !self.blank.contains_key(name))
             .filter(|name| !doubted.contains(name))
             .collect()
@@ -388,6 +413,13 @@ impl Discovery<'_> {
         let stated = self.aggregate.groups.iter();
         stated.into_iter().any(|stated| is_same(stated, group))
     }
+}
+
+/// A physical volume without its label and the header of its metadata area: it is known what these begin.
+fn without_label(device: Arc<dyn ReadAt>) -> Arc<dyn ReadAt> {
+    let mut overlay = Overlay::new(device);
+    overlay.lay(ByteOffset::ZERO, &[0; LABEL_BYTES]);
+    Arc::new(overlay)
 }
 
 fn has_parity(group: &Group) -> bool {

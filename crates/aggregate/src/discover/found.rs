@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use evidence::ReadAt;
+use evidence::{Cause, ReadAt};
 
 use super::{Discovery, is_disk};
-use crate::document::{DeviceName, Group, Member, Region};
-use crate::infer::{self, Named, Source, Undecided};
+use crate::document::{DeviceName, FilesystemStatement, Group, Member, Region};
+use crate::infer::{self, Anchor, Named, Source, Undecided};
 use crate::volumes_found::is_one_of_several;
 
-/// So many blocks of another file system, on two devices at least, show that something lies beneath a btrfs of
-/// several.
-const LEAST_BENEATH: usize = 16;
+/// So many blocks of another file system that state their address, on each of two devices, show that something lies
+/// beneath a btrfs of several.
+const LEAST_BENEATH: usize = 6;
 
 impl Discovery<'_> {
     /// Works out groups from the contents of the disks and partitions that no label explains;
@@ -44,8 +44,14 @@ impl Discovery<'_> {
         let members: BTreeSet<DeviceName> = members.filter_map(|m| m.device.clone()).collect();
         self.undecided
             .retain(|one| !one.devices.is_subset(&members));
+        let over = self.of_several_on(&members);
         for group in groups {
             self.add_found(group);
+        }
+        for fs in over {
+            let what = format!("the {} file system {}", fs.kind, fs.uuid);
+            let why = "it was made over a group of which its devices are members, and of several devices it is not read beside that; give its disks to a case of their own";
+            self.lose(&fs.device, what, Cause::Unsupported(why.to_owned()));
         }
         // What is no part of a group has its label after all: an image that was cut short.
         for (name, scanned) in std::mem::take(&mut self.strangers) {
@@ -57,6 +63,17 @@ impl Discovery<'_> {
             }
         }
         any
+    }
+
+    /// The btrfs of several devices that are stated on some.
+    fn of_several_on(&self, members: &BTreeSet<DeviceName>) -> Vec<FilesystemStatement> {
+        let on = self.aggregate.filesystems.iter();
+        let on = on.filter(|fs| members.contains(&fs.device));
+        let is_several = |name: &DeviceName| {
+            let device = self.devices.get(name);
+            device.is_some_and(|device| is_one_of_several(&device))
+        };
+        on.filter(|fs| is_several(&fs.device)).cloned().collect()
     }
 
     /// Whether something ties a device to others in a way that is not decided.
@@ -166,12 +183,14 @@ fn is_over_another(devices: &[Named]) -> bool {
     }
     let mut by_source: BTreeMap<Source, BTreeMap<usize, usize>> = BTreeMap::new();
     let anchors = infer::survey(devices, &mut |_, _, _| ());
-    for anchor in anchors.iter().filter(|anchor| anchor.source.is_direct()) {
+    let certain = |anchor: &&Anchor| anchor.source.is_direct() && anchor.is_certain();
+    for anchor in anchors.iter().filter(certain) {
         let on = by_source.entry(anchor.source).or_default();
         let count = on.entry(anchor.device).or_default();
         *count = count.saturating_add(1);
     }
-    by_source
-        .values()
-        .any(|on| on.len() > 1 && on.values().sum::<usize>() >= LEAST_BENEATH)
+    by_source.values().any(|on| {
+        let many = on.values().filter(|count| **count >= LEAST_BENEATH);
+        many.count() > 1
+    })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evidence::ReadAt;
 
-use super::{Discovery, signature};
+use super::{Discovery, is_disk, signature};
 use crate::document::{DeviceName, EncryptionKind};
 use crate::encrypted;
 
@@ -23,7 +23,7 @@ impl Discovery<'_> {
             return false;
         };
         self.aggregate.encrypted.push(encrypted);
-        if name.0.starts_with("disk:") || name.0.starts_with("partition:") {
+        if is_disk(name) {
             // Metadata of LVM are not looked for: what is left of them was there before.
             self.blank.insert(name.clone(), true);
         }
@@ -41,8 +41,6 @@ impl Discovery<'_> {
     /// A disk is that if there is no other one that nothing explains: else it may be a member of a
     /// group, of which it has the beginning.
     pub(super) fn unlock_surely(&mut self) -> bool {
-        let is_disk =
-            |name: &DeviceName| name.0.starts_with("disk:") || name.0.starts_with("partition:");
         let alone = self.blank.keys().filter(|name| is_disk(name)).count() < 2;
         self.unlock_those(|name| alone || !is_disk(name))
     }

@@ -31,6 +31,7 @@ use crate::document::{
 };
 use crate::infer::Undecided;
 use crate::luks::Keys;
+use crate::raid::Level;
 use crate::{ddf, epochs, lvm, md, partition};
 
 /// A disk with its name in the case.
@@ -247,11 +248,14 @@ impl<'a> Discovery<'a> {
             return;
         }
         if let Some(scanned) = lvm::scan(device, name) {
-            if !self.is_stranger(name, &scanned) {
+            if self.is_label_of_member(name, &scanned) {
+                // What lies on the group is found without it.
+            } else if self.is_stranger(name, &scanned) {
+                self.strangers.push((name.clone(), scanned));
+            } else {
                 self.lvm.push(scanned);
                 return;
             }
-            self.strangers.push((name.clone(), scanned));
         }
         if let Some(table) = table {
             self.add_partitions(name, &table);
@@ -540,6 +544,18 @@ impl<'a> Discovery<'a> {
         }
     }
 
+    /// Whether this is a mirror that only equal contents make one, and on which nothing was recognised: it may be a
+    /// part of something in chunks.
+    fn is_unproven_mirror(&self, name: &DeviceName) -> bool {
+        let mut groups = self.aggregate.groups.iter();
+        groups.any(|group| {
+            let is_mirror = matches!(group.geometry.level, Level::Raid1 { .. });
+            is_mirror
+                && DeviceName::group(&group.name) == *name
+                && !self.added_stated.contains(&group.name)
+        })
+    }
+
     /// The document, with everything in its order.
     fn finish(mut self) -> Aggregate {
         let (md, ddf) = labels::stated(&self.md, &self.ddf);
@@ -568,8 +584,12 @@ impl<'a> Discovery<'a> {
             self.lose(&name, name.to_string(), Cause::Corrupt(why));
         }
         self.name_locked();
+        self.note_volume_groups_over();
         self.drop_first_pieces();
         for name in std::mem::take(&mut self.blank).into_keys() {
+            if self.is_unproven_mirror(&name) {
+                self.aggregate.undecided.push([name.clone()].into());
+            }
             let is_said = |unused: &Unused| unused.device == name;
             if !self.aggregate.unused.iter().any(is_said) {
                 self.name_blank(&name);

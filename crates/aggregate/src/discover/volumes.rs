@@ -42,6 +42,18 @@ impl Discovery<'_> {
         any
     }
 
+    /// Whether the label on a group is that of one of its members, which was made a physical volume after it.
+    pub(super) fn is_label_of_member(&self, name: &DeviceName, scanned: &lvm::Scanned) -> bool {
+        let uuid = |scanned: &lvm::Scanned| scanned.label.as_ref().map(|label| label.pv_uuid);
+        let groups = self.aggregate.groups.iter();
+        let mut own = groups.filter(|group| DeviceName::group(&group.name) == *name);
+        own.next().is_some_and(|group| {
+            let members = group.devices();
+            let mut on_members = self.lvm.iter().filter(|one| members.contains(&one.device));
+            on_members.any(|one| uuid(one).is_some() && uuid(one) == uuid(scanned))
+        })
+    }
+
     /// Whether the label on a device is that of a much longer one: on a group a new aggregate's
     /// that begins where a member of the group does, on a disk that of a group whose first chunk
     /// the disk holds.

@@ -30,8 +30,8 @@ pub(super) const FAR: [u64; 2] = [132_736 * 512, 264_192 * 512];
 const ROWS_BEFORE: usize = 32;
 const LABELS: u64 = 64 << 10;
 
-/// By so many bytes labels and tables are told apart.
-const HEAD: usize = 4096;
+/// By so many bytes labels and tables are told apart: with LVM's comes the header of a metadata area.
+const HEAD: usize = 8192;
 
 /// A hypothesis with the offset at which its members' data begins.
 pub(super) struct Based<'a> {
@@ -79,7 +79,8 @@ pub(super) fn find<'a>(
             else {
                 continue;
             };
-            if !is_filesystem && begin_each(hypothesis, candidates, offset) {
+            let is_of_group = bytes.is_some_and(|bytes| bytes > shortest(hypothesis, candidates));
+            if !is_filesystem && !is_of_group && begin_each(hypothesis, candidates, offset) {
                 continue;
             }
             let own = 1..bytes.unwrap_or(0);
@@ -128,13 +129,18 @@ fn starts(hypothesis: &Hypothesis, candidates: &[Candidate]) -> impl Iterator<It
         .period()
         .saturating_mul(hypothesis.chunk)
         .max(1);
-    let lengths = hypothesis.devices().filter_map(|d| candidates.get(d));
-    let shortest = lengths.map(|c| c.device.len()).min().unwrap_or(0);
+    let shortest = shortest(hypothesis, candidates);
     let first = hypothesis.row_0;
     let count = MOST_ROWS / hypothesis.shape.period().max(1);
     (0..count)
         .map(move |number| first.saturating_add(number.saturating_mul(step)))
         .take_while(move |offset| *offset < shortest)
+}
+
+/// How long the shortest of its devices is.
+fn shortest(hypothesis: &Hypothesis, candidates: &[Candidate]) -> u64 {
+    let devices = hypothesis.devices().filter_map(|d| candidates.get(d));
+    devices.map(|c| c.device.len()).min().unwrap_or(0)
 }
 
 /// Whether several devices begin each with a label or a table of its own at `offset`: parity may be a copy of one.

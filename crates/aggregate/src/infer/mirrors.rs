@@ -14,7 +14,7 @@ use evidence::{ByteOffset, ReadAt};
 use super::anchored::distinct;
 use super::anchors::{Anchor, Source};
 use super::sample::Candidate;
-use super::start::{goes_on, start};
+use super::start::{is_confirmed, start};
 use crate::document::{Group, Member};
 use crate::raid::{Geometry, Level};
 
@@ -88,7 +88,7 @@ pub(super) fn mirror(
 /// lies on it.
 pub(super) fn of_equals(class: &[usize], candidates: &[Candidate]) -> Option<Group> {
     let members: Vec<&Candidate> = class.iter().filter_map(|d| candidates.get(*d)).collect();
-    let why = "where it begins is not known: the start of the devices is taken, and what lies on it is found by its own addresses";
+    let why = "where it begins is not known: the start of the devices is taken, and what lies on it is found by its own addresses; if others are missing it may be a part of a RAID-10, and if one disk was added twice it is none";
     (members.len() > 1).then(|| group(&members, 0, why.to_owned(), 0.8))?
 }
 
@@ -174,7 +174,7 @@ fn find(device: &Arc<dyn ReadAt>, end: u64, more: &BTreeSet<u64>) -> Option<Foun
         let room = end.checked_sub(offset)?;
         let rest = Slice::new(Arc::clone(device), ByteOffset::new(offset), room);
         let begins = start(&rest)?;
-        (!begins.is_filesystem || goes_on(&rest)).then_some(())?;
+        (!begins.is_filesystem || is_confirmed(&rest)).then_some(())?;
         let bytes = begins.bytes.filter(|bytes| *bytes > 0 && *bytes <= room)?;
         let why = format!(
             "{} begins {offset} bytes into it, and is no longer than what is left there",

@@ -161,12 +161,12 @@ pub(crate) fn infer_once(devices: Vec<Named>) -> Inferred {
     let open = inferred.open(&pile);
     let lesser = pile.leave_out_lesser_copies(open);
     if lesser.is_empty() {
-        return inferred;
+        return inferred.with_equals(&pile);
     }
     let mut without = before;
     decide_all(&pile, &mut without, true);
     if without.groups.len() <= inferred.groups.len() {
-        return inferred;
+        return inferred.with_equals(&pile);
     }
     let lesser = lesser.into_iter().filter_map(|copy| left_out(&pile, copy));
     without.unused.extend(lesser);
@@ -247,10 +247,6 @@ fn decide_all(pile: &Pile, inferred: &mut Inferred, wait: bool) -> bool {
         .others(taken.with(told))
         .filter(|device| pile.has_contents(*device))
     {
-        if let Some(mirror) = mirrors::of_equals(&pile.mirror_of(device), &pile.candidates) {
-            inferred.groups.push(mirror);
-            continue;
-        }
         let why = "it holds data, and nothing in it says what of, or ties it to another device; if it belongs to a group, state the geometry by hand";
         inferred.take(pile, &[device], Err(why.to_owned()));
     }
@@ -565,6 +561,28 @@ impl Inferred {
             }
         }
         told
+    }
+
+    /// With a mirror of devices that are equal, if nothing else is left that is not decided: one of several pairs may
+    /// be half of a RAID-10.
+    fn with_equals(mut self, pile: &Pile) -> Self {
+        let [one] = self.undecided.as_slice() else {
+            return self;
+        };
+        let names = |class: &[usize]| -> BTreeSet<DeviceName> {
+            let members = class
+                .iter()
+                .filter_map(|device| pile.candidates.get(*device));
+            members.map(|candidate| candidate.name.clone()).collect()
+        };
+        let mut classes = (0..pile.candidates.len()).map(|device| pile.mirror_of(device));
+        let class = classes.find(|class| class.len() > 1 && names(class) == one.devices);
+        let class = class.filter(|class| pile.is_varied(class));
+        if let Some(mirror) = class.and_then(|class| mirrors::of_equals(&class, &pile.candidates)) {
+            self.groups.push(mirror);
+            self.undecided.clear();
+        }
+        self
     }
 
     /// The devices of which it is not decided what they are a part of.

@@ -23,6 +23,8 @@ const LEAST_TEXTS: usize = 64;
 
 /// Windows that are in memory at once.
 const AT_ONCE: usize = 4;
+/// Devices that are equal are a mirror if they hold so many different blocks.
+const LEAST_DIFFERENT: usize = 64;
 
 /// What ties devices together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +238,16 @@ impl Pile {
             .iter()
             .find(|class| class.first() == Some(&device));
         own.cloned().unwrap_or_else(|| vec![device])
+    }
+
+    /// Whether devices that are equal hold many different blocks, and not one pattern all over.
+    pub(super) fn is_varied(&self, class: &[usize]) -> bool {
+        let Some(first) = class.first() else {
+            return false;
+        };
+        let prints = self.rows.iter().filter_map(|row| row.prints.get(*first));
+        let different: BTreeSet<&u64> = prints.filter(|print| **print != 0).collect();
+        different.len() >= LEAST_DIFFERENT
     }
 
     /// What is stated on all devices that are heard.

@@ -60,39 +60,39 @@ fn filesystem(device: &dyn ReadAt) -> Option<(&'static str, u64)> {
     is_btrfs.then_some(("a btrfs", fields.le_u64(112)?))
 }
 
-/// Whether the file system whose superblock `device` begins with goes on behind it where that says: it may be a copy
-/// in a journal, or its first piece of several.
-pub(super) fn goes_on(device: &dyn ReadAt) -> bool {
-    let goes_on = |head: &[u8]| {
-        let fields = Fields::new(head);
-        if fields.array::<4>(0) == Some(*b"XFSB") {
-            // sb_sectsize; the header of the first group is in the sector behind.
-            let at = ByteOffset::new(fields.be_u16(102)?.into());
-            return Some(device.read_whole(at, 4)? == b"XAGF");
-        }
-        let ext = fields.from(1024)?;
-        if ext.le_u16(56) != Some(0xEF53) {
-            return Some(true);
-        }
-        // s_log_block_size, s_first_data_block, s_rev_level, s_inode_size.
-        let block = 1024_u64.checked_shl(ext.le_u32(24)?)?;
-        let descriptors = u64::from(ext.le_u32(20)?)
-            .checked_add(1)?
-            .checked_mul(block)?;
-        let inode_size = if ext.le_u32(76)? == 0 {
-            128
-        } else {
-            ext.le_u16(88)?
-        };
-        // bg_inode_table_lo; the root is inode 2.
-        let descriptor = device.read_whole(ByteOffset::new(descriptors), 12)?;
-        let table = u64::from(Fields::new(&descriptor).le_u32(8)?).checked_mul(block)?;
-        let root = ByteOffset::new(table.checked_add(inode_size.into())?);
-        let mode = Fields::new(&device.read_whole(root, 2)?).le_u16(0)?;
-        Some(mode & 0xF000 == 0x4000)
-    };
+/// Whether the ext or XFS whose superblock `device` begins with goes on behind it where that says: it may be a copy
+/// in a journal, or its first piece of several. Where btrfs goes on its trees say, which are not asked.
+pub(super) fn is_confirmed(device: &dyn ReadAt) -> bool {
     let head = device.read_whole(ByteOffset::ZERO, 2048);
-    head.and_then(|head| goes_on(&head)).unwrap_or(false)
+    head.and_then(|head| confirms(device, &head))
+        .unwrap_or(false)
+}
+
+fn confirms(device: &dyn ReadAt, head: &[u8]) -> Option<bool> {
+    let fields = Fields::new(head);
+    if fields.array::<4>(0) == Some(*b"XFSB") {
+        // sb_sectsize; the header of the first group is in the sector behind.
+        let at = ByteOffset::new(fields.be_u16(102)?.into());
+        return Some(device.read_whole(at, 4)? == b"XAGF");
+    }
+    let ext = fields.from(1024)?;
+    if ext.le_u16(56) != Some(0xEF53) {
+        return Some(true);
+    }
+    // s_log_block_size, s_rev_level, s_inode_size. The descriptors are in the block behind the superblock's.
+    let block = 1024_u64.checked_shl(ext.le_u32(24)?)?;
+    let behind = 1024_u64.checked_div(block)?.checked_add(1)?;
+    let descriptors = behind.checked_mul(block)?;
+    let inode_size = match ext.le_u32(76)? {
+        0 => 128,
+        _ => ext.le_u16(88)?,
+    };
+    // bg_inode_table_lo; the root is inode 2.
+    let descriptor = device.read_whole(ByteOffset::new(descriptors), 12)?;
+    let table = u64::from(Fields::new(&descriptor).le_u32(8)?).checked_mul(block)?;
+    let root = ByteOffset::new(table.checked_add(inode_size.into())?);
+    let mode = Fields::new(&device.read_whole(root, 2)?).le_u16(0)?;
+    Some(mode & 0xF000 == 0x4000)
 }
 
 /// The same of those whose superblock is at the very start, by the first 2 KiB.

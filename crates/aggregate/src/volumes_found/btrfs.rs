@@ -27,7 +27,7 @@ const LOOKED_AT: u64 = 256 << 20;
 const LEAST_NODES: usize = 8;
 
 /// A device of a btrfs: the UUID of the file system, and `devid`.
-type Part = ([u8; 16], u64);
+pub(crate) type Part = ([u8; 16], u64);
 
 /// The copies of one part by where it would begin: `bytenr` and `total_bytes` of each.
 type Begins = BTreeMap<Area, Vec<(u64, u64)>>;
@@ -62,7 +62,7 @@ impl Copies {
 
     /// The linear volumes whose begin is stated, and in one way by most copies. What begins with its
     /// device is no volume, nor is what is `elsewhere`.
-    pub(super) fn plans(&self, elsewhere: &BTreeSet<[u8; 16]>) -> Vec<(Source, Plan)> {
+    pub(super) fn plans(&self, elsewhere: &BTreeSet<Part>) -> Vec<(Source, Plan)> {
         let plan = |(part, begins): (&Part, &Begins)| {
             let most = begins.values().map(Vec::len).max()?;
             let mut best = begins.iter().filter(|(_, copies)| copies.len() == most);
@@ -87,7 +87,7 @@ impl Copies {
                 runs: vec![run],
                 length: Some(*length),
             };
-            let is_here = area.1 > 0 && !elsewhere.contains(&part.0);
+            let is_here = area.1 > 0 && !elsewhere.contains(part);
             is_here.then_some((Source::Btrfs(part.0), plan))
         };
         self.seen.iter().filter_map(plan).collect()
@@ -116,10 +116,11 @@ pub(crate) fn is_one_of_several(device: &dyn ReadAt) -> bool {
     is_same && nodes.take(LEAST_NODES).count() == LEAST_NODES
 }
 
-/// The btrfs that `device` itself is one of, by the copies of its superblock behind the first.
-pub(crate) fn own_btrfs(device: &dyn ReadAt) -> BTreeSet<[u8; 16]> {
-    let uuid = |block: Fields<'_>| Some(superblock(block)?.0.0);
-    own_copies(device, &uuid).flatten().collect()
+/// The devices of a btrfs that `device` itself is, by the copies of its superblock behind the first.
+pub(crate) fn own_btrfs(device: &dyn ReadAt) -> BTreeSet<Part> {
+    own_copies(device, &|block| Some(superblock(block)?.0))
+        .flatten()
+        .collect()
 }
 
 /// What `of` makes of the copies of a superblock behind the first that lie on `device` where these belong.

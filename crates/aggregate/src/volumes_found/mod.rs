@@ -58,11 +58,11 @@ pub(crate) struct FoundVolume {
 }
 
 /// Finds the volumes on `devices`, which nothing explains; `row` gives how many bytes of data a
-/// row of a group has. The btrfs that are `elsewhere` lie on devices below these.
+/// row of a group has. The devices of a btrfs that are `elsewhere` lie below these.
 pub(crate) fn find(
     mut devices: Vec<(DeviceName, Arc<dyn ReadAt>)>,
     row: &dyn Fn(&DeviceName) -> Option<u64>,
-    elsewhere: &BTreeSet<[u8; 16]>,
+    elsewhere: &BTreeSet<btrfs::Part>,
 ) -> Found {
     devices.sort_by(|a, b| a.0.cmp(&b.0));
     let mut superblocks = Superblocks::default();

@@ -1,5 +1,8 @@
 //! Groups beneath labels of newer arrays, and groups of which some labels are left.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use aggregate::document::{DeviceName, FilesystemStatement};
@@ -134,6 +137,43 @@ fn a_group_beneath_file_systems_that_fill_its_members_is_found_and_these_stay() 
     let begun_over = aggregate::coverage::begun_over(&aggregate);
     assert_eq!(filled.len(), 3);
     assert!(filled.iter().all(|device| begun_over.contains(*device)));
+}
+
+/// The start of two physical volumes of a volume group that LVM made, over members: neither begins the array.
+#[test]
+fn a_group_beneath_physical_volumes_is_found_and_begins_with_none_of_them() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let set = File::open(path.join("../../fixtures/lvm/linear.tar.zst")).unwrap();
+    let mut archive = tar::Archive::new(zstd::Decoder::new(set).unwrap());
+    let mut members = lay_out(&CONTENT, "5-ls", 4, 64 << 10, 1 << 20);
+    let mut disks = members.iter_mut();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry
+            .path()
+            .unwrap()
+            .extension()
+            .is_some_and(|end| end == "img")
+        {
+            let head = &mut disks.next().unwrap()[..1 << 20];
+            entry.read_exact(head).unwrap();
+        }
+    }
+    let disks = shuffled(members, &[3], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    assert!(
+        found(&aggregate, &disks, &CONTENT),
+        "{:?}",
+        aggregate.losses
+    );
+    let [volumes] = aggregate.volume_groups.as_slice() else {
+        panic!("{:?}", aggregate.volume_groups);
+    };
+    let note = volumes.notes.last().map(String::as_str);
+    assert_eq!(note, Some("it was begun over found-1"));
+    let begun_over = aggregate::coverage::begun_over(&aggregate);
+    let newer = DeviceName("volume:alpha/root".to_owned());
+    assert!(begun_over.contains(&newer), "{begun_over:?}");
 }
 
 #[test]

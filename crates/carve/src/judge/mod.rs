@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_does_not_begin_within_a_line_and_base64_says_nothing() {
+    fn a_field_does_not_begin_within_a_line_and_short_base64_says_nothing() {
         let table: [(&[u8], &[u8], Option<f64>); 13] = [
             (
                 b"\tfor <ada@salt",
@@ -281,5 +281,32 @@ mod tests {
             let shown = String::from_utf8_lossy(next);
             assert_eq!(header_goes_on(line, next), want, "{shown}");
         }
+    }
+
+    #[test]
+    fn a_line_of_base64_is_as_long_as_the_next_ones() {
+        let full = "QUJDRGFiY2Q".repeat(7);
+        let full = &full[..76];
+        let behind = |start: &str, line: &str| format!("{start}\n{line}\n{line}\n").into_bytes();
+        let fits = Some((76.0_f64 / 3.0).ln());
+        for (line, start, want) in [
+            (&full[..30], &full[30..], fits),
+            // One longer, as behind a tag.
+            (&full[..31], &full[30..], fits),
+            (&full[..30], &full[40..], Some(MISFIT)),
+        ] {
+            let told = encoded_line(line.as_bytes(), &behind(start, full));
+            assert_eq!(told, want, "{line}|{start}");
+        }
+        // In a header the next lines are folded; text behind a line says nothing.
+        let folded = format!("{}\n {full}\n {full}\n", &full[29..]);
+        assert!(
+            encoded_line(&full.as_bytes()[..30], folded.as_bytes()).is_some_and(|told| told > 0.0)
+        );
+        let text = behind(
+            &full[30..],
+            "The shelf in the cellar holds one more, and the one below is full.",
+        );
+        assert_eq!(encoded_line(&full.as_bytes()[..30], &text), None);
     }
 }

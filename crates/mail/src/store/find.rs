@@ -158,14 +158,16 @@ impl Search<'_> {
         let is_claimed = parent.is_some_and(|parent| self.claimed.contains(&parent));
         // An mbox lies anywhere, also beside the folders of another store; but the indexes of a
         // folder are none.
-        if !is_claimed && let Some(place) = self.store_file(&entry) {
+        let is_nameless = maildir::is_nameless(&entry.path);
+        let is_no_store = is_claimed || is_deleted && is_nameless;
+        if !is_no_store && let Some(place) = self.store_file(&entry) {
             self.stores.folders.push(place);
             return;
         }
         if is_deleted {
             self.stores.deleted.push(entry.inode.number);
         }
-        if maildir::is_nameless(&entry.path) {
+        if is_nameless {
             self.stores.loose.push((entry.path, entry.inode.number));
         }
     }

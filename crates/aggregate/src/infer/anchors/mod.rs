@@ -129,7 +129,7 @@ pub(crate) struct Anchor {
 
 impl Anchor {
     /// Whether the block itself states its address: no journal, and no inode that names a length.
-    pub(super) const fn is_certain(&self) -> bool {
+    pub(crate) const fn is_certain(&self) -> bool {
         self.together.is_none() && !matches!(self.source, Source::Files(_))
     }
 

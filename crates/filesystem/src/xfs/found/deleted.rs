@@ -10,7 +10,7 @@ use std::ops::Range;
 use evidence::{ByteOffset, Fields, ReadAtExt};
 
 use crate::xfs::data::{ALIGN, FREE_TAG};
-use crate::xfs::extent::{RECORD_BYTES, record_of};
+use crate::xfs::extent::{RECORD_BYTES, Record, record_of};
 use crate::xfs::inode::{self, LITERAL_V2, LITERAL_V3};
 use crate::xfs::superblock::Version;
 use crate::xfs::volume::Volume;
@@ -20,8 +20,40 @@ use crate::{Inode, InodeNumber, Standing};
 const REGULAR: u16 = 0o100_600;
 /// `XFS_DINODE_FMT_EXTENTS`.
 const FMT_EXTENTS: u8 = 2;
+/// XFS allocates at most so many bytes ahead of a file's end (kernel: `XFS_MAX_BMBT_EXTLEN` blocks; of smaller files
+/// as much again as they have), and a file of zeros is no mail.
+const MOST_ZEROS: u64 = 64 << 20;
 /// The first bytes of a deleted entry's inode number: `freetag` and `length` stand there now.
 const OVERWRITTEN: usize = 4;
+
+/// Whether the freed inode `raw` still has an extent of a file.
+pub(super) fn has_extents(volume: &Volume, raw: &[u8]) -> bool {
+    let is_freed = is_freed(raw);
+    is_freed && extents(volume, raw).next().is_some()
+}
+
+/// Whether an inode was freed, and its extents may be where they were.
+fn is_freed(raw: &[u8]) -> bool {
+    let fields = Fields::new(raw);
+    fields.be_u16(2) == Some(0) && fields.u8(5) == Some(FMT_EXTENTS)
+}
+
+/// The extents of the file that a freed inode was, from its beginning on: behind the last lie those of an
+/// earlier file, which begin somewhere else.
+fn extents(volume: &Volume, raw: &[u8]) -> impl Iterator<Item = Record> {
+    let fork_at = match volume.sb.version {
+        Version::V4 => LITERAL_V2,
+        Version::V5 => LITERAL_V3,
+    };
+    let fork = raw.get(fork_at..).unwrap_or_default();
+    let mut blocks = 0_u64;
+    fork.chunks_exact(RECORD_BYTES).map_while(move |record| {
+        let record = record_of(Fields::new(record), &volume.sb)
+            .filter(|record| record.br_startoff == blocks && !record.unwritten)?;
+        blocks = blocks.checked_add(record.br_blockcount)?;
+        Some(record)
+    })
+}
 
 /// The file that the freed inode `raw` at `place` was, if its extents are still there.
 ///
@@ -33,29 +65,11 @@ pub(super) fn remains(
     place: ByteOffset,
     mut raw: Vec<u8>,
 ) -> Option<Inode> {
-    let fields = Fields::new(&raw);
-    let fork_at = match volume.sb.version {
-        Version::V4 => LITERAL_V2,
-        Version::V5 => LITERAL_V3,
-    };
-    if fields.be_u16(2) != Some(0) || fields.u8(5) != Some(FMT_EXTENTS) {
-        return None;
-    }
-    let mut count = 0_u32;
-    let mut blocks = 0_u64;
-    let mut last = None;
-    for record in raw.get(fork_at..)?.chunks_exact(RECORD_BYTES) {
-        // Behind the last extent lie those of an earlier file, which begin somewhere else.
-        let Some(record) = record_of(Fields::new(record), &volume.sb)
-            .filter(|record| record.br_startoff == blocks && !record.unwritten)
-        else {
-            break;
-        };
-        blocks = blocks.checked_add(record.br_blockcount)?;
-        count = count.checked_add(1)?;
-        last = Some(record);
-    }
-    let last = last?;
+    is_freed(&raw).then_some(())?;
+    let records: Vec<Record> = extents(volume, &raw).collect();
+    let count = u32::try_from(records.len()).ok()?;
+    let last = records.last()?;
+    let blocks = last.br_startoff.checked_add(last.br_blockcount)?;
     let block = u64::from(volume.sb.block.get());
     let length = last.br_blockcount.checked_mul(block)?;
     let end = used(volume, last.at, length)?;
@@ -79,11 +93,15 @@ pub(super) fn remains(
     })
 }
 
-/// How many of the `length` bytes at `at` come before the zeros at their end.
+/// How many of the `length` bytes at `at` come before the zeros at their end, of which no file has more
+/// than [`MOST_ZEROS`].
 fn used(volume: &Volume, at: ByteOffset, length: u64) -> Option<u64> {
     const STEP: u64 = 65536;
     let mut end = length;
     while end > 0 {
+        if length.saturating_sub(end) > MOST_ZEROS {
+            return None;
+        }
         let start = end.saturating_sub(1) & !(STEP - 1);
         let part = usize::try_from(end.checked_sub(start)?).ok()?;
         let bytes = volume.view.read_whole(at.checked_add(start)?, part)?;

@@ -1,6 +1,6 @@
 //! A file system put together from what was found of it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -102,6 +102,21 @@ impl Source {
             .ok_or_else(|| loss("it was deleted, and nothing is left of it".to_owned()))
     }
 
+    /// Whether the deleted inode `number`, whose bytes are `raw`, still leads to the contents of a file. Without
+    /// checksums only what a chunk of inodes holds is one.
+    fn is_left(&self, number: u64, raw: &[u8]) -> bool {
+        let mode = Fields::new(raw).be_u16(2).unwrap_or(0);
+        let chunks = self.chunks.as_ref();
+        if !self.volume.sb.has_crc() && !chunks.is_some_and(|chunks| chunks.claims(number)) {
+            return false;
+        }
+        match self.former.get(&number) {
+            Some(former) if mode == 0 => is_file(&former.raw),
+            _ if mode != 0 => is_file(raw),
+            _ => deleted::has_extents(&self.volume, raw),
+        }
+    }
+
     /// The directory `number`, if it is one in use.
     pub(super) fn directory(&self, number: u64) -> Option<Inode> {
         let inode = self.inode(number).ok()?;
@@ -193,7 +208,8 @@ impl Rebuilt {
         }
         if !whose.is_empty() {
             let why = format!("it was written over by {}", whose.join(", "));
-            let what = format!("contents of inode {}", file.number);
+            let number = numbers::contents_of(file.number.0).unwrap_or(file.number.0);
+            let what = format!("contents of inode {number}");
             let loss = self
                 .source
                 .volume
@@ -218,8 +234,20 @@ impl Filesystem for Rebuilt {
 
     fn inode(&self, number: InodeNumber) -> Result<Inode, Loss> {
         let number = number.0;
-        if let Some(number) = numbers::contents_of(number) {
-            return self.source.inode(number);
+        if let Some(deleted) = numbers::contents_of(number) {
+            let inode = self.source.inode(deleted)?;
+            let known = self.tree.ambiguous.contains(&deleted);
+            let made = InodeNumber(number);
+            let inode = known.then_some(Inode {
+                number: made,
+                ..inode
+            });
+            let nothing = || {
+                let what = format!("inode {deleted}");
+                let cause = corrupt("nothing names its contents so");
+                self.source.volume.loss(what, ByteOffset::ZERO, cause)
+            };
+            return inode.ok_or_else(nothing);
         }
         if number == numbers::ORPHANS || number == numbers::ROOT {
             return Ok(self.made(number, ByteOffset::ZERO));
@@ -283,9 +311,17 @@ impl Filesystem for Rebuilt {
     }
 }
 
+/// Whether this inode is a file with contents.
+fn is_file(raw: &[u8]) -> bool {
+    let fields = Fields::new(raw);
+    let mode = fields.be_u16(2).unwrap_or(0);
+    let size = fields.be_u64(56).unwrap_or(0);
+    FileKind::from_mode(mode) == Some(FileKind::Regular) && size > 0
+}
+
 /// What is known of each inode in `numbers`, which may come several times.
 pub(super) fn known(source: &Source, numbers: impl Iterator<Item = u64>) -> Inodes {
-    let numbers: HashSet<u64> = numbers.collect();
+    let numbers: BTreeSet<u64> = numbers.collect();
     let mut all = Inodes::new();
     for number in numbers {
         let Ok((_, raw)) = source.raw(number) else {
@@ -295,9 +331,7 @@ pub(super) fn known(source: &Source, numbers: impl Iterator<Item = u64>) -> Inod
         let in_use = source.in_use(number, mode);
         let has_contents = match in_use {
             true => Fields::new(&raw).be_u64(56).unwrap_or(0) > 0,
-            false => source
-                .inode(number)
-                .is_ok_and(|inode| inode.kind == FileKind::Regular && inode.size > 0),
+            false => source.is_left(number, &raw),
         };
         all.insert(
             number,

@@ -214,6 +214,8 @@ impl Build<'_> {
 
     /// Takes the names that name something that nothing else does.
     fn names(&mut self, mut candidates: Vec<Candidate>) {
+        // Numbers that are made here lie on no device.
+        candidates.retain(|candidate| !numbers::is_made(candidate.entry.inode.0));
         candidates.sort_by(|one, other| {
             let key = |c: &Candidate| (c.source, c.dir, c.entry.inode);
             key(one)
