@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use evidence::Cause;
 
-use super::Discovery;
+use super::{Discovery, is_disk};
 use crate::build::on_devices;
 use crate::document::{Area, DeviceName, Segment, SegmentMap};
 use crate::lvm;
@@ -97,10 +97,7 @@ impl Discovery<'_> {
         };
         let mut devices = self.unexplained(&["group:", "disk:", "partition:"]);
         devices.retain(|(name, _)| !self.is_encrypted(name));
-        let disks = self
-            .devices
-            .iter()
-            .filter(|(name, _)| name.0.starts_with("disk:") || name.0.starts_with("partition:"));
+        let disks = self.devices.iter().filter(|(name, _)| is_disk(name));
         let elsewhere = disks
             .flat_map(|(_, device)| volumes_found::own_btrfs(device))
             .collect();

@@ -157,7 +157,7 @@ impl Search<'_> {
         let parent = entry.path.parent();
         let is_claimed = parent.is_some_and(|parent| self.claimed.contains(&parent));
         // An mbox lies anywhere, also beside the folders of another store; but the indexes of a
-        // folder are none.
+        // folder are none, and of what was deleted under no name blocks may be another file's since.
         let is_nameless = maildir::is_nameless(&entry.path);
         let is_no_store = is_claimed || is_deleted && is_nameless;
         if !is_no_store && let Some(place) = self.store_file(&entry) {
