@@ -57,6 +57,11 @@ pub(super) enum Verdict {
     Zero,
     /// Too much is missing for anything to be tested.
     Open,
+    /// Too much is missing for anything to be tested, but what is missing is text once it is made of the rest: that may
+    /// be as it was stored.
+    Likely,
+    /// The same, but it is noise: something of the rest is not as it was stored.
+    Unlikely,
     /// Every relation holds.
     Holds,
     /// A relation does not hold, and one member is shown to be wrong.
@@ -189,6 +194,49 @@ impl Code {
                 self.one_left(&row, *gone, blocks, sums)
             }
             _ => Verdict::Open,
+        }
+    }
+
+    /// What is missing of a row that nothing tests says of the rest, once it is made of it.
+    pub(super) fn made_of_the_rest(
+        &self,
+        at: u64,
+        blocks: &[Option<&[u8]>],
+        sums: &mut Sums,
+    ) -> Verdict {
+        let is_absent = |role: &usize| blocks.get(*role).is_none_or(Option::is_none);
+        let absent: Vec<usize> = (0..self.members()).filter(is_absent).collect();
+        let row = self.row(at);
+        if absent.len() != self.redundancy() {
+            return Verdict::Open;
+        }
+        let is_data = |role: &usize| *role != row.p && row.q != Some(*role);
+        let missing: Vec<usize> = absent.iter().copied().filter(is_data).collect();
+        self.sum(&row, blocks, sums, row.q.is_some());
+        let made: &[&[u8]] = match missing.as_slice() {
+            [_] if !absent.contains(&row.p) => &[&sums.p],
+            [x] => {
+                parity::recover_by_q(&mut sums.q, row.coefficient(*x));
+                &[&sums.q]
+            }
+            [x, y] => {
+                let (x, y) = (row.coefficient(*x), row.coefficient(*y));
+                parity::recover_two(&mut sums.p, &mut sums.q, x, y);
+                &[&sums.p, &sums.q]
+            }
+            _ => return Verdict::Open,
+        };
+        let there = blocks.iter().copied().flatten();
+        let is_text = |block: &&[u8]| {
+            content::is_text(block) && content::speaks_for_itself(block, there.clone())
+        };
+        let is_noise = |block: &&[u8]| !content::makes_sense(block, std::iter::empty());
+        if made.iter().all(is_noise) {
+            Verdict::Unlikely
+        } else if made.iter().any(is_text) {
+            Verdict::Likely
+        } else {
+            Verdict::Open
         }
     }
 

@@ -190,7 +190,11 @@ pub(super) fn state(code: &Code, runs: &[Run], wiped: &[Wiped], detected: &mut D
                     .push(run.start..run.end);
             }
             Verdict::Fails => unknown.push(run.start..run.end),
-            Verdict::Zero | Verdict::Open | Verdict::Holds => {}
+            Verdict::Zero
+            | Verdict::Open
+            | Verdict::Likely
+            | Verdict::Unlikely
+            | Verdict::Holds => {}
         }
     }
     for ((role, zero), ranges) in overwritten {

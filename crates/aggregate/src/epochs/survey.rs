@@ -194,5 +194,8 @@ fn judge(
         .filter(|(role, block)| counts(*role) && block.is_some_and(is_zero))
         .map(|(role, _)| role)
         .collect();
+    if run.verdict == Verdict::Open && run.zeros != Roles::NONE {
+        run.verdict = code.made_of_the_rest(at, &blocks, sums);
+    }
     run
 }

@@ -92,7 +92,7 @@ pub fn row_at(group: &Group, epochs: &[Region], devices: &Devices, offset: u64) 
     let read: Vec<Option<&[u8]>> = blocks.iter().map(Option::as_deref).collect();
     let parity = match code.test(at, &read, &mut code.sums()) {
         Verdict::Zero => ParityState::AllZero,
-        Verdict::Open => ParityState::NotKnown,
+        Verdict::Open | Verdict::Likely | Verdict::Unlikely => ParityState::NotKnown,
         Verdict::Holds => ParityState::Holds,
         Verdict::Wrong(role) | Verdict::Silent(role, _) => {
             ParityState::Wrong(u32::try_from(role).unwrap_or(u32::MAX))

@@ -27,8 +27,8 @@ pub(super) struct Wiped {
 /// `bare` says of each member that its device is zero before its data.
 ///
 /// A row that disagrees and in which a member is zero speaks for the frontier to lie behind it, a
-/// row that agrees and is not all zeros for it to lie before it: the frontier is where the
-/// fewest speak against it.
+/// row that agrees and is not all zeros for it to lie before it. Of rows that nothing tests, those do so that make
+/// noise, or text, of what is missing. The frontier is where the fewest speak against it.
 pub(super) fn frontiers(
     runs: &[Run],
     front: &[u64],
@@ -80,12 +80,13 @@ fn speaks_for(run: &Run, role: usize) -> bool {
         Verdict::Wrong(wrong) | Verdict::Odd(wrong, _) | Verdict::Silent(wrong, _) => {
             wrong == role && run.zeros.has(role)
         }
-        Verdict::Zero | Verdict::Open | Verdict::Holds => false,
+        Verdict::Unlikely => run.zeros.has(role),
+        Verdict::Zero | Verdict::Open | Verdict::Likely | Verdict::Holds => false,
     }
 }
 
 fn speaks_against(run: &Run, role: usize) -> bool {
-    run.verdict == Verdict::Holds && run.zeros.has(role)
+    matches!(run.verdict, Verdict::Holds | Verdict::Likely) && run.zeros.has(role)
 }
 
 /// Where the fewest rows speak against a frontier; of equals the last.
@@ -153,7 +154,11 @@ fn stretches(runs: &[Run], known: &[Wiped], role: usize, begin: u64) -> Vec<(Ran
     for run in runs.iter().filter(|run| run.start >= begin) {
         // Where another member is known to be wiped, that is why the row disagrees.
         let explained = wiped_at(known, run.start) != Roles::NONE;
-        let silent = explained || matches!(run.verdict, Verdict::Zero | Verdict::Open);
+        let silent = explained
+            || matches!(
+                run.verdict,
+                Verdict::Zero | Verdict::Open | Verdict::Likely | Verdict::Unlikely
+            );
         if speaks_for(run, role) && !explained {
             match all.last_mut().filter(|_| open) {
                 Some((range, disagree)) => {
