@@ -67,6 +67,8 @@ struct Claim {
     owner: usize,
     start: i64,
     end: i64,
+    /// Where the file system begins, if it does in this range.
+    begin: Option<i64>,
 }
 
 /// What the plans claim of each device.
@@ -174,7 +176,13 @@ fn extend(plan: &Plan, owner: usize, reach: &mut [(u64, u64)], claims: &Claims<'
             whole
         };
         let end = claims.up_to_extent(&run.layout, length);
-        range.1 = end.min(highest).max(range.1);
+        let end = end.min(highest).max(range.1);
+        // A run that goes over to another one somewhere does so where the device ends or another volume begins:
+        // up to a block of another one much of what lies between may be that one's.
+        let is_last = plan.length.is_none_or(|length| length <= end);
+        if is_last || claims.ends_something(&run.layout, owner, end) {
+            range.1 = end;
+        }
     }
 }
 
@@ -266,12 +274,18 @@ impl Claims<'_> {
         for (owner, (plan, reach)) in plans.iter().zip(reach).enumerate() {
             for (run, (from, to)) in plan.runs.iter().zip(reach) {
                 for (device, start, end) in places(&run.layout, *from, *to) {
+                    let begin = (*from == 0).then_some(start);
                     let (start, end) = match self.phases.get(&device) {
                         Some(phase) => (floor(start, *phase), ceil(end, *phase)),
                         None => (start, end),
                     };
                     let claims = self.by_device.entry(device).or_default();
-                    claims.push(Claim { owner, start, end });
+                    claims.push(Claim {
+                        owner,
+                        start,
+                        end,
+                        begin,
+                    });
                 }
             }
         }
@@ -366,6 +380,19 @@ impl Claims<'_> {
             }
         }
         i64::try_from(at).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the device of a linear layout ends at an address, or what is filled of it, or another file system is
+    /// known to begin there. Of stripes that is not asked.
+    fn ends_something(&self, layout: &Layout, owner: usize, address: u64) -> bool {
+        let ends = || {
+            let (device, place) = layout.place(address)?;
+            let ends = [self.length(device), self.end(device), self.filled(device)];
+            let claims = self.by_device.get(&device).into_iter().flatten();
+            let mut others = claims.filter(|claim| claim.owner != owner);
+            Some(ends.contains(&place) || others.any(|claim| claim.begin == Some(place)))
+        };
+        layout.width() > 1 || ends().unwrap_or(false)
     }
 
     /// Whether a linear run is to be followed up to address `to`, where its device ends.
