@@ -1,4 +1,4 @@
-//! Groups beneath those that labels state, and beneath file systems and physical volumes on bare disks.
+//! Groups beneath those that labels state, and beneath file systems, physical volumes and partition tables.
 //!
 //! A label says what an array was made to be, not what lies on its disks. Where a new array was
 //! begun over an old one, or the old one was created again with its disks in another order, the
@@ -15,15 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use evidence::view::Overlay;
 use evidence::{ByteOffset, Gaps, OutOfRange, ReadAt, ReadAtExt};
 
-use super::{Discovery, is_disk};
+use super::Discovery;
+use super::ground::Ground;
 use crate::coverage::with_all_above;
 use crate::devices::Devices;
 use crate::document::{DeviceName, FilesystemStatement, Group, Member, Region};
 use crate::infer::{self, Inferred, Named, Newer, Worth};
-use crate::lvm;
 use crate::raid::Level;
 
 /// Chunks of a found group whose successors are compared, and of a stated one that may be them.
@@ -49,12 +48,6 @@ struct Beneath {
     overwritten: Vec<Region>,
 }
 
-/// Label sectors, the sectors behind these, and the header of a metadata area where `pvcreate` lays it.
-const LABEL_BYTES: usize = 4096 + 512;
-
-/// What fills disks and partitions.
-type Filled = BTreeMap<DeviceName, FilesystemStatement>;
-
 impl Discovery<'_> {
     /// Works out groups from the contents of disks and partitions that are members of groups or physical
     /// volumes by their labels, or that a file system fills; whether there was one that no label states. It is
@@ -63,108 +56,111 @@ impl Discovery<'_> {
         if std::mem::replace(&mut self.inferred_beneath, true) {
             return false;
         }
-        let labelled = self.labelled();
-        let filled = self.filled();
-        let seen = self.doubted().into_iter().map(|(name, _)| name).collect();
-        let bare = self.bare_physical_volumes();
-        if labelled.is_subset(&seen) && filled.is_empty() && bare.is_empty() {
+        let ground = self.ground();
+        let is_all_seen = ground.labelled.is_subset(&self.doubted_names());
+        if is_all_seen && ground.filled.is_empty() && ground.volumes.is_empty() {
             return false;
         }
-        let unexplained = self.unexplained_disks().into_iter();
-        let unexplained = unexplained.map(|(name, _)| name);
-        let names: BTreeSet<DeviceName> = unexplained
-            .chain(labelled.iter().cloned())
-            .chain(filled.keys().cloned())
-            .chain(bare)
-            .collect();
+        self.infer_on(&ground)
+    }
+
+    /// Works out groups on some ground; whether there was one that no label states.
+    pub(super) fn infer_on(&mut self, ground: &Ground) -> bool {
+        let names = ground.names();
         if names.len() < 2 {
             return false;
         }
-        let found = self.inferred_on(&names, &labelled, &filled, infer::infer);
-        let found = self.without_rebuilt_members(&names, (&labelled, &filled), found);
+        let found = self.inferred_on(&names, ground, infer::infer);
+        let found = match !ground.cut.is_empty() {
+            true => found,
+            false => self.without_rebuilt_members(&names, ground, found),
+        };
+        let mut overwritten = found.overwritten;
+        let groups = self.begun(found.unstated, &mut overwritten);
         self.overwritten.retain(|region| region.group.is_some());
-        self.overwritten.extend(found.overwritten);
-        let groups = found.unstated;
+        self.overwritten.extend(overwritten);
         let any = !groups.is_empty();
-        let members: BTreeSet<DeviceName> = groups.iter().flat_map(Group::devices).collect();
+        let members = groups.iter().flat_map(|group| self.with_partitions(group));
+        let members: BTreeSet<DeviceName> = members.collect();
         self.undecided
             .retain(|one| !one.devices.is_subset(&members));
         for group in groups {
             self.add_found(group);
         }
-        // What fills a member was made over the group, and is read all the same.
-        let over = filled
-            .into_iter()
-            .filter(|(name, _)| members.contains(name));
-        for (_, mut fs) in over {
-            fs.notes
-                .push("was made over a group of which its device is a member".to_owned());
-            self.aggregate.filesystems.push(fs);
+        // What fills a member, or a partition of it, was made over the group, and is read all the same.
+        self.aggregate.filesystems.extend(
+            ground
+                .filling
+                .iter()
+                .filter(|fs| members.contains(&fs.device))
+                .cloned(),
+        );
+        self.aggregate
+            .filesystems
+            .sort_by(|a, b| a.device.cmp(&b.device));
+        self.aggregate
+            .filesystems
+            .dedup_by(|a, b| a.device == b.device);
+        for fs in &mut self.aggregate.filesystems {
+            if members.contains(&fs.device) {
+                fs.notes.push(
+                    "was made over a group of which its device is a member, or lies on one"
+                        .to_owned(),
+                );
+            }
         }
         any
     }
 
-    /// The disks and partitions that a file system fills by half or more, which nothing else explains.
-    fn filled(&self) -> Filled {
-        let filesystems = self.aggregate.filesystems.iter();
-        let own = filesystems.filter(|fs| {
-            let name = &fs.device;
-            let length = self.devices.get(name).map_or(0, |device| device.len());
-            let fills = (length / 2..=length).contains(&fs.bytes);
-            is_disk(name) && !self.claimed.contains(name) && fills
-        });
-        own.map(|fs| (fs.device.clone(), fs.clone())).collect()
-    }
-
-    /// The disks and partitions that are physical volumes of volume groups without RAID of their own.
-    fn bare_physical_volumes(&self) -> BTreeSet<DeviceName> {
-        let groups = lvm::gather(&self.lvm).groups.into_iter();
-        let bare = groups.filter(|group| !group.text.has_raid());
-        let devices = bare.flat_map(|group| group.devices.into_values());
-        devices
-            .filter(|name| is_disk(name) && !self.claimed.contains(name))
-            .collect()
-    }
-
-    /// The groups on some devices that have members among those `labelled`, all of one group or of several
-    /// that it contradicts, or among those that are `filled`; or if it has parity, which volumes in stripes have
-    /// not, among physical volumes.
+    /// The groups on some devices that have members among those that are labelled, all of one group or of several
+    /// that it contradicts, or among those that are filled; or if it has parity, which volumes in stripes have
+    /// not, among physical volumes or disks with partitions.
     fn inferred_on(
         &self,
         names: &BTreeSet<DeviceName>,
-        labelled: &BTreeSet<DeviceName>,
-        filled: &Filled,
+        ground: &Ground,
         infer: fn(Vec<Named>) -> Inferred,
     ) -> Beneath {
-        let bare = self.bare_physical_volumes();
-        let device = |name: &DeviceName| {
-            let device = self.devices.get(name)?;
-            let device = match bare.contains(name) {
-                true => without_label(device),
-                false => device,
-            };
-            Some((name.clone(), device))
-        };
-        let devices = names.iter().filter_map(device).collect();
-        let inferred = infer(devices);
+        let devices = ground.devices.iter();
+        let devices = devices.filter(|(name, _)| names.contains(name));
+        let inferred = infer(devices.cloned().collect());
         let groups = inferred.groups.iter().cloned();
         let (unstated, stated): (Vec<Group>, Vec<Group>) = groups
             .filter(|group| {
-                let on: BTreeSet<DeviceName> = &group.devices() & labelled;
-                let mut stated = self.aggregate.groups.iter();
+                let on: BTreeSet<DeviceName> = &group.devices() & &ground.labelled;
+                let mut stated = ground.groups.iter();
                 let members = group.devices();
-                let is_filled = members.iter().any(|one| filled.contains_key(one));
+                let is_filled = members.iter().any(|one| ground.filled.contains(one));
                 // Each member of a mirror may have a file system that fills it.
                 if is_filled && matches!(group.geometry.level, Level::Raid1 { .. }) {
                     return false;
                 }
-                let is_volume = members.iter().any(|one| bare.contains(one));
-                if on.is_empty() {
-                    return is_filled || is_volume && has_parity(group);
+                let is_volume = members.iter().any(|one| ground.volumes.contains(one));
+                // Without parity, volumes in stripes and copies in arrays on partitions look alike.
+                let is_cut = members.iter().any(|one| ground.cut.contains(one));
+                if !(ground.cut.is_empty() || is_cut && has_parity(group)) {
+                    return false;
                 }
-                stated.any(|one| on.is_subset(&one.devices())) || self.is_under_several(group, &on)
+                if on.is_empty() {
+                    return is_filled || is_cut || is_volume && has_parity(group);
+                }
+                stated.any(|one| on.is_subset(&one.devices()))
+                    || self.is_under_several(group, &on, ground)
             })
-            .partition(|group| !self.is_known(group));
+            .partition(|group| !ground.groups.iter().any(|stated| is_same(stated, group)));
+        // A RAID volume that was extended may have its pieces out of step.
+        let is_raid_volume = |group: &Group| {
+            let level = &group.geometry.level;
+            let mut volumes = ground.raid_volumes.iter();
+            volumes.any(|one| one.geometry.level.name() == level.name() && is_on_some(group, one))
+        };
+        let (unstated, stated) = (
+            unstated
+                .into_iter()
+                .filter(|group| !is_raid_volume(group))
+                .collect::<Vec<_>>(),
+            stated,
+        );
         Beneath {
             worth: inferred.worth(unstated.iter()),
             rebuilt: inferred.rebuilt,
@@ -178,8 +174,8 @@ impl Discovery<'_> {
     /// has parity over all of them, it has two members at least of one, and no label states an array over
     /// two of them. A volume in stripes, or an array of arrays, has chunks of parity in each group or none, and one
     /// member of each.
-    fn is_under_several(&self, group: &Group, on: &BTreeSet<DeviceName>) -> bool {
-        let stated = self.aggregate.groups.iter();
+    fn is_under_several(&self, group: &Group, on: &BTreeSet<DeviceName>, ground: &Ground) -> bool {
+        let stated = ground.groups.iter();
         let stated = stated.filter(|one| self.added_stated.contains(&one.name));
         let shared = stated.map(|one| (DeviceName::group(&one.name), &one.devices() & on));
         let shared: Vec<(DeviceName, BTreeSet<DeviceName>)> =
@@ -206,7 +202,7 @@ impl Discovery<'_> {
     fn without_rebuilt_members(
         &self,
         names: &BTreeSet<DeviceName>,
-        (labelled, filled): (&BTreeSet<DeviceName>, &Filled),
+        ground: &Ground,
         found: Beneath,
     ) -> Beneath {
         let explained = found.unstated.iter().flat_map(Group::devices);
@@ -218,19 +214,17 @@ impl Discovery<'_> {
             self.added_stated.contains(&group.name)
                 && matches!(level, Level::Raid4 { .. } | Level::Raid5 { .. })
                 && missing.count() <= 1
-                && devices.is_subset(labelled)
+                && devices.is_subset(&ground.labelled)
                 && !devices.is_subset(&explained)
                 && !found.stated.iter().any(|found| is_same(group, found))
         };
-        let doubtful = self.aggregate.groups.iter().filter(may_be_rebuilt);
+        let doubtful = ground.groups.iter().filter(may_be_rebuilt);
         let arrays: Vec<BTreeSet<DeviceName>> = doubtful.map(Group::devices).collect();
-        let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
-        let devices: Vec<Named> = names.iter().filter_map(device).collect();
-        let arrays = Newer::of(&arrays, &devices);
+        let arrays = Newer::of(&arrays, &ground.devices);
         let mut answers = Vec::new();
         for rebuilt in infer::rebuilt_members(&arrays) {
             let rest = names.difference(&rebuilt).cloned().collect();
-            let others = self.inferred_on(&rest, labelled, filled, infer::infer_once);
+            let others = self.inferred_on(&rest, ground, infer::infer_once);
             // What was found already, but for one of its members, tells nothing new; nor does an array of which
             // parity makes the member that is left out as it is.
             let is_new = |group: &Group| !found.unstated.iter().any(|one| is_same(one, group));
@@ -248,9 +242,14 @@ impl Discovery<'_> {
     /// Says of the groups that labels state on members of `found` that they were begun over it.
     pub(super) fn note_begun_over(&mut self, found: &Group) {
         let on = found.devices();
-        let stated = self.aggregate.groups.iter_mut();
-        let stated = stated.filter(|stated| self.added_stated.contains(&stated.name));
-        for newer in stated.filter(|stated| !stated.devices().is_disjoint(&on)) {
+        let groups = self.aggregate.groups.iter();
+        let is_over = |group: &Group| {
+            self.added_stated.contains(&group.name)
+                && !self.lowered(group, &on).devices().is_disjoint(&on)
+        };
+        let over: Vec<bool> = groups.map(is_over).collect();
+        let stated = self.aggregate.groups.iter_mut().zip(over);
+        for (newer, _) in stated.filter(|(_, is_over)| *is_over) {
             newer.evidence.push(format!(
                 "what lies on its members makes sense as {} and not in this order: it was begun over that",
                 found.name
@@ -264,7 +263,7 @@ impl Discovery<'_> {
         let groups = self.aggregate.groups.iter();
         let found = groups.filter(|group| !self.added_stated.contains(&group.name));
         let found: Vec<(String, BTreeSet<DeviceName>)> = found
-            .map(|group| (group.name.clone(), group.devices()))
+            .map(|group| (group.name.clone(), self.with_partitions(group)))
             .collect();
         for volumes in &mut self.aggregate.volume_groups {
             let devices = volumes
@@ -354,25 +353,6 @@ impl Discovery<'_> {
         self.aggregate.filesystems = kept.collect();
     }
 
-    /// The disks and partitions that are members of groups by their labels: those that were not looked at
-    /// without them, or of which that decided nothing, as the others may tell.
-    fn labelled(&self) -> BTreeSet<DeviceName> {
-        let doubted = self.doubted().into_iter().map(|(name, _)| name);
-        let is_open = |name: &DeviceName| {
-            let mut open = self.undecided.iter().map(|one| &one.devices);
-            open.any(|devices| devices.contains(name))
-        };
-        let doubted: BTreeSet<DeviceName> = doubted.filter(|name| !is_open(name)).collect();
-        let groups = self.aggregate.groups.iter();
-        let stated = groups.filter(|group| self.added_stated.contains(&group.name));
-        stated
-            .flat_map(|group| group.members.iter().filter_map(|m| m.device.clone()))
-            .filter(is_disk)
-            .filter(|name| !self.claimed.contains(name) && !self.blank.contains_key(name))
-            .filter(|name| !doubted.contains(name))
-            .collect()
-    }
-
     /// The group that labels state on some of the members of `found`, with those that it lacks by its
     /// labels and that contents name: a newer array may have overwritten the labels of some.
     pub(super) fn completed(&self, found: &Group) -> Option<Group> {
@@ -415,11 +395,10 @@ impl Discovery<'_> {
     }
 }
 
-/// A physical volume without its label and the header of its metadata area: it is known what these begin.
-fn without_label(device: Arc<dyn ReadAt>) -> Arc<dyn ReadAt> {
-    let mut overlay = Overlay::new(device);
-    overlay.lay(ByteOffset::ZERO, &[0; LABEL_BYTES]);
-    Arc::new(overlay)
+/// Whether two groups have the same chunk, and members on the same devices.
+fn is_on_some(group: &Group, other: &Group) -> bool {
+    group.geometry.chunk_bytes() == other.geometry.chunk_bytes()
+        && group.devices().is_subset(&other.devices())
 }
 
 fn has_parity(group: &Group) -> bool {

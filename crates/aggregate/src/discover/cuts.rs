@@ -128,6 +128,10 @@ impl Discovery<'_> {
         }
         let cuts = self.cuts.entry(on.clone()).or_default();
         cuts.insert((partition.start, partition.bytes), name.clone());
+        if on.0.starts_with("disk:") {
+            let place = (on.clone(), partition.start);
+            self.partitions.insert(name.clone(), place);
+        }
         self.add_volume(Volume {
             device: name,
             uuid: partition.uuid.clone(),

@@ -15,15 +15,30 @@ use crate::volumes_found::is_one_of_several;
 const LEAST_BENEATH: usize = 6;
 
 impl Discovery<'_> {
+    /// Works out groups from contents wherever some may be that labels do not state; whether there was one.
+    pub(super) fn infer_all(&mut self) -> bool {
+        self.infer_beneath_newer_tables()
+            || self.infer()
+            || self.infer_beneath()
+            || self.infer_beneath_open_partitions()
+    }
+
     /// Works out groups from the contents of the disks and partitions that no label explains;
     /// whether there was one. It is done once, when the labels have said all that they can.
-    pub(super) fn infer(&mut self) -> bool {
+    fn infer(&mut self) -> bool {
         if std::mem::replace(&mut self.inferred, true) {
             return false;
         }
         let mut devices = self.unexplained_disks();
         devices.extend(self.doubted());
-        let inferred = infer::infer(devices);
+        let mut inferred = infer::infer(devices);
+        self.completed = inferred
+            .groups
+            .iter()
+            .filter_map(|one| self.completed(one))
+            .collect();
+        let groups = self.begun(inferred.groups, &mut inferred.overwritten);
+        self.overwritten.retain(|region| region.group.is_some());
         self.overwritten.extend(inferred.overwritten);
         self.aggregate.losses.extend(inferred.losses);
         self.undecided = inferred.undecided;
@@ -32,16 +47,12 @@ impl Discovery<'_> {
                 self.aggregate.unused.push(unused);
             }
         }
-        let groups = inferred.groups.into_iter();
-        self.completed = groups
-            .clone()
-            .filter_map(|one| self.completed(&one))
-            .collect();
+        let groups = groups.into_iter();
         let groups: Vec<Group> = groups.filter(|group| !self.is_known(group)).collect();
         let mut any = !groups.is_empty();
         // What ties members of these groups together as well is a newer array on the same disks.
-        let members = groups.iter().flat_map(|group| &group.members);
-        let members: BTreeSet<DeviceName> = members.filter_map(|m| m.device.clone()).collect();
+        let members = groups.iter().flat_map(|group| self.with_partitions(group));
+        let members: BTreeSet<DeviceName> = members.collect();
         self.undecided
             .retain(|one| !one.devices.is_subset(&members));
         let over = self.of_several_on(&members);
@@ -101,6 +112,7 @@ impl Discovery<'_> {
             .flat_map(|group| group.members.iter().filter_map(|m| m.device.as_ref()))
             .filter(|name| is_disk(name))
             .filter(|name| !self.claimed.contains(*name) && !self.blank.contains_key(*name))
+            .filter(|name| !self.is_over_member(name))
             .collect();
         let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
         names.into_iter().filter_map(device).collect()
@@ -113,6 +125,9 @@ impl Discovery<'_> {
             self.aggregate.filesystems.retain(|fs| fs.device != *device);
             let encrypted = &mut self.aggregate.encrypted;
             encrypted.retain(|one| one.device != *device);
+        }
+        for partition in self.with_partitions(&group) {
+            self.blank.remove(&partition);
         }
         let all = || self.aggregate.groups.iter().chain(&self.known);
         let is_free = |name: &String| all().all(|group| group.name != *name);
@@ -167,7 +182,7 @@ impl Discovery<'_> {
             .keys()
             .chain(too_long.map(|fs| &fs.device))
             .filter(|name| kinds.iter().any(|kind| name.0.starts_with(kind)))
-            .filter(|name| !self.claimed.contains(*name))
+            .filter(|name| !self.claimed.contains(*name) && !self.is_over_member(name))
             .collect();
         names
             .into_iter()

@@ -25,7 +25,7 @@ impl Discovery<'_> {
         let groups = self.aggregate.groups.iter();
         let mut own = groups.filter(|group| DeviceName::group(&group.name) == *name);
         own.next().is_some_and(|group| {
-            let devices = group.devices();
+            let devices = self.with_partitions(group);
             let shown = self.md.iter().filter(|other| {
                 devices.contains(&other.device)
                     && other.superblock.set_uuid == label.superblock.set_uuid

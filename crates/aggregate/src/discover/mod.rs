@@ -10,9 +10,11 @@
     )
 )]
 
+mod begin;
 mod beneath;
 mod cuts;
 mod found;
+mod ground;
 mod labels;
 mod locked;
 mod newer_parity;
@@ -88,8 +90,7 @@ fn discover_given(
         || discovery.look_without_labels()
         || discovery.unlock_surely()
         || discovery.add_incomplete()
-        || discovery.infer()
-        || discovery.infer_beneath()
+        || discovery.infer_all()
         || discovery.unlock()
         || discovery.find_volumes()
     {}
@@ -133,12 +134,17 @@ struct Discovery<'a> {
     added_stated: BTreeSet<String>,
     /// The partitions of each disk that has some, by where each begins and how long it is.
     cuts: BTreeMap<DeviceName, BTreeMap<(u64, u64), DeviceName>>,
+    /// Where each partition of a disk lies.
+    partitions: BTreeMap<DeviceName, (DeviceName, u64)>,
     /// Devices on which nothing was recognised, and whether old LVM metadata was looked for.
     blank: BTreeMap<DeviceName, bool>,
     /// Whether groups were looked for on devices without labels.
     inferred: bool,
     /// Whether groups were looked for on devices whose labels state others.
     inferred_beneath: bool,
+    /// Whether it was read what lies beneath partitions, and whether groups were looked for there.
+    read_beneath_tables: bool,
+    inferred_beneath_tables: bool,
     /// Labels of devices that are much longer than those they are on.
     strangers: Vec<(DeviceName, lvm::Scanned)>,
     /// Groups whose members disagree.
@@ -186,9 +192,12 @@ impl<'a> Discovery<'a> {
             added: BTreeSet::new(),
             added_stated: BTreeSet::new(),
             cuts: BTreeMap::new(),
+            partitions: BTreeMap::new(),
             blank: BTreeMap::new(),
             inferred: false,
             inferred_beneath: false,
+            read_beneath_tables: false,
+            inferred_beneath_tables: false,
             strangers: Vec::new(),
             doubted: BTreeSet::new(),
             completed: Vec::new(),
@@ -262,6 +271,7 @@ impl<'a> Discovery<'a> {
             return;
         }
         let filesystem = (self.probe)(Arc::clone(device), name);
+        let filesystem = filesystem.filter(|found| !self.is_on_partition_of_member(name, found));
         let is_encrypted = self.note_encrypted(name, device, filesystem.is_some());
         if let Some(filesystem) = filesystem {
             self.aggregate.filesystems.push(filesystem);
@@ -467,7 +477,7 @@ impl<'a> Discovery<'a> {
             .into_iter()
             .min_by_key(|addition| (addition.is_removed(), self.layer(&addition.on())));
         match lowest {
-            Some(Addition::Lvm(_)) if self.infer() || self.infer_beneath() => true,
+            Some(Addition::Lvm(_)) if self.infer_all() => true,
             Some(addition) => {
                 self.add(addition);
                 true

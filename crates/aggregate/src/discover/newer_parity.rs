@@ -18,11 +18,11 @@ impl Discovery<'_> {
     pub(super) fn parity_of_newer(&self, group: &Group) -> Vec<Region> {
         let stated = self.aggregate.groups.iter();
         let stated = stated.filter(|one| self.added_stated.contains(&one.name));
+        let on = group.devices();
         let regions = stated.flat_map(|newer| {
             let synced = self.synced_bytes(newer).unwrap_or(0);
-            parity_regions(newer, synced)
+            parity_regions(&self.lowered(newer, &on), synced)
         });
-        let on = group.devices();
         let regions = regions.filter(|region| on.contains(&region.device));
         let regions = regions.map(|region| Region {
             group: Some(group.name.clone()),
@@ -49,39 +49,73 @@ impl Discovery<'_> {
 /// More members than any array has.
 const MOST_MEMBERS: u32 = 4096;
 
+/// How the parity of an array goes around.
+pub(super) struct Rotation {
+    layout: ParityLayout,
+    pub(super) chunk: u64,
+    members: u32,
+}
+
+impl Rotation {
+    /// That of a level with parity which is written at once.
+    pub(super) fn of(level: &Level) -> Option<Self> {
+        let (layout, chunk, members) = match *level {
+            Level::Raid4 {
+                chunk_bytes,
+                members,
+            } => (ParityLayout::Raid4, chunk_bytes, members),
+            Level::Raid5 {
+                layout,
+                chunk_bytes,
+                members,
+                delay: ParityDelay::NONE,
+            } => (ParityLayout::Raid5(layout), chunk_bytes, members),
+            Level::Raid6 {
+                layout,
+                chunk_bytes,
+                members,
+                delay: ParityDelay::NONE,
+            } => (ParityLayout::Raid6(layout), chunk_bytes, members),
+            _ => return None,
+        };
+        (members <= MOST_MEMBERS).then_some(Self {
+            layout,
+            chunk,
+            members,
+        })
+    }
+
+    /// The members that have parity in a row.
+    fn parity(&self, row: u64) -> (usize, Option<usize>) {
+        let row = self.layout.row(row, self.members);
+        (row.p, row.q)
+    }
+
+    /// After how many rows it begins anew: it goes around over all members, or over all but one.
+    pub(super) fn period(&self) -> u64 {
+        let all = u64::from(self.members);
+        let repeats = |period: &u64| {
+            (0..all).all(|row| self.parity(row) == self.parity(row.saturating_add(*period)))
+        };
+        (1..=all).find(repeats).unwrap_or(all)
+    }
+
+    /// How much data a row has, in bytes.
+    pub(super) fn row_bytes(&self) -> Option<u64> {
+        let data = self.members.checked_sub(self.layout.parities())?;
+        self.chunk
+            .checked_mul(data.into())
+            .filter(|bytes| *bytes > 0)
+    }
+}
+
 /// Where an array has parity in the first `bytes` of its members, as pieces that repeat.
 fn parity_regions(array: &Group, bytes: u64) -> Vec<Region> {
-    let (layout, chunk, members) = match array.geometry.level {
-        Level::Raid4 {
-            chunk_bytes,
-            members,
-        } => (ParityLayout::Raid4, chunk_bytes, members),
-        Level::Raid5 {
-            layout,
-            chunk_bytes,
-            members,
-            delay: ParityDelay::NONE,
-        } => (ParityLayout::Raid5(layout), chunk_bytes, members),
-        Level::Raid6 {
-            layout,
-            chunk_bytes,
-            members,
-            delay: ParityDelay::NONE,
-        } => (ParityLayout::Raid6(layout), chunk_bytes, members),
-        _ => return Vec::new(),
-    };
-    let parity = |row: u64| {
-        let row = layout.row(row, members);
-        (row.p, row.q)
-    };
-    if members > MOST_MEMBERS {
+    let Some(rotation) = Rotation::of(&array.geometry.level) else {
         return Vec::new();
-    }
-    // Where parity goes around, it does so over all members, or over all but one.
-    let all = u64::from(members);
-    let repeats =
-        |period: &u64| (0..all).all(|row| parity(row) == parity(row.saturating_add(*period)));
-    let period = (1..=all).find(repeats).unwrap_or(all);
+    };
+    let (chunk, period) = (rotation.chunk, rotation.period());
+    let rotation = &rotation;
     let every = period.saturating_mul(chunk);
     let members = array.members.iter().filter_map(|member| {
         let role = usize::try_from(member.role).ok()?;
@@ -89,7 +123,7 @@ fn parity_regions(array: &Group, bytes: u64) -> Vec<Region> {
     });
     let pieces = members.flat_map(|(role, data_offset, device)| {
         let own = (0..period).filter(move |row| {
-            let (p, q) = parity(*row);
+            let (p, q) = rotation.parity(*row);
             p == role || q == Some(role)
         });
         own.filter_map(move |row| {

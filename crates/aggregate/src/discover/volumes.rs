@@ -48,7 +48,7 @@ impl Discovery<'_> {
         let groups = self.aggregate.groups.iter();
         let mut own = groups.filter(|group| DeviceName::group(&group.name) == *name);
         own.next().is_some_and(|group| {
-            let members = group.devices();
+            let members = self.with_partitions(group);
             let mut on_members = self.lvm.iter().filter(|one| members.contains(&one.device));
             on_members.any(|one| uuid(one).is_some() && uuid(one) == uuid(scanned))
         })

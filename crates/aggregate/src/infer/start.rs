@@ -16,6 +16,11 @@ pub(super) struct Start {
     pub(super) bytes: Option<u64>,
 }
 
+/// Whether `device` begins with something that says how long it is.
+pub(crate) fn begins_something(device: &dyn ReadAt) -> bool {
+    start(device).is_some()
+}
+
 /// What `device` begins with.
 pub(super) fn start(device: &dyn ReadAt) -> Option<Start> {
     let below = |what, bytes| Start {

@@ -216,12 +216,6 @@ impl VolumeGroup {
         self.physical_volumes.iter().find(|pv| pv.name == name)
     }
 
-    /// Whether one of its volumes is RAID by LVM itself.
-    pub fn has_raid(&self) -> bool {
-        let mut segments = self.logical_volumes.iter().flat_map(|lv| &lv.segments);
-        segments.any(|segment| matches!(segment.kind, SegmentKind::Raid { .. }))
-    }
-
     /// The logical volume `name`.
     pub fn logical_volume(&self, name: &str) -> Option<&LogicalVolume> {
         self.logical_volumes.iter().find(|lv| lv.name == name)

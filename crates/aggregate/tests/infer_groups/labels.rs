@@ -13,7 +13,7 @@ use super::{CONTENT, disk, found, lay_out, noise, resync, shuffled};
 
 /// Writes labels of md version 1.2 onto disks whose data begins at 1 MiB: they are an array of this
 /// name, level and chunk, with its default layout, on which `roles` says which disk has which place.
-fn label(disks: &mut [Vec<u8>], name: &str, level: u32, chunk: usize, roles: &[usize]) {
+pub(super) fn label(disks: &mut [Vec<u8>], name: &str, level: u32, chunk: usize, roles: &[usize]) {
     label_synced(disks, name, level, chunk, roles, u64::MAX);
 }
 

@@ -16,6 +16,7 @@ mod created_again;
 mod labels;
 mod lagging;
 mod under_btrfs;
+mod under_partitions;
 
 use std::fs;
 use std::io::Read;
