@@ -71,9 +71,9 @@ impl Discovery<'_> {
             return false;
         }
         let found = self.inferred_on(&names, ground, infer::infer);
-        let found = match !ground.cut.is_empty() {
-            true => found,
-            false => self.without_rebuilt_members(&names, ground, found),
+        let found = match ground.cut.is_empty() {
+            true => self.without_rebuilt_members(&names, ground, found),
+            false => found,
         };
         let mut overwritten = found.overwritten;
         let groups = self.begun(found.unstated, &mut overwritten);
@@ -147,20 +147,7 @@ impl Discovery<'_> {
                 stated.any(|one| on.is_subset(&one.devices()))
                     || self.is_under_several(group, &on, ground)
             })
-            .partition(|group| !ground.groups.iter().any(|stated| is_same(stated, group)));
-        // A RAID volume that was extended may have its pieces out of step.
-        let is_raid_volume = |group: &Group| {
-            let level = &group.geometry.level;
-            let mut volumes = ground.raid_volumes.iter();
-            volumes.any(|one| one.geometry.level.name() == level.name() && is_on_some(group, one))
-        };
-        let (unstated, stated) = (
-            unstated
-                .into_iter()
-                .filter(|group| !is_raid_volume(group))
-                .collect::<Vec<_>>(),
-            stated,
-        );
+            .partition(|group| !ground.states(group));
         Beneath {
             worth: inferred.worth(unstated.iter()),
             rebuilt: inferred.rebuilt,
@@ -395,12 +382,6 @@ impl Discovery<'_> {
     }
 }
 
-/// Whether two groups have the same chunk, and members on the same devices.
-fn is_on_some(group: &Group, other: &Group) -> bool {
-    group.geometry.chunk_bytes() == other.geometry.chunk_bytes()
-        && group.devices().is_subset(&other.devices())
-}
-
 fn has_parity(group: &Group) -> bool {
     matches!(
         group.geometry.level,
@@ -409,7 +390,7 @@ fn has_parity(group: &Group) -> bool {
 }
 
 /// Whether `found`, which was worked out, is the group that is `stated`, wherever each begins.
-fn is_same(stated: &Group, found: &Group) -> bool {
+pub(super) fn is_same(stated: &Group, found: &Group) -> bool {
     let has_copies = |group: &Group| {
         let level = &group.geometry.level;
         matches!(level, Level::Raid1 { .. } | Level::Raid10 { .. })

@@ -10,6 +10,7 @@ use evidence::view::Overlay;
 use evidence::{ByteOffset, ReadAt};
 use uuid::Uuid;
 
+use super::beneath::is_same;
 use super::{Discovery, is_disk};
 use crate::build::MOST_LAYERS;
 use crate::document::{Area, DeviceName, FilesystemStatement, Group, SegmentMap, Volume};
@@ -50,6 +51,19 @@ pub(super) struct Ground {
 impl Ground {
     pub(super) fn names(&self) -> BTreeSet<DeviceName> {
         self.devices.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether a group that was worked out is one that is known. A RAID volume that was extended may have its pieces
+    /// out of step: its level, its chunk and its devices tell it.
+    pub(super) fn states(&self, found: &Group) -> bool {
+        let is_alike = |volume: &Group| {
+            let (own, other) = (&found.geometry, &volume.geometry);
+            own.level.name() == other.level.name()
+                && own.chunk_bytes() == other.chunk_bytes()
+                && found.devices().is_subset(&volume.devices())
+        };
+        self.groups.iter().any(|group| is_same(group, found))
+            || self.raid_volumes.iter().any(is_alike)
     }
 }
 

@@ -380,3 +380,48 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
         .chunks(ZEROS.len())
         .all(|part| ZEROS.get(..part.len()) == Some(part))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raid::Raid5Layout;
+
+    #[test]
+    fn what_is_missing_says_whether_zeros_beside_it_were_stored() {
+        let level = Level::Raid5 {
+            layout: Raid5Layout::LeftSymmetric,
+            chunk_bytes: 4096,
+            members: 4,
+            delay: crate::raid::ParityDelay::NONE,
+        };
+        let code = Code::of(&Geometry::filling(level, 64 << 10).unwrap()).unwrap();
+        let text = |line: &str| -> Vec<u8> { line.bytes().cycle().take(4096).collect() };
+        let (one, other) = (text("a line of mail\r\n"), text("AND ANOTHER ONE.\n"));
+        let zeros = vec![0; 4096];
+        let sum = |blocks: [&[u8]; 3]| {
+            let mut sum = zeros.clone();
+            for block in blocks {
+                parity::xor(&mut sum, block);
+            }
+            sum
+        };
+        let verdict = |blocks: [&[u8]; 3]| {
+            let [a, b, c] = blocks.map(Some);
+            code.made_of_the_rest(0, &[None, a, b, c], &mut code.sums())
+        };
+        // The zeros were stored: what is missing is text.
+        assert_eq!(
+            verdict([&zeros, &other, &sum([&one, &zeros, &other])]),
+            Verdict::Likely
+        );
+        // Text was there: what would be missing is the sum of two.
+        let binary: Vec<u8> = one
+            .iter()
+            .map(|byte| byte.wrapping_mul(37) | 0x80)
+            .collect();
+        let parity = sum([&one, &binary, &other]);
+        assert_eq!(verdict([&zeros, &other, &parity]), Verdict::Unlikely);
+        // A copy of the only block that is not zero says nothing.
+        assert_eq!(verdict([&zeros, &zeros, &one]), Verdict::Open);
+    }
+}
