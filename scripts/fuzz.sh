@@ -7,7 +7,7 @@
 # something new into the corpus, which `cargo test -p fuzz` replays.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-all=(ext4 ext4_2014 ext3 xfs_v5 xfs_v4 btrfs labels ddf luks1 luks2 contents stores mapfile containers)
+all=(ext4 ext4_2014 ext3 xfs_v5 xfs_v4 btrfs labels ddf luks1 luks2 bitlocker contents stores mapfile containers)
 # Kept for each target at most, and the longest input that is kept.
 most=16
 longest=600

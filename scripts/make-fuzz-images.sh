@@ -104,6 +104,8 @@ encrypt() {
 }
 encrypt 1 4096
 encrypt 2 32768 --luks2-metadata-size 16k --luks2-keyslots-size 256k --offset 4096
+scripts/bitlocker_image.py "$work/bitlocker"
+pack bitlocker "$work/bitlocker"
 
 # A small disk in each container: text, zeros, and what does not pack.
 { seq 1 9000; head -c 64K /dev/zero; head -c 16K /dev/urandom; head -c 40K /dev/zero; seq 1 3000; } >"$work/disk"

@@ -81,5 +81,8 @@ mod tests {
             let names: Vec<String> = devices.iter().map(|(name, _)| name.to_string()).collect();
             assert!(names.len() > 1, "{image}: {names:?}");
         }
+        let disk = [("a".to_owned(), base("bitlocker").patched(&[]))];
+        let encrypted = discover_with(&disk, &[], &Keys::default(), &|_, _| None).encrypted;
+        assert_eq!(encrypted.len(), 1);
     }
 }

@@ -17,7 +17,7 @@ mod stores;
 pub fn run(target: &str, input: &[u8]) {
     match target {
         "containers" => containers::read(input),
-        "labels" | "ddf" | "luks1" | "luks2" => disks::labels(target, input),
+        "labels" | "ddf" | "luks1" | "luks2" | "bitlocker" => disks::labels(target, input),
         "contents" => disks::contents(input),
         "mapfile" => disks::mapfile(input),
         "stores" => stores::read(input),
@@ -26,7 +26,7 @@ pub fn run(target: &str, input: &[u8]) {
 }
 
 /// The names of all targets.
-pub const TARGETS: [&str; 14] = [
+pub const TARGETS: [&str; 15] = [
     "ext4",
     "ext4_2014",
     "ext3",
@@ -37,6 +37,7 @@ pub const TARGETS: [&str; 14] = [
     "ddf",
     "luks1",
     "luks2",
+    "bitlocker",
     "contents",
     "stores",
     "mapfile",
