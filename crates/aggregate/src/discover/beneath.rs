@@ -131,8 +131,9 @@ impl Discovery<'_> {
                 let mut stated = ground.groups.iter();
                 let members = group.devices();
                 let is_filled = members.iter().any(|one| ground.filled.contains(one));
-                // Each member of a mirror may have a file system that fills it.
-                if is_filled && matches!(group.geometry.level, Level::Raid1 { .. }) {
+                // Each member of a mirror shows the file system that fills it.
+                let is_mirror = matches!(group.geometry.level, Level::Raid1 { .. });
+                if is_filled && is_mirror && !ground.is_filled_apart(&members) {
                     return false;
                 }
                 let is_volume = members.iter().any(|one| ground.volumes.contains(one));

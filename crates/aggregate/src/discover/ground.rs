@@ -4,13 +4,15 @@
 //! volumes of volume groups. So what is stated on partitions and volumes is told of the devices beneath these.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use evidence::view::Overlay;
-use evidence::{ByteOffset, ReadAt};
+use evidence::{ByteOffset, GapCause, ReadAt};
 use uuid::Uuid;
 
 use super::beneath::is_same;
+use super::newer_rows::written_rows;
 use super::{Discovery, is_disk};
 use crate::build::MOST_LAYERS;
 use crate::document::{Area, DeviceName, FilesystemStatement, Group, SegmentMap, Volume};
@@ -53,6 +55,20 @@ impl Ground {
         self.devices.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// Whether file systems of their own fill several of some devices, each another one.
+    pub(super) fn is_filled_apart(&self, devices: &BTreeSet<DeviceName>) -> bool {
+        let own = self
+            .filling
+            .iter()
+            .filter(|fs| devices.contains(&fs.device));
+        let uuids: Vec<&String> = own
+            .map(|fs| &fs.uuid)
+            .filter(|uuid| !uuid.is_empty())
+            .collect();
+        let different: BTreeSet<&String> = uuids.iter().copied().collect();
+        different.len() > 1 && different.len() == uuids.len()
+    }
+
     /// Whether a group that was worked out is one that is known. A RAID volume that was extended may have its pieces
     /// out of step: its level, its chunk and its devices tell it.
     pub(super) fn states(&self, found: &Group) -> bool {
@@ -85,8 +101,9 @@ impl Discovery<'_> {
             Some((name.clone(), without(device, label)))
         };
         let (groups, raid_volumes) = self.all_lowered(&names);
+        let devices = names.iter().filter_map(device).collect();
         Ground {
-            devices: names.iter().filter_map(device).collect(),
+            devices: without_newer_rows(devices, &groups),
             groups,
             raid_volumes,
             labelled,
@@ -121,8 +138,9 @@ impl Discovery<'_> {
         };
         let labelled = parts.labelled.iter().cloned().chain(self.doubted_names());
         let (groups, raid_volumes) = self.all_lowered(&names);
+        let devices = names.iter().filter_map(device).collect();
         Ground {
-            devices: names.iter().filter_map(device).collect(),
+            devices: without_newer_rows(devices, &groups),
             labelled: labelled.map(|name| lower(&name)).collect(),
             filled: parts.filled.iter().map(lower).collect(),
             filling: parts.filling,
@@ -386,6 +404,32 @@ fn below(
         at = (device.clone()?, at.1.checked_add(*offset)?);
     }
     None
+}
+
+/// The devices without the rows that arrays among `groups` have by both of their parities.
+fn without_newer_rows(devices: Vec<Named>, groups: &[Group]) -> Vec<Named> {
+    let written = groups
+        .iter()
+        .flat_map(|group| written_rows(group, &devices));
+    let written: Vec<(DeviceName, Range<u64>)> = written.collect();
+    let without = |(name, device): Named| {
+        let own = written.iter().filter(|(on, _)| *on == name);
+        let mut own = own.map(|(_, range)| range).peekable();
+        if own.peek().is_none() {
+            return (name, device);
+        }
+        let mut overlay = Overlay::new(device);
+        for range in own {
+            let length = usize::try_from(range.end.saturating_sub(range.start));
+            overlay.lay_gap(
+                ByteOffset::new(range.start),
+                length.unwrap_or(0),
+                GapCause::Overwritten,
+            );
+        }
+        (name, Arc::new(overlay) as Arc<dyn ReadAt>)
+    };
+    devices.into_iter().map(without).collect()
 }
 
 /// A device with zeros in some places of it, each so many bytes long.

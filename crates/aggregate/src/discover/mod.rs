@@ -18,6 +18,7 @@ mod ground;
 mod labels;
 mod locked;
 mod newer_parity;
+mod newer_rows;
 mod signature;
 mod volumes;
 

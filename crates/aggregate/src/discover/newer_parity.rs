@@ -5,7 +5,7 @@ use evidence::SECTOR_BYTES;
 
 use crate::document::{Epoch, Group, Pieces, Region};
 use crate::md::Found;
-use crate::raid::{Level, ParityDelay, ParityLayout};
+use crate::raid::{Level, ParityDelay, ParityLayout, Row};
 
 use super::Discovery;
 
@@ -85,9 +85,14 @@ impl Rotation {
         })
     }
 
+    /// What the members are in a row.
+    pub(super) fn row(&self, row: u64) -> Row {
+        self.layout.row(row, self.members)
+    }
+
     /// The members that have parity in a row.
     fn parity(&self, row: u64) -> (usize, Option<usize>) {
-        let row = self.layout.row(row, self.members);
+        let row = self.row(row);
         (row.p, row.q)
     }
 

@@ -66,6 +66,7 @@ use self::pile::{Members, Pile, Tie};
 pub(crate) use self::rebuilt_member::{Newer, Worth, are_same, best, rebuilt_members, repeats};
 use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
+pub(crate) use self::sample::{WINDOW, windows};
 pub(crate) use self::start::{begins_something, by_superblock};
 pub(crate) use self::survey::survey;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::raid::{kernels, open_member};
 pub(super) const BLOCK: u64 = 4096;
 
 /// Bytes that are read in one go.
-pub(super) const WINDOW: u64 = 1 << 20;
+pub(crate) const WINDOW: u64 = 1 << 20;
 
 /// Most windows of one device that are looked at. They are read once more for each form of ext
 /// journal that is found.
@@ -85,7 +85,7 @@ impl Candidate {
 }
 
 /// The starts of the windows for devices of which the longest has `length` bytes.
-pub(super) fn windows(length: u64) -> Vec<u64> {
+pub(crate) fn windows(length: u64) -> Vec<u64> {
     windows_of(length, MOST_WINDOWS)
 }
 
