@@ -198,7 +198,12 @@ fn choose<'a>(
         Tie::Filesystem | Tie::Remains => "no geometry that these blocks allow agrees with the rest of the contents".to_owned(),
     })?;
     let listed = || {
-        let all = answers.iter().take(MOST_LISTED).map(Answer::describe);
+        let name = |device: usize| {
+            let name = candidates.get(device).map(|one| one.name.to_string());
+            name.unwrap_or_default()
+        };
+        let all = answers.iter().take(MOST_LISTED);
+        let all = all.map(|answer| answer.describe(&name));
         all.collect::<Vec<_>>().join("; ")
     };
     if rivals.iter().any(|rival| !stands_out(best, rival)) {

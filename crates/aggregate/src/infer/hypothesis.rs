@@ -171,17 +171,23 @@ impl Hypothesis {
         }
     }
 
-    /// The hypothesis for a person.
-    pub(super) fn describe(&self) -> String {
+    /// The hypothesis for a person, with the names of its devices.
+    pub(super) fn describe(&self, name: &dyn Fn(usize) -> String) -> String {
         let chunk = match self.chunk % 1024 {
             0 => format!("{} KiB", self.chunk >> 10),
             _ => format!("{} bytes", self.chunk),
         };
+        let order = self
+            .roles
+            .iter()
+            .map(|device| device.map_or_else(|| "missing".to_owned(), name));
         format!(
-            "{} of {} members, {} missing, chunk {chunk}",
+            "{} of {} members, {} missing, chunk {chunk}, row 0 at {}, in the order {}",
             self.shape.name(),
             self.shape.members(),
             self.missing(),
+            self.row_0,
+            order.collect::<Vec<_>>().join(" "),
         )
     }
 }

@@ -251,11 +251,11 @@ impl Answer {
     }
 
     /// The answer for a person, with what speaks for it.
-    pub(super) fn describe(&self) -> String {
+    pub(super) fn describe(&self, name: &dyn Fn(usize) -> String) -> String {
         let what = self
             .hypothesis()
-            .map(Hypothesis::describe)
-            .unwrap_or_default();
+            .map(|hypothesis| hypothesis.describe(name));
+        let what = what.unwrap_or_default();
         format!(
             "{what} (anchors {} of {}, parity in {} of {} rows, contents {:+.0}, rebuilt {:+.0}, files and addresses in it {:+.0})",
             self.anchors.hits,
