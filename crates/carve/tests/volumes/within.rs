@@ -107,6 +107,23 @@ fn messages_in_a_store_that_nobody_knows_end_where_a_number_before_them_says() {
     }
 }
 
+/// A file whose first field was written over in part is no store with a message in it.
+#[test]
+fn a_message_whose_first_field_was_written_over_is_not_whole_without_it() {
+    let plain = note(1);
+    for (before, is_whole) in [
+        (&b"Sf\\uh.\x14;cth: <ro\x7fsa@lsVzEdxample>\x0b"[..], false),
+        (b"\x01\x02\x03\0\x09\0\0\0SHELF\x02", true),
+    ] {
+        let file = [before, &plain].concat();
+        let mut volume = volume();
+        let whole = volume.lay(16, &file, 0, 1).whole();
+        let want: Vec<Vec<u8>> = is_whole.then(|| plain.clone()).into_iter().collect();
+        assert_eq!(whole, want, "{}", String::from_utf8_lossy(before));
+        assert_eq!(volume.carve().len(), 1);
+    }
+}
+
 #[test]
 fn what_no_number_measures_within_something_else_must_show_its_own_end() {
     let plain = note(1);
