@@ -55,6 +55,9 @@ pub mod raid;
 mod volume;
 mod volumes_found;
 
+/// Where a magic number stands on a device, in bytes from its start, and the bytes of it.
+type Magic = (u64, &'static [u8]);
+
 pub use build::{Error, Problem, build, build_with, outermost};
 pub use devices::Devices;
 pub use discover::{Disk, Probe, discover, discover_over, discover_with};

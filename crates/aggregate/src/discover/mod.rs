@@ -17,10 +17,12 @@ mod found;
 mod ground;
 mod labels;
 mod locked;
+mod nested;
 mod newer_parity;
 mod newer_rows;
 mod signature;
 mod volumes;
+mod wiped;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -83,18 +85,9 @@ fn discover_given(
 ) -> Aggregate {
     let mut discovery = Discovery::new(disks, groups, keys, probe);
     discovery.aggregate.epochs = overwritten;
-    while discovery.examine_all()
-        || discovery.leave_unread()
-        || discovery.add_known()
-        || discovery.add_complete()
-        || discovery.cut_alike()
-        || discovery.look_without_labels()
-        || discovery.unlock_surely()
-        || discovery.add_incomplete()
-        || discovery.infer_all()
-        || discovery.unlock()
-        || discovery.find_volumes()
-    {}
+    while discovery.add_all() {}
+    discovery.complete_by_length();
+    while discovery.find_volumes() || discovery.add_all() {}
     // Labels that contents contradict are not read: then what lies on their groups is found on the
     // right ones alone. The same of groups that labels state in part only.
     let mut right = discovery.contradicting_labels();
@@ -161,6 +154,8 @@ struct Discovery<'a> {
     searched: bool,
     /// What volumes are that were found and that no file system is recognised on.
     headless: BTreeMap<DeviceName, String>,
+    /// Devices with a label whose magic number was cleared, and what kind of label that is.
+    wiped: BTreeMap<DeviceName, &'static str>,
     /// Encrypted devices that no key opens.
     locked: BTreeSet<DeviceName>,
     aggregate: Aggregate,
@@ -180,6 +175,7 @@ impl<'a> Discovery<'a> {
         Self {
             probe,
             keys,
+            wiped: BTreeMap::new(),
             locked: BTreeSet::new(),
             layers: names.iter().map(|name| (name.clone(), 0)).collect(),
             waiting: names.into_iter().collect(),
@@ -211,6 +207,20 @@ impl<'a> Discovery<'a> {
                 ..Aggregate::default()
             },
         }
+    }
+
+    /// Adds what labels and contents say next; whether there was something.
+    fn add_all(&mut self) -> bool {
+        self.examine_all()
+            || self.leave_unread()
+            || self.add_known()
+            || self.add_complete()
+            || self.cut_alike()
+            || self.look_without_labels()
+            || self.unlock_surely()
+            || self.add_incomplete()
+            || self.infer_all()
+            || self.unlock()
     }
 
     /// Looks at every device that was not looked at yet; whether there was one.
@@ -278,6 +288,9 @@ impl<'a> Discovery<'a> {
             self.aggregate.filesystems.push(filesystem);
         } else if is_encrypted {
             // Its statement says what it is.
+        } else if let Some((restored, kind)) = wiped::put_back(device, name) {
+            self.wiped.insert(name.clone(), kind);
+            self.examine(name, &restored);
         } else if self.add_lost_partitions(name, device) {
             // They are looked at in its place.
         } else if let Some(what) = signature::contents(device) {
@@ -596,6 +609,7 @@ impl<'a> Discovery<'a> {
         }
         self.name_locked();
         self.note_volume_groups_over();
+        self.note_wiped();
         self.drop_first_pieces();
         for name in std::mem::take(&mut self.blank).into_keys() {
             if self.is_unproven_mirror(&name) {

@@ -180,3 +180,64 @@ impl Array {
         sum.iter().all(|byte| *byte == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use evidence::view::Memory;
+
+    use super::*;
+
+    const CHUNK: usize = 64 << 10;
+
+    fn group() -> Group {
+        let member = |role: usize| match role {
+            1 => serde_json::json!({"role": 1, "device": null}),
+            _ => serde_json::json!({
+                "role": role, "device": format!("disk:{role}"), "data_offset": BLOCK, "data_size": 8 * CHUNK,
+            }),
+        };
+        let members: Vec<serde_json::Value> = (0..5).map(member).collect();
+        let group = serde_json::json!({
+            "name": "newer",
+            "geometry": {
+                "level": "raid6", "layout": "left-symmetric", "chunk_bytes": CHUNK, "members": 5, "bytes": 24 * CHUNK,
+            },
+            "members": members,
+        });
+        serde_json::from_value(group).unwrap()
+    }
+
+    /// In the first row P is the last member and Q the first one, and member 2 has the coefficient 2.
+    #[test]
+    fn a_row_is_the_arrays_where_both_parities_hold_and_most_are_not() {
+        for (is_held, others) in [(true, 3), (false, 3), (true, 0)] {
+            let mut disks = vec![vec![0; BLOCK + 8 * CHUNK]; 5];
+            let mut write = |disk: usize, at: usize, value: u8| {
+                disks[disk][BLOCK + at..][..BLOCK].fill(value);
+            };
+            write(2, 0, 0x91);
+            write(4, 0, 0x91);
+            // Twice 0x91, modulo x^8 + x^4 + x^3 + x^2 + 1.
+            write(0, 0, if is_held { 0x22 ^ 0x1d } else { 0x22 });
+            for number in 0..others {
+                write(2, BLOCK * (1 + number), 7);
+                write(3, BLOCK * (1 + number), 9);
+            }
+            let devices = disks.into_iter().enumerate().map(|(number, bytes)| {
+                let device = Arc::new(Memory::new(bytes)) as Arc<dyn ReadAt>;
+                (DeviceName::disk(&number.to_string()), device)
+            });
+            let devices: Vec<Named> = devices.filter(|(name, _)| name.0 != "disk:1").collect();
+            let block = BLOCK as u64;
+            let expected = devices
+                .iter()
+                .map(|(name, _)| (name.clone(), block..2 * block));
+            let expected: Vec<(DeviceName, Range<u64>)> = match is_held && others > 0 {
+                true => expected.collect(),
+                false => Vec::new(),
+            };
+            let case = format!("held {is_held}, {others} others");
+            assert_eq!(written_rows(&group(), &devices), expected, "{case}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ mod superblock;
 mod v0;
 mod v1;
 
-pub(crate) use superblock::MD_SB_MAGIC as MAGIC;
+pub(crate) use superblock::{MD_SB_MAGIC as MAGIC, places_of_magic};
 
 pub use assemble::{Assembly, assemble};
 pub use superblock::{

@@ -6,6 +6,7 @@ use std::ops::Range;
 use evidence::{ByteOffset, ReadAt, SECTOR_BYTES};
 
 use super::{v0, v1};
+use crate::Magic;
 use crate::document::DeviceName;
 
 /// The magic number of all md labels, `MD_SB_MAGIC`.
@@ -273,6 +274,16 @@ impl Found {
             Version::V1_1 | Version::V1_2 => Some(0),
         }
     }
+}
+
+/// Where on a device of this length labels have their magic number, and the bytes of it.
+pub(crate) fn places_of_magic(length: u64) -> Vec<Magic> {
+    const NATIVE: &[u8] = &MD_SB_MAGIC.to_le_bytes();
+    const SWAPPED: &[u8] = &MD_SB_MAGIC.to_be_bytes();
+    let v1 = v1::places(length).map(|(_, sector)| sector.checked_mul(SECTOR_BYTES));
+    let v0 = v0::place(length).map(ByteOffset::get);
+    let native = v1.chain([v0]).flatten().map(|at| (at, NATIVE));
+    native.chain(v0.map(|at| (at, SWAPPED))).collect()
 }
 
 /// The md labels of `device`, in the order of their versions: those that are to be believed,

@@ -50,10 +50,16 @@ const CLEAN: u32 = 1;
 const MD_DISK_FAULTY: u32 = 1;
 const MD_DISK_ACTIVE_SYNC: u32 = 6;
 
-/// The label at the one place where a 0.90 label may lie, in either byte order.
+/// The one place where a 0.90 label may lie on a device of this length.
+pub(super) fn place(length: u64) -> Option<ByteOffset> {
+    let whole = length.checked_div(RESERVED_BYTES)?;
+    let at = whole.checked_sub(1)?.checked_mul(RESERVED_BYTES)?;
+    Some(ByteOffset::new(at))
+}
+
+/// The label at the place where a 0.90 label may lie, in either byte order.
 pub(super) fn read(device: &dyn ReadAt) -> Option<(ByteOffset, Superblock, Option<Fault>)> {
-    let whole = device.len().checked_div(RESERVED_BYTES)?;
-    let at = ByteOffset::new(whole.checked_sub(1)?.checked_mul(RESERVED_BYTES)?);
+    let at = place(device.len())?;
     let magic = device.read_whole(at, 4)?;
     let fields = Fields::new(&magic);
     let big_endian = match (fields.le_u32(0)?, fields.be_u32(0)?) {

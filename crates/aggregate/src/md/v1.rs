@@ -32,20 +32,21 @@ const MD_SUPERBLOCK_1_TIME_SEC_MASK: u64 = (1 << 40) - 1;
 /// Most sectors that the bad block log may take: the kernel reads one page of it.
 const MOST_LOG_SECTORS: u16 = 8;
 
-/// The labels at the three places where a 1.x label may lie.
-pub(super) fn read(device: &dyn ReadAt) -> Vec<(ByteOffset, Superblock, Option<Fault>)> {
-    let sectors = device.len() / SECTOR_BYTES;
+/// The three places where a 1.x label may lie on a device of this length, in sectors.
+pub(super) fn places(length: u64) -> impl Iterator<Item = (Version, u64)> {
+    let sectors = length / SECTOR_BYTES;
     // 1.0 leaves 8 KiB to 12 KiB at the end, 4 KiB aligned.
     let near_end = sectors.checked_sub(16).map(|sector| sector & !7);
-    [
-        near_end.map(|sector| (Version::V1_0, sector)),
-        Some((Version::V1_1, 0)),
-        Some((Version::V1_2, 8)),
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(|(version, sector)| read_at(device, version, sector))
-    .collect()
+    let near_end = near_end.map(|sector| (Version::V1_0, sector));
+    let at_start = [(Version::V1_1, 0), (Version::V1_2, 8)];
+    near_end.into_iter().chain(at_start)
+}
+
+/// The labels at the places where a 1.x label may lie.
+pub(super) fn read(device: &dyn ReadAt) -> Vec<(ByteOffset, Superblock, Option<Fault>)> {
+    places(device.len())
+        .filter_map(|(version, sector)| read_at(device, version, sector))
+        .collect()
 }
 
 fn read_at(

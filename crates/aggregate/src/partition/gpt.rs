@@ -5,7 +5,8 @@
 use evidence::{ByteOffset, Fields, ReadAt, ReadAtExt};
 use uuid::Uuid;
 
-use super::{Partition, Table, TableKind, mbr, past_end};
+use super::{Partition, SECTOR_SIZES, Table, TableKind, mbr, past_end};
+use crate::Magic;
 
 /// The first bytes of a header.
 const SIGNATURE: &[u8; 8] = b"EFI PART";
@@ -120,6 +121,16 @@ fn crc_without(header: &[u8], at: usize) -> Option<u32> {
 /// `text` without what could speak to a terminal.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// Where on a device of this length a header has its signature, and the bytes of it.
+pub(crate) fn places_of_magic(length: u64) -> Vec<Magic> {
+    let places = SECTOR_SIZES.into_iter().flat_map(|sector_bytes| {
+        let sectors = length.checked_div(sector_bytes);
+        let last = sectors.and_then(|sectors| sectors.checked_sub(1)?.checked_mul(sector_bytes));
+        [Some(sector_bytes), last]
+    });
+    places.flatten().map(|at| (at, &SIGNATURE[..])).collect()
 }
 
 /// Reads the GPT of `device` in sectors of `sector_bytes`.

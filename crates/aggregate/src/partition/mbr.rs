@@ -6,7 +6,8 @@
 
 use evidence::{ByteOffset, Fields, ReadAt, ReadAtExt};
 
-use super::{Partition, Table, TableKind, apart, past_end};
+use super::{Partition, SECTOR_SIZES, Table, TableKind, apart, past_end};
+use crate::Magic;
 
 /// Where the four entries begin.
 const PARTITION_RECORD: usize = 446;
@@ -60,6 +61,35 @@ fn records(device: &dyn ReadAt, at: u64) -> Option<Vec<Record>> {
         .chunks_exact(RECORD_BYTES)
         .map(|record| Record::read(Fields::new(record)))
         .collect()
+}
+
+/// Where the signature stands, and the bytes of it.
+pub(crate) const PLACE_OF_MAGIC: Magic = (SIGNATURE as u64, &[0x55, 0xAA]);
+
+/// Whether the first sector is a table in all that a table is known by but its signature, which proves nothing here:
+/// one that makes sense, with nothing in entries that are not used, and in those that are the old addresses by
+/// cylinder, head and sector, which all programs still fill in.
+pub(crate) fn is_surely_one(device: &dyn ReadAt) -> bool {
+    let Some(sector) = device.read_whole(ByteOffset::ZERO, 512) else {
+        return false;
+    };
+    let fields = Fields::new(&sector);
+    // The two bytes behind the disk's signature are zeros.
+    let is_reserved_clear = fields.le_u16(PARTITION_RECORD - 2) == Some(0);
+    let records = fields.slice(PARTITION_RECORD, 4 * RECORD_BYTES);
+    let mut records = records.unwrap_or_default().chunks_exact(RECORD_BYTES);
+    let is_filled_in = records.all(|bytes| {
+        let record = Fields::new(bytes);
+        let is_used = Record::read(record).is_some_and(Record::is_used);
+        match record.slice(5, 3) {
+            Some(ending_chs) if is_used => *ending_chs != [0; 3],
+            _ => bytes.iter().all(|byte| *byte == 0),
+        }
+    });
+    let mut sizes = SECTOR_SIZES.into_iter();
+    is_reserved_clear
+        && is_filled_in
+        && sizes.any(|sector_bytes| read(device, sector_bytes).is_some())
 }
 
 /// Whether the master boot record of `device` only protects a GPT.

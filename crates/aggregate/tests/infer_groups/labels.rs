@@ -367,6 +367,32 @@ fn what_a_newer_array_over_more_disks_took_for_its_parity_is_rebuilt() {
     assert!(read == right);
 }
 
+/// A RAID-0 over two RAID-5s, of whose own two labels one is left.
+#[test]
+fn an_array_of_arrays_takes_the_one_group_that_fits_where_its_label_is_gone() {
+    let mut content = vec![0; 4 << 20];
+    content[3 << 20..][..4096].copy_from_slice(&noise(1, 4096));
+    let mut pair = lay_out(&content, "raid0", 2, 512 << 10, 1 << 20);
+    label(&mut pair, "above", 0, 512 << 10, &[0, 1]);
+    pair[0][4096..8192].fill(0);
+    let mut disks = Vec::new();
+    for (bytes, prefix) in pair.iter().zip(["one", "other"]) {
+        let mut members = lay_out(bytes, "5-ls", 4, 16 << 10, 1 << 20);
+        label(&mut members, prefix, 5, 16 << 10, &[0, 1, 2, 3]);
+        disks.extend(shuffled(members, &[], prefix));
+    }
+    let aggregate = discover(&disks, &|_, _| None);
+    let losses = &aggregate.losses;
+    let above = aggregate.groups.iter().find(|group| group.name == "above");
+    let above = above.unwrap_or_else(|| panic!("{losses:?}"));
+    assert!(above.confidence < 1.0, "{above:?}");
+    assert!(losses.is_empty(), "{losses:?}");
+    let devices = build(&aggregate, &disks).unwrap();
+    let device = devices.get(&DeviceName::group("above")).unwrap();
+    let read = device.read_whole(ByteOffset::ZERO, content.len());
+    assert!(read.as_deref() == Some(&content), "{above:?}");
+}
+
 #[test]
 fn what_is_striped_over_labelled_arrays_does_not_speak_against_their_labels() {
     let mut disks = Vec::new();
