@@ -283,14 +283,20 @@ impl<'a> Discovery<'a> {
         }
         let filesystem = (self.probe)(Arc::clone(device), name);
         let filesystem = filesystem.filter(|found| !self.is_on_partition_of_member(name, found));
+        // The first member of an array begins with what lies on that.
+        let is_longer = filesystem
+            .as_ref()
+            .is_some_and(|fs| fs.bytes > device.len());
+        if is_longer && self.examine_restored(name, device) {
+            return;
+        }
         let is_encrypted = self.note_encrypted(name, device, filesystem.is_some());
         if let Some(filesystem) = filesystem {
             self.aggregate.filesystems.push(filesystem);
         } else if is_encrypted {
             // Its statement says what it is.
-        } else if let Some((restored, kind)) = wiped::put_back(device, name) {
-            self.wiped.insert(name.clone(), kind);
-            self.examine(name, &restored);
+        } else if signature::contents(device).is_none() && self.examine_restored(name, device) {
+            // It is what its label says.
         } else if self.add_lost_partitions(name, device) {
             // They are looked at in its place.
         } else if let Some(what) = signature::contents(device) {

@@ -1,5 +1,7 @@
 //! Members of arrays of arrays that lost their label.
 
+use std::collections::BTreeSet;
+
 use super::Discovery;
 use crate::document::{DeviceName, Group};
 
@@ -30,7 +32,15 @@ impl Discovery<'_> {
             self.with_member(group, name)
         });
         let completed: Vec<Group> = completed.collect();
+        // The names of groups that were worked out must not change.
+        let members: BTreeSet<DeviceName> = completed.iter().flat_map(Group::devices).collect();
+        let found = self.aggregate.groups.iter().filter(|group| {
+            members.contains(&DeviceName::group(&group.name))
+                && !self.added_stated.contains(&group.name)
+        });
+        let found: Vec<Group> = found.cloned().collect();
         self.completed.extend(completed);
+        self.completed.extend(found);
     }
 
     /// The groups that may be the one member that a group on groups lacks.
@@ -39,7 +49,9 @@ impl Discovery<'_> {
         let there: Vec<&DeviceName> = there.collect();
         let is_group = |name: &DeviceName| name.0.starts_with("group:");
         let lacks_one = there.len().saturating_add(1) == group.members.len();
-        if there.is_empty() || !lacks_one || !there.iter().all(|name| is_group(name)) {
+        // What parity gives is better than what a length tells.
+        let needs_one = lacks_one && !group.missing().is_empty();
+        if there.is_empty() || !needs_one || !there.iter().all(|name| is_group(name)) {
             return Vec::new();
         }
         let length = |name: &DeviceName| self.devices.get(name).map_or(0, |device| device.len());

@@ -9,21 +9,23 @@
 
 use std::sync::Arc;
 
-use evidence::view::Overlay;
+use evidence::view::{Overlay, Slice};
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
 use super::Discovery;
 use crate::build::on_devices;
 use crate::document::DeviceName;
-use crate::partition::{self, TableKind};
+use crate::partition::{self, Table, TableKind};
 use crate::{Magic, lvm, md};
 
 /// A kind of label, by where its magic number stands and who reads it.
 struct Kind {
     name: &'static str,
+    /// Whether it says how a device is cut, and partitions are not.
+    is_table: bool,
     /// The places of the magic number on a device of some length.
     places: fn(u64) -> Vec<Magic>,
-    /// Whether there is a sound label, with the magic number put back.
+    /// Whether a device has a sound label.
     is_read: fn(&dyn ReadAt, &DeviceName) -> bool,
 }
 
@@ -31,6 +33,7 @@ struct Kind {
 const KINDS: [Kind; 4] = [
     Kind {
         name: "md label",
+        is_table: false,
         places: md::places_of_magic,
         is_read: |device, name| {
             let labels = md::read_superblocks(device, name);
@@ -39,35 +42,40 @@ const KINDS: [Kind; 4] = [
     },
     Kind {
         name: "LVM label",
+        is_table: false,
         places: |_| lvm::Label::places_of_magic(),
         is_read: |device, _| lvm::Label::read(device).is_some(),
     },
     Kind {
         name: "GPT",
+        is_table: true,
         places: partition::gpt::places_of_magic,
-        is_read: |device, _| {
-            let table = partition::read(device);
-            table.is_some_and(|table| table.kind == TableKind::Gpt)
-        },
+        is_read: |device, _| table_of(device, TableKind::Gpt).is_some(),
     },
     Kind {
         name: "MBR",
+        is_table: true,
         places: |_| vec![partition::mbr::PLACE_OF_MAGIC],
         is_read: |device, _| partition::mbr::is_surely_one(device),
     },
 ];
 
-/// The device with the magic number of a label put back that was cleared, and what kind of label that is.
-pub(super) fn put_back(
-    device: &Arc<dyn ReadAt>,
-    name: &DeviceName,
-) -> Option<(Arc<dyn ReadAt>, &'static str)> {
-    KINDS.iter().find_map(|kind| {
-        let places = (kind.places)(device.len()).into_iter();
+fn table_of(device: &dyn ReadAt, kind: TableKind) -> Option<Table> {
+    partition::read(device).filter(|table| table.kind == kind)
+}
+
+impl Kind {
+    /// The device with the magic number of a label of this kind put back that was cleared. One that is sound as it is may
+    /// have been passed over for a reason, and proves nothing.
+    fn put_back(&self, device: &Arc<dyn ReadAt>, name: &DeviceName) -> Option<Arc<dyn ReadAt>> {
+        let is_partition = name.0.starts_with("partition:");
+        if self.is_table && is_partition || (self.is_read)(device, name) {
+            return None;
+        }
+        let places = (self.places)(device.len()).into_iter();
         let mut restored = places.filter_map(|magic| restored(device, magic));
-        let found = restored.find(|device| (kind.is_read)(device, name))?;
-        Some((found, kind.name))
-    })
+        restored.find(|device| (self.is_read)(device, name))
+    }
 }
 
 /// The device with a magic number put back, if it is cleared.
@@ -81,6 +89,34 @@ fn restored(device: &Arc<dyn ReadAt>, (at, magic): Magic) -> Option<Arc<dyn Read
 }
 
 impl Discovery<'_> {
+    /// Looks at a device as if the magic number of a label were there that was cleared; whether there is such a label.
+    pub(super) fn examine_restored(&mut self, name: &DeviceName, device: &Arc<dyn ReadAt>) -> bool {
+        let restored = KINDS.iter().find_map(|kind| {
+            let restored = kind.put_back(device, name)?;
+            (!kind.is_table || self.is_cut_so(&restored, name)).then_some((restored, kind.name))
+        });
+        let Some((restored, kind)) = restored else {
+            return false;
+        };
+        self.wiped.insert(name.clone(), kind);
+        self.examine(name, &restored);
+        true
+    }
+
+    /// Whether something is recognised in a partition: a table may be left from before an array was made of whole disks.
+    fn is_cut_so(&self, device: &Arc<dyn ReadAt>, name: &DeviceName) -> bool {
+        let table = partition::read(device);
+        table.iter().flat_map(|table| &table.partitions).any(|one| {
+            let start = ByteOffset::new(one.start);
+            let inside: Arc<dyn ReadAt> =
+                Arc::new(Slice::new(Arc::clone(device), start, one.bytes));
+            let mut labels = KINDS.iter().filter(|kind| !kind.is_table);
+            labels
+                .any(|kind| (kind.is_read)(&inside, name) || kind.put_back(&inside, name).is_some())
+                || (self.probe)(inside, name).is_some()
+        })
+    }
+
     /// Says of what was read from labels whose magic numbers were cleared that it was.
     pub(super) fn note_wiped(&mut self) {
         for (name, kind) in std::mem::take(&mut self.wiped) {
@@ -128,7 +164,10 @@ mod tests {
             }
             let device = Arc::new(Memory::new(disk)) as Arc<dyn ReadAt>;
             let name = DeviceName::disk("one");
-            assert!(put_back(&device, &name).is_none(), "filled with {fill}");
+            let mut found = KINDS
+                .iter()
+                .filter_map(|kind| kind.put_back(&device, &name));
+            assert!(found.next().is_none(), "filled with {fill}");
         }
     }
 }

@@ -188,21 +188,6 @@ pub fn read(device: &dyn ReadAt) -> Option<Container> {
     v1::read(device).or_else(|| v2::read(device))
 }
 
-/// The bytes by which libblkid knows a header: before `version`.
-const MAGIC_BYTES: usize = 6;
-
-/// What is said of a header of which these were cleared.
-const CLEARED: &str =
-    "its magic number was cleared, as wipefs does: it is read as if it were there";
-
-/// Whether the magic number with its version, `wanted`, was cleared by `wipefs` where `read` was read.
-fn is_cleared(read: &[u8], wanted: &[u8]) -> bool {
-    let mut cleared = wanted.to_vec();
-    let magic = cleared.iter_mut().take(MAGIC_BYTES);
-    magic.for_each(|byte| *byte = 0);
-    read == cleared
-}
-
 /// A text that ends with a zero byte, without what could not be shown.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0);

@@ -2,10 +2,7 @@
 
 use evidence::{ByteOffset, Fields, ReadAt, ReadAtExt, SECTOR_BYTES};
 
-use super::{
-    CLEARED, Container, DIGEST_BYTES, Digest, Kdf, MOST_KEY_BYTES, Payload, Slot, is_cleared, text,
-    uuid,
-};
+use super::{Container, DIGEST_BYTES, Digest, Kdf, MOST_KEY_BYTES, Payload, Slot, text, uuid};
 
 /// The length of `struct luks_phdr`.
 const HEADER_BYTES: usize = 592;
@@ -21,13 +18,6 @@ const MOST_STRIPES: u32 = 1 << 16;
 /// Reads the header at the start of `device`.
 pub(super) fn read(device: &dyn ReadAt) -> Option<Container> {
     let magic = device.read_whole(ByteOffset::ZERO, MAGIC.len())?;
-    if is_cleared(&magic, MAGIC) {
-        // There is no checksum: a UUID and ciphers are what it is known by.
-        let bytes = device.read_whole(ByteOffset::ZERO, HEADER_BYTES)?;
-        let mut container = parse(Fields::new(&bytes))?;
-        container.notes.push(CLEARED.to_owned());
-        return (!container.uuid.is_empty()).then_some(container);
-    }
     if magic != MAGIC {
         return None;
     }

@@ -10,10 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::hash::Hash;
-use super::{
-    CLEARED, Container, Digest, Kdf, MOST_KEY_BYTES, MOST_SLOTS, Payload, Slot, is_cleared, text,
-    uuid,
-};
+use super::{Container, Digest, Kdf, MOST_KEY_BYTES, MOST_SLOTS, Payload, Slot, text, uuid};
 
 /// The magic of the first header, and that of the second.
 const MAGIC: [&[u8]; 2] = [b"LUKS\xBA\xBE\0\x02", b"SKUL\xBA\xBE\0\x02"];
@@ -37,8 +34,6 @@ struct Header {
     label: String,
     /// The JSON; an error if the checksum does not hold.
     json: Result<Vec<u8>, &'static str>,
-    /// Whether its magic number is put back.
-    cleared: bool,
 }
 
 /// Reads the newer one of the sound headers of `device`.
@@ -64,9 +59,6 @@ pub(super) fn read(device: &dyn ReadAt) -> Option<Container> {
         (Some(first), _) => first,
         (None, second) => second?,
     };
-    if best.cleared {
-        notes.push(CLEARED.to_owned());
-    }
     Some(container(best, has_first, notes))
 }
 
@@ -74,8 +66,7 @@ pub(super) fn read(device: &dyn ReadAt) -> Option<Container> {
 fn header_at(device: &dyn ReadAt, kind: usize, at: u64) -> Option<Header> {
     let magic = MAGIC.get(kind)?;
     let read = device.read_whole(ByteOffset::new(at), magic.len())?;
-    let cleared = is_cleared(&read, magic);
-    if read != *magic && !cleared {
+    if read != *magic {
         return None;
     }
     let broken = |why| Header {
@@ -83,7 +74,6 @@ fn header_at(device: &dyn ReadAt, kind: usize, at: u64) -> Option<Header> {
         uuid: String::new(),
         label: String::new(),
         json: Err(why),
-        cleared,
     };
     let Some(binary) = device.read_whole(ByteOffset::new(at), BINARY_BYTES) else {
         return Some(broken("its header cannot be read whole"));
@@ -99,14 +89,11 @@ fn header_at(device: &dyn ReadAt, kind: usize, at: u64) -> Option<Header> {
     // `hdr_offset`: where the header itself lies.
     if SIZES.contains(&size) && fields.be_u64(256)? == at && (at == 0 || at == size) {
         let bytes = device.read_whole(ByteOffset::new(at), usize::try_from(size).ok()?);
-        let bytes =
-            bytes.map(|bytes| [magic, bytes.get(magic.len()..).unwrap_or_default()].concat());
         if let Some(json) = bytes.and_then(sound) {
             header.json = Ok(json);
         }
     }
-    // What has no magic number is none unless its checksum says so.
-    (header.json.is_ok() || !cleared).then_some(header)
+    Some(header)
 }
 
 /// The JSON of a header whose checksum holds.

@@ -299,17 +299,17 @@ fn judged(judge: &Judge<'_>, device: &dyn ReadAt, message: &Embedded) -> Option<
     let is_sound = read.is_closed && !read.is_signed && shows_end;
     // At the edge of a sector its file may go on elsewhere.
     let is_cut = text.end.is_multiple_of(SECTOR as u64) && !are_zeros(device, text.end);
-    let (end, proof, why) = if follows_broken_field(device, text.start) {
-        let why =
-            "what stands before it is like a field of its header of which bytes were written over"
-                .to_owned();
-        (lines as u64, None, Some(why))
-    } else if let Some((at, _)) = weak {
+    let (end, proof, why) = if let Some((at, _)) = weak {
         let why = format!(
             "how it goes on after {at} bytes may lie elsewhere: the border between two blocks says \
              too little"
         );
         (*at, None, Some(why))
+    } else if follows_broken_field(device, text.start) {
+        let why =
+            "what stands before it is like a field of its header of which bytes were written over"
+                .to_owned();
+        (lines as u64, None, Some(why))
     } else if is_sound && (!is_cut || read.has_closed_parts) {
         (lines as u64, Some(Proof::Structure), None)
     } else {
@@ -322,8 +322,8 @@ fn judged(judge: &Judge<'_>, device: &dyn ReadAt, message: &Embedded) -> Option<
     Some(carving)
 }
 
-/// Whether the sector in which a message begins at `start` begins as a file does of which some bytes of the first fields
-/// were written over: mostly with text, where a store would write numbers.
+/// Whether the sector in which a message begins at `start` begins as a file does of which some bytes of the first field
+/// were written over: with one line that is mostly text, where a store would write numbers or end another message.
 fn follows_broken_field(device: &dyn ReadAt, start: u64) -> bool {
     let inside = start.checked_rem(SECTOR as u64).unwrap_or(0);
     let before = usize::try_from(inside).ok().and_then(|length| {
@@ -332,7 +332,8 @@ fn follows_broken_field(device: &dyn ReadAt, start: u64) -> bool {
     });
     before.is_some_and(|bytes| {
         let printable = bytes.iter().filter(|byte| matches!(byte, b' '..=b'~'));
-        !bytes.contains(&0) && printable.count().saturating_mul(3) > bytes.len().saturating_mul(2)
+        !bytes.iter().any(|byte| matches!(byte, 0 | b'\n'))
+            && printable.count().saturating_mul(3) > bytes.len().saturating_mul(2)
     })
 }
 
