@@ -79,7 +79,7 @@ impl Set {
 static SETS: LazyLock<BTreeMap<String, Set>> = LazyLock::new(unpack);
 
 fn unpack() -> BTreeMap<String, Set> {
-    let mut files = kernel::arrays("ddf");
+    let mut files = kernel::files("ddf", "arrays");
     let facts: Vec<Facts> =
         serde_json::from_slice(&files.remove("manifest.json").unwrap()).unwrap();
     let mut sets: BTreeMap<String, Set> = facts
@@ -111,7 +111,7 @@ fn named(disks: Vec<(usize, Vec<u8>)>) -> Vec<Disk> {
 
 /// The images of the members of an md array, whose labels lie at their start.
 fn md_members(array: &str) -> Vec<Vec<u8>> {
-    let files = kernel::arrays("md").into_iter();
+    let files = kernel::files("md", "arrays").into_iter();
     let own = files.filter(|(name, _)| name.split('/').next() == Some(array));
     own.map(|(_, bytes)| bytes).collect()
 }

@@ -9,9 +9,9 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod kernel;
+
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 use aggregate::document::{Aggregate, DeviceName, Volume};
@@ -20,22 +20,8 @@ use evidence::view::Memory;
 use evidence::{ByteOffset, GapCause, ReadAt, ReadAtExt};
 use sha2::{Digest, Sha256};
 
-/// The files of a set of fixtures/lvm.
 fn open(name: &str) -> BTreeMap<String, Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fixtures/lvm")
-        .join(format!("{name}.tar.zst"));
-    let packed = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let bytes = zstd::decode_all(&packed[..]).unwrap();
-    let mut files = BTreeMap::new();
-    for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let name = entry.path().unwrap().to_string_lossy().into_owned();
-        let mut contents = Vec::new();
-        entry.read_to_end(&mut contents).unwrap();
-        files.insert(name, contents);
-    }
-    files
+    kernel::files("lvm", name)
 }
 
 fn disks(image: Vec<u8>) -> Vec<Disk> {

@@ -9,10 +9,10 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod kernel;
+
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use aggregate::document::{Aggregate, DeviceName, VersionState};
@@ -27,24 +27,7 @@ struct Set {
 
 impl Set {
     fn open(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../fixtures/lvm")
-            .join(format!("{name}.tar.zst"));
-        let packed = std::fs::read(&path).unwrap_or_else(|error| {
-            panic!(
-                "{}: {error}; scripts/make-lvm-fixtures.py makes it",
-                path.display()
-            )
-        });
-        let bytes = zstd::decode_all(&packed[..]).unwrap();
-        let mut files = BTreeMap::new();
-        for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let name = entry.path().unwrap().to_string_lossy().into_owned();
-            let mut contents = Vec::new();
-            entry.read_to_end(&mut contents).unwrap();
-            files.insert(name, contents);
-        }
+        let files = kernel::files("lvm", name);
         Self { files }
     }
 

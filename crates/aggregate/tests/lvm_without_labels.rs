@@ -7,8 +7,8 @@
     reason = "a test that cannot go on fails"
 )]
 
-use std::io::Read;
-use std::path::Path;
+mod kernel;
+
 use std::sync::Arc;
 
 use aggregate::document::{Aggregate, DeviceName, Group, Segment, SegmentMap};
@@ -17,17 +17,8 @@ use evidence::view::Memory;
 
 /// Disk `name` of the set `linear`: two physical volumes of one length.
 fn disk(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/lvm/linear.tar.zst");
-    let bytes = zstd::decode_all(&std::fs::read(path).unwrap()[..]).unwrap();
-    for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
-        let mut entry = entry.unwrap();
-        if entry.path().unwrap().as_ref() == Path::new(&format!("{name}.img")) {
-            let mut contents = Vec::new();
-            entry.read_to_end(&mut contents).unwrap();
-            return contents;
-        }
-    }
-    panic!("no disk {name}")
+    let mut files = kernel::files("lvm", "linear");
+    files.remove(&format!("{name}.img")).unwrap()
 }
 
 /// What is found on groups of one disk each.

@@ -46,7 +46,7 @@ struct Array {
 static ARRAYS: LazyLock<BTreeMap<String, Array>> = LazyLock::new(unpack);
 
 fn unpack() -> BTreeMap<String, Array> {
-    let mut files = kernel::arrays("md");
+    let mut files = kernel::files("md", "arrays");
     let facts: Vec<Facts> =
         serde_json::from_slice(&files.remove("manifest.json").unwrap()).unwrap();
     let mut arrays: BTreeMap<String, Array> = facts

@@ -27,9 +27,8 @@ impl Discovery<'_> {
             let [name] = fitting.as_slice() else {
                 return None;
             };
-            let mut rivals = open.iter().filter(|(_, others)| others.contains(name));
-            (rivals.next().is_some() && rivals.next().is_none()).then_some(())?;
-            self.with_member(group, name)
+            let rivals = open.iter().filter(|(_, others)| others.contains(name));
+            (rivals.count() == 1).then(|| self.with_member(group, name))?
         });
         let completed: Vec<Group> = completed.collect();
         // The names of groups that were worked out must not change.

@@ -15,7 +15,7 @@ use evidence::{ByteOffset, ReadAt, ReadAtExt};
 use super::Discovery;
 use crate::build::on_devices;
 use crate::document::DeviceName;
-use crate::partition::{self, Table, TableKind};
+use crate::partition::{self, TableKind};
 use crate::{Magic, lvm, md};
 
 /// A kind of label, by where its magic number stands and who reads it.
@@ -50,7 +50,10 @@ const KINDS: [Kind; 4] = [
         name: "GPT",
         is_table: true,
         places: partition::gpt::places_of_magic,
-        is_read: |device, _| table_of(device, TableKind::Gpt).is_some(),
+        is_read: |device, _| {
+            let table = partition::read(device);
+            table.is_some_and(|table| table.kind == TableKind::Gpt)
+        },
     },
     Kind {
         name: "MBR",
@@ -59,10 +62,6 @@ const KINDS: [Kind; 4] = [
         is_read: |device, _| partition::mbr::is_surely_one(device),
     },
 ];
-
-fn table_of(device: &dyn ReadAt, kind: TableKind) -> Option<Table> {
-    partition::read(device).filter(|table| table.kind == kind)
-}
 
 impl Kind {
     /// The device with the magic number of a label of this kind put back that was cleared. One that is sound as it is may
@@ -125,7 +124,9 @@ impl Discovery<'_> {
             );
             let aggregate = &mut self.aggregate;
             for group in &mut aggregate.groups {
-                if group.devices().contains(&name) {
+                // One that was worked out from contents needed no label.
+                let is_stated = self.added_stated.contains(&group.name);
+                if is_stated && group.devices().contains(&name) {
                     group.evidence.push(note.clone());
                 }
             }

@@ -9,7 +9,7 @@ use crate::Magic;
 const SCAN_SECTORS: u64 = 4;
 /// `type` of `label_header`, and where it stands.
 const TYPE: &[u8; 8] = b"LVM2 001";
-const TYPE_AT: u64 = 24;
+const TYPE_AT: usize = 24;
 /// The length of a label with all that it points to.
 const LABEL_BYTES: usize = 512;
 /// Where the checksummed part of `label_header` begins: behind `crc_xl`.
@@ -49,7 +49,7 @@ impl Label {
     /// Where labels have the magic number by which libblkid knows them, and the bytes of it.
     pub(crate) fn places_of_magic() -> Vec<Magic> {
         let sectors = (0..SCAN_SECTORS).map(|sector| sector.saturating_mul(SECTOR_BYTES));
-        let places = sectors.map(|start| start.saturating_add(TYPE_AT));
+        let places = sectors.map(|start| start.saturating_add(TYPE_AT as u64));
         places.map(|at| (at, &TYPE[..])).collect()
     }
 
@@ -66,7 +66,7 @@ impl Label {
         let header = Fields::new(bytes);
         if header.slice(0, 8)? != b"LABELONE"
             || header.le_u64(8)? != sector
-            || header.slice(usize::try_from(TYPE_AT).ok()?, TYPE.len())? != TYPE
+            || header.slice(TYPE_AT, TYPE.len())? != TYPE
             || crc(header.bytes().get(CHECKED_FROM..)?) != header.le_u32(16)?
         {
             return None;

@@ -139,6 +139,36 @@ fn a_group_beneath_file_systems_that_fill_its_members_is_found_and_these_stay() 
     assert!(filled.iter().all(|device| begun_over.contains(*device)));
 }
 
+/// The file system on a mirror is seen on each of its members: what fills them is another one only if each is of its own.
+#[test]
+fn a_mirror_beneath_file_systems_that_fill_its_members_is_found_if_each_is_another_one() {
+    for is_apart in [true, false] {
+        let mut members = vec![[vec![0; 1 << 20], CONTENT.clone()].concat(); 2];
+        for (number, bytes) in (1..).zip(&mut members) {
+            bytes[..1 << 20].copy_from_slice(&noise(number, 1 << 20));
+        }
+        let disks = shuffled(members, &[], "disk");
+        let probe = |device: Arc<dyn ReadAt>, name: &DeviceName| {
+            let uuid = if is_apart {
+                name.to_string()
+            } else {
+                "one".to_owned()
+            };
+            name.0.starts_with("disk:").then(|| FilesystemStatement {
+                device: name.clone(),
+                kind: "ext4".to_owned(),
+                uuid,
+                label: String::new(),
+                bytes: device.len(),
+                notes: Vec::new(),
+            })
+        };
+        let aggregate = discover(&disks, &probe);
+        let found = aggregate.groups.len();
+        assert_eq!(found, usize::from(is_apart), "{:?}", aggregate.losses);
+    }
+}
+
 /// The start of two physical volumes of a volume group that LVM made, over members: neither begins the array.
 #[test]
 fn a_group_beneath_physical_volumes_is_found_and_begins_with_none_of_them() {

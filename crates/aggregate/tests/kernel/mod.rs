@@ -1,5 +1,5 @@
-//! Arrays that the kernel made (`scripts/make-md-fixtures.py`, `scripts/make-ddf-fixtures.py`), and what they
-//! hold.
+//! Arrays and volumes that the kernel made (`scripts/make-md-fixtures.py`, `scripts/make-ddf-fixtures.py`,
+//! `scripts/make-lvm-fixtures.py`), and what they hold.
 #![allow(
     dead_code,
     clippy::allow_attributes,
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-/// The files of `fixtures/{kind}/arrays.tar.zst`, by name.
-pub(crate) fn arrays(kind: &str) -> BTreeMap<String, Vec<u8>> {
-    let path = format!("../../fixtures/{kind}/arrays.tar.zst");
+/// The files of the set `fixtures/{kind}/{name}.tar.zst`, by name.
+pub(crate) fn files(kind: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
+    let path = format!("../../fixtures/{kind}/{name}.tar.zst");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let file = std::fs::File::open(&path).unwrap_or_else(|error| {
         panic!(
