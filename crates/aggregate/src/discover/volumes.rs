@@ -8,7 +8,7 @@ use super::{Discovery, is_disk};
 use crate::build::on_devices;
 use crate::document::{Area, DeviceName, Segment, SegmentMap};
 use crate::lvm;
-use crate::volumes_found::{self, FoundVolume};
+use crate::volumes_found::{self, FoundVolume, Known};
 
 impl Discovery<'_> {
     /// Looks for LVM metadata on the devices where nothing was recognised; whether it was found.
@@ -98,10 +98,12 @@ impl Discovery<'_> {
         let mut devices = self.unexplained(&["group:", "disk:", "partition:"]);
         devices.retain(|(name, _)| !self.is_encrypted(name));
         let disks = self.devices.iter().filter(|(name, _)| is_disk(name));
-        let elsewhere = disks
-            .flat_map(|(_, device)| volumes_found::own_btrfs(device))
-            .collect();
-        let found = volumes_found::find(devices, &row, &elsewhere);
+        let of_disks = disks.flat_map(|(_, device)| volumes_found::own_btrfs(device));
+        let known = Known {
+            below: of_disks.collect(),
+            in_other_order: BTreeSet::new(),
+        };
+        let found = volumes_found::find(devices, &row, &known);
         self.aggregate.losses.extend(found.losses);
         let volumes = self.sound(found.volumes);
         self.settle(&volumes);

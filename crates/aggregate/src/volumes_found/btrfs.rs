@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use evidence::{ByteOffset, Fields, ReadAt, ReadAtExt};
 
 use super::bounds::Plan;
-use super::layout::{Area, Layout, Run};
+use super::layout::{Area, Layout, Run, unit_of};
 use crate::infer::Source;
 
 const MAGIC: &[u8] = b"_BHRfS_M";
 const SUPERBLOCK_BYTES: usize = 4096;
+/// So much of a block tells whether it is a node.
+const HEAD_BYTES: usize = 0x48;
 /// Where copies lie on a device.
 const MIRRORS: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
 /// Longer devices are not believed.
@@ -32,17 +34,53 @@ pub(crate) type Part = ([u8; 16], u64);
 /// The copies of one part by where it would begin: `bytenr` and `total_bytes` of each.
 type Begins = BTreeMap<Area, Vec<(u64, u64)>>;
 
-/// The copies that were seen.
-#[derive(Default)]
-pub(super) struct Copies {
-    seen: BTreeMap<Part, Begins>,
+/// A file system that begins where its device does, by a copy of its superblock there.
+struct Whole {
+    fsid: [u8; 16],
+    /// The pieces of the device that begin with a node of its trees.
+    nodes: BTreeSet<u64>,
 }
 
-impl Copies {
-    /// Looks for copies in a window of `device` that begins at `start`.
+/// The copies that were seen.
+pub(super) struct Copies<'k> {
+    seen: BTreeMap<Part, Begins>,
+    /// The file systems that are devices as a whole, by these.
+    whole: BTreeMap<usize, Vec<Whole>>,
+    /// What lies below the devices.
+    below: &'k BTreeSet<Part>,
+}
+
+impl<'k> Copies<'k> {
+    /// Nothing seen yet on `devices`, below which some parts lie.
+    pub(super) fn new<'d>(
+        devices: impl Iterator<Item = &'d dyn ReadAt>,
+        below: &'k BTreeSet<Part>,
+    ) -> Self {
+        let whole = |device| {
+            let parts = own_btrfs(device).into_iter();
+            let here = parts.filter(|part| !below.contains(part));
+            let whole = here.map(|(fsid, _)| Whole {
+                fsid,
+                nodes: BTreeSet::new(),
+            });
+            whole.collect()
+        };
+        Self {
+            seen: BTreeMap::new(),
+            whole: devices.map(whole).enumerate().collect(),
+            below,
+        }
+    }
+
+    /// Looks for copies, and for nodes of what is a device as a whole, in a window of `device` that begins at `start`.
     pub(super) fn look(&mut self, device: usize, start: u64, bytes: &[u8]) {
         for (number, block) in bytes.chunks_exact(SUPERBLOCK_BYTES).enumerate() {
             let at = start.saturating_add((number * SUPERBLOCK_BYTES) as u64);
+            for whole in self.whole.get_mut(&device).into_iter().flatten() {
+                if is_node_of(&whole.fsid, Fields::new(block)) {
+                    whole.nodes.insert(unit_of(at));
+                }
+            }
             let Some((part, bytenr, length)) = superblock(Fields::new(block)) else {
                 continue;
             };
@@ -60,9 +98,20 @@ impl Copies {
         }
     }
 
+    /// Whether a volume lies on a device elsewhere than from its start on that is a btrfs as a whole, by more pieces of
+    /// that than the volume has: it is what a newer aggregate on the same disks left there.
+    pub(super) fn contradicts(&self, plan: &Plan) -> bool {
+        let units: usize = plan.runs.iter().map(|run| run.units).sum();
+        let mut areas = plan.runs.iter().flat_map(|run| &run.layout.areas);
+        areas.any(|(device, start)| {
+            let mut whole = self.whole.get(device).into_iter().flatten();
+            *start != 0 && whole.any(|whole| whole.nodes.len() > units)
+        })
+    }
+
     /// The linear volumes whose begin is stated, and in one way by most copies. What begins with its
-    /// device is no volume, nor is what is `elsewhere`.
-    pub(super) fn plans(&self, elsewhere: &BTreeSet<Part>) -> Vec<(Source, Plan)> {
+    /// device is no volume, nor is what lies below.
+    pub(super) fn plans(&self) -> Vec<(Source, Plan)> {
         let plan = |(part, begins): (&Part, &Begins)| {
             let most = begins.values().map(Vec::len).max()?;
             let mut best = begins.iter().filter(|(_, copies)| copies.len() == most);
@@ -87,7 +136,7 @@ impl Copies {
                 runs: vec![run],
                 length: Some(*length),
             };
-            let is_here = area.1 > 0 && !elsewhere.contains(part);
+            let is_here = area.1 > 0 && !self.below.contains(part);
             is_here.then_some((Source::Btrfs(part.0), plan))
         };
         self.seen.iter().filter_map(plan).collect()
@@ -108,12 +157,17 @@ pub(crate) fn is_one_of_several(device: &dyn ReadAt) -> bool {
     };
     let is_same = parts.iter().all(|part| *part == Some((uuid, devid)));
     let places = (0..device.len().min(LOOKED_AT)).step_by(SUPERBLOCK_BYTES);
-    // btrfs_header: csum, fsid.
     let nodes = places.filter(|at| {
-        let fsid = device.read_whole(ByteOffset::new(at.saturating_add(0x20)), uuid.len());
-        !MIRRORS.contains(at) && fsid.is_some_and(|fsid| fsid == uuid)
+        let head = device.read_whole(ByteOffset::new(*at), HEAD_BYTES);
+        head.is_some_and(|head| is_node_of(&uuid, Fields::new(&head)))
     });
     is_same && nodes.take(LEAST_NODES).count() == LEAST_NODES
+}
+
+/// Whether a block begins like a node of a file system: `csum`, `fsid` and `bytenr` of `struct btrfs_header`. A copy
+/// of the superblock, which begins alike, is none.
+fn is_node_of(fsid: &[u8; 16], block: Fields<'_>) -> bool {
+    block.slice(0x20, fsid.len()) == Some(fsid) && block.slice(0x40, 8) != Some(MAGIC)
 }
 
 /// The devices of a btrfs that `device` itself is, by the copies of its superblock behind the first.
@@ -187,11 +241,12 @@ mod tests {
 
     #[test]
     fn any_copy_says_where_the_device_begins() {
-        let mut copies = Copies::default();
+        let nothing = BTreeSet::new();
+        let mut copies = Copies::new(std::iter::empty(), &nothing);
         let mut window = vec![0; 8192];
         window.extend(copy(64 << 20, 300 << 20));
         copies.look(2, (65 << 20) - 8192, &window);
-        let plans = copies.plans(&BTreeSet::new());
+        let plans = copies.plans();
         let [(Source::Btrfs(uuid), plan)] = plans.as_slice() else {
             panic!("{} plans", plans.len());
         };
@@ -199,8 +254,47 @@ mod tests {
         assert_eq!(plan.runs[0].layout.place(0), Some((2, 1 << 20)));
         let mut wrong = copy(64 << 20, 300 << 20);
         wrong[0x100] ^= 1;
-        let mut copies = Copies::default();
+        let mut copies = Copies::new(std::iter::empty(), &nothing);
         copies.look(0, 65 << 20, &wrong);
-        assert!(copies.plans(&BTreeSet::new()).is_empty());
+        assert!(copies.plans().is_empty());
+    }
+
+    #[test]
+    fn a_device_that_is_a_btrfs_is_no_place_for_a_volume_with_fewer_blocks() {
+        let mut device = vec![0; 66 << 20];
+        device[64 << 20..][..SUPERBLOCK_BYTES].copy_from_slice(&copy(64 << 20, 66 << 20));
+        for node in 0..8 {
+            device[(8 << 20) + node * 16384 + 0x20..][..16].fill(7);
+        }
+        let memory = evidence::view::Memory::new(device.clone());
+        let plan = |start: i64, units: usize| {
+            let run = Run {
+                layout: Layout {
+                    areas: vec![(0, start)],
+                    stripe: 1 << 16,
+                },
+                first: 0,
+                last: 32 << 20,
+                units,
+                against: 0,
+                follows: false,
+            };
+            Plan {
+                runs: vec![run],
+                length: None,
+            }
+        };
+        let contradicts = |below: &BTreeSet<Part>, plan: &Plan| {
+            let devices: [&dyn ReadAt; 1] = [&memory];
+            let mut copies = Copies::new(devices.into_iter(), below);
+            copies.look(0, 0, &device);
+            copies.contradicts(plan)
+        };
+        let nothing = BTreeSet::new();
+        assert!(contradicts(&nothing, &plan(1 << 20, 7)));
+        assert!(!contradicts(&nothing, &plan(1 << 20, 8)), "as many blocks");
+        assert!(!contradicts(&nothing, &plan(0, 2)), "made over it");
+        let below = BTreeSet::from([([7; 16], 1)]);
+        assert!(!contradicts(&below, &plan(1 << 20, 2)), "that of a disk");
     }
 }

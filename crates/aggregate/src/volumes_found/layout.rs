@@ -289,8 +289,13 @@ fn worth(run: &Run) -> i64 {
     signed(run.units).saturating_sub(signed(run.against).saturating_mul(2))
 }
 
+/// The piece of a device that a byte lies in, of which several anchors count as one.
+pub(super) const fn unit_of(at: u64) -> u64 {
+    at >> UNIT_BITS
+}
+
 fn unit(anchor: &Anchor) -> (usize, u64) {
-    (anchor.device, anchor.at >> UNIT_BITS)
+    (anchor.device, unit_of(anchor.at))
 }
 
 /// The pieces of the file system that anchors name.
@@ -338,7 +343,7 @@ fn starts(anchors: &[&Anchor], stripe: u64, width: u64) -> Starts {
         };
         let by_start = starts.entry((column, anchor.device)).or_default();
         let units = by_start.entry(at.saturating_sub(inside)).or_default();
-        units.insert(anchor.at >> UNIT_BITS);
+        units.insert(unit_of(anchor.at));
     }
     starts
 }

@@ -57,22 +57,35 @@ pub(crate) struct FoundVolume {
     pub(crate) stated: u64,
 }
 
-/// Finds the volumes on `devices`, which nothing explains; `row` gives how many bytes of data a
-/// row of a group has. The devices of a btrfs that are `elsewhere` lie below these.
+/// What is known of file systems before volumes are looked for.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// The devices of a btrfs that lie below those that are looked at.
+    pub(crate) below: BTreeSet<btrfs::Part>,
+    /// The file systems that lie in another order on these, by their UUIDs.
+    pub(crate) in_other_order: BTreeSet<Uuid>,
+}
+
+/// Finds the volumes on `devices`; `row` gives how many bytes of data a row of a group has.
 pub(crate) fn find(
     mut devices: Vec<(DeviceName, Arc<dyn ReadAt>)>,
     row: &dyn Fn(&DeviceName) -> Option<u64>,
-    elsewhere: &BTreeSet<btrfs::Part>,
+    known: &Known,
 ) -> Found {
     devices.sort_by(|a, b| a.0.cmp(&b.0));
     let mut superblocks = Superblocks::default();
-    let mut copies = btrfs::Copies::default();
+    let readers = devices.iter().map(|(_, device)| &**device as &dyn ReadAt);
+    let mut copies = btrfs::Copies::new(readers, &known.below);
     let anchors = survey(&devices, &mut |device, start, bytes| {
         superblocks.look(start, bytes);
         copies.look(device, start, bytes);
     });
     let mut by_source: BTreeMap<Source, Vec<Anchor>> = BTreeMap::new();
-    for anchor in anchors.into_iter().filter(|a| a.source.is_direct()) {
+    let is_wanted = |source: Source| {
+        let uuid = Uuid::from_bytes(source.uuid());
+        source.is_direct() && !known.in_other_order.contains(&uuid)
+    };
+    for anchor in anchors.into_iter().filter(|one| is_wanted(one.source)) {
         by_source.entry(anchor.source).or_default().push(anchor);
     }
     let mut finder = Finder {
@@ -104,12 +117,18 @@ pub(crate) fn find(
             let length = finder.superblocks.length(source).map(|(length, _)| length);
             let runs = solved.runs.clone();
             let plan = Plan { runs, length };
-            if solved.is_sound() && !is_device(&plan) {
-                plans.push((source, plan));
+            if !solved.is_sound() || is_device(&plan) {
+                continue;
             }
+            if copies.contradicts(&plan) {
+                let why = "blocks of it lie on a device of which many more are those of a btrfs from its first byte on: it belongs to another aggregate on the same disks";
+                finder.lose(source, Cause::Unsupported(why.to_owned()));
+                continue;
+            }
+            plans.push((source, plan));
         }
     }
-    plans.extend(copies.plans(elsewhere));
+    plans.extend(copies.plans());
     finder.state(&plans, &rows);
     finder.add_stripes(&by_source, &rows);
     finder.found

@@ -270,10 +270,9 @@ mod tests {
     use evidence::view::Memory;
 
     use super::*;
-    use std::collections::BTreeSet;
 
     use crate::infer::text;
-    use crate::volumes_found::find;
+    use crate::volumes_found::{Known, find};
 
     const STRIPE: usize = 64 << 10;
     /// What a row of data of each group has: LVM begins its extents at whole ones.
@@ -323,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_volume_without_file_system_begins_with_the_first_extents() {
-        let found = find(groups(None).to_vec(), &row, &BTreeSet::new());
+        let found = find(groups(None).to_vec(), &row, &Known::default());
         let volume = found.volumes.first().unwrap();
         assert_eq!(volume.volume.device.0, "volume:found/stripes-1");
         let [a, b] = ROWS.map(first_extent);
@@ -357,7 +356,7 @@ mod tests {
         let found = find(
             groups(Some((begins + backup, block))).to_vec(),
             &row,
-            &BTreeSet::new(),
+            &Known::default(),
         );
         let volume = found.volumes.first().unwrap();
         assert_eq!(volume.volume.device.0, "volume:found/07070707");
@@ -370,7 +369,7 @@ mod tests {
         let found = find(
             groups(Some((begins + backup, block))).to_vec(),
             &row,
-            &BTreeSet::new(),
+            &Known::default(),
         );
         let volume = found.volumes.first().unwrap();
         assert_eq!(volume.volume.device.0, "volume:found/stripes-1");
