@@ -128,6 +128,14 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// Its area, if that is its only one.
+    fn linear(&self) -> Option<Area> {
+        let [area] = *self.layout.areas else {
+            return None;
+        };
+        Some(area)
+    }
+
     /// Those of the anchors between its ends that it puts elsewhere.
     fn others<'a>(&self, anchors: &'a [Anchor]) -> impl Iterator<Item = &'a Anchor> {
         let own = anchors
@@ -207,47 +215,26 @@ pub(super) fn solve(anchors: &[Anchor], is_usual: &dyn Fn(Area) -> bool) -> Solv
     solved
 }
 
-/// Adds the runs that follow the last one on other devices, as where devices lie one after another:
-/// one block that states its own address is enough if it lies where the device before ends, and
+/// Adds the runs that follow the last one on other devices, or go before the first one, as where devices lie one
+/// after another: one block that states its own address is enough if it lies where the device before ends, and
 /// data begins as far into its device as on the first, or where it usually does: the file system may be
 /// that of a volume further behind. `length` is that of a device.
 pub(super) fn follow(solved: &mut Solved, anchors: &[Anchor], length: &dyn Fn(usize) -> u64) {
     let all: Vec<&Anchor> = anchors.iter().collect();
     let stated = stated(&all);
     while solved.runs.len() < MOST_RUNS {
-        let starts = |run: &Run| run.layout.areas.clone();
-        let (Some(first), Some(last)) = (solved.runs.first(), solved.runs.last()) else {
-            return;
-        };
-        let (&[(_, offset)], &[(device, start)]) = (&*starts(first), &*starts(last)) else {
-            return;
-        };
-        let Some(end) = i64::try_from(length(device))
-            .ok()
-            .and_then(|length| length.checked_sub(start))
-        else {
-            return;
-        };
         let is_taken = |device: usize| {
             let areas = solved.runs.iter().flat_map(|run| &run.layout.areas);
             areas.into_iter().any(|(taken, _)| *taken == device)
         };
         let begins = stated.iter().filter(|anchor| !is_taken(anchor.device));
         let begins = begins.filter_map(|anchor| {
-            let begin = i64::try_from(anchor.at)
-                .ok()?
-                .checked_sub_unsigned(anchor.address)?;
-            // The end of the device before may be unused: a label, or less than a chunk.
-            let data = begin.checked_add(end)?;
-            let follows = |offset: &i64| {
-                let unused = data.checked_sub(*offset);
-                *offset >= 0 && unused.is_some_and(|unused| (0..=MOST_UNUSED).contains(&unused))
-            };
-            let follows = [offset, USUAL].iter().any(follows);
-            follows.then_some((anchor.device, begin))
+            let at = i64::try_from(anchor.at).ok()?;
+            Some((anchor.device, at.checked_sub_unsigned(anchor.address)?))
         });
         let begins: BTreeSet<Area> = begins.collect();
-        let [area] = *begins.into_iter().collect::<Vec<_>>() else {
+        let next = behind(solved, &begins, length).or_else(|| before(solved, &begins, length));
+        let Some(area) = next else {
             return;
         };
         let layout = Layout {
@@ -271,7 +258,48 @@ pub(super) fn follow(solved: &mut Solved, anchors: &[Anchor], length: &dyn Fn(us
             against: 0,
             follows: true,
         });
+        solved.runs.sort_by_key(|run| run.first);
     }
+}
+
+/// The one of `begins` that lies behind the last of linear runs.
+fn behind(solved: &Solved, begins: &BTreeSet<Area>, length: &dyn Fn(usize) -> u64) -> Option<Area> {
+    let (_, offset) = solved.runs.first()?.linear()?;
+    let last = solved.runs.last()?.linear()?;
+    let end = end_on(last, length)?;
+    let follows = |(_, begin): &Area| {
+        let data = begin.saturating_add(end);
+        [offset, USUAL]
+            .iter()
+            .any(|offset| *offset >= 0 && is_unused(data.saturating_sub(*offset)))
+    };
+    only(begins, follows)
+}
+
+/// The one of `begins` that lies before the first of linear runs, whose device it does not begin on.
+fn before(solved: &Solved, begins: &BTreeSet<Area>, length: &dyn Fn(usize) -> u64) -> Option<Area> {
+    let (_, begin) = solved.runs.first()?.linear()?;
+    let first = USUAL.saturating_sub(begin);
+    let goes_before =
+        |area: &Area| end_on(*area, length).is_some_and(|end| is_unused(end.saturating_sub(first)));
+    (first > 0).then(|| only(begins, goes_before))?
+}
+
+/// The address that a linear area has where its device ends.
+fn end_on((device, begin): Area, length: &dyn Fn(usize) -> u64) -> Option<i64> {
+    i64::try_from(length(device)).ok()?.checked_sub(begin)
+}
+
+/// Whether so many bytes at the end of a device may be unused: a label, or less than a chunk.
+fn is_unused(bytes: i64) -> bool {
+    (0..=MOST_UNUSED).contains(&bytes)
+}
+
+/// The one of some areas of which something holds.
+fn only(areas: &BTreeSet<Area>, holds: impl Fn(&Area) -> bool) -> Option<Area> {
+    let mut those = areas.iter().filter(|area| holds(area));
+    let one = those.next()?;
+    those.next().is_none().then_some(*one)
 }
 
 /// Those of the anchors that state their own address. The superblock is none: each transaction of a
@@ -499,6 +527,44 @@ fn rivals(best: &Run, runs: &[Run], anchors: &[&Anchor]) -> Vec<Layout> {
 mod tests {
     use super::*;
     use crate::infer::Source;
+
+    #[test]
+    fn one_block_is_enough_before_the_device_on_which_most_lies() {
+        let mib = 1 << 20;
+        let anchor = |device, at, address| Anchor {
+            source: Source::Ext([7; 16]),
+            address,
+            device,
+            at,
+            together: None,
+            stated_on: device,
+        };
+        // 63 MiB lie on the second of the devices, from 1 MiB on, and 20 MiB at the end of the first.
+        let on_second = (8..56).map(|number| anchor(1, (number + 1) * mib, (number + 20) * mib));
+        let run = |first: Anchor| {
+            let anchors: Vec<Anchor> = on_second.clone().chain([first]).collect();
+            let mut solved = solve(&anchors, &|_| false);
+            follow(&mut solved, &anchors, &|_| 64 * mib);
+            let areas = solved.runs.into_iter().flat_map(|run| run.layout.areas);
+            areas.collect::<Vec<_>>()
+        };
+        let signed = mib as i64;
+        let second = (1, -19 * signed);
+        assert_eq!(
+            run(anchor(0, 50 * mib, 6 * mib)),
+            [(0, 44 * signed), second]
+        );
+        assert_eq!(
+            run(anchor(0, 51 * mib, 6 * mib)),
+            [second],
+            "behind its end"
+        );
+        assert_eq!(
+            run(anchor(0, 40 * mib, 6 * mib)),
+            [second],
+            "far before its end"
+        );
+    }
 
     #[test]
     fn one_block_is_enough_where_the_device_before_ends() {
