@@ -7,14 +7,14 @@ use std::ops::Range;
 use evidence::merged;
 
 use crate::build::{on_devices, opened_devices};
-use crate::document::{Aggregate, Area, DeviceName, Group, Segment, SegmentMap};
+use crate::document::{Aggregate, Area, DeviceName, Group, Segment, SegmentMap, Volume};
 
 /// The ranges of each device that groups, volumes and opened devices lie on, sorted, in bytes.
 ///
 /// A member that is left out counts too: what it holds is an older state of the group. Of a device
 /// that is used by chunks (the store of a snapshot, a thin pool's) all from there on counts. Of the members
 /// of a group that was begun over others which no label states, those that are none of theirs do not: they
-/// may be a third one's.
+/// may be a third one's. Nor do those of one that was begun over volumes, which lie on parts of them.
 pub fn covered(aggregate: &Aggregate) -> BTreeMap<DeviceName, Vec<Range<u64>>> {
     let mut covered: BTreeMap<DeviceName, Vec<Range<u64>>> = BTreeMap::new();
     let mut add = |device: &DeviceName, range: Range<u64>| {
@@ -29,9 +29,10 @@ pub fn covered(aggregate: &Aggregate) -> BTreeMap<DeviceName, Vec<Range<u64>>> {
             let mut members = older.iter().flat_map(|one| &one.members);
             members.any(|member| member.device.as_ref() == Some(device))
         };
+        let is_over_none = older.is_empty() && volumes_beneath(aggregate, group).next().is_none();
         for member in &group.members {
             let device = member.device.as_ref();
-            if let Some(device) = device.filter(|it| older.is_empty() || is_theirs(it)) {
+            if let Some(device) = device.filter(|it| is_over_none || is_theirs(it)) {
                 let start = member.data_offset;
                 add(device, start..start.saturating_add(member.data_size));
             }
@@ -64,9 +65,10 @@ pub fn begun_over(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
     let members: BTreeSet<&DeviceName> = members.filter_map(|one| one.device.as_ref()).collect();
     let filled = aggregate.filesystems.iter().map(|fs| &fs.device);
     let filled = filled.filter(|device| members.contains(device));
+    let older = all_beneath(aggregate);
     let volumes = aggregate.volumes.iter().filter(|volume| {
         let mut on = on_devices(volume).into_iter();
-        on.any(|device| members.contains(device))
+        on.any(|device| members.contains(device)) && !older.contains(&volume.device)
     });
     let newer = begun.chain(volumes.map(|volume| volume.device.clone()));
     // What lies on a member that a file system fills is the older group.
@@ -74,13 +76,30 @@ pub fn begun_over(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
     above.into_iter().chain(filled.cloned()).collect()
 }
 
-/// The groups that were worked out without labels, and all devices that lie on them. What took the
-/// labels away may have written elsewhere too, and where no redundancy is left no row shows it.
+/// The groups that were worked out without labels, the volumes that others were begun over, and all devices that lie
+/// on them. What took the labels away may have written elsewhere too, and where no redundancy is left no row shows it.
 pub fn inferred(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
     let groups = aggregate.groups.iter();
     let inferred = groups.filter(|group| is_inferred(group));
     let inferred = inferred.map(|group| DeviceName::group(&group.name));
-    with_all_above(aggregate, inferred.collect())
+    let beneath = all_beneath(aggregate).into_iter();
+    with_all_above(aggregate, inferred.chain(beneath).collect())
+}
+
+/// The volumes that a group was begun over.
+fn volumes_beneath<'a>(
+    aggregate: &'a Aggregate,
+    group: &'a Group,
+) -> impl Iterator<Item = &'a Volume> {
+    let volumes = aggregate.volumes.iter();
+    volumes.filter(|volume| group.over.contains(&volume.device.0))
+}
+
+/// The volumes that groups were begun over.
+fn all_beneath(aggregate: &Aggregate) -> BTreeSet<DeviceName> {
+    let groups = aggregate.groups.iter();
+    let volumes = groups.flat_map(|group| volumes_beneath(aggregate, group));
+    volumes.map(|volume| volume.device.clone()).collect()
 }
 
 /// Whether no label states a group.
@@ -151,7 +170,7 @@ pub fn left_over(ranges: &[Range<u64>], length: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::{Member, Volume};
+    use crate::document::Member;
     use crate::raid::{Geometry, Level};
 
     fn volume(segments: Vec<(u64, SegmentMap)>) -> Volume {

@@ -109,8 +109,8 @@ pub struct Group {
     /// How sure it is, from 0 to 1; labels whose checksums hold give 1.
     #[serde(default = "certain")]
     pub confidence: f64,
-    /// Groups that were on its members before it was begun over them, by name: what it has not
-    /// written since is still theirs, so its free space is not searched for mail.
+    /// Groups that were on its members before it was begun over them, by name, and volumes, by device: what it
+    /// has not written since is still theirs, so its free space is not searched for mail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over: Vec<String>,
 }

@@ -318,7 +318,7 @@ impl Discovery<'_> {
 
     /// Whether a file system may lie on its device as a whole, but for an end that is not known: the first
     /// chunk of a newer array's lies on a member of an older group too.
-    fn has_room(&self, fs: &FilesystemStatement) -> bool {
+    pub(super) fn has_room(&self, fs: &FilesystemStatement) -> bool {
         let length = self
             .devices
             .get(&fs.device)
@@ -429,6 +429,20 @@ fn is_part(stated: &Group, found: &Group) -> bool {
     stated.geometry.level == found.geometry.level
         && !members.is_empty()
         && members.into_iter().all(is_member)
+}
+
+/// Whether a group may hold so many bytes in one piece on each of its members, as mirrors and arrays of one disk
+/// after the other do.
+pub(super) fn is_in_one_piece(group: &Group, bytes: u64) -> bool {
+    let geometry = &group.geometry;
+    let Some(chunk) = geometry.chunk_bytes().filter(|chunk| *chunk < bytes) else {
+        return true;
+    };
+    let goes_on =
+        |(at, next): (&Place, &Place)| at.0 == next.0 && at.1.checked_add(chunk) == Some(next.1);
+    let next = successors(group, COMPARED);
+    let on = next.iter().filter(|(at, next)| goes_on((at, next))).count();
+    geometry.row_bytes() == Some(chunk) || on.saturating_mul(2) > next.len()
 }
 
 /// How many successors are there in both of two groups, and how many of these are equal.

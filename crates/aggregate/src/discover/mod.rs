@@ -22,6 +22,7 @@ mod newer_parity;
 mod newer_rows;
 mod signature;
 mod volumes;
+mod volumes_beneath;
 mod wiped;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -105,7 +105,8 @@ impl Discovery<'_> {
         };
         let found = volumes_found::find(devices, &row, &known);
         self.aggregate.losses.extend(found.losses);
-        let volumes = self.sound(found.volumes);
+        let mut volumes = self.sound(found.volumes);
+        volumes.extend(self.volumes_beneath());
         self.settle(&volumes);
         let any = !volumes.is_empty();
         for FoundVolume { volume, what, .. } in volumes {
@@ -163,11 +164,17 @@ impl Discovery<'_> {
     }
 }
 
+/// Whether a piece of so many bytes, in which blocks state their address up to some distance, cannot be that of a
+/// group in chunks.
+pub(super) const fn is_long(bytes: u64, stated: u64) -> bool {
+    bytes >= LEAST_PIECE && stated > LEAST_STATED
+}
+
 /// The shortest piece of a volume on a disk of an undecided group, and how far apart blocks in it
 /// must lie that state their address: further than a chunk reaches. Up to where a piece is taken
 /// to reach says nothing of that.
 const LEAST_PIECE: u64 = 8 << 20;
-const LEAST_STATED: u64 = 4 << 20;
+pub(super) const LEAST_STATED: u64 = 4 << 20;
 
 /// The devices on which a volume lies in long pieces.
 fn long_pieces(found: &FoundVolume) -> impl Iterator<Item = &DeviceName> {
@@ -182,7 +189,7 @@ fn long_pieces(found: &FoundVolume) -> impl Iterator<Item = &DeviceName> {
 /// a way that is not decided: only if it lies there in long pieces, one after the other.
 fn is_sound(found: &FoundVolume, is_tied: &dyn Fn(&DeviceName) -> bool) -> bool {
     let doubtful = |area: &Area| area.device.iter().any(is_tied);
-    let is_long = |bytes: u64| bytes >= LEAST_PIECE && found.stated > LEAST_STATED;
+    let is_long = |bytes: u64| is_long(bytes, found.stated);
     found
         .volume
         .segments

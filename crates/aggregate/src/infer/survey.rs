@@ -13,6 +13,9 @@ use crate::document::DeviceName;
 /// Most windows of each device that are read: all of it up to one gigabyte.
 const MOST_WINDOWS: u64 = 1024;
 
+/// The same where it is only asked whether there is something.
+const WINDOWS_OF_A_GLANCE: u64 = 128;
+
 /// More places than one of what a journal names. A copy that lies across a chunk's end from its
 /// descriptor is not recognised, and would hide the home.
 const RIVALS: usize = 3;
@@ -23,12 +26,25 @@ pub(crate) fn survey(
     devices: &[(DeviceName, Arc<dyn ReadAt>)],
     also: &mut dyn FnMut(usize, u64, &[u8]),
 ) -> Vec<Anchor> {
+    anchors_in(devices, MOST_WINDOWS, also)
+}
+
+/// The same of fewer parts.
+pub(crate) fn glance(devices: &[(DeviceName, Arc<dyn ReadAt>)]) -> Vec<Anchor> {
+    anchors_in(devices, WINDOWS_OF_A_GLANCE, &mut |_, _, _| ())
+}
+
+fn anchors_in(
+    devices: &[(DeviceName, Arc<dyn ReadAt>)],
+    most_windows: u64,
+    also: &mut dyn FnMut(usize, u64, &[u8]),
+) -> Vec<Anchor> {
     let candidates: Vec<Candidate> = devices
         .iter()
         .map(|(name, device)| Candidate::new(name.clone(), Arc::clone(device)))
         .collect();
     let longest = candidates.iter().map(|c| c.device.len()).max().unwrap_or(0);
-    let windows = sample::windows_of(longest, MOST_WINDOWS);
+    let windows = sample::windows_of(longest, most_windows);
     let mut collector = Collector::with_rivals(RIVALS);
     for start in &windows {
         for (number, candidate) in candidates.iter().enumerate() {

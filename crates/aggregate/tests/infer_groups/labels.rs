@@ -114,6 +114,43 @@ fn a_group_beneath_a_newer_one_is_found_and_that_of_the_labels_is_no_second_one(
 }
 
 #[test]
+fn a_volume_that_lies_on_one_disk_after_the_other_is_found_beneath_a_newer_array() {
+    let held = 16 << 20;
+    for (level, chunk) in [(5, 64 << 10), (0, 512 << 10), (1, 0)] {
+        let pieces = CONTENT.chunks(held);
+        let mut disks: Vec<Vec<u8>> = pieces
+            .map(|piece| {
+                let mut disk = vec![0; (1 << 20) + held];
+                disk[1 << 20..][..piece.len()].copy_from_slice(piece);
+                disk
+            })
+            .collect();
+        label(&mut disks, "newer", level, chunk, &[2, 0, 1]);
+        let disks = shuffled(disks, &[], "disk");
+        let aggregate = discover(&disks, &|_, _| None);
+        let [newer] = aggregate.groups.as_slice() else {
+            panic!("{level}: {:?}", aggregate.groups);
+        };
+        // A mirror holds what its members hold, in the same order.
+        if level == 1 {
+            assert!(newer.over.is_empty());
+            continue;
+        }
+        assert_eq!(newer.over, ["volume:found/7a1f6a9e"], "{level}");
+        let devices = build(&aggregate, &disks).unwrap();
+        let volume = DeviceName::volume("found/7a1f6a9e");
+        let read = devices.get(&volume).unwrap();
+        // Of the third disk no block states its address.
+        let length = 30 << 20;
+        let (bytes, gaps) = read.read_vec(ByteOffset::ZERO, length).unwrap();
+        assert!(gaps.is_empty() && bytes == CONTENT[..length], "{level}");
+        let begun_over = aggregate::coverage::begun_over(&aggregate);
+        assert!(begun_over.into_iter().eq([DeviceName::group("newer")]));
+        assert!(aggregate::coverage::inferred(&aggregate).contains(&volume));
+    }
+}
+
+#[test]
 fn a_group_beneath_file_systems_that_fill_its_members_is_found_and_these_stay() {
     let disks = lay_out(&CONTENT, "5-la", 4, 64 << 10, 1 << 20);
     let disks = shuffled(disks, &[1], "disk");
