@@ -14,7 +14,8 @@ use crate::document::{Aggregate, Area, DeviceName, Group, Segment, SegmentMap, V
 /// A member that is left out counts too: what it holds is an older state of the group. Of a device
 /// that is used by chunks (the store of a snapshot, a thin pool's) all from there on counts. Of the members
 /// of a group that was begun over others which no label states, those that are none of theirs do not: they
-/// may be a third one's. Nor do those of one that was begun over volumes, which lie on parts of them.
+/// may be a third one's. Nor do those that volumes lie on that the group was begun over, which count themselves: the
+/// others may have its parity, which looks like mail where it is made of mail and zeros.
 pub fn covered(aggregate: &Aggregate) -> BTreeMap<DeviceName, Vec<Range<u64>>> {
     let mut covered: BTreeMap<DeviceName, Vec<Range<u64>>> = BTreeMap::new();
     let mut add = |device: &DeviceName, range: Range<u64>| {
@@ -29,10 +30,13 @@ pub fn covered(aggregate: &Aggregate) -> BTreeMap<DeviceName, Vec<Range<u64>>> {
             let mut members = older.iter().flat_map(|one| &one.members);
             members.any(|member| member.device.as_ref() == Some(device))
         };
-        let is_over_none = older.is_empty() && volumes_beneath(aggregate, group).next().is_none();
+        let beneath = volumes_beneath(aggregate, group).flat_map(on_devices);
+        let beneath: BTreeSet<&DeviceName> = beneath.collect();
+        let counts = |device: &DeviceName| {
+            (older.is_empty() || is_theirs(device)) && !beneath.contains(device)
+        };
         for member in &group.members {
-            let device = member.device.as_ref();
-            if let Some(device) = device.filter(|it| is_over_none || is_theirs(it)) {
+            if let Some(device) = member.device.as_ref().filter(|device| counts(device)) {
                 let start = member.data_offset;
                 add(device, start..start.saturating_add(member.data_size));
             }
@@ -257,6 +261,55 @@ mod tests {
         let covered = covered(&aggregate);
         assert_eq!(covered[&DeviceName::disk("b")].first(), Some(&(10..110)));
         assert!(!covered.contains_key(&DeviceName::disk("c")));
+    }
+
+    #[test]
+    fn of_a_group_that_was_begun_over_a_volume_only_that_counts() {
+        let older = volume(vec![(60, SegmentMap::Linear(area("a", 5)))]);
+        let mut newer = Group {
+            name: "newer".to_owned(),
+            geometry: Geometry {
+                level: Level::Raid1 { members: 2 },
+                bytes: 100,
+            },
+            members: (0..)
+                .zip(["a", "b"])
+                .map(|(role, disk)| Member {
+                    role,
+                    device: Some(DeviceName::disk(disk)),
+                    data_offset: 10,
+                    data_size: 100,
+                    left_out: None,
+                    bad_blocks: Vec::new(),
+                })
+                .collect(),
+            evidence: Vec::new(),
+            confidence: 1.0,
+            over: vec![older.device.to_string()],
+        };
+        let of = |group: &Group| Aggregate {
+            groups: vec![group.clone()],
+            volumes: vec![older.clone()],
+            ..Aggregate::default()
+        };
+        let beneath = of(&newer);
+        let ends = |aggregate: &Aggregate| {
+            let covered = covered(aggregate);
+            let end = |disk: &str| covered[&DeviceName::disk(disk)].last().unwrap().end;
+            [end("a"), end("b")]
+        };
+        assert_eq!(ends(&beneath), [65, 110]);
+        assert!(
+            begun_over(&beneath)
+                .into_iter()
+                .eq([DeviceName::group("newer")])
+        );
+        assert!(inferred(&beneath).contains(&older.device));
+        newer.over.clear();
+        let above = of(&newer);
+        assert_eq!(ends(&above), [110, 110]);
+        assert!(begun_over(&above).into_iter().eq([older.device.clone()]));
+        assert!(!inferred(&above).contains(&older.device));
     }
 
     #[test]

@@ -431,8 +431,8 @@ fn is_part(stated: &Group, found: &Group) -> bool {
         && members.into_iter().all(is_member)
 }
 
-/// Whether a group may hold so many bytes in one piece on each of its members, as mirrors and arrays of one disk
-/// after the other do.
+/// Whether a group may hold so many bytes in one piece on one of its members, as mirrors and arrays of one disk
+/// after the other do, and stripes over disks of different lengths.
 pub(super) fn is_in_one_piece(group: &Group, bytes: u64) -> bool {
     let geometry = &group.geometry;
     let Some(chunk) = geometry.chunk_bytes().filter(|chunk| *chunk < bytes) else {
@@ -440,6 +440,10 @@ pub(super) fn is_in_one_piece(group: &Group, bytes: u64) -> bool {
     };
     let goes_on =
         |(at, next): (&Place, &Place)| at.0 == next.0 && at.1.checked_add(chunk) == Some(next.1);
+    let lengths: BTreeSet<u64> = group.members.iter().map(|one| one.data_size).collect();
+    if matches!(geometry.level, Level::Raid0 { .. }) && lengths.len() > 1 {
+        return true;
+    }
     let next = successors(group, COMPARED);
     let on = next.iter().filter(|(at, next)| goes_on((at, next))).count();
     geometry.row_bytes() == Some(chunk) || on.saturating_mul(2) > next.len()

@@ -308,7 +308,7 @@ impl Discovery<'_> {
     }
 
     /// Whether this is a disk or a partition, and not one of which it is known otherwise what lies there.
-    fn is_free_disk(&self, name: &DeviceName) -> bool {
+    pub(super) fn is_free_disk(&self, name: &DeviceName) -> bool {
         is_disk(name) && !self.claimed.contains(name) && !self.is_over_member(name)
     }
 

@@ -7,6 +7,7 @@ use evidence::view::Slice;
 use evidence::{ByteOffset, ReadAt, SECTOR_BYTES};
 
 use super::Discovery;
+use crate::build::on_devices;
 use crate::ddf;
 use crate::document::{DeviceName, Group, OVERWRITTEN_CONFIDENCE};
 use crate::md::{self, Found, Uuid};
@@ -20,8 +21,17 @@ impl Discovery<'_> {
     }
 
     /// Whether a label at the start of a group is that of one of its members, over which a younger array was
-    /// created: then these show the labels of several.
+    /// created: then these show the labels of several. On a volume it is that of a disk that the volume begins with.
     pub(super) fn is_of_members(&self, name: &DeviceName, label: &Found) -> bool {
+        let mut volumes = self.aggregate.volumes.iter();
+        if let Some(volume) = volumes.find(|volume| volume.device == *name) {
+            let on = on_devices(volume);
+            return self.md.iter().any(|other| {
+                let (own, below) = (&label.superblock, &other.superblock);
+                on.contains(&other.device)
+                    && (own.set_uuid, own.dev_number) == (below.set_uuid, below.dev_number)
+            });
+        }
         let groups = self.aggregate.groups.iter();
         let mut own = groups.filter(|group| DeviceName::group(&group.name) == *name);
         own.next().is_some_and(|group| {

@@ -101,13 +101,13 @@ impl Discovery<'_> {
         let of_disks = disks.flat_map(|(_, device)| volumes_found::own_btrfs(device));
         let known = Known {
             below: of_disks.collect(),
-            in_other_order: BTreeSet::new(),
+            explained: BTreeSet::new(),
         };
         let found = volumes_found::find(devices, &row, &known);
         self.aggregate.losses.extend(found.losses);
         let mut volumes = self.sound(found.volumes);
-        volumes.extend(self.volumes_beneath());
         self.settle(&volumes);
+        let beneath = self.volumes_beneath(&mut volumes);
         let any = !volumes.is_empty();
         for FoundVolume { volume, what, .. } in volumes {
             let on: BTreeSet<DeviceName> = on_devices(&volume).into_iter().cloned().collect();
@@ -117,6 +117,7 @@ impl Discovery<'_> {
             self.headless.insert(volume.device.clone(), what);
             self.add_volume(volume);
         }
+        self.note_begun_over_volumes(&beneath);
         any
     }
 

@@ -1,16 +1,22 @@
-//! Older volumes on whole disks beneath groups that labels state.
+//! Older volumes on disks and partitions beneath groups that labels state.
 //!
 //! A newer array is not always begun over an older one: the disks may have held file systems each on its own, or
 //! volumes that lay on one disk after the other. What is left of these states addresses that go on without a break
 //! for much longer than a chunk of the newer array, which shows that it is none of that one's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
 
+use evidence::view::Overlay;
+use evidence::{ByteOffset, GapCause, ReadAt, merged};
 use uuid::Uuid;
 
 use super::beneath::is_in_one_piece;
 use super::volumes::{LEAST_STATED, is_long};
 use super::{Discovery, is_disk};
+use crate::build::on_devices;
+use crate::coverage::with_all_above;
 use crate::document::{DeviceName, Group, SegmentMap};
 use crate::infer::{self, Named};
 use crate::volumes_found::{self, FoundVolume, Known};
@@ -18,68 +24,127 @@ use crate::volumes_found::{self, FoundVolume, Known};
 /// So many blocks of a file system that is not known, on one disk, show that it is worth to look at all of it.
 const LEAST_SEEN: usize = 2;
 
+/// The volumes reach over one of so many parts at least of the members that they lie on: where an array was used
+/// for long, a place that it never wrote to may have something older left, and the rest is its own.
+const PARTS: u64 = 4;
+
+/// Volumes that were found beneath newer groups.
+#[derive(Default)]
+pub(super) struct Beneath {
+    volumes: BTreeSet<DeviceName>,
+    /// The names of these groups.
+    newer: BTreeSet<String>,
+}
+
 impl Discovery<'_> {
-    /// The volumes on the members of groups that labels state and that were begun over no other group. The groups
-    /// are told that they were begun over these.
-    pub(super) fn volumes_beneath(&mut self) -> Vec<FoundVolume> {
+    /// Looks for volumes on the members of groups that labels state and that were begun over no other group, and adds
+    /// them to those that were `found` on what nothing explains. One may go on there: then it takes the place of
+    /// what was found of it.
+    pub(super) fn volumes_beneath(&self, found: &mut Vec<FoundVolume>) -> Beneath {
         let over_nothing = |group: &&Group| {
             let is_stated = self.added_stated.contains(&group.name);
             is_stated && group.over.is_empty() && !is_in_one_piece(group, LEAST_STATED)
         };
-        let newer = self.aggregate.groups.iter().filter(over_nothing);
-        let members: BTreeSet<DeviceName> = newer.flat_map(Group::devices).collect();
-        let free = members.into_iter().filter(|name| self.is_free(name));
-        let device = |name: DeviceName| {
-            let device = self.devices.get(&name)?;
-            Some((name, device))
-        };
-        let disks: Vec<Named> = free.filter_map(device).collect();
+        let newer: Vec<&Group> = (self.aggregate.groups.iter())
+            .filter(over_nothing)
+            .collect();
+        let members = newer.iter().flat_map(|group| group.devices());
+        let members: BTreeSet<DeviceName> = members.filter(|name| self.is_free(name)).collect();
+        let device = |name: &DeviceName| Some((name.clone(), self.devices.get(name)?));
+        let mut disks: Vec<Named> = members.iter().filter_map(device).collect();
         let known = Known {
             below: BTreeSet::new(),
-            in_other_order: self.at_home(),
+            explained: self.recognised_above(&newer),
         };
-        if !holds_others(&disks, &known) {
-            return Vec::new();
+        let within: Vec<Named> = (disks.iter().cloned())
+            .map(|(name, device)| (name.clone(), only_members(device, &name, &newer)))
+            .collect();
+        if !holds_others(&within, &known) {
+            return Beneath::default();
         }
+        disks.extend(self.unexplained_disks());
         // What says that some blocks are in no order is about the newer groups.
-        let found = volumes_found::find(disks, &|_| None, &known).volumes;
-        let found: Vec<FoundVolume> = found.into_iter().filter(is_in_long_pieces).collect();
-        for one in &found {
-            self.note_begun_over_volume(one);
+        let mut beneath = volumes_found::find(disks, &|_| None, &known).volumes;
+        beneath
+            .retain(|one| is_in_long_pieces(one) && areas(one).any(|(on, _)| members.contains(on)));
+        let is_of =
+            |one: &FoundVolume, other: &FoundVolume| one.volume.device == other.volume.device;
+        let is_on_disks = |one: &FoundVolume| on_devices(&one.volume).into_iter().all(is_disk);
+        found.retain(|one| !(is_on_disks(one) && beneath.iter().any(|other| is_of(one, other))));
+        beneath.retain(|one| !found.iter().any(|other| is_of(one, other)));
+        if !reach_far(&beneath, &newer) {
+            return Beneath::default();
         }
-        found
+        let volumes = beneath.iter().map(|one| one.volume.device.clone());
+        let volumes = volumes.collect();
+        found.extend(beneath);
+        Beneath {
+            volumes,
+            newer: newer.iter().map(|group| group.name.clone()).collect(),
+        }
     }
 
     /// Whether a disk is a member of no group that was worked out or given.
     fn is_free(&self, name: &DeviceName) -> bool {
         let groups = self.aggregate.groups.iter();
         let mut found = groups.filter(|group| !self.added_stated.contains(&group.name));
-        is_disk(name)
-            && !self.claimed.contains(name)
-            && !found.any(|group| group.devices().contains(name))
+        self.is_free_disk(name) && !found.any(|group| group.devices().contains(name))
     }
 
-    /// The file systems that are recognised where they have room.
-    fn at_home(&self) -> BTreeSet<Uuid> {
+    /// The file systems that are recognised on groups, or above them, where they have room.
+    fn recognised_above(&self, groups: &[&Group]) -> BTreeSet<Uuid> {
+        let devices = groups.iter().map(|group| DeviceName::group(&group.name));
+        let above = with_all_above(&self.aggregate, devices.collect());
         let filesystems = self.aggregate.filesystems.iter();
-        let at_home = filesystems.filter(|fs| self.has_room(fs));
-        at_home.filter_map(|fs| fs.uuid.parse().ok()).collect()
+        let there = filesystems.filter(|fs| above.contains(&fs.device) && self.has_room(fs));
+        there.filter_map(|fs| fs.uuid.parse().ok()).collect()
     }
 
-    fn note_begun_over_volume(&mut self, found: &FoundVolume) {
-        let older = &found.volume.device;
-        let on: BTreeSet<&DeviceName> = areas(found).collect();
-        for newer in &mut self.aggregate.groups {
-            let members = newer.devices();
-            if self.added_stated.contains(&newer.name) && on.iter().any(|one| members.contains(one))
-            {
-                newer.evidence.push(format!(
-                    "blocks on its members state addresses in {older}, further on one disk than its chunks reach: it was begun over that"
-                ));
-                newer.over.push(older.to_string());
+    /// Says of the newer groups that they were begun over volumes, as far as these could be added.
+    pub(super) fn note_begun_over_volumes(&mut self, beneath: &Beneath) {
+        let added = self.aggregate.volumes.iter();
+        let added = added.filter(|volume| beneath.volumes.contains(&volume.device));
+        for volume in added {
+            let on = on_devices(volume);
+            for newer in &mut self.aggregate.groups {
+                let mut members = newer.members.iter().flat_map(|member| &member.device);
+                if beneath.newer.contains(&newer.name) && members.any(|one| on.contains(one)) {
+                    newer.evidence.push(format!(
+                        "blocks on its members state addresses in {}, further on one disk than its chunks reach: it was begun over that",
+                        volume.device
+                    ));
+                    newer.over.push(volume.device.to_string());
+                }
             }
         }
     }
+}
+
+/// A disk where it is a member of some groups, and gaps elsewhere: what lies there may be as old as it likes.
+fn only_members(device: Arc<dyn ReadAt>, name: &DeviceName, groups: &[&Group]) -> Arc<dyn ReadAt> {
+    let length = device.len();
+    let end = length..length;
+    let mut overlay = Overlay::new(device);
+    let mut at = 0;
+    for own in member_ranges(groups, name).into_iter().chain([end]) {
+        let gap = own.start.min(length).saturating_sub(at);
+        if let Some(bytes) = usize::try_from(gap).ok().filter(|bytes| *bytes > 0) {
+            overlay.lay_gap(ByteOffset::new(at), bytes, GapCause::Overwritten);
+        }
+        at = at.max(own.end);
+    }
+    Arc::new(overlay)
+}
+
+/// Where a disk is a member of some groups, in order.
+fn member_ranges(groups: &[&Group], name: &DeviceName) -> Vec<Range<u64>> {
+    let members = groups.iter().flat_map(|group| &group.members);
+    let own = members.filter(|member| member.device.as_ref() == Some(name));
+    let ranges = own.map(|member| {
+        let end = member.data_offset.saturating_add(member.data_size);
+        member.data_offset..end
+    });
+    merged(ranges.collect())
 }
 
 /// Whether some of the disks have blocks that state addresses in a file system that is not known.
@@ -87,7 +152,7 @@ fn holds_others(disks: &[Named], known: &Known) -> bool {
     let mut seen: BTreeMap<_, usize> = BTreeMap::new();
     for anchor in infer::glance(disks) {
         let uuid = Uuid::from_bytes(anchor.source.uuid());
-        let is_other = anchor.source.is_direct() && !known.in_other_order.contains(&uuid);
+        let is_other = anchor.source.is_direct() && !known.explained.contains(&uuid);
         if is_other && anchor.is_certain() {
             let count = seen.entry((anchor.source, anchor.device)).or_default();
             *count = count.saturating_add(1);
@@ -96,11 +161,14 @@ fn holds_others(disks: &[Named], known: &Known) -> bool {
     seen.values().any(|count| *count >= LEAST_SEEN)
 }
 
-/// The devices of the pieces of a volume, which lie one after the other.
-fn areas(found: &FoundVolume) -> impl Iterator<Item = &DeviceName> {
+/// The pieces of a volume, which lie one after the other: on which device, and where on that.
+fn areas(found: &FoundVolume) -> impl Iterator<Item = (&DeviceName, Range<u64>)> {
     let segments = found.volume.segments.iter();
     segments.filter_map(|segment| match &segment.map {
-        SegmentMap::Linear(area) => area.device.as_ref(),
+        SegmentMap::Linear(area) => {
+            let end = area.offset.saturating_add(segment.bytes);
+            Some((area.device.as_ref()?, area.offset..end))
+        }
         _ => None,
     })
 }
@@ -108,14 +176,30 @@ fn areas(found: &FoundVolume) -> impl Iterator<Item = &DeviceName> {
 /// Whether what is known of a volume lies in long pieces, one after the other.
 fn is_in_long_pieces(found: &FoundVolume) -> bool {
     let is_long = |bytes| is_long(bytes, found.stated);
-    let all = found
-        .volume
-        .segments
-        .iter()
-        .all(|segment| match &segment.map {
-            SegmentMap::Linear(_) => is_long(segment.bytes),
-            SegmentMap::Missing { .. } | SegmentMap::Zero => true,
-            _ => false,
-        });
-    all && areas(found).next().is_some()
+    let mut segments = found.volume.segments.iter();
+    segments.all(|segment| match &segment.map {
+        SegmentMap::Linear(_) => is_long(segment.bytes),
+        SegmentMap::Missing { .. } | SegmentMap::Zero => true,
+        _ => false,
+    })
+}
+
+/// Whether volumes have so much of the members of groups that they lie on that these were begun over them.
+fn reach_far(volumes: &[FoundVolume], groups: &[&Group]) -> bool {
+    let mut pieces: BTreeMap<&DeviceName, Vec<Range<u64>>> = BTreeMap::new();
+    for (device, range) in volumes.iter().flat_map(areas) {
+        pieces.entry(device).or_default().push(range);
+    }
+    let (mut own, mut all) = (0_u64, 0_u64);
+    for (device, pieces) in pieces {
+        for member in member_ranges(groups, device) {
+            let shared = pieces.iter().map(|piece| {
+                let end = piece.end.min(member.end);
+                end.saturating_sub(piece.start.max(member.start))
+            });
+            own = own.saturating_add(shared.sum());
+            all = all.saturating_add(member.end.saturating_sub(member.start));
+        }
+    }
+    own.saturating_mul(PARTS) >= all
 }

@@ -28,6 +28,9 @@ const MOST_SYSTEMS: usize = 4096;
 const LOOKED_AT: u64 = 256 << 20;
 const LEAST_NODES: usize = 8;
 
+/// So many times the pieces of a volume that lies across a btrfs that of the btrfs are, if the volume is none.
+const OUTNUMBERED: usize = 32;
+
 /// A device of a btrfs: the UUID of the file system, and `devid`.
 pub(crate) type Part = ([u8; 16], u64);
 
@@ -98,14 +101,16 @@ impl<'k> Copies<'k> {
         }
     }
 
-    /// Whether a volume lies on a device elsewhere than from its start on that is a btrfs as a whole, by more pieces of
-    /// that than the volume has: it is what a newer aggregate on the same disks left there.
+    /// Whether a volume lies on a device elsewhere than from its start on that is a btrfs as a whole, by so many more
+    /// pieces of that than the volume has that it is no more than what another aggregate on the same disks left there.
+    /// Of a btrfs that was there before the volume many nodes may be left.
     pub(super) fn contradicts(&self, plan: &Plan) -> bool {
         let units: usize = plan.runs.iter().map(|run| run.units).sum();
         let mut areas = plan.runs.iter().flat_map(|run| &run.layout.areas);
         areas.any(|(device, start)| {
             let mut whole = self.whole.get(device).into_iter().flatten();
-            *start != 0 && whole.any(|whole| whole.nodes.len() > units)
+            let most = units.saturating_mul(OUTNUMBERED);
+            *start != 0 && whole.any(|whole| whole.nodes.len() > most)
         })
     }
 
@@ -263,7 +268,7 @@ mod tests {
     fn a_device_that_is_a_btrfs_is_no_place_for_a_volume_with_fewer_blocks() {
         let mut device = vec![0; 66 << 20];
         device[64 << 20..][..SUPERBLOCK_BYTES].copy_from_slice(&copy(64 << 20, 66 << 20));
-        for node in 0..8 {
+        for node in 0..=2 * OUTNUMBERED {
             device[(8 << 20) + node * 16384 + 0x20..][..16].fill(7);
         }
         let memory = evidence::view::Memory::new(device.clone());
@@ -291,8 +296,8 @@ mod tests {
             copies.contradicts(plan)
         };
         let nothing = BTreeSet::new();
-        assert!(contradicts(&nothing, &plan(1 << 20, 7)));
-        assert!(!contradicts(&nothing, &plan(1 << 20, 8)), "as many blocks");
+        assert!(contradicts(&nothing, &plan(1 << 20, 2)));
+        assert!(!contradicts(&nothing, &plan(1 << 20, 3)), "the later one");
         assert!(!contradicts(&nothing, &plan(0, 2)), "made over it");
         let below = BTreeSet::from([([7; 16], 1)]);
         assert!(!contradicts(&below, &plan(1 << 20, 2)), "that of a disk");

@@ -217,7 +217,7 @@ pub(super) fn solve(anchors: &[Anchor], is_usual: &dyn Fn(Area) -> bool) -> Solv
 
 /// Adds the runs that follow the last one on other devices, or go before the first one, as where devices lie one
 /// after another: one block that states its own address is enough if it lies where the device before ends, and
-/// data begins as far into its device as on the first, or where it usually does: the file system may be
+/// data begins on the device behind where it usually does, or as far into it as on the first: the file system may be
 /// that of a volume further behind. `length` is that of a device.
 pub(super) fn follow(solved: &mut Solved, anchors: &[Anchor], length: &dyn Fn(usize) -> u64) {
     let all: Vec<&Anchor> = anchors.iter().collect();
@@ -276,13 +276,13 @@ fn behind(solved: &Solved, begins: &BTreeSet<Area>, length: &dyn Fn(usize) -> u6
     only(begins, follows)
 }
 
-/// The one of `begins` that lies before the first of linear runs, whose device it does not begin on.
+/// The one of `begins` that lies before the first of linear runs, if address 0 is not on the device of that.
 fn before(solved: &Solved, begins: &BTreeSet<Area>, length: &dyn Fn(usize) -> u64) -> Option<Area> {
     let (_, begin) = solved.runs.first()?.linear()?;
     let first = USUAL.saturating_sub(begin);
     let goes_before =
         |area: &Area| end_on(*area, length).is_some_and(|end| is_unused(end.saturating_sub(first)));
-    (first > 0).then(|| only(begins, goes_before))?
+    (begin < 0).then(|| only(begins, goes_before))?
 }
 
 /// The address that a linear area has where its device ends.

@@ -62,8 +62,8 @@ pub(crate) struct FoundVolume {
 pub(crate) struct Known {
     /// The devices of a btrfs that lie below those that are looked at.
     pub(crate) below: BTreeSet<btrfs::Part>,
-    /// The file systems that lie in another order on these, by their UUIDs.
-    pub(crate) in_other_order: BTreeSet<Uuid>,
+    /// The file systems of which it is known how they lie on these, by their UUIDs.
+    pub(crate) explained: BTreeSet<Uuid>,
 }
 
 /// Finds the volumes on `devices`; `row` gives how many bytes of data a row of a group has.
@@ -81,11 +81,12 @@ pub(crate) fn find(
         copies.look(device, start, bytes);
     });
     let mut by_source: BTreeMap<Source, Vec<Anchor>> = BTreeMap::new();
-    let is_wanted = |source: Source| {
+    let is_open = |source: Source| {
         let uuid = Uuid::from_bytes(source.uuid());
-        source.is_direct() && !known.in_other_order.contains(&uuid)
+        !known.explained.contains(&uuid)
     };
-    for anchor in anchors.into_iter().filter(|one| is_wanted(one.source)) {
+    let is_wanted = |anchor: &Anchor| anchor.source.is_direct() && is_open(anchor.source);
+    for anchor in anchors.into_iter().filter(is_wanted) {
         by_source.entry(anchor.source).or_default().push(anchor);
     }
     let mut finder = Finder {
@@ -128,7 +129,8 @@ pub(crate) fn find(
             plans.push((source, plan));
         }
     }
-    plans.extend(copies.plans());
+    let of_btrfs = copies.plans().into_iter();
+    plans.extend(of_btrfs.filter(|(source, _)| is_open(*source)));
     finder.state(&plans, &rows);
     finder.add_stripes(&by_source, &rows);
     finder.found

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use aggregate::document::{DeviceName, FilesystemStatement};
+use aggregate::document::{Aggregate, DeviceName, FilesystemStatement};
 use aggregate::{Disk, build, discover};
 use evidence::{ByteOffset, ReadAt, ReadAtExt};
 
@@ -113,18 +113,34 @@ fn a_group_beneath_a_newer_one_is_found_and_that_of_the_labels_is_no_second_one(
     }
 }
 
+/// CONTENT on one disk after the other, from 1 MiB on, and 16 MiB on each; each disk is so much longer.
+fn one_after_the_other(spare: usize) -> Vec<Vec<u8>> {
+    let held = 16 << 20;
+    let disk = |piece: &[u8]| {
+        let mut disk = vec![0; (1 << 20) + held + spare];
+        disk[1 << 20..][..piece.len()].copy_from_slice(piece);
+        disk
+    };
+    CONTENT.chunks(held).map(disk).collect()
+}
+
+/// Whether the volume of CONTENT is found on disks that lay one after the other, as far as its blocks state addresses.
+fn is_whole(aggregate: &Aggregate, disks: &[Disk]) -> bool {
+    let devices = build(aggregate, disks).unwrap();
+    let read = devices.get(&older()).unwrap();
+    let length = 30 << 20;
+    let (bytes, gaps) = read.read_vec(ByteOffset::ZERO, length).unwrap();
+    gaps.is_empty() && bytes == CONTENT[..length]
+}
+
+fn older() -> DeviceName {
+    DeviceName::volume("found/7a1f6a9e")
+}
+
 #[test]
 fn a_volume_that_lies_on_one_disk_after_the_other_is_found_beneath_a_newer_array() {
-    let held = 16 << 20;
     for (level, chunk) in [(5, 64 << 10), (0, 512 << 10), (1, 0)] {
-        let pieces = CONTENT.chunks(held);
-        let mut disks: Vec<Vec<u8>> = pieces
-            .map(|piece| {
-                let mut disk = vec![0; (1 << 20) + held];
-                disk[1 << 20..][..piece.len()].copy_from_slice(piece);
-                disk
-            })
-            .collect();
+        let mut disks = one_after_the_other(0);
         label(&mut disks, "newer", level, chunk, &[2, 0, 1]);
         let disks = shuffled(disks, &[], "disk");
         let aggregate = discover(&disks, &|_, _| None);
@@ -136,18 +152,56 @@ fn a_volume_that_lies_on_one_disk_after_the_other_is_found_beneath_a_newer_array
             assert!(newer.over.is_empty());
             continue;
         }
-        assert_eq!(newer.over, ["volume:found/7a1f6a9e"], "{level}");
-        let devices = build(&aggregate, &disks).unwrap();
-        let volume = DeviceName::volume("found/7a1f6a9e");
-        let read = devices.get(&volume).unwrap();
-        // Of the third disk no block states its address.
-        let length = 30 << 20;
-        let (bytes, gaps) = read.read_vec(ByteOffset::ZERO, length).unwrap();
-        assert!(gaps.is_empty() && bytes == CONTENT[..length], "{level}");
+        assert_eq!(newer.over, [older().to_string()], "{level}");
+        assert!(is_whole(&aggregate, &disks), "{level}");
         let begun_over = aggregate::coverage::begun_over(&aggregate);
         assert!(begun_over.into_iter().eq([DeviceName::group("newer")]));
-        assert!(aggregate::coverage::inferred(&aggregate).contains(&volume));
+        assert!(aggregate::coverage::inferred(&aggregate).contains(&older()));
     }
+}
+
+#[test]
+fn a_volume_beneath_a_newer_array_goes_on_on_a_disk_that_this_one_does_not_have() {
+    let mut disks = one_after_the_other(0);
+    let other = disks.pop().unwrap();
+    let second = disks.pop().unwrap();
+    disks.push(vec![0; other.len()]);
+    label(&mut disks, "newer", 0, 512 << 10, &[1, 0]);
+    disks.push(second);
+    let disks = shuffled(disks, &[], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    let newer = aggregate.groups.iter().find(|one| one.name == "newer");
+    assert_eq!(newer.unwrap().over, [older().to_string()]);
+    assert!(is_whole(&aggregate, &disks), "{:?}", aggregate.volumes);
+}
+
+#[test]
+fn a_newer_array_is_not_over_what_lies_in_a_small_place_that_it_never_wrote_to() {
+    let mut disks = one_after_the_other(64 << 20);
+    label(&mut disks, "newer", 5, 64 << 10, &[2, 0, 1]);
+    let disks = shuffled(disks, &[], "disk");
+    let aggregate = discover(&disks, &|_, _| None);
+    assert!(aggregate.groups.iter().all(|group| group.over.is_empty()));
+    assert!(aggregate.volumes.is_empty(), "{:?}", aggregate.volumes);
+}
+
+#[test]
+fn what_is_recognised_on_a_newer_array_is_not_looked_for_beneath_it() {
+    let mut disks = one_after_the_other(0);
+    label(&mut disks, "newer", 5, 64 << 10, &[2, 0, 1]);
+    let disks = shuffled(disks, &[], "disk");
+    let probe = |device: Arc<dyn ReadAt>, name: &DeviceName| {
+        name.0.starts_with("group:").then(|| FilesystemStatement {
+            device: name.clone(),
+            kind: "xfs".to_owned(),
+            uuid: "7a1f6a9e-52a1-4d0c-9a52-0c3c5d1f2b11".to_owned(),
+            label: String::new(),
+            bytes: device.len(),
+            notes: Vec::new(),
+        })
+    };
+    let aggregate = discover(&disks, &probe);
+    assert!(aggregate.volumes.is_empty(), "{:?}", aggregate.volumes);
 }
 
 #[test]
