@@ -67,14 +67,10 @@ impl Discovery<'_> {
         let mut beneath = volumes_found::find(disks, &|_| None, &known).volumes;
         beneath
             .retain(|one| is_in_long_pieces(one) && areas(one).any(|(on, _)| members.contains(on)));
-        let is_of =
-            |one: &FoundVolume, other: &FoundVolume| one.volume.device == other.volume.device;
-        let is_on_disks = |one: &FoundVolume| on_devices(&one.volume).into_iter().all(is_disk);
-        found.retain(|one| !(is_on_disks(one) && beneath.iter().any(|other| is_of(one, other))));
-        beneath.retain(|one| !found.iter().any(|other| is_of(one, other)));
         if !reach_far(&beneath, &newer) {
             return Beneath::default();
         }
+        take_places(&mut beneath, found);
         let volumes = beneath.iter().map(|one| one.volume.device.clone());
         let volumes = volumes.collect();
         found.extend(beneath);
@@ -118,6 +114,18 @@ impl Discovery<'_> {
             }
         }
     }
+}
+
+/// Leaves one of each name: what was found on disks alone is a part of what lies `beneath`, and what lies on groups
+/// counts before that.
+fn take_places(beneath: &mut Vec<FoundVolume>, found: &mut Vec<FoundVolume>) {
+    let is_among = |one: &FoundVolume, others: &[FoundVolume]| {
+        let mut others = others.iter().map(|other| &other.volume.device);
+        others.any(|other| *other == one.volume.device)
+    };
+    let is_on_disks = |one: &FoundVolume| on_devices(&one.volume).into_iter().all(is_disk);
+    found.retain(|one| !(is_on_disks(one) && is_among(one, beneath)));
+    beneath.retain(|one| !is_among(one, found));
 }
 
 /// A disk where it is a member of some groups, and gaps elsewhere: what lies there may be as old as it likes.
