@@ -202,6 +202,31 @@ mod tests {
         }
     }
 
+    /// A mirror of two disks, from byte 10 of each on; one that was begun over nothing is worked out.
+    fn group(name: &str, disks: [&str; 2], over: &[&str]) -> Group {
+        Group {
+            name: name.to_owned(),
+            geometry: Geometry {
+                level: Level::Raid1 { members: 2 },
+                bytes: 100,
+            },
+            members: (0..)
+                .zip(disks)
+                .map(|(role, disk)| Member {
+                    role,
+                    device: Some(DeviceName::disk(disk)),
+                    data_offset: 10,
+                    data_size: 100,
+                    left_out: None,
+                    bad_blocks: Vec::new(),
+                })
+                .collect(),
+            evidence: Vec::new(),
+            confidence: if over.is_empty() { 0.9 } else { 1.0 },
+            over: over.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+
     #[test]
     fn what_no_volume_lies_on_is_left_over() {
         let aggregate = Aggregate {
@@ -230,27 +255,6 @@ mod tests {
 
     #[test]
     fn a_group_that_was_begun_over_another_leaves_what_is_not_that_ones() {
-        let group = |name: &str, disks: [&str; 2], over: &[&str]| Group {
-            name: name.to_owned(),
-            geometry: Geometry {
-                level: Level::Raid1 { members: 2 },
-                bytes: 100,
-            },
-            members: (0..)
-                .zip(disks)
-                .map(|(role, disk)| Member {
-                    role,
-                    device: Some(DeviceName::disk(disk)),
-                    data_offset: 10,
-                    data_size: 100,
-                    left_out: None,
-                    bad_blocks: Vec::new(),
-                })
-                .collect(),
-            evidence: Vec::new(),
-            confidence: if over.is_empty() { 0.9 } else { 1.0 },
-            over: over.iter().map(|&name| name.to_owned()).collect(),
-        };
         let aggregate = Aggregate {
             groups: vec![
                 group("older", ["a", "b"], &[]),
@@ -266,27 +270,7 @@ mod tests {
     #[test]
     fn of_a_group_that_was_begun_over_a_volume_only_that_counts() {
         let older = volume(vec![(60, SegmentMap::Linear(area("a", 5)))]);
-        let mut newer = Group {
-            name: "newer".to_owned(),
-            geometry: Geometry {
-                level: Level::Raid1 { members: 2 },
-                bytes: 100,
-            },
-            members: (0..)
-                .zip(["a", "b"])
-                .map(|(role, disk)| Member {
-                    role,
-                    device: Some(DeviceName::disk(disk)),
-                    data_offset: 10,
-                    data_size: 100,
-                    left_out: None,
-                    bad_blocks: Vec::new(),
-                })
-                .collect(),
-            evidence: Vec::new(),
-            confidence: 1.0,
-            over: vec![older.device.to_string()],
-        };
+        let mut newer = group("newer", ["a", "b"], &[&older.device.0]);
         let of = |group: &Group| Aggregate {
             groups: vec![group.clone()],
             volumes: vec![older.clone()],

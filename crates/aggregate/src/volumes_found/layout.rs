@@ -528,25 +528,33 @@ mod tests {
     use super::*;
     use crate::infer::Source;
 
-    #[test]
-    fn one_block_is_enough_before_the_device_on_which_most_lies() {
-        let mib = 1 << 20;
-        let anchor = |device, at, address| Anchor {
+    fn anchor(device: usize, at: u64, address: u64) -> Anchor {
+        Anchor {
             source: Source::Ext([7; 16]),
             address,
             device,
             at,
             together: None,
             stated_on: device,
-        };
+        }
+    }
+
+    /// The areas of the runs that anchors make on devices of 64 MiB.
+    fn areas(anchors: &[Anchor]) -> Vec<Area> {
+        let mut solved = solve(anchors, &|_| false);
+        follow(&mut solved, anchors, &|_| 64 << 20);
+        let areas = solved.runs.into_iter().flat_map(|run| run.layout.areas);
+        areas.collect()
+    }
+
+    #[test]
+    fn one_block_is_enough_before_the_device_on_which_most_lies() {
+        let mib = 1 << 20;
         // 63 MiB lie on the second of the devices, from 1 MiB on, and 20 MiB at the end of the first.
         let on_second = (8..56).map(|number| anchor(1, (number + 1) * mib, (number + 20) * mib));
         let run = |first: Anchor| {
             let anchors: Vec<Anchor> = on_second.clone().chain([first]).collect();
-            let mut solved = solve(&anchors, &|_| false);
-            follow(&mut solved, &anchors, &|_| 64 * mib);
-            let areas = solved.runs.into_iter().flat_map(|run| run.layout.areas);
-            areas.collect::<Vec<_>>()
+            areas(&anchors)
         };
         let signed = mib as i64;
         let second = (1, -19 * signed);
@@ -569,22 +577,11 @@ mod tests {
     #[test]
     fn one_block_is_enough_where_the_device_before_ends() {
         let mib = 1 << 20;
-        let anchor = |device, at, address| Anchor {
-            source: Source::Ext([7; 16]),
-            address,
-            device,
-            at,
-            together: None,
-            stated_on: device,
-        };
         // 63 MiB lie on the first of the devices, from 1 MiB on.
         let on_first = (8..56).map(|number| anchor(0, (number + 1) * mib, number * mib));
         let run = |last: Anchor| {
             let anchors: Vec<Anchor> = on_first.clone().chain([last]).collect();
-            let mut solved = solve(&anchors, &|_| false);
-            follow(&mut solved, &anchors, &|_| 64 * mib);
-            let areas = solved.runs.into_iter().flat_map(|run| run.layout.areas);
-            areas.collect::<Vec<_>>()
+            areas(&anchors)
         };
         let signed = mib as i64;
         let next = (1, -62 * signed);
