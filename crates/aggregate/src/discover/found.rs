@@ -1,13 +1,13 @@
 //! Groups that no label states: what is left unexplained is worked out from contents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use evidence::{Cause, ReadAt};
 
 use super::{Discovery, is_disk};
 use crate::document::{DeviceName, FilesystemStatement, Group, Member, Region};
-use crate::infer::{self, Anchor, Named, Source, Undecided};
+use crate::infer::{self, Named, Undecided};
 use crate::volumes_found::is_one_of_several;
 
 /// So many blocks of another file system that state their address, on each of two devices, show that something lies
@@ -196,14 +196,8 @@ fn is_over_another(devices: &[Named]) -> bool {
     if devices.len() < 2 {
         return false;
     }
-    let mut by_source: BTreeMap<Source, BTreeMap<usize, usize>> = BTreeMap::new();
     let anchors = infer::survey(devices, &mut |_, _, _| ());
-    let certain = |anchor: &&Anchor| anchor.source.is_direct() && anchor.is_certain();
-    for anchor in anchors.iter().filter(certain) {
-        let on = by_source.entry(anchor.source).or_default();
-        let count = on.entry(anchor.device).or_default();
-        *count = count.saturating_add(1);
-    }
+    let by_source = infer::certain_by_source(&anchors);
     by_source.values().any(|on| {
         let many = on.values().filter(|count| **count >= LEAST_BENEATH);
         many.count() > 1

@@ -1,6 +1,7 @@
 //! Volumes whose labels are gone, as a part of the discovery.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use evidence::Cause;
 
@@ -127,7 +128,7 @@ impl Discovery<'_> {
         let mut sound: Vec<FoundVolume> = Vec::new();
         let mut open = found;
         loop {
-            let pieces: BTreeSet<&DeviceName> = sound.iter().flat_map(long_pieces).collect();
+            let pieces: BTreeSet<&DeviceName> = sound.iter().flat_map(in_long_pieces).collect();
             let is_tied = |name: &DeviceName| {
                 let sets = self.undecided.iter().map(|one| &one.devices);
                 let mut sets = sets.filter(|devices| devices.len() > 1 && devices.contains(name));
@@ -146,7 +147,7 @@ impl Discovery<'_> {
     /// Says what stays undecided of devices. A volume that reaches from its first byte to its last
     /// over all of some of them says what they are, and so do volumes that lie in long pieces on each.
     fn settle(&mut self, found: &[FoundVolume]) {
-        let pieces: BTreeSet<&DeviceName> = found.iter().flat_map(long_pieces).collect();
+        let pieces: BTreeSet<&DeviceName> = found.iter().flat_map(in_long_pieces).collect();
         for one in std::mem::take(&mut self.undecided) {
             let explains = |found: &FoundVolume| {
                 let whole = |segment: &Segment| !matches!(segment.map, SegmentMap::Missing { .. });
@@ -165,32 +166,37 @@ impl Discovery<'_> {
     }
 }
 
-/// Whether a piece of so many bytes, in which blocks state their address up to some distance, cannot be that of a
-/// group in chunks.
-pub(super) const fn is_long(bytes: u64, stated: u64) -> bool {
-    bytes >= LEAST_PIECE && stated > LEAST_STATED
-}
-
 /// The shortest piece of a volume on a disk of an undecided group, and how far apart blocks in it
 /// must lie that state their address: further than a chunk reaches. Up to where a piece is taken
 /// to reach says nothing of that.
 const LEAST_PIECE: u64 = 8 << 20;
 pub(super) const LEAST_STATED: u64 = 4 << 20;
 
-/// The devices on which a volume lies in long pieces.
-fn long_pieces(found: &FoundVolume) -> impl Iterator<Item = &DeviceName> {
+/// The pieces of a volume, which lie one after the other: on which device, and where on that.
+pub(super) fn pieces(found: &FoundVolume) -> impl Iterator<Item = (&DeviceName, Range<u64>)> {
     let segments = found.volume.segments.iter();
     segments.filter_map(|segment| match &segment.map {
-        SegmentMap::Linear(area) if segment.bytes >= LEAST_PIECE => area.device.as_ref(),
+        SegmentMap::Linear(area) => {
+            let end = area.offset.saturating_add(segment.bytes);
+            Some((area.device.as_ref()?, area.offset..end))
+        }
         _ => None,
     })
 }
 
+/// The devices on which a volume lies in long pieces.
+fn in_long_pieces(found: &FoundVolume) -> impl Iterator<Item = &DeviceName> {
+    let long = |range: &Range<u64>| range.end.saturating_sub(range.start) >= LEAST_PIECE;
+    let pieces = pieces(found).filter(move |(_, range)| long(range));
+    pieces.map(|(device, _)| device)
+}
+
 /// Whether a volume may be believed that lies on disks of which something ties them to others in
 /// a way that is not decided: only if it lies there in long pieces, one after the other.
-fn is_sound(found: &FoundVolume, is_tied: &dyn Fn(&DeviceName) -> bool) -> bool {
+pub(super) fn is_sound(found: &FoundVolume, is_tied: &dyn Fn(&DeviceName) -> bool) -> bool {
     let doubtful = |area: &Area| area.device.iter().any(is_tied);
-    let is_long = |bytes: u64| is_long(bytes, found.stated);
+    // In a piece in which blocks state their address so far apart, they cannot be those of a group in chunks.
+    let is_long = |bytes: u64| bytes >= LEAST_PIECE && found.stated > LEAST_STATED;
     found
         .volume
         .segments

@@ -13,11 +13,11 @@ use evidence::{ByteOffset, GapCause, ReadAt, merged};
 use uuid::Uuid;
 
 use super::beneath::is_in_one_piece;
-use super::volumes::{LEAST_STATED, is_long};
+use super::volumes::{LEAST_STATED, is_sound, pieces};
 use super::{Discovery, is_disk};
 use crate::build::on_devices;
 use crate::coverage::with_all_above;
-use crate::document::{DeviceName, Group, SegmentMap};
+use crate::document::{DeviceName, Group};
 use crate::infer::{self, Named};
 use crate::volumes_found::{self, FoundVolume, Known};
 
@@ -65,8 +65,9 @@ impl Discovery<'_> {
         disks.extend(self.unexplained_disks());
         // What says that some blocks are in no order is about the newer groups.
         let mut beneath = volumes_found::find(disks, &|_| None, &known).volumes;
-        beneath
-            .retain(|one| is_in_long_pieces(one) && areas(one).any(|(on, _)| members.contains(on)));
+        beneath.retain(|one| {
+            is_sound(one, &|_| true) && pieces(one).any(|(on, _)| members.contains(on))
+        });
         if !reach_far(&beneath, &newer) {
             return Beneath::default();
         }
@@ -157,49 +158,23 @@ fn member_ranges(groups: &[&Group], name: &DeviceName) -> Vec<Range<u64>> {
 
 /// Whether some of the disks have blocks that state addresses in a file system that is not known.
 fn holds_others(disks: &[Named], known: &Known) -> bool {
-    let mut seen: BTreeMap<_, usize> = BTreeMap::new();
-    for anchor in infer::glance(disks) {
-        let uuid = Uuid::from_bytes(anchor.source.uuid());
-        let is_other = anchor.source.is_direct() && !known.explained.contains(&uuid);
-        if is_other && anchor.is_certain() {
-            let count = seen.entry((anchor.source, anchor.device)).or_default();
-            *count = count.saturating_add(1);
-        }
-    }
-    seen.values().any(|count| *count >= LEAST_SEEN)
-}
-
-/// The pieces of a volume, which lie one after the other: on which device, and where on that.
-fn areas(found: &FoundVolume) -> impl Iterator<Item = (&DeviceName, Range<u64>)> {
-    let segments = found.volume.segments.iter();
-    segments.filter_map(|segment| match &segment.map {
-        SegmentMap::Linear(area) => {
-            let end = area.offset.saturating_add(segment.bytes);
-            Some((area.device.as_ref()?, area.offset..end))
-        }
-        _ => None,
-    })
-}
-
-/// Whether what is known of a volume lies in long pieces, one after the other.
-fn is_in_long_pieces(found: &FoundVolume) -> bool {
-    let is_long = |bytes| is_long(bytes, found.stated);
-    let mut segments = found.volume.segments.iter();
-    segments.all(|segment| match &segment.map {
-        SegmentMap::Linear(_) => is_long(segment.bytes),
-        SegmentMap::Missing { .. } | SegmentMap::Zero => true,
-        _ => false,
-    })
+    let anchors = infer::glance(disks);
+    let by_source = infer::certain_by_source(&anchors).into_iter();
+    let mut others = by_source.filter(|(source, _)| {
+        let uuid = Uuid::from_bytes(source.uuid());
+        !known.explained.contains(&uuid)
+    });
+    others.any(|(_, on)| on.values().any(|count| *count >= LEAST_SEEN))
 }
 
 /// Whether volumes have so much of the members of groups that they lie on that these were begun over them.
 fn reach_far(volumes: &[FoundVolume], groups: &[&Group]) -> bool {
-    let mut pieces: BTreeMap<&DeviceName, Vec<Range<u64>>> = BTreeMap::new();
-    for (device, range) in volumes.iter().flat_map(areas) {
-        pieces.entry(device).or_default().push(range);
+    let mut by_device: BTreeMap<&DeviceName, Vec<Range<u64>>> = BTreeMap::new();
+    for (device, range) in volumes.iter().flat_map(pieces) {
+        by_device.entry(device).or_default().push(range);
     }
     let (mut own, mut all) = (0_u64, 0_u64);
-    for (device, pieces) in pieces {
+    for (device, pieces) in by_device {
         for member in member_ranges(groups, device) {
             let shared = pieces.iter().map(|piece| {
                 let end = piece.end.min(member.end);

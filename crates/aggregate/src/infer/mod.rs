@@ -68,7 +68,7 @@ use self::relations::{MOST_DEVICES, Set};
 use self::sample::Candidate;
 pub(crate) use self::sample::{WINDOW, windows};
 pub(crate) use self::start::{begins_something, by_superblock};
-pub(crate) use self::survey::{glance, survey};
+pub(crate) use self::survey::{certain_by_source, glance, survey};
 #[cfg(test)]
 pub(crate) use self::text_stripes::tests::text;
 pub(crate) use self::text_stripes::{TextStripes, text_stripes};

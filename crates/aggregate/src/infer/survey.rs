@@ -34,6 +34,18 @@ pub(crate) fn glance(devices: &[(DeviceName, Arc<dyn ReadAt>)]) -> Vec<Anchor> {
     anchors_in(devices, WINDOWS_OF_A_GLANCE, &mut |_, _, _| ())
 }
 
+/// Of each file system in which blocks say where they lie, how many that are certain are on each device.
+pub(crate) fn certain_by_source(anchors: &[Anchor]) -> BTreeMap<Source, BTreeMap<usize, usize>> {
+    let mut by_source: BTreeMap<Source, BTreeMap<usize, usize>> = BTreeMap::new();
+    let certain = |anchor: &&Anchor| anchor.source.is_direct() && anchor.is_certain();
+    for anchor in anchors.iter().filter(certain) {
+        let on = by_source.entry(anchor.source).or_default();
+        let count = on.entry(anchor.device).or_default();
+        *count = count.saturating_add(1);
+    }
+    by_source
+}
+
 fn anchors_in(
     devices: &[(DeviceName, Arc<dyn ReadAt>)],
     most_windows: u64,
